@@ -1,0 +1,28 @@
+# Two commands for users: `make demo` and `make test`. Each makes its own virtual environment under .venv/.
+PYTHON ?= python3
+
+.PHONY: demo test format bazel clean
+
+demo: .venv/demo/installed
+	.venv/demo/bin/python -m examples.demo --workdir=demo_output
+
+test: .venv/test/installed
+	.venv/test/bin/ruff check .
+	.venv/test/bin/ruff format --check .
+	KERAS_BACKEND=tensorflow .venv/test/bin/python -m pytest
+	KERAS_BACKEND=jax .venv/test/bin/python -m pytest -m any_backend
+	KERAS_BACKEND=torch .venv/test/bin/python -m pytest -m any_backend
+
+format: .venv/test/installed
+	.venv/test/bin/ruff check --fix .
+	.venv/test/bin/ruff format .
+
+.venv/demo/installed: EXTRAS = hub
+.venv/test/installed: EXTRAS = dev,hub,jax,torch
+.venv/%/installed: setup.cfg pyproject.toml
+	$(PYTHON) -m venv --clear .venv/$*
+	.venv/$*/bin/pip install --quiet --disable-pip-version-check --editable '.[$(EXTRAS)]'
+	touch $@
+
+clean:
+	rm -rf .venv demo_output

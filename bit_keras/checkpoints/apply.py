@@ -1,0 +1,65 @@
+"""Strict merge of a weight file's arrays into a model."""
+
+import keras
+import numpy as np
+
+from bit_keras.checkpoints import names
+
+
+class CheckpointError(ValueError):
+    """A weight file does not hold what it must."""
+
+
+def apply_weights(model: keras.Model, arrays: dict[str, np.ndarray], skip_head: bool = False) -> None:
+    """Sets every weight of a BiT model from arrays under official keys.
+
+    All entries are checked before the first one is written, so a refused file leaves the model as it was.
+
+    Args:
+        model: a bit_keras.BiT.
+        arrays: {official key: array}.
+        skip_head: leave the model's head alone and ignore the head in `arrays`.
+
+    Raises:
+        CheckpointError: entries are missing, unused or of another shape. The message lists them all: "-" for
+            what the model needs and the file lacks, "+" for what the file has and the model does not use,
+            "!" for another shape.
+    """
+    variables = _official_variables(model)
+    if skip_head:
+        variables = {key: value for key, value in variables.items() if not names.is_head(key)}
+        arrays = {key: value for key, value in arrays.items() if not names.is_head(key)}
+    faults = [f"- {key} {_official_shape(key, v)}" for key, v in variables.items() if key not in arrays]
+    faults += [f"+ {key} {array.shape}" for key, array in arrays.items() if key not in variables]
+    faults += [
+        f"! {key} is {arrays[key].shape}, must be {_official_shape(key, v)}"
+        for key, v in variables.items()
+        if key in arrays and arrays[key].shape != _official_shape(key, v)
+    ]
+    if faults:
+        raise CheckpointError(
+            f"the weights do not fit {model.variant_name} with {model.num_classes} classes "
+            "(- missing, + unused, ! misshapen):\n" + "\n".join(faults)
+        )
+    for key, variable in variables.items():
+        variable.assign(arrays[key].reshape(variable.shape))
+
+
+def collect_weights(model: keras.Model) -> dict[str, np.ndarray]:
+    """Returns {official key: array in its official shape} of a bit_keras.BiT: the inverse of `apply_weights`."""
+    return {
+        key: keras.ops.convert_to_numpy(variable).reshape(_official_shape(key, variable))
+        for key, variable in _official_variables(model).items()
+    }
+
+
+def _official_variables(model: keras.Model) -> dict[str, keras.Variable]:
+    layers = {path: model.backbone.get_layer(names.layer_name(path)) for path in names.backbone_paths(model.variant)}
+    layers[names.HEAD_PATH] = model.get_layer(names.HEAD)
+    return {names.weight_key(path, weight.name): weight for path, layer in layers.items() for weight in layer.weights}
+
+
+def _official_shape(key: str, variable: keras.Variable) -> tuple[int, ...]:
+    """Shape in the file: the head's dense kernel [C, K] is a 1x1 convolution [1, 1, C, K] there."""
+    is_dense = names.is_head(key) and len(variable.shape) == 2
+    return (1, 1, *variable.shape) if is_dense else tuple(variable.shape)

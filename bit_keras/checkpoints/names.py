@@ -1,0 +1,48 @@
+"""Names of layers and of the entries in the official weight files.
+
+An official key such as "resnet/block2/unit01/a/standardized_conv2d/kernel" is the prefix "resnet", the path
+of a layer and the name of a weight. The Keras layer carries the path with "_" for "/", which Keras forbids.
+"""
+
+import re
+from collections.abc import Iterator
+
+from bit_keras.variants import Variant
+
+HEAD = "head"
+# Official path of the head, a 1x1 convolution in the files and a dense layer here.
+HEAD_PATH = "head/conv2d"
+
+
+def layer_name(path: str) -> str:
+    """Keras name of the layer at an official path."""
+    return path.replace("/", "_")
+
+
+def backbone_paths(variant: Variant) -> Iterator[str]:
+    """Yields the official path of every layer of the backbone that has weights, in the order of the network."""
+    yield "root_block/standardized_conv2d"
+    for block, units in enumerate(variant.units, start=1):
+        for unit in range(1, units + 1):
+            prefix = f"block{block}/unit{unit:02d}"
+            for part in "abc":
+                yield f"{prefix}/{part}/group_norm"
+                yield f"{prefix}/{part}/standardized_conv2d"
+            if unit == 1:
+                yield f"{prefix}/a/proj/standardized_conv2d"
+    yield "group_norm"
+
+
+def weight_key(path: str, weight: str) -> str:
+    """Official key of one weight of the layer at `path`."""
+    return f"resnet/{path}/{weight}"
+
+
+def is_head(key: str) -> bool:
+    """Tells whether an official key belongs to the head."""
+    return key.startswith(f"resnet/{HEAD}/")
+
+
+def normalize_key(key: str) -> str:
+    """Takes off the number that some files put on layers: "standardized_conv2d_17" is "standardized_conv2d"."""
+    return re.sub(r"(standardized_conv2d|group_norm|conv2d)_\d+(?=/)", r"\1", key)

@@ -1,0 +1,154 @@
+"""The BiT-HyperRule: every fine-tuning hyper-parameter from the size of the data and of its images.
+
+Source: arXiv 1912.11370, section 3.3, and the official `bit_hyperrule.py` (google-research/big_transfer),
+which is followed wherever the two differ. This file is pure Python: a record of numbers.
+"""
+
+import dataclasses
+import itertools
+
+# Training set size below which the row applies, its supports, its MixUp alpha. The first support ends the
+# linear warm-up, the last one ends training, and the learning rate drops by 10 after each one between.
+_SMALL = (20_000, (100, 200, 300, 400, 500), 0.0)
+_MEDIUM = (500_000, (500, 3_000, 6_000, 9_000, 10_000), 0.1)
+_LARGE = (float("inf"), (500, 6_000, 12_000, 18_000, 20_000), 0.1)
+
+# Images of a smaller area than this train at 160 -> 128 pixels, the others at 512 -> 480.
+_SMALL_AREA = 96 * 96
+
+
+@dataclasses.dataclass(frozen=True)
+class Schedule:
+    """Linear warm-up from 0, then drops by a factor of 10.
+
+    Attributes:
+        base_lr: learning rate after the warm-up, more than 0.
+        warmup_steps: updates until `base_lr` is reached, at least 1.
+        drop_steps: the learning rate is divided by 10 from the update *after* each of these, ascending.
+        total_steps: updates of the whole training.
+    """
+
+    base_lr: float
+    warmup_steps: int
+    drop_steps: tuple[int, ...]
+    total_steps: int
+
+    def __post_init__(self):
+        if not self.base_lr > 0:
+            raise ValueError(f"base_lr must be more than 0, got {self.base_lr}")
+        supports = (0, self.warmup_steps, *self.drop_steps, self.total_steps)
+        if any(a >= b for a, b in itertools.pairwise(supports)):
+            raise ValueError(
+                "warm-up, drops and total must be ascending numbers of steps from 1 on, got "
+                f"{supports[1:]}; a longer training keeps them apart"
+            )
+
+    def learning_rate(self, step: int) -> float | None:
+        """Learning rate of update `step`, counted from 0; None from `total_steps` on."""
+        if step < 0:
+            raise ValueError(f"step must be 0 or more, got {step}")
+        if step >= self.total_steps:
+            return None
+        if step < self.warmup_steps:
+            return self.base_lr * step / self.warmup_steps
+        rate = self.base_lr
+        for drop in self.drop_steps:
+            if step > drop:
+                rate /= 10
+        return rate
+
+
+@dataclasses.dataclass(frozen=True)
+class HyperRule:
+    """Fine-tuning hyper-parameters of one downstream task.
+
+    Attributes:
+        num_examples: size of the training set; for few-shot learning the examples per class times the classes.
+        image_size: (height, width) in pixels of the task's images before any resizing.
+        batch_size: images per update. The paper uses 512; the official CIFAR table used 128 with base_lr 0.001.
+        base_lr: learning rate after the warm-up.
+        steps: updates of the whole training, None for the rule's own number. Warm-up and drops scale with it.
+        resolution: training crop in pixels, None for the rule's own. The resize scales with it.
+        momentum: of SGD.
+
+    Raises:
+        ValueError: a number is out of its range.
+
+    Example:
+        >>> rule = HyperRule(num_examples=50_000, image_size=(32, 32))
+        >>> rule.total_steps, rule.resize, rule.crop, rule.mixup_alpha, rule.learning_rate(250)
+        (10000, 160, 128, 0.1, 0.0015)
+    """
+
+    num_examples: int
+    image_size: tuple[int, int]
+    batch_size: int = 512
+    base_lr: float = 0.003
+    steps: int | None = None
+    resolution: int | None = None
+    momentum: float = 0.9
+
+    def __post_init__(self):
+        for name in ("num_examples", "batch_size", "steps", "resolution"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be 1 or more, got {value}")
+        if len(self.image_size) != 2 or min(self.image_size) < 1:
+            raise ValueError(f"image_size must be (height, width) in pixels, each 1 or more, got {self.image_size}")
+        if not 0 <= self.momentum < 1:
+            raise ValueError(f"momentum must lie in [0, 1), got {self.momentum}")
+        _ = self.schedule  # raises on numbers that make none
+
+    @property
+    def _row(self) -> tuple[float, tuple[int, ...], float]:
+        return next(row for row in (_SMALL, _MEDIUM, _LARGE) if self.num_examples < row[0])
+
+    @property
+    def _has_small_images(self) -> bool:
+        height, width = self.image_size
+        return height * width < _SMALL_AREA
+
+    @property
+    def schedule(self) -> Schedule:
+        """Warm-up, drops and length of the training."""
+        supports = self._row[1]
+        if self.steps is not None:
+            supports = [max(1, round(s * self.steps / supports[-1])) for s in supports]
+        return Schedule(self.base_lr, supports[0], tuple(supports[1:-1]), supports[-1])
+
+    @property
+    def total_steps(self) -> int:
+        """Updates of the whole training."""
+        return self.schedule.total_steps
+
+    @property
+    def mixup_alpha(self) -> float:
+        """Parameter of MixUp's Beta(alpha, alpha); 0 means no MixUp."""
+        return self._row[2]
+
+    @property
+    def crop(self) -> int:
+        """Side in pixels of the random training crop, and of the evaluation image."""
+        return self.resolution or (128 if self._has_small_images else 480)
+
+    @property
+    def resize(self) -> int:
+        """Side in pixels to which a training image is resized before the crop."""
+        resize, crop = (160, 128) if self._has_small_images else (512, 480)
+        return round(self.crop * resize / crop)
+
+    def learning_rate(self, step: int) -> float | None:
+        """Learning rate of update `step`, counted from 0; None when training is over (official `get_lr`)."""
+        return self.schedule.learning_rate(step)
+
+    def optimizer(self):
+        """Returns the rule's keras.optimizers.SGD: momentum 0.9, no weight decay, learning rate `base_lr`."""
+        from bit_keras import training
+
+        return training.optimizer(self)
+
+    def callbacks(self, seed: int = 0) -> list:
+        """Returns the Keras callbacks that bring schedule, end of training and MixUp to any `fit`."""
+        from bit_keras import training
+
+        return training.callbacks(self, seed)

@@ -1,0 +1,196 @@
+"""The two layers that make BiT special: weight-standardized convolution and group normalization."""
+
+import keras
+from keras import ops
+
+
+def _statistics_dtype(dtype: str) -> str:
+    """float32 for half precision, where a mean over a feature map would round away; else `dtype` itself."""
+    return keras.backend.result_type(dtype, "float32")
+
+
+@keras.saving.register_keras_serializable(package="bit_keras")
+class StandardizedConv2D(keras.layers.Layer):
+    """2-D convolution whose filters have zero mean and unit variance over their inputs; no bias.
+
+    Source: "Weight Standardization", arXiv 1903.10520; official `resnet.py`, class StandardizedConv2D.
+
+    Args:
+        filters: number of output channels, 1 or more.
+        kernel_size: height and width of the kernel, an int or a pair.
+        strides: steps along height and width, an int or a pair.
+        padding: "valid" or "same". Where BiT strides by 2 its padding is symmetric, which "same" is not.
+        epsilon: added to the variance. BiT uses 1e-10; timm and transformers use 1e-8.
+        kernel_initializer: initializer of the kernel.
+        kernel_regularizer: regularizer of the kernel.
+
+    Input shape: [N, H, W, C].
+    Output shape: [N, H', W', filters].
+
+    Raises:
+        ValueError: an argument is out of its range.
+    """
+
+    def __init__(
+        self,
+        filters: int,
+        kernel_size: int | tuple[int, int],
+        strides: int | tuple[int, int] = 1,
+        padding: str = "valid",
+        epsilon: float = 1e-10,
+        kernel_initializer="he_normal",
+        kernel_regularizer=None,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.filters = filters
+        self.kernel_size = _pair("kernel_size", kernel_size)
+        self.strides = _pair("strides", strides)
+        self.padding = padding
+        self.epsilon = epsilon
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
+        self.input_spec = keras.layers.InputSpec(ndim=4)
+        if filters < 1:
+            raise ValueError(f"filters must be 1 or more, got {filters}")
+        if padding not in ("valid", "same"):
+            raise ValueError(f'padding must be "valid" or "same", got {padding!r}')
+        if epsilon <= 0:
+            raise ValueError(f"epsilon must be more than 0, got {epsilon}")
+
+    def build(self, input_shape):
+        self.kernel = self.add_weight(
+            name="kernel",
+            shape=(*self.kernel_size, input_shape[-1], self.filters),
+            initializer=self.kernel_initializer,
+            regularizer=self.kernel_regularizer,
+            autocast=False,  # an epsilon of 1e-10 is 0 in half precision: standardize first, then cast
+        )
+
+    def standardized_kernel(self):
+        """Returns the kernel that is convolved with: [kh, kw, C, filters], in the compute dtype."""
+        kernel = ops.cast(self.kernel, _statistics_dtype(self.variable_dtype))
+        kernel = kernel - ops.mean(kernel, axis=(0, 1, 2), keepdims=True)
+        variance = ops.mean(ops.square(kernel), axis=(0, 1, 2), keepdims=True)
+        return ops.cast(kernel / ops.sqrt(variance + self.epsilon), self.compute_dtype)
+
+    def call(self, inputs):
+        return ops.conv(
+            inputs,
+            self.standardized_kernel(),
+            strides=self.strides,
+            padding=self.padding,
+            data_format="channels_last",
+        )
+
+    def compute_output_shape(self, input_shape):
+        sizes = []
+        for size, kernel, stride in zip(input_shape[1:3], self.kernel_size, self.strides):
+            if size is not None:
+                size = -(-size // stride) if self.padding == "same" else (size - kernel) // stride + 1
+            sizes.append(size)
+        return (input_shape[0], *sizes, self.filters)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "filters": self.filters,
+            "kernel_size": self.kernel_size,
+            "strides": self.strides,
+            "padding": self.padding,
+            "epsilon": self.epsilon,
+            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+            "kernel_regularizer": keras.regularizers.serialize(self.kernel_regularizer),
+        }
+
+
+@keras.saving.register_keras_serializable(package="bit_keras")
+class GroupNormalization(keras.layers.Layer):
+    """Group normalization over height, width and the channels of a group, in one pass over the feature map.
+
+    Mean and variance are taken for each channel in float32, combined to groups on [N, C] tensors, and applied
+    as one scale and shift, without the 5-D reshapes of the textbook form. The variance is taken around the
+    channel's mean: the difference of E[x^2] and E[x]^2 loses every digit where the mean is large.
+
+    Source: "Group Normalization", arXiv 1803.08494; official `normalization.py`, class GroupNormalization.
+
+    Args:
+        groups: number of groups, a divisor of the channels.
+        epsilon: added to the variance. BiT uses 1e-5; Keras's own layer defaults to 1e-3.
+        beta_initializer: initializer of the shift.
+        gamma_initializer: initializer of the scale.
+
+    Input shape: [N, H, W, C].
+    Output shape: as the input.
+
+    Raises:
+        ValueError: an argument is out of its range, or `groups` does not divide the channels.
+    """
+
+    def __init__(
+        self,
+        groups: int = 32,
+        epsilon: float = 1e-5,
+        beta_initializer="zeros",
+        gamma_initializer="ones",
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.groups = groups
+        self.epsilon = epsilon
+        self.beta_initializer = keras.initializers.get(beta_initializer)
+        self.gamma_initializer = keras.initializers.get(gamma_initializer)
+        self.input_spec = keras.layers.InputSpec(ndim=4)
+        if groups < 1:
+            raise ValueError(f"groups must be 1 or more, got {groups}")
+        if epsilon <= 0:
+            raise ValueError(f"epsilon must be more than 0, got {epsilon}")
+
+    def build(self, input_shape):
+        channels = input_shape[-1]
+        if channels % self.groups:
+            raise ValueError(f"groups must divide the channels, got {self.groups} groups for {channels} channels")
+        # Scale and shift are applied in float32, so that they are not cast on the way.
+        self.gamma = self.add_weight(
+            name="gamma", shape=(channels,), initializer=self.gamma_initializer, autocast=False
+        )
+        self.beta = self.add_weight(name="beta", shape=(channels,), initializer=self.beta_initializer, autocast=False)
+
+    def call(self, inputs):
+        channels = inputs.shape[-1]
+        inputs = ops.cast(inputs, _statistics_dtype(self.compute_dtype))
+        mean = ops.mean(inputs, axis=(1, 2), keepdims=True)  # [N, 1, 1, C]
+        # The derivative of the variance by this mean is zero: cutting it saves a reduction in the backward pass.
+        variance = ops.mean(ops.square(inputs - ops.stop_gradient(mean)), axis=(1, 2))  # [N, C]
+
+        mean = ops.reshape(mean, (-1, self.groups, channels // self.groups))  # [N, G, C/G]
+        variance = ops.reshape(variance, (-1, self.groups, channels // self.groups))
+        group_mean = ops.mean(mean, axis=-1, keepdims=True)  # [N, G, 1]
+        # Law of total variance: within the channels of a group plus between them.
+        group_variance = ops.mean(variance + ops.square(mean - group_mean), axis=-1, keepdims=True)
+
+        gamma = ops.reshape(self.gamma, (self.groups, channels // self.groups))  # [G, C/G]
+        beta = ops.reshape(self.beta, (self.groups, channels // self.groups))
+        scale = gamma * ops.rsqrt(group_variance + self.epsilon)  # [N, G, C/G]
+        shift = beta - group_mean * scale
+        outputs = inputs * ops.reshape(scale, (-1, 1, 1, channels)) + ops.reshape(shift, (-1, 1, 1, channels))
+        return ops.cast(outputs, self.compute_dtype)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "groups": self.groups,
+            "epsilon": self.epsilon,
+            "beta_initializer": keras.initializers.serialize(self.beta_initializer),
+            "gamma_initializer": keras.initializers.serialize(self.gamma_initializer),
+        }
+
+
+def _pair(name: str, value: int | tuple[int, int]) -> tuple[int, int]:
+    pair = (value, value) if isinstance(value, int) else tuple(value)
+    if len(pair) != 2 or min(pair) < 1:
+        raise ValueError(f"{name} must be one or two numbers of 1 or more, got {value}")
+    return pair

@@ -1,0 +1,233 @@
+"""BiT, the network: a pre-activation ResNet with group normalization and weight standardization.
+
+Source: arXiv 1912.11370, section 3.1; official `bit_tf2/models.py` and `bit_pytorch/models.py`. Layer names
+are the paths of the official weight files.
+"""
+
+import os
+from pathlib import Path
+
+import keras
+from keras import layers
+
+from bit_keras import checkpoints
+from bit_keras.checkpoints import download, names
+from bit_keras.layers import GroupNormalization, StandardizedConv2D
+from bit_keras.variants import EXPANSION, Variant, get_variant
+from bit_keras.zoo import PRESETS
+
+
+@keras.saving.register_keras_serializable(package="bit_keras")
+class Backbone(keras.Model):
+    """BiT without its head: images to pooled features.
+
+    Args:
+        variant: name of a row of `bit_keras.variants`, for example "R50x1".
+        dtype: dtype policy or its name, None for Keras's global one.
+
+    Input shape: [N, H, W, 3] in [-1, 1], any H and W.
+    Output shape: [N, 2048 * width], float32 under a mixed policy.
+
+    Raises:
+        ValueError: there is no such variant.
+    """
+
+    def __init__(self, variant: str, dtype=None, name: str = "backbone", **kwargs):
+        row = get_variant(variant)
+        policy = keras.dtype_policies.get(dtype)
+        images = keras.Input((None, None, 3), name="images", dtype=policy.variable_dtype)
+        stages = _stages(images, row, policy)
+        x = _norm_relu(stages["block4"], "", policy)
+        # A mean over many pixels and the head after it are taken in float32.
+        features = layers.GlobalAveragePooling2D(name="features", dtype=policy.variable_dtype)(x)
+        super().__init__(inputs=images, outputs=features, name=name, **kwargs)
+        self.dtype_policy = policy
+        self.variant = row
+        self._pyramid_outputs = stages
+
+    @property
+    def pyramid_outputs(self) -> dict:
+        """{"root_block": ..., "block1": ..., ..., "block4": ...}: symbolic outputs of the stages, strides 4 to 32.
+
+        `keras.Model(backbone.input, backbone.pyramid_outputs)` is a network that returns them.
+        """
+        return dict(self._pyramid_outputs)
+
+    def get_config(self):
+        return {**super().get_config(), "variant": self.variant.name}
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        return cls(**config)
+
+
+@keras.saving.register_keras_serializable(package="bit_keras")
+class BiT(keras.Model):
+    """BiT, a classifier: images to logits, with random weights and a head of zeros.
+
+    Use `BiT.from_preset` for trained weights.
+
+    Args:
+        variant: name of a row of `bit_keras.variants`, for example "R50x1".
+        num_classes: outputs of the head, 1 or more.
+        dtype: dtype policy or its name, None for Keras's global one.
+
+    Input shape: [N, H, W, 3] in [-1, 1], any H and W.
+    Output shape: [N, num_classes], logits; float32 under a mixed policy.
+
+    Raises:
+        ValueError: there is no such variant, or `num_classes` is less than 1.
+
+    Example:
+        >>> model = bit_keras.BiT("R50x1", num_classes=10)
+        >>> features = model.backbone(images)
+    """
+
+    def __init__(self, variant: str, num_classes: int, dtype=None, name: str = "bit", **kwargs):
+        if num_classes < 1:
+            raise ValueError(f"num_classes must be 1 or more, got {num_classes}")
+        backbone = Backbone(variant, dtype=dtype)
+        policy = backbone.dtype_policy
+        images = keras.Input((None, None, 3), name="images", dtype=policy.variable_dtype)
+        # Transfer starts from a head of zeros (section 3.3): the first updates move the head alone.
+        head = layers.Dense(num_classes, kernel_initializer="zeros", name=names.HEAD, dtype=policy.variable_dtype)
+        super().__init__(inputs=images, outputs=head(backbone(images)), name=name, **kwargs)
+        self.dtype_policy = policy
+        self.backbone = backbone
+        self.num_classes = num_classes
+
+    @property
+    def variant(self) -> Variant:
+        """The row of `bit_keras.variants` that this network was built from."""
+        return self.backbone.variant
+
+    @property
+    def variant_name(self) -> str:
+        """Name of the variant."""
+        return self.variant.name
+
+    @classmethod
+    def from_preset(
+        cls, preset: str | os.PathLike, num_classes: int | None = None, variant: str | None = None, dtype=None
+    ) -> "BiT":
+        """Builds a BiT with trained weights.
+
+        Args:
+            preset: name of published weights (`bit_keras.list_presets()`), or path or http(s) address of an
+                official npz file.
+            num_classes: outputs of a new head of zeros; None for the head in the file.
+            variant: architecture of the file; needed for a path or an address, implied by a name.
+            dtype: dtype policy or its name, None for Keras's global one.
+
+        Raises:
+            ValueError: unknown preset or variant, or a variant that contradicts the preset.
+            FileNotFoundError, ConnectionError: the file is not there.
+            bit_keras.checkpoints.CheckpointError: the file does not hold the weights of the variant.
+        """
+        path, variant = _locate(preset, variant)
+        get_variant(variant)
+        arrays = checkpoints.read_npz(path)
+        has_new_head = num_classes is not None
+        model = cls(variant, num_classes if has_new_head else _head_size(path, arrays), dtype=dtype)
+        checkpoints.apply_weights(model, arrays, skip_head=has_new_head)
+        return model
+
+    def get_config(self):
+        return {**super().get_config(), "variant": self.variant.name, "num_classes": self.num_classes}
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        return cls(**config)
+
+
+def load_weights(model: BiT, path: str | os.PathLike, skip_head: bool = False) -> None:
+    """Sets the weights of `model` from an official npz file.
+
+    Args:
+        model: the network, left as it was when the file is refused.
+        path: the file.
+        skip_head: leave the model's head alone and ignore the head in the file.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        bit_keras.checkpoints.CheckpointError: missing, unused or misshapen entries, all listed.
+    """
+    checkpoints.apply_weights(model, checkpoints.read_npz(path), skip_head)
+
+
+def save_npz(model: BiT, path: str | os.PathLike) -> None:
+    """Writes the weights of `model` as an official npz file, whole or not at all; see `load_weights`.
+
+    Raises:
+        ValueError: the name does not end in ".npz".
+    """
+    checkpoints.write_npz(checkpoints.collect_weights(model), path)
+
+
+def _locate(preset: str | os.PathLike, variant: str | None) -> tuple[Path, str]:
+    """Returns the local weight file and the name of its variant."""
+    name = os.fspath(preset)
+    if name in PRESETS:
+        row = PRESETS[name]
+        if variant not in (None, row.variant):
+            raise ValueError(f"preset {name} is variant {row.variant}, got variant={variant!r}")
+        return checkpoints.fetch(row.url), row.variant
+    is_url = download.is_url(name)
+    if not is_url and not Path(name).is_file():
+        raise ValueError(f"no preset and no file is called {name!r}; known presets: {', '.join(PRESETS)}")
+    if variant is None:
+        raise ValueError(f"a weight file needs its architecture: give variant= with {name}")
+    return (checkpoints.fetch(name) if is_url else Path(name)), variant
+
+
+def _head_size(path: Path, arrays: dict) -> int:
+    bias = arrays.get(names.weight_key(names.HEAD_PATH, "bias"))
+    if bias is None:
+        raise checkpoints.CheckpointError(f"{path} holds no head: give num_classes= for a new one")
+    return bias.size
+
+
+def _stages(images, variant: Variant, policy) -> dict:
+    """Returns the outputs of the stem and of the four blocks."""
+    x = layers.ZeroPadding2D(3, name="root_block_padding", dtype=policy)(images)
+    path = "root_block/standardized_conv2d"
+    x = _conv(path, variant.stem_filters, 7, strides=2, policy=policy)(x)
+    # The official network pads the pool with zeros; Keras's own "same" padding would be -inf, and not symmetric.
+    x = layers.ZeroPadding2D(1, name="root_block_pool_padding", dtype=policy)(x)
+    x = layers.MaxPooling2D(3, 2, name="root_block_pool", dtype=policy)(x)
+    stages = {"root_block": x}
+    for block, units in enumerate(variant.units, start=1):
+        for unit in range(1, units + 1):
+            strides = 2 if unit == 1 and block > 1 else 1
+            x = _unit(x, f"block{block}/unit{unit:02d}", variant.bottleneck_filters(block), strides, unit == 1, policy)
+        stages[f"block{block}"] = x
+    return stages
+
+
+def _unit(x, path: str, filters: int, strides: int, has_projection: bool, policy):
+    """Pre-activation bottleneck: norm, ReLU, 1x1; norm, ReLU, 3x3; norm, ReLU, 1x1; plus shortcut."""
+    shortcut = x
+    x = _norm_relu(x, f"{path}/a/", policy)
+    if has_projection:
+        projection = f"{path}/a/proj/standardized_conv2d"
+        shortcut = _conv(projection, EXPANSION * filters, 1, strides=strides, policy=policy)(x)
+    x = _conv(f"{path}/a/standardized_conv2d", filters, 1, policy=policy)(x)
+    x = _norm_relu(x, f"{path}/b/", policy)
+    padding = "same"
+    if strides == 2:
+        # "same" at stride 2 pads below and right only; the official network pads every side by 1.
+        x = layers.ZeroPadding2D(1, name=names.layer_name(f"{path}/b/padding"), dtype=policy)(x)
+        padding = "valid"
+    x = _conv(f"{path}/b/standardized_conv2d", filters, 3, strides=strides, padding=padding, policy=policy)(x)
+    x = _norm_relu(x, f"{path}/c/", policy)
+    x = _conv(f"{path}/c/standardized_conv2d", EXPANSION * filters, 1, policy=policy)(x)
+    return layers.Add(name=names.layer_name(f"{path}/add"), dtype=policy)([shortcut, x])
+
+
+def _conv(path: str, filters: int, size: int, strides: int = 1, padding: str = "valid", *, policy):
+    return StandardizedConv2D(filters, size, strides, padding, name=names.layer_name(path), dtype=policy)
+
+
+def _norm_relu(x, prefix: str, policy):
+    x = GroupNormalization(name=names.layer_name(f"{prefix}group_norm"), dtype=policy)(x)
+    return layers.ReLU(name=names.layer_name(f"{prefix}relu"), dtype=policy)(x)
