@@ -1,0 +1,15 @@
+"""The error of this package."""
+
+from collections.abc import Sequence
+
+_LISTED = 20
+
+
+class DataError(ValueError):
+    """The data are not what a task needs: missing, unreadable, misshapen or wrongly labelled."""
+
+
+def shortened(faults: Sequence[str]) -> list[str]:
+    """Returns the first faults and how many more there are, so that an error stays readable."""
+    more = len(faults) - _LISTED
+    return [*faults[:_LISTED], f"and {more} more"] if more > 0 else list(faults)

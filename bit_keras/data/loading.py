@@ -1,0 +1,32 @@
+"""From the name of a task to its source."""
+
+import os
+from pathlib import Path
+
+from bit_keras.data.digits import open_digits
+from bit_keras.data.folder import open_folder
+from bit_keras.data.source import Source
+
+
+def load(name: str | os.PathLike, data_dir: str | None = None) -> Source:
+    """Opens the data of a task.
+
+    Args:
+        name: one of
+            "digits": 1,797 handwritten digits that come with the package;
+            a path that exists or begins with "/", "." or "~": a folder of class folders, see `open_folder`;
+            else a dataset of TensorFlow Datasets, such as "cifar10", "name/config" or "name:version", which is
+            downloaded and prepared where it is not yet.
+        data_dir: where TensorFlow Datasets keeps its data, None for its own default; not used by the others.
+
+    Raises:
+        DataError: there are no such data, or they do not fit.
+    """
+    name = os.fspath(name)
+    if name == "digits":
+        return open_digits()
+    if name.startswith(("/", ".", "~")) or Path(name).is_dir():
+        return open_folder(name)
+    from bit_keras.data.tfds import open_tfds  # slow to import, and only needed here
+
+    return open_tfds(name, data_dir)

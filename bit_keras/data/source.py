@@ -1,0 +1,114 @@
+"""What a task's data look like from outside, however they are stored."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import tensorflow as tf
+
+from bit_keras.data import fewshot
+
+
+class Split(Protocol):
+    """The examples of one split. An example is (image, label).
+
+    The image is uint8 [H, W, 3] or a scalar string that holds an encoded one, the label is int64.
+    """
+
+    labels: np.ndarray  # int64 [N], in the order of `in_order`
+
+    def __len__(self) -> int:
+        """Number of examples."""
+
+    def in_order(self) -> tf.data.Dataset:
+        """Every example once, always in the same order."""
+
+    def shuffled(self, seed: int, start: int) -> tf.data.Dataset:
+        """Endless passes, each in another order, from the example at position `start` on."""
+
+    def take(self, indices: np.ndarray) -> "Split":
+        """The examples at these places of `in_order`; `indices` is ascending."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Source:
+    """Labelled images of one task, made by `load` or `from_arrays`.
+
+    Attributes:
+        name: what the task is called.
+        class_names: one name for each label.
+        image_size: (height, width) in pixels before any resizing; the median where images differ.
+        train: the training split.
+        test: the test split.
+        identity: the kind of source and a fingerprint of its data.
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    image_size: tuple[int, int]
+    train: Split
+    test: Split
+    identity: dict
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.class_names)
+
+    @property
+    def num_train(self) -> int:
+        """Number of training examples."""
+        return len(self.train)
+
+    @property
+    def num_test(self) -> int:
+        """Number of test examples."""
+        return len(self.test)
+
+    def train_examples(self, seed: int, start: int = 0) -> tf.data.Dataset:
+        """Returns the endless stream of training examples, in another order in every pass over them.
+
+        Args:
+            seed: of the orders; the stream is a pure function of it.
+            start: position of the first example: `train_examples(s, a)` equals `train_examples(s).skip(a)`.
+
+        Returns:
+            A dataset of (image, label): uint8 [H, W, 3] or an encoded image as a scalar string; int64.
+        """
+        return self.train.shuffled(seed, start)
+
+    def test_examples(self) -> tf.data.Dataset:
+        """Returns a dataset of (image, label) with every test example once, always in the same order."""
+        return self.test.in_order()
+
+    def few_shot(self, examples_per_class: int, seed: int) -> "Source":
+        """Returns this task with a small training split that is a pure function of `seed`.
+
+        Args:
+            examples_per_class: how many training examples of each class are drawn, without replacement.
+            seed: of the draw, in [0, 2**32). With one seed a larger draw contains the smaller ones.
+
+        Raises:
+            DataError: a class has fewer examples.
+            ValueError: an argument is out of its range.
+        """
+        indices = fewshot.draw(self.train.labels, self.class_names, examples_per_class, seed)
+        drawn = {"examples_per_class": examples_per_class, "seed": seed}
+        identity = {**self.identity, "few_shot": [*self.identity.get("few_shot", []), drawn]}
+        return dataclasses.replace(self, train=self.train.take(indices), identity=identity)
+
+    def describe(self) -> dict:
+        """Returns what tells these data from others, fit for JSON: equal for equal data only."""
+        return {
+            "name": self.name,
+            "num_train": self.num_train,
+            "num_test": self.num_test,
+            "num_classes": self.num_classes,
+            **self.identity,
+        }
+
+
+def median_size(sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
+    """Returns the median height and the median width of images of these sizes."""
+    height, width = np.median(np.asarray(sizes), axis=0)
+    return round(float(height)), round(float(width))

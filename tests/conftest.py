@@ -1,0 +1,53 @@
+"""Fixtures of several tests."""
+
+import http.server
+import os
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before the first import of TensorFlow
+if os.environ.get("KERAS_BACKEND") == "jax":
+    # Random numbers of each new shape compile ten times faster; tests have many shapes and little arithmetic.
+    os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+
+import keras
+import numpy as np
+import pytest
+
+FIXTURES = Path(__file__).parent / "fixtures"
+
+
+@pytest.fixture(autouse=True)
+def _same_random_numbers_in_every_order():
+    keras.utils.set_random_seed(0)
+
+
+@pytest.fixture(scope="session")
+def golden_npz() -> Path:
+    """Random weights of the official TF2 network with the units of R17x0.5 and 10 classes, under official keys."""
+    return FIXTURES / "golden_r_small.npz"
+
+
+@pytest.fixture
+def golden_activations() -> dict[str, np.ndarray]:
+    """What that network made of "image": "root_block", "block1" to "block4", "features", "logits", all NHWC."""
+    with np.load(FIXTURES / "golden_r_small_activations.npz") as archive:
+        return dict(archive)
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[[type], str]]:
+    """Starts a local server for a class of request handler and returns its address."""
+    servers = []
+
+    def start(handler: type[http.server.BaseHTTPRequestHandler]) -> str:
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        servers.append(server)
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        return f"http://127.0.0.1:{server.server_port}"
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()

@@ -1,0 +1,124 @@
+"""Sources whose images carry their own number, so that a test can tell which example it sees."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_datasets as tfds
+
+from bit_keras import data
+
+NUM_TRAIN, NUM_TEST, NUM_CLASSES = 40, 11, 3
+
+
+def numbered_image(number: int, height: int = 6, width: int = 9) -> np.ndarray:
+    """Noise, with `number` in the first pixel."""
+    image = np.random.default_rng(number).integers(0, 256, (height, width, 3), np.uint8)
+    image[0, 0] = number
+    return image
+
+
+class Numbered(tfds.core.GeneratorBasedBuilder):
+    """Images that carry their number, train from 0 on and test from 100 on; the label is number % 3."""
+
+    VERSION = tfds.core.Version("1.2.3")
+    BUILDER_CONFIGS = [  # noqa: RUF012, as TFDS asks for it
+        tfds.core.BuilderConfig(name=name)
+        for name in ("fixed", "varied", "unlabelled_test", "grey", "stray_label", "no_label", "train_only")
+    ]
+
+    def _info(self):
+        shape = {"fixed": (6, 9, 3), "grey": (6, 9, 1)}.get(self.builder_config.name, (None, None, 3))
+        features = {
+            "image": tfds.features.Image(shape=shape),
+            "number": tfds.features.Scalar(np.int64),
+            "label": tfds.features.ClassLabel(names=["a", "b", "c"]),
+        }
+        if self.builder_config.name == "no_label":
+            del features["label"]
+        return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
+
+    def _split_generators(self, dl_manager):
+        splits = {
+            "train": self._generate_examples(range(NUM_TRAIN)),
+            "test": self._generate_examples(range(100, 100 + NUM_TEST)),
+        }
+        if self.builder_config.name == "unlabelled_test":
+            splits = {**splits, "validation": self._generate_examples(range(50, 50 + NUM_TEST))}
+        if self.builder_config.name == "train_only":
+            del splits["test"]
+        return splits
+
+    def _generate_examples(self, numbers):
+        for number in numbers:
+            size = (6 + number % 3, 9 - number % 2) if self.info.features["image"].shape[0] is None else (6, 9)
+            example = {"image": numbered_image(number, *size), "number": number, "label": number % 3}
+            if self.builder_config.name == "grey":
+                example["image"] = example["image"][..., :1]
+            if self.builder_config.name == "unlabelled_test" and number >= 100:
+                example["label"] = -1
+            if self.builder_config.name == "stray_label" and number == 7:
+                example["label"] = -1
+            if self.builder_config.name == "no_label":
+                del example["label"]
+            yield number, example
+
+
+@pytest.fixture(scope="session")
+def tfds_dir(tmp_path_factory) -> Path:
+    """Where all configurations of "numbered" are prepared, with the training split in several files."""
+    directory = tmp_path_factory.mktemp("tfds")
+    for config in Numbered.BUILDER_CONFIGS:
+        builder = Numbered(config=config.name, data_dir=directory)
+        builder.download_and_prepare(download_config=tfds.download.DownloadConfig(num_shards=4))
+    return directory
+
+
+@pytest.fixture
+def array_source() -> data.Source:
+    def split(numbers):
+        return np.stack([numbered_image(number) for number in numbers]), np.array([n % 3 for n in numbers])
+
+    return data.from_arrays(*split(range(NUM_TRAIN)), *split(range(100, 100 + NUM_TEST)))
+
+
+@pytest.fixture
+def image_folder(tmp_path) -> Path:
+    """Folder "numbered" with the splits train and test of PNG files; the class is number % 3."""
+    root = tmp_path / "numbered"
+    for split, numbers in {"train": range(NUM_TRAIN), "test": range(100, 100 + NUM_TEST)}.items():
+        for number in numbers:
+            path = root / split / "abc"[number % 3] / f"{number:03}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(tf.io.encode_png(numbered_image(number)).numpy())
+    return root
+
+
+@pytest.fixture(params=["arrays", "folder", "tfds", "few_shot"])
+def any_source(request) -> data.Source:
+    """One after the other: the same examples from each kind of source; few_shot has 9 of the 40."""
+    if request.param == "folder":
+        return data.load(request.getfixturevalue("image_folder"))
+    source = request.getfixturevalue("array_source")
+    if request.param == "tfds":
+        return data.load("numbered/fixed", data_dir=str(request.getfixturevalue("tfds_dir")))
+    return source.few_shot(3, seed=0) if request.param == "few_shot" else source
+
+
+@pytest.fixture
+def numbers_of():
+    """Function from a dataset of examples to the numbers in its images, checking image and label against them."""
+
+    def numbers(examples: tf.data.Dataset) -> list[int]:
+        found = []
+        for image, label in examples.as_numpy_iterator():
+            image = tf.io.decode_png(image).numpy() if isinstance(image, bytes) else image
+            number = int(image[0, 0, 0])
+            np.testing.assert_array_equal(image, numbered_image(number, *image.shape[:2]))
+            assert label == number % 3
+            assert label.dtype == np.int64
+            found.append(number)
+        return found
+
+    return numbers
