@@ -142,10 +142,10 @@ class HyperRule:
         return self.schedule.learning_rate(step)
 
     def optimizer(self):
-        """Returns the rule's keras.optimizers.SGD: momentum 0.9, no weight decay, learning rate `base_lr`."""
+        """Returns the rule's keras.optimizers.SGD: momentum, no weight decay, the schedule in the graph."""
         from bit_keras import training
 
-        return training.optimizer(self)
+        return training.optimizer(self.schedule, self.momentum)
 
     def callbacks(self, seed: int = 0) -> list:
         """Returns the Keras callbacks that bring schedule, end of training and MixUp to any `fit`."""

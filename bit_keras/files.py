@@ -1,0 +1,31 @@
+"""Writing files whole or not at all."""
+
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def whole(path: str | os.PathLike) -> Iterator[Path]:
+    """Yields a temporary path of the same name; what the block wrote there is renamed to `path` at its end.
+
+    When the block raises, `path` stays as it was and nothing is left behind.
+
+    Args:
+        path: file or folder to be; missing parents are made, an existing file is replaced.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as scratch:
+        temporary = Path(scratch, path.name)
+        yield temporary
+        os.replace(temporary, path)
+
+
+def write_json(path: str | os.PathLike, content: dict) -> None:
+    """Writes a JSON file, whole or not at all."""
+    with whole(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2) + "\n")

@@ -1,0 +1,94 @@
+"""MixUp (arXiv 1710.09412) as a callback of any `fit`."""
+
+import keras
+from keras import ops
+
+
+class MixUp(keras.callbacks.Callback):
+    """Trains on pairs of images: share * a + (1 - share) * b, and their labels likewise.
+
+    One share ~ Beta(alpha, alpha) for a batch; the partners are a random permutation of the batch. Both are
+    functions of (seed, step), so a restored run draws what an uninterrupted one would. Evaluation and prediction
+    are left alone.
+
+    The callback stands in front of `model.train_step` while `fit` runs, on every backend. The model's batches must
+    be (images of floats, labels [N, classes] of floats), without sample weights.
+
+    Args:
+        alpha: of the Beta distribution, more than 0. BiT uses 0.1.
+        seed: of the random numbers, 0 or more.
+
+    Raises:
+        ValueError: `alpha` or `seed` is out of its range; in the first step, when batches are not as above.
+    """
+
+    def __init__(self, alpha: float, seed: int = 0):
+        super().__init__()
+        if not alpha > 0:
+            raise ValueError(f"alpha must be more than 0, got {alpha}; leave MixUp out to train without it")
+        if not 0 <= seed < 2**31:
+            raise ValueError(f"seed must lie in [0, 2**31), got {seed}")
+        self.alpha = alpha
+        self.seed = seed
+
+    def on_train_begin(self, logs=None):
+        # From the class: after an interrupted fit the instance still holds the wrapper of that time.
+        plain_step = type(self.model).train_step.__get__(self.model)
+
+        def train_step(*args):  # (data), and (state, data) on jax
+            *state, data = args
+            mixed = self.mix(*keras.utils.unpack_x_y_sample_weight(data), step=self._step(*state))
+            return plain_step(*state, mixed)
+
+        self.model.train_step = train_step
+        self.model.make_train_function(force=True)
+
+    def on_train_end(self, logs=None):
+        del self.model.train_step
+        self.model.make_train_function(force=True)
+
+    def mix(self, images, labels, sample_weight=None, *, step):
+        """Returns the mixed (images, labels) of the batch of `step`."""
+        if sample_weight is not None:
+            raise ValueError("MixUp takes (images, labels), got sample weights as well")
+        if labels is None or len(labels.shape) != 2 or not _is_float(labels) or not _is_float(images):
+            raise ValueError(
+                "MixUp needs images of floats and one-hot labels [N, classes] of floats, got "
+                f"{_kind(images)} and {_kind(labels)}"
+            )
+        share = keras.random.beta((), self.alpha, self.alpha, dtype="float32", seed=_StepSeed(2 * self.seed, step))
+        noise = keras.random.uniform((ops.shape(images)[0],), seed=_StepSeed(2 * self.seed + 1, step))
+        partner = ops.argsort(noise)
+        return tuple(_blend(x, ops.take(x, partner, axis=0), ops.cast(share, x.dtype)) for x in (images, labels))
+
+    def _step(self, state=None):
+        """Steps that the optimizer has made, inside the traced step."""
+        optimizer = self.model.optimizer
+        count = getattr(optimizer, "inner_optimizer", optimizer)._iterations
+        if state is None:
+            return count.value
+        return state[2][next(i for i, variable in enumerate(optimizer.variables) if variable is count)]
+
+
+class _StepSeed(keras.random.SeedGenerator):
+    """Draws the same numbers at the same (seed, step); Keras's own seed generator counts draws instead."""
+
+    def __init__(self, seed: int, step):  # no state, so nothing of the base class to set up
+        # torch adds the two numbers up: the factor keeps (seed, step + 1) and (seed + 1, step) apart.
+        first = ops.cast(seed * 2_654_435_761 % 2**31, "int64" if keras.backend.backend() == "torch" else "uint32")
+        self._pair = ops.stack([first, ops.cast(step, first.dtype)])
+
+    def next(self, ordered=True):
+        return self._pair
+
+
+def _blend(a, b, share):
+    return share * a + (1 - share) * b
+
+
+def _is_float(x) -> bool:
+    return keras.backend.is_float_dtype(keras.backend.standardize_dtype(x.dtype))
+
+
+def _kind(x) -> str:
+    return "nothing" if x is None else f"{keras.backend.standardize_dtype(x.dtype)} {tuple(x.shape)}"

@@ -1,0 +1,83 @@
+"""What a user watches while a model trains."""
+
+import time
+
+import keras
+from absl import logging
+from rich import progress
+
+
+class Progress(keras.callbacks.Callback):
+    """A bar with loss, accuracy, images/s and time left; one log line an epoch where there is no terminal.
+
+    Args:
+        total_steps: steps of the whole training.
+        batch_size: images per step.
+
+    At the end of an epoch "seconds" (wall time of the epoch) and "images_per_second" (training alone, without the
+    first step, which is compiled, and without evaluation; NaN if that leaves nothing) are added to the logs, for the
+    callbacks after this one.
+    """
+
+    def __init__(self, total_steps: int, batch_size: int):
+        super().__init__()
+        self.total_steps = total_steps
+        self.batch_size = batch_size
+
+    def on_train_begin(self, logs=None):
+        self._steps = self._first_step = int(self.model.optimizer.iterations)
+        self._bar = progress.Progress(
+            progress.TextColumn("{task.description}"),
+            progress.BarColumn(),
+            progress.TextColumn("{task.completed}/{task.total}  {task.fields[numbers]}"),
+            progress.TimeRemainingColumn(),
+            disable=not progress.get_console().is_terminal,
+        )
+        self._task = self._bar.add_task("train", total=self.total_steps, completed=self._steps, numbers="compiling")
+        self._bar.start()
+        self._next_look = 0.0
+
+    def on_train_end(self, logs=None):
+        self._bar.stop()
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._steps_before = self._steps
+        self._epoch_began = time.perf_counter()
+        self._start_clock()
+        self._rate = float("nan")
+
+    def on_train_batch_end(self, batch, logs=None):
+        is_first = self._steps == self._first_step
+        self._steps = self._steps_before + batch + 1
+        if is_first:  # it was traced and compiled: not the speed of the training
+            self._start_clock()
+        elif not self._bar.disable and time.perf_counter() > self._next_look:
+            self._next_look = time.perf_counter() + 0.2  # reading the logs waits for the device
+            self._read_clock()
+            self._bar.update(self._task, completed=self._steps, numbers=self._numbers(logs or {}))
+
+    def on_test_begin(self, logs=None):
+        self._read_clock()
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs = {} if logs is None else logs
+        if "val_loss" not in logs:  # else the clock was read before the evaluation
+            self._read_clock()
+        logs["seconds"] = time.perf_counter() - self._epoch_began
+        logs["images_per_second"] = self._rate
+        if self._bar.disable:
+            logging.info("step %d/%d  %s", self._steps, self.total_steps, self._numbers(logs))
+        else:
+            self._bar.update(self._task, completed=self._steps, numbers=self._numbers(logs))
+
+    def _start_clock(self):
+        self._clock, self._clock_steps = time.perf_counter(), self._steps
+
+    def _read_clock(self):
+        steps = self._steps - self._clock_steps
+        if steps:
+            self._rate = steps * self.batch_size / (time.perf_counter() - self._clock)
+
+    def _numbers(self, logs: dict) -> str:
+        numbers = [f"{name} {float(logs[name]):.4f}" for name in ("loss", "accuracy", "val_accuracy") if name in logs]
+        return "  ".join([*numbers, f"{self._rate:,.0f} images/s"])

@@ -1,0 +1,50 @@
+"""A `bit_keras.hyperrule.Schedule` inside the training graph."""
+
+import dataclasses
+
+import keras
+from keras import ops
+
+from bit_keras.hyperrule import Schedule
+
+
+@keras.saving.register_keras_serializable(package="bit_keras")
+class WarmupThenDrops(keras.optimizers.schedules.LearningRateSchedule):
+    """Linear warm-up from 0, drops by a factor of 10, 0 after the end.
+
+    The optimizer evaluates it at every step, so it is exact however many steps one execution makes. It equals
+    `Schedule.learning_rate` to the rounding of float32.
+
+    Args:
+        base_lr, warmup_steps, drop_steps, total_steps: as in `bit_keras.hyperrule.Schedule`.
+        accumulation_steps: steps of the optimizer for one update, its `gradient_accumulation_steps`. Keras counts
+            every step, the rule counts updates.
+
+    Raises:
+        ValueError: a number is out of its range.
+    """
+
+    def __init__(
+        self,
+        base_lr: float,
+        warmup_steps: int,
+        drop_steps: tuple[int, ...],
+        total_steps: int,
+        accumulation_steps: int = 1,
+    ):
+        if accumulation_steps < 1:
+            raise ValueError(f"accumulation_steps must be 1 or more, got {accumulation_steps}")
+        self.schedule = Schedule(base_lr, warmup_steps, tuple(drop_steps), total_steps)
+        self.accumulation_steps = accumulation_steps
+
+    def __call__(self, step):
+        schedule = self.schedule
+        update = ops.floor_divide(ops.cast(step, "int32"), self.accumulation_steps)
+        warm = ops.cast(update, "float32") * schedule.base_lr / schedule.warmup_steps
+        rate = ops.where(update < schedule.warmup_steps, warm, schedule.base_lr)
+        for number, drop in enumerate(schedule.drop_steps, start=1):
+            rate = ops.where(update > drop, schedule.base_lr / 10**number, rate)
+        return ops.where(update < schedule.total_steps, rate, 0.0)
+
+    def get_config(self):
+        return {**dataclasses.asdict(self.schedule), "accumulation_steps": self.accumulation_steps}
