@@ -1,7 +1,16 @@
 """Big Transfer (BiT) for Keras 3: networks, weights, the HyperRule, fine-tuning and export."""
 
+from bit_keras.finetune import finetune
 from bit_keras.hyperrule import HyperRule
 from bit_keras.model import BiT, load_weights, save_npz
 from bit_keras.zoo import list_presets
 
-__all__ = ["BiT", "HyperRule", "list_presets", "load_weights", "save_npz"]
+__all__ = ["BiT", "HyperRule", "export_saved_model", "finetune", "list_presets", "load_weights", "save_npz"]
+
+
+def __getattr__(name: str):
+    if name == "export_saved_model":  # its module is a program too, which must not be imported before it runs
+        from bit_keras.saved_model import export_saved_model
+
+        return export_saved_model
+    raise AttributeError(f"module 'bit_keras' has no attribute {name!r}")

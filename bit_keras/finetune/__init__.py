@@ -1,0 +1,30 @@
+"""Fine-tuning with the BiT-HyperRule, as a function and as a program (`python -m bit_keras.finetune`)."""
+
+from bit_keras.finetune.config import FinetuneConfig
+
+__all__ = ["FinetuneConfig", "finetune"]
+
+
+def finetune(model: str, dataset, workdir: str, **options):
+    """Fine-tunes a BiT on a data set, with the hyper-parameters of the BiT-HyperRule.
+
+    Loads the weights, trains, evaluates on every test example, writes `workdir/report/` and, where asked to, a
+    SavedModel. A run that was cut off and is started again with the same settings goes on from its last checkpoint.
+
+    Args:
+        model: preset, npz file or address with `variant=`, or the name of a variant for random weights.
+        dataset: "digits", a TFDS name, a folder of class folders, or a source that `bit_keras.data` made, for
+            example `bit_keras.data.from_arrays(...)`.
+        workdir: folder of the run.
+        **options: the other fields of `FinetuneConfig`.
+
+    Returns:
+        A `bit_keras.finetune.page.FinetuneResult`: model, test_accuracy, summary, workdir.
+
+    Raises:
+        ValueError: a setting is out of its range, unknown, or the data are faulty (`bit_keras.data.DataError`).
+        FileExistsError: `workdir` belongs to another run, or `export_dir` exists.
+    """
+    from bit_keras.finetune import page  # imports TensorFlow for tf.data
+
+    return page.run(model, dataset, workdir, **options)

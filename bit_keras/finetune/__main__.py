@@ -1,0 +1,44 @@
+"""Program: fine-tune a BiT with the BiT-HyperRule.
+
+Example:
+    python -m bit_keras.finetune --model=BiT-M-R50x1 --dataset=cifar10 --workdir=/tmp/cifar10
+"""
+
+import dataclasses
+import sys
+
+from absl import app, flags, logging
+
+from bit_keras.finetune import FinetuneConfig, finetune
+
+_DEFINE = {str: flags.DEFINE_string, int: flags.DEFINE_integer, float: flags.DEFINE_float, bool: flags.DEFINE_boolean}
+
+
+def _define_flags() -> None:
+    for field in dataclasses.fields(FinetuneConfig):
+        kind = next(kind for kind in _DEFINE if field.type in (kind, kind | None))
+        required = field.default == ""
+        _DEFINE[kind](field.name, None if required else field.default, field.metadata["help"], required=required)
+
+
+def main(argv: list[str]) -> None:
+    if len(argv) > 1:
+        raise app.UsageError(f"settings are flags such as --seed=1, got {argv[1:]}")
+    logging.set_verbosity(logging.INFO)
+    settings = {field.name: flags.FLAGS[field.name].value for field in dataclasses.fields(FinetuneConfig)}
+    try:
+        result = finetune(**settings)
+    except (ValueError, OSError) as error:
+        logging.error("%s", error)
+        sys.exit(1)
+    print(f"test accuracy {result.test_accuracy:.4f}; report in {result.workdir / 'report'}")
+
+
+def run() -> None:
+    """Entry point of the console script `bit-finetune`."""
+    _define_flags()
+    app.run(main)
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,54 @@
+"""What a fine-tuning run is told."""
+
+import dataclasses
+
+
+def _option(default, text: str):
+    return dataclasses.field(default=default, metadata={"help": text})
+
+
+@dataclasses.dataclass(frozen=True)
+class FinetuneConfig:
+    """Settings of one run; each field is a flag of `python -m bit_keras.finetune`, its text the flag's help.
+
+    Raises:
+        ValueError: a setting is out of its range.
+    """
+
+    model: str = _option(
+        "", "Preset (see bit_keras.list_presets()), npz file or address, or variant for random weights."
+    )
+    dataset: str = _option("", '"digits", a TFDS name such as "cifar10", or a folder of class folders.')
+    workdir: str = _option("", "Folder of the run: config.json, metrics.csv, tensorboard/, checkpoint/, report/.")
+    variant: str | None = _option(None, "Architecture in the weight file, where --model is a file or an address.")
+    data_dir: str | None = _option(None, "Folder of the TFDS data sets; TFDS's own default where not given.")
+    examples_per_class: int | None = _option(None, "Train on that many examples of each class; all where not given.")
+    seed: int = _option(0, "Of order, augmentation, MixUp, few-shot choice and random weights, in [0, 2**31).")
+    batch_size: int = _option(512, "Images per update.")
+    base_lr: float = _option(0.003, "Learning rate after the warm-up; the upstream schedule has its own.")
+    schedule: str = _option("hyperrule", '"hyperrule", or "upstream" to train from random weights.')
+    steps: int | None = _option(None, "Updates of the whole training; the HyperRule's where not given.")
+    resolution: int | None = _option(None, "Side of the training crop in pixels; the HyperRule's where not given.")
+    random_crop: bool = _option(True, "Crop at random places; off where the place is the label.")
+    flip: bool = _option(True, "Mirror half of the training images; off where that changes the label.")
+    precision: str = _option("float32", '"float32", "mixed_bfloat16" or "mixed_float16".')
+    eval_every: int | None = _option(None, "Steps between evaluations and checkpoints; a tenth of all where not given.")
+    export_dir: str | None = _option(None, "Write a reusable SavedModel to this new folder at the end.")
+
+    def __post_init__(self):
+        for name in ("model", "dataset", "workdir"):
+            if not getattr(self, name):
+                raise ValueError(f"{name} must be given")
+        if not 0 <= self.seed < 2**31:
+            raise ValueError(f"seed must lie in [0, 2**31), got {self.seed}")
+        for name in ("examples_per_class", "eval_every"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be 1 or more, got {value}")
+        _check_choice("schedule", self.schedule, ("hyperrule", "upstream"))
+        _check_choice("precision", self.precision, ("float32", "mixed_bfloat16", "mixed_float16"))
+
+
+def _check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ValueError(f"{name} must be one of {', '.join(allowed)}; got {value!r}")

@@ -1,0 +1,155 @@
+"""The fine-tuner, top to bottom: data, rule, model, fit, evaluate, report, export."""
+
+import csv
+import dataclasses
+import math
+import os
+import statistics
+from pathlib import Path
+
+import keras
+from absl import logging
+
+from bit_keras import data, report, training
+from bit_keras.evaluate import predict
+from bit_keras.finetune.config import FinetuneConfig
+from bit_keras.finetune.workdir import claim
+from bit_keras.hyperrule import HyperRule
+from bit_keras.model import BiT
+from bit_keras.upstream import upstream_schedule
+from bit_keras.variants import VARIANTS
+
+
+@dataclasses.dataclass(frozen=True)
+class FinetuneResult:
+    """What a run made.
+
+    Attributes:
+        model: the fine-tuned network.
+        test_accuracy: share of the test examples that it gets right, in [0, 1].
+        summary: what `report/summary.json` holds.
+        workdir: folder of the run.
+    """
+
+    model: BiT
+    test_accuracy: float
+    summary: dict
+    workdir: Path
+
+
+def run(model: str, dataset: str | data.Source, workdir: str | os.PathLike, **options) -> FinetuneResult:
+    """See `bit_keras.finetune`."""
+    is_source = isinstance(dataset, data.Source)
+    config = FinetuneConfig(
+        model=os.fspath(model),
+        dataset=dataset.name if is_source else os.fspath(dataset),
+        workdir=os.fspath(workdir),
+        **options,
+    )
+    if config.export_dir and Path(config.export_dir).exists():
+        raise FileExistsError(f"export_dir must not exist yet, got {config.export_dir}")
+    keras.utils.set_random_seed(config.seed)
+
+    # Data
+    source = dataset if is_source else data.load(config.dataset, data_dir=config.data_dir)
+    if config.examples_per_class:
+        source = source.few_shot(config.examples_per_class, config.seed)
+
+    # Rule
+    rule = HyperRule(
+        source.num_train, source.image_size, config.batch_size, config.base_lr, config.steps, config.resolution
+    )
+    if config.schedule == "hyperrule":
+        schedule, callbacks = rule.schedule, rule.callbacks(config.seed)
+    else:
+        schedule = upstream_schedule(rule.total_steps, rule.batch_size)
+        callbacks = [training.HyperRuleCallback(schedule)]
+    logging.info("%s: %d training and %d test examples", source.name, source.num_train, source.num_test)
+    logging.info("%s at %d pixels", schedule, rule.crop)
+
+    # Model
+    network = _network(config, source.num_classes)
+    network.compile(
+        training.optimizer(schedule, rule.momentum),
+        keras.losses.CategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+    folder = claim(config.workdir, _identity(config, source))
+    checkpoint = training.Checkpoint(folder / "checkpoint" / "last.weights.h5")
+    start = checkpoint.restore(network)
+
+    # Fit
+    test_batches = data.test_batches(source, batch_size=config.batch_size, crop=rule.crop)
+    if start < schedule.total_steps:
+        eval_every = min(config.eval_every or -(-schedule.total_steps // 10), schedule.total_steps)
+        network.fit(
+            data.train_batches(
+                source,
+                batch_size=config.batch_size,
+                resize=rule.resize,
+                crop=rule.crop,
+                seed=config.seed,
+                start_step=start,
+                random_crop=config.random_crop,
+                flip=config.flip,
+            ),
+            initial_epoch=start // eval_every,
+            epochs=-(-schedule.total_steps // eval_every),
+            steps_per_epoch=eval_every,
+            validation_data=test_batches,
+            callbacks=[
+                *callbacks,
+                training.Progress(schedule.total_steps, config.batch_size),
+                keras.callbacks.CSVLogger(folder / "metrics.csv", append=start > 0),
+                keras.callbacks.TensorBoard(folder / "tensorboard", write_graph=False),
+                checkpoint,
+            ],
+            shuffle=False,  # the batches come in their order
+            verbose=0,
+        )
+
+    # Evaluate
+    predictions = predict(network, test_batches)
+    metrics = _metrics(folder)
+    rates = [row["images_per_second"] for row in metrics if math.isfinite(row["images_per_second"])]
+    summary = {
+        "test_accuracy": predictions.accuracy,
+        "test_loss": predictions.loss,
+        "test_examples": source.num_test,
+        "train_examples": source.num_train,
+        "steps": schedule.total_steps,
+        "seconds": round(sum(row["seconds"] for row in metrics), 1),
+        "images_per_second": round(statistics.median(rates), 1) if rates else None,
+        "backend": keras.backend.backend(),
+        "parameters": network.count_params(),
+    }
+
+    # Report and export
+    report.write(folder / "report", metrics, schedule, predictions, source.class_names, summary)
+    logging.info("test accuracy %.4f on %d examples", predictions.accuracy, source.num_test)
+    if config.export_dir:
+        from bit_keras.saved_model import export_saved_model
+
+        export_saved_model(network, config.export_dir, class_names=source.class_names)
+    return FinetuneResult(network, predictions.accuracy, summary, folder)
+
+
+def _network(config: FinetuneConfig, num_classes: int) -> BiT:
+    if config.model in VARIANTS:
+        logging.warning("%s starts from random weights, not from pre-trained ones", config.model)
+        return BiT(config.model, num_classes, dtype=config.precision)
+    return BiT.from_preset(config.model, num_classes, variant=config.variant, dtype=config.precision)
+
+
+def _identity(config: FinetuneConfig, source: data.Source) -> dict:
+    """What decides the numbers of a run: the settings without the places it writes to, and the data."""
+    settings = dataclasses.asdict(config)
+    del settings["workdir"], settings["export_dir"]
+    return {**settings, "data": source.describe(), "backend": keras.backend.backend()}
+
+
+def _metrics(folder: Path) -> list[dict[str, float]]:
+    with open(folder / "metrics.csv", newline="") as file:
+        rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+    # An epoch that was cut off after its row and before its checkpoint stands there again: the later one counts.
+    return list({row["epoch"]: row for row in rows}.values())

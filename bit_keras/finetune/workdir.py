@@ -1,0 +1,43 @@
+"""The folder of a run, which belongs to one configuration."""
+
+import json
+import os
+from pathlib import Path
+
+from bit_keras.files import write_json
+
+CONFIG = "config.json"
+
+
+def claim(workdir: str | os.PathLike, config: dict) -> Path:
+    """Makes the folder of a run, or opens that of an earlier start of the same run.
+
+    Args:
+        workdir: the folder.
+        config: everything that decides what the run computes, JSON-able.
+
+    Raises:
+        FileExistsError: the folder holds a run of another configuration, or something else.
+    """
+    folder = Path(workdir)
+    record = folder / CONFIG
+    config = json.loads(json.dumps(config))  # as it will be read back
+    if record.is_file():
+        _refuse_other(folder, json.loads(record.read_text()), config)
+    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise FileExistsError(
+            f"workdir must be a new or empty folder or that of the same run; {folder} is something else"
+        )
+    else:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(record, config)
+    return folder
+
+
+def _refuse_other(folder: Path, old: dict, new: dict) -> None:
+    changed = [name for name in {**old, **new} if old.get(name) != new.get(name)]
+    if changed:
+        lines = [f"  {name}: {old.get(name)!r} there, {new.get(name)!r} asked for" for name in changed]
+        raise FileExistsError(
+            f"{folder} is the workdir of another run; choose another folder or the same settings:\n" + "\n".join(lines)
+        )

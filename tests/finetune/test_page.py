@@ -1,0 +1,192 @@
+"""The fine-tuner as a whole, on the tiny variant and real digits."""
+
+import csv
+import dataclasses
+import json
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+import bit_keras
+from bit_keras import data
+from bit_keras.finetune import FinetuneConfig, page
+
+SMALL = {"model": "R17x0.5", "dataset": "digits", "steps": 12, "batch_size": 16, "resolution": 16, "flip": False}
+
+
+def run(workdir, **changes):
+    return bit_keras.finetune(workdir=str(workdir), **{**SMALL, **changes})
+
+
+@pytest.mark.any_backend
+def test_learns_and_writes_all_that_a_run_should_leave(tmp_path):
+    result = run(tmp_path / "run", schedule="upstream", steps=40, batch_size=32, eval_every=15)
+    folder = result.workdir
+    assert {"config.json", "metrics.csv", "tensorboard", "checkpoint", "report"} <= {p.name for p in folder.iterdir()}
+    assert list((folder / "tensorboard" / "train").glob("events.*"))
+    with open(folder / "metrics.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [float(row["step"]) for row in rows] == [15, 30, 40]
+    assert float(rows[-1]["loss"]) < float(rows[0]["loss"]) - 0.05
+    assert result.test_accuracy > 0.2, "chance is 0.1"
+    summary = json.loads((folder / "report" / "summary.json").read_text())
+    assert summary == result.summary
+    assert summary["steps"] == 40
+    assert summary["test_examples"] == 360
+    assert summary["seconds"] > 0
+    assert summary["images_per_second"] > 0
+
+    source = data.load("digits")
+    images, labels = zip(*data.test_batches(source, batch_size=360, crop=16).as_numpy_iterator())
+    classes = result.model.predict(images[0], verbose=0).argmax(axis=1)
+    assert summary["test_accuracy"] == result.test_accuracy == np.mean(classes == labels[0].argmax(axis=1))
+    assert float(rows[-1]["val_accuracy"]) == pytest.approx(result.test_accuracy)
+
+
+@pytest.fixture
+def tiny_network(monkeypatch):
+    """Puts one convolution in the place of the network and draws nothing: for tests of the run around these."""
+
+    def build(variant, num_classes, dtype=None):
+        return keras.Sequential(
+            [
+                keras.Input((None, None, 3)),
+                keras.layers.Conv2D(8, 3, activation="relu", dtype=dtype),
+                keras.layers.GlobalAveragePooling2D(dtype=dtype),
+                keras.layers.Dense(num_classes, dtype="float32"),
+            ]
+        )
+
+    monkeypatch.setattr(page, "BiT", build)
+    monkeypatch.setattr(page.report, "write", lambda *arguments: None)
+
+
+class _Killed(Exception):
+    pass
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # CSVLogger's file stays open
+def test_a_cut_off_run_goes_on_and_ends_as_it_would_have(tmp_path, monkeypatch, tiny_network):
+    whole = run(tmp_path / "whole", eval_every=4)
+
+    written = keras.callbacks.TensorBoard.on_epoch_end
+
+    def cut_off(self, epoch, logs=None):
+        if epoch == 1:
+            raise _Killed
+
+    monkeypatch.setattr(keras.callbacks.TensorBoard, "on_epoch_end", cut_off)  # after the second row of metrics.csv
+    with pytest.raises(_Killed):
+        run(tmp_path / "cut", eval_every=4)
+    monkeypatch.setattr(keras.callbacks.TensorBoard, "on_epoch_end", written)
+    resumed = run(tmp_path / "cut", eval_every=4)
+    for a, b in zip(whole.model.get_weights(), resumed.model.get_weights()):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-5 * max(np.abs(a).max(), 1))
+    assert resumed.test_accuracy == pytest.approx(whole.test_accuracy, abs=0.01)
+    again = run(tmp_path / "cut", eval_every=4)
+    assert again.summary == resumed.summary
+
+
+def test_a_preset_file_gets_a_new_head_and_the_rule_of_few_examples(tmp_path, golden_npz, monkeypatch):
+    fitted = {}
+    fit = keras.Model.fit
+
+    def watch(model, batches, **kwargs):
+        fitted.update(kwargs, head=model.get_layer("head").get_weights(), kernel=model.backbone.weights[0].numpy())
+        fitted["images"], fitted["labels"] = next(iter(batches))
+        return fit(model, batches, **kwargs)
+
+    monkeypatch.setattr(keras.Model, "fit", watch)
+    run(tmp_path, model=str(golden_npz), variant="R17x0.5", examples_per_class=2)
+    assert not any(weights.any() for weights in fitted["head"])
+    with np.load(golden_npz) as archive:
+        np.testing.assert_array_equal(fitted["kernel"], archive["resnet/root_block/standardized_conv2d/kernel"])
+    schedule = next(c for c in fitted["callbacks"] if isinstance(c, bit_keras.training.HyperRuleCallback)).schedule
+    assert schedule == bit_keras.HyperRule(20, (8, 8), 16, steps=12, resolution=16).schedule
+    assert fitted["images"].shape == (16, 16, 16, 3)
+
+
+# One other value for every setting that changes what is computed or read.
+OTHER = {
+    "model": None,  # below
+    "dataset": None,  # tests/data
+    "workdir": None,  # every test
+    "variant": None,  # above
+    "data_dir": None,  # tests/data
+    "examples_per_class": 3,
+    "seed": 1,
+    "batch_size": 8,
+    "base_lr": 0.03,
+    "schedule": "upstream",
+    "steps": 14,
+    "resolution": 24,
+    "random_crop": False,
+    "flip": True,
+    "precision": "mixed_bfloat16",
+    "eval_every": None,  # above
+    "export_dir": None,  # below
+}
+
+
+def test_the_list_of_other_values_is_complete():
+    assert set(OTHER) == {field.name for field in dataclasses.fields(FinetuneConfig)}
+
+
+def test_every_setting_changes_the_run_and_the_same_settings_do_not(tmp_path, tiny_network):
+    def weights(name, **changes):
+        return np.concatenate([w.ravel() for w in run(tmp_path / name, **changes).model.get_weights()])
+
+    plain = weights("plain")
+    np.testing.assert_allclose(weights("same"), plain, rtol=0, atol=1e-6)
+    for name, value in OTHER.items():
+        if value is not None:
+            assert np.abs(weights(name, **{name: value}) - plain).max() > 1e-5, f"{name} changes nothing"
+
+
+def test_trains_on_arrays_and_refuses_others_in_the_same_workdir(tmp_path, tiny_network):
+    random = np.random.default_rng(0)
+    images, labels = random.integers(0, 256, (20, 12, 10, 3), np.uint8), np.arange(20) % 2
+    source = data.from_arrays(images, labels, images[:6], labels[:6], class_names=("left", "right"))
+    result = run(tmp_path, dataset=source)
+    assert result.model.output_shape == (None, 2)
+    assert result.summary["test_examples"] == 6
+    with pytest.raises(FileExistsError, match=r"data: .*fingerprint"):
+        run(
+            tmp_path,
+            dataset=data.from_arrays(images[::-1], labels, images[:6], labels[:6], class_names=("left", "right")),
+        )
+
+
+def test_faults_leave_no_workdir(tmp_path):
+    workdir = tmp_path / "run"
+    with pytest.raises(ValueError, match=r"no preset and no file is called 'R51x1'.*BiT-M-R50x1"):
+        run(workdir, model="R51x1")
+    with pytest.raises(data.DataError, match="digits"):
+        run(workdir, dataset="digitz")
+    with pytest.raises(FileExistsError, match="export_dir must not exist yet"):
+        run(workdir, export_dir=str(tmp_path))
+    with pytest.raises(ValueError, match="a longer training keeps them apart"):
+        run(workdir, steps=3)
+    assert not workdir.exists()
+
+
+def test_the_program_trains_and_exports(tmp_path):
+    flags = {**SMALL, "steps": 5, "workdir": tmp_path / "run", "export_dir": tmp_path / "saved_model"}
+    command = [sys.executable, "-m", "bit_keras.finetune", *(f"--{name}={value}" for name, value in flags.items())]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    accuracy = json.loads((tmp_path / "run" / "report" / "summary.json").read_text())["test_accuracy"]
+    assert f"test accuracy {accuracy:.4f}" in done.stdout
+    assert "step 5/5" in done.stderr
+    assert "random weights" in done.stderr
+    assert (tmp_path / "saved_model" / "assets" / "class_names.txt").read_text().split() == list("0123456789")
+
+    refused = subprocess.run(
+        [*command, "--seed=3", f"--export_dir={tmp_path / 'other'}"], capture_output=True, text=True, check=False
+    )
+    assert refused.returncode == 1
+    assert "seed: 0 there, 3 asked for" in refused.stderr
+    assert "Traceback" not in refused.stderr
