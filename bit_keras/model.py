@@ -54,11 +54,14 @@ class Backbone(keras.Model):
         return dict(self._pyramid_outputs)
 
     def get_config(self):
-        return {**super().get_config(), "variant": self.variant.name}
+        return {**super().get_config(), "variant": self.variant.name, "frozen": _frozen_names(self.layers)}
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
-        return cls(**config)
+        arguments = {key: value for key, value in config.items() if key != "frozen"}
+        backbone = cls(**arguments)
+        _freeze(backbone.layers, config["frozen"])
+        return backbone
 
 
 @keras.saving.register_keras_serializable(package="bit_keras")
@@ -120,12 +123,11 @@ class BiT(keras.Model):
             dtype: dtype policy or its name, None for Keras's global one.
 
         Raises:
-            ValueError: unknown preset or variant, or a variant that contradicts the preset.
-            FileNotFoundError, ConnectionError: the file is not there.
+            ValueError: no such preset or file, no such variant, or a variant that contradicts the preset.
+            ConnectionError: the file cannot be downloaded.
             bit_keras.checkpoints.CheckpointError: the file does not hold the weights of the variant.
         """
         path, variant = _locate(preset, variant)
-        get_variant(variant)
         arrays = checkpoints.read_npz(path)
         has_new_head = num_classes is not None
         model = cls(variant, num_classes if has_new_head else _head_size(path, arrays), dtype=dtype)
@@ -133,11 +135,19 @@ class BiT(keras.Model):
         return model
 
     def get_config(self):
-        return {**super().get_config(), "variant": self.variant.name, "num_classes": self.num_classes}
+        return {
+            **super().get_config(),
+            "variant": self.variant.name,
+            "num_classes": self.num_classes,
+            "frozen": _frozen_names([*self.layers, *self.backbone.layers]),
+        }
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
-        return cls(**config)
+        arguments = {key: value for key, value in config.items() if key != "frozen"}
+        model = cls(**arguments)
+        _freeze([*model.layers, *model.backbone.layers], config["frozen"])
+        return model
 
 
 def load_weights(model: BiT, path: str | os.PathLike, skip_head: bool = False) -> None:
@@ -164,6 +174,16 @@ def save_npz(model: BiT, path: str | os.PathLike) -> None:
     checkpoints.write_npz(checkpoints.collect_weights(model), path)
 
 
+def _frozen_names(layers) -> list[str]:
+    return [layer.name for layer in layers if layer.weights and not layer.trainable]
+
+
+def _freeze(layers, names: list[str]) -> None:
+    for layer in layers:
+        if layer.name in names:
+            layer.trainable = False
+
+
 def _locate(preset: str | os.PathLike, variant: str | None) -> tuple[Path, str]:
     """Returns the local weight file and the name of its variant."""
     name = os.fspath(preset)
@@ -177,6 +197,7 @@ def _locate(preset: str | os.PathLike, variant: str | None) -> tuple[Path, str]:
         raise ValueError(f"no preset and no file is called {name!r}; known presets: {', '.join(PRESETS)}")
     if variant is None:
         raise ValueError(f"a weight file needs its architecture: give variant= with {name}")
+    get_variant(variant)  # raises before a download
     return (checkpoints.fetch(name) if is_url else Path(name)), variant
 
 

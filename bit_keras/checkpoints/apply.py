@@ -46,11 +46,15 @@ def apply_weights(model: keras.Model, arrays: dict[str, np.ndarray], skip_head: 
 
 
 def collect_weights(model: keras.Model) -> dict[str, np.ndarray]:
-    """Returns {official key: array in its official shape} of a bit_keras.BiT: the inverse of `apply_weights`."""
-    return {
-        key: keras.ops.convert_to_numpy(variable).reshape(_official_shape(key, variable))
-        for key, variable in _official_variables(model).items()
-    }
+    """Returns {official key: array in its official shape} of a bit_keras.BiT: the inverse of `apply_weights`.
+
+    Weights in half precision come as float32: the files know no bfloat16.
+    """
+    arrays = {}
+    for key, variable in _official_variables(model).items():
+        value = keras.ops.cast(variable, keras.backend.result_type(variable.dtype, "float32"))
+        arrays[key] = keras.ops.convert_to_numpy(value).reshape(_official_shape(key, variable))
+    return arrays
 
 
 def _official_variables(model: keras.Model) -> dict[str, keras.Variable]:

@@ -1,14 +1,15 @@
 """Official npz files (https://storage.googleapis.com/bit_models/): one array for each official key."""
 
 import os
-import tempfile
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
 
 from bit_keras.checkpoints.apply import CheckpointError
 from bit_keras.checkpoints.names import normalize_key
+from bit_keras.files import whole
 
 
 def read_npz(path: str | os.PathLike) -> dict[str, np.ndarray]:
@@ -29,7 +30,8 @@ def read_npz(path: str | os.PathLike) -> dict[str, np.ndarray]:
         raise FileNotFoundError(f"no such weight file: {path}")
     arrays = {}
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        # Given a path, np.load leaves the file of a broken archive open.
+        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as archive:
             for name in archive.files:
                 key = normalize_key(name)
                 if key in arrays:
@@ -37,10 +39,11 @@ def read_npz(path: str | os.PathLike) -> dict[str, np.ndarray]:
                 arrays[key] = _check(path, name, archive[name])
     except CheckpointError:
         raise
-    except (ValueError, OSError, EOFError, AttributeError, zipfile.BadZipFile) as error:
-        # np.load answers a plain .npy with an array, which is no context manager: AttributeError or TypeError.
+    except (ValueError, OSError, EOFError, AttributeError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        # AttributeError: a member that is no .npy comes as bytes. RuntimeError: encrypted, or an unknown compression.
         raise CheckpointError(f"{path} is no readable npz file of arrays: {error}") from error
     except TypeError as error:
+        # np.load answers a plain .npy with an array, which is no context manager.
         raise CheckpointError(f"{path} is no npz archive but a single array") from error
     return arrays
 
@@ -58,11 +61,8 @@ def write_npz(arrays: dict[str, np.ndarray], path: str | os.PathLike) -> None:
     path = Path(path)
     if path.suffix != ".npz":
         raise ValueError(f'the name of an npz file must end in ".npz", got {str(path)!r}')
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as scratch:
-        temporary = Path(scratch, path.name)
+    with whole(path) as temporary:
         np.savez(temporary, **arrays)
-        os.replace(temporary, path)
 
 
 def _check(path: Path, name: str, array: np.ndarray) -> np.ndarray:
@@ -70,4 +70,5 @@ def _check(path: Path, name: str, array: np.ndarray) -> np.ndarray:
         raise CheckpointError(f"{path}: {name} must hold floats, got {array.dtype}")
     if not np.isfinite(array).all():
         raise CheckpointError(f"{path}: {name} must be finite, got NaN or infinity")
-    return array.reshape(-1) if name.endswith(("/gamma", "/beta")) else array
+    has_leading_ones = name.endswith(("/gamma", "/beta")) and set(array.shape[:-1]) == {1}
+    return array.reshape(-1) if has_leading_ones else array

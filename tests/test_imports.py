@@ -1,0 +1,187 @@
+"""Imports run one way, and the network runs where TensorFlow cannot be imported."""
+
+import ast
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import bit_keras
+
+ROOT = Path(bit_keras.__file__).parent
+
+# Tables -> layers, model -> checkpoints, training, data -> evaluation, export -> fine-tuning -> programs. A module
+# imports what has a smaller rank than its own, or lies in its own package. A package's rank is that of its modules.
+RANKS = {
+    "bit_keras.files": 0,
+    "bit_keras.hyperrule": 0,
+    "bit_keras.variants": 0,
+    "bit_keras.upstream": 1,
+    "bit_keras.zoo": 1,
+    "bit_keras.checkpoints": 2,
+    "bit_keras.layers": 2,
+    "bit_keras.logs": 2,
+    "bit_keras.model": 3,
+    "bit_keras.data": 4,
+    "bit_keras.training": 4,
+    "bit_keras.evaluate": 5,
+    "bit_keras.saved_model_check": 5,
+    "bit_keras.report": 6,
+    "bit_keras.saved_model": 6,
+    "bit_keras.finetune": 7,
+    "bit_keras": 8,  # the public names
+    "bit_keras.finetune.__main__": 9,
+}
+
+# HyperRule makes its Keras objects for the user; only a call of these methods needs the package.
+EXCEPTIONS = {("bit_keras.hyperrule", "bit_keras.training")}
+
+# Run from a checkout, and are not installed.
+NOT_INSTALLED = {"benchmarks", "docs", "examples", "export", "hub_modules", "tests", "tools"}
+
+TENSORFLOW = {"tensorflow", "tensorflow_datasets", "tensorflow_hub", "tf_keras"}
+MAY_IMPORT_TENSORFLOW = ("bit_keras.data", "bit_keras.saved_model", "bit_keras.saved_model_check")
+
+
+def _modules() -> dict[str, Path]:
+    modules = {}
+    for path in sorted(ROOT.rglob("*.py")):
+        parts = path.relative_to(ROOT.parent).with_suffix("").parts
+        modules[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return modules
+
+
+MODULES = _modules()
+
+
+def _imports(source: str) -> Iterator[tuple[str, bool]]:
+    """Yields each imported module and whether a function imports it."""
+    tree = ast.parse(source)
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    lazy = {id(node) for function in functions for node in ast.walk(function)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name, id(node) in lazy
+        elif isinstance(node, ast.ImportFrom):
+            module = "." * node.level + (node.module or "")
+            for alias in node.names:
+                name = f"{module}.{alias.name}"
+                yield (name if name in MODULES else module), id(node) in lazy
+
+
+def _package(module: str) -> str | None:
+    """The row of RANKS that a module belongs to; the public names are no parent of the modules below them."""
+    while module not in RANKS and module.count(".") > 1:
+        module = module.rpartition(".")[0]
+    return module if module in RANKS else None
+
+
+def _faults(module: str, source: str) -> list[str]:
+    package = _package(module)
+    if package is None:
+        return [f"{module} has no rank: give it one"]
+    faults = []
+    for imported, is_lazy in _imports(source):
+        top = imported.partition(".")[0]
+        if not top:
+            faults.append(f"{module} imports {imported} by a relative name")
+        elif top in NOT_INSTALLED:
+            faults.append(f"{module} imports {imported}, which is not installed")
+        elif top in TENSORFLOW and package not in MAY_IMPORT_TENSORFLOW:
+            faults.append(f"{module} imports {imported}")
+        elif top == "bit_keras":
+            other = _package(imported)
+            if other is None:
+                faults.append(f"{module} imports {imported}, which has no rank")
+            elif is_lazy and (module, other) in EXCEPTIONS:
+                continue
+            elif RANKS[other] >= RANKS[package] and other != package:
+                faults.append(f"{module} (rank {RANKS[package]}) imports {imported} (rank {RANKS[other]})")
+        elif RANKS[package] < 2 and top not in sys.stdlib_module_names:
+            faults.append(f"{module}, a table of numbers, imports {imported}")
+    return faults
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_run_one_way(module):
+    assert not _faults(module, MODULES[module].read_text())
+
+
+def test_exceptions_are_in_use():
+    for module, imported in EXCEPTIONS:
+        assert (imported, True) in _imports(MODULES[module].read_text())
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("bit_keras.new", ""),
+        ("bit_keras.new_package.module", ""),
+        ("bit_keras.layers", "from bit_keras import model"),
+        ("bit_keras.layers", "from bit_keras.model import BiT"),
+        ("bit_keras.layers", "import bit_keras.model"),
+        ("bit_keras.layers", "from bit_keras import BiT"),
+        ("bit_keras.layers", "from bit_keras.new import x"),
+        ("bit_keras.layers", "from . import variants"),
+        ("bit_keras.layers", "def f():\n    from bit_keras import model"),
+        ("bit_keras.checkpoints.npz", "from bit_keras.model import BiT"),
+        ("bit_keras.data.source", "from bit_keras.training import MixUp"),
+        ("bit_keras.finetune.page", "from bit_keras.finetune.__main__ import run"),
+        ("bit_keras.finetune.page", "from examples import demo"),
+        ("bit_keras.finetune.page", "import export.tfhub"),
+        ("bit_keras.training.mixup", "import tensorflow as tf"),
+        ("bit_keras.model", "def f():\n    from tensorflow.keras import layers"),
+        ("bit_keras.hyperrule", "from bit_keras import training"),
+        ("bit_keras.variants", "import numpy as np"),
+    ],
+)
+def test_the_rule_sees_faults(module, source):
+    assert len(_faults(module, source)) == 1
+
+
+def _run(program: str) -> str:
+    # An optimized compilation of JAX's random numbers takes half a minute.
+    variables = {"KERAS_BACKEND": "jax", "XLA_FLAGS": "--xla_backend_optimization_level=0"}
+    path = os.pathsep.join([str(ROOT.parent), *sys.path])
+    process = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, **variables, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert process.returncode == 0, process.stderr
+    return process.stdout
+
+
+def test_the_library_runs_where_tensorflow_cannot_be_imported(golden_npz, tmp_path):
+    program = f"""
+import sys
+sys.modules.update(dict.fromkeys({sorted(TENSORFLOW)}))  # None makes an import fail
+import bit_keras
+import numpy as np
+model = bit_keras.BiT.from_preset({str(golden_npz)!r}, variant="R17x0.5")
+print(model.predict(np.zeros((2, 33, 40, 3), "float32"), verbose=0).shape)
+bit_keras.save_npz(model, {str(tmp_path / "weights.npz")!r})
+rule = bit_keras.HyperRule(50_000, (32, 32))
+print(type(rule.optimizer()).__name__, len(rule.callbacks()))
+"""
+    assert _run(program).splitlines()[-2:] == ["(2, 10)", "SGD 2"]
+    assert (tmp_path / "weights.npz").read_bytes()[:2] == b"PK"
+
+
+def test_the_library_leaves_tensorflow_alone_where_it_could_be_imported():
+    program = f"""
+import sys
+import keras
+print(sorted({TENSORFLOW} & set(sys.modules)))
+import bit_keras
+bit_keras.HyperRule(50_000, (32, 32)).callbacks()
+print(sorted({TENSORFLOW} & set(sys.modules)))
+"""
+    of_keras, of_both = _run(program).splitlines()
+    assert of_keras == of_both == "[]"
