@@ -1,0 +1,21 @@
+"""One py_test per pytest file."""
+
+def pytest_tests(srcs, deps, data = [], slow = []):
+    """Makes a py_test, named after the file, for each pytest file.
+
+    Args:
+      srcs: files to test, each named test_*.py.
+      deps: py_library targets, for all of them.
+      data: files read at run time, for all of them.
+      slow: those of srcs that need more than five minutes.
+    """
+    for src in srcs:
+        native.py_test(
+            name = src[:-len(".py")],
+            srcs = [src, "//tools/bazel:pytest_main.py"],
+            main = "//tools/bazel:pytest_main.py",
+            args = ["$(rootpath %s)" % src],
+            data = data + ["//:setup.cfg"],
+            deps = deps,
+            size = "large" if src in slow else "medium",
+        )

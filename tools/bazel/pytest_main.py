@@ -1,0 +1,22 @@
+"""Runs the pytest files given as arguments; Bazel starts it in the root of the test's runfiles."""
+
+import os
+import sys
+
+import pytest
+
+if __name__ == "__main__":
+    os.environ["HOME"] = os.environ["TEST_TMPDIR"]
+    # An editable install of the library would answer for modules that are missing from a target's deps.
+    sys.meta_path = [finder for finder in sys.meta_path if not finder.__module__.startswith("__editable__")]
+    sys.exit(
+        pytest.main(
+            [
+                "-p",
+                "no:cacheprovider",
+                "--basetemp=" + os.path.join(os.environ["TEST_TMPDIR"], "pytest"),
+                "--junitxml=" + os.environ["XML_OUTPUT_FILE"],
+                *sys.argv[1:],
+            ]
+        )
+    )
