@@ -10,10 +10,11 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from absl import app, flags, logging
+from absl import app, flags
 
 import bit_keras
 from bit_keras import data
+from bit_keras.logs import show_own_messages
 
 _WORKDIR = flags.DEFINE_string("workdir", "demo_output", "Folder for the run; must not hold another one.")
 _STEPS = flags.DEFINE_integer("steps", 300, "Updates of the training.")
@@ -66,7 +67,7 @@ def compare_with_hub(model: bit_keras.BiT, saved_model: Path) -> None:
 
 def main(argv: list[str]) -> None:
     del argv
-    logging.set_verbosity(logging.INFO)
+    show_own_messages()
     demo(_WORKDIR.value, _STEPS.value)
 
 

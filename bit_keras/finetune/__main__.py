@@ -10,6 +10,7 @@ import sys
 from absl import app, flags, logging
 
 from bit_keras.finetune import FinetuneConfig, finetune
+from bit_keras.logs import show_own_messages
 
 _DEFINE = {str: flags.DEFINE_string, int: flags.DEFINE_integer, float: flags.DEFINE_float, bool: flags.DEFINE_boolean}
 
@@ -24,7 +25,7 @@ def _define_flags() -> None:
 def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"settings are flags such as --seed=1, got {argv[1:]}")
-    logging.set_verbosity(logging.INFO)
+    show_own_messages()
     settings = {field.name: flags.FLAGS[field.name].value for field in dataclasses.fields(FinetuneConfig)}
     try:
         result = finetune(**settings)

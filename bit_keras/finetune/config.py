@@ -19,7 +19,7 @@ class FinetuneConfig:
         "", "Preset (see bit_keras.list_presets()), npz file or address, or variant for random weights."
     )
     dataset: str = _option("", '"digits", a TFDS name such as "cifar10", or a folder of class folders.')
-    workdir: str = _option("", "Folder of the run: config.json, metrics.csv, tensorboard/, checkpoint/, report/.")
+    workdir: str = _option("", "Folder of the run: config.json, metrics.csv, weights.npz, report/ and more.")
     variant: str | None = _option(None, "Architecture in the weight file, where --model is a file or an address.")
     data_dir: str | None = _option(None, "Folder of the TFDS data sets; TFDS's own default where not given.")
     examples_per_class: int | None = _option(None, "Train on that many examples of each class; all where not given.")

@@ -15,7 +15,7 @@ from bit_keras.evaluate import predict
 from bit_keras.finetune.config import FinetuneConfig
 from bit_keras.finetune.workdir import claim
 from bit_keras.hyperrule import HyperRule
-from bit_keras.model import BiT
+from bit_keras.model import BiT, save_npz
 from bit_keras.upstream import upstream_schedule
 from bit_keras.variants import VARIANTS
 
@@ -124,7 +124,8 @@ def run(model: str, dataset: str | data.Source, workdir: str | os.PathLike, **op
         "parameters": network.count_params(),
     }
 
-    # Report and export
+    # Weights, report, export
+    save_npz(network, folder / "weights.npz")
     report.write(folder / "report", metrics, schedule, predictions, source.class_names, summary)
     logging.info("test accuracy %.4f on %d examples", predictions.accuracy, source.num_test)
     if config.export_dir:

@@ -25,7 +25,9 @@ def run(workdir, **changes):
 def test_learns_and_writes_all_that_a_run_should_leave(tmp_path):
     result = run(tmp_path / "run", schedule="upstream", steps=40, batch_size=32, eval_every=15)
     folder = result.workdir
-    assert {"config.json", "metrics.csv", "tensorboard", "checkpoint", "report"} <= {p.name for p in folder.iterdir()}
+    assert {"config.json", "metrics.csv", "tensorboard", "checkpoint", "report", "weights.npz"} <= {
+        p.name for p in folder.iterdir()
+    }
     assert list((folder / "tensorboard" / "train").glob("events.*"))
     with open(folder / "metrics.csv", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -40,6 +42,9 @@ def test_learns_and_writes_all_that_a_run_should_leave(tmp_path):
     assert summary["images_per_second"] > 0
 
     source = data.load("digits")
+    saved = bit_keras.BiT.from_preset(folder / "weights.npz", variant="R17x0.5")
+    for a, b in zip(saved.get_weights(), result.model.get_weights()):
+        np.testing.assert_array_equal(a, b)
     images, labels = zip(*data.test_batches(source, batch_size=360, crop=16).as_numpy_iterator())
     classes = result.model.predict(images[0], verbose=0).argmax(axis=1)
     assert summary["test_accuracy"] == result.test_accuracy == np.mean(classes == labels[0].argmax(axis=1))
@@ -61,6 +66,7 @@ def tiny_network(monkeypatch):
         )
 
     monkeypatch.setattr(page, "BiT", build)
+    monkeypatch.setattr(page, "save_npz", lambda *arguments: None)
     monkeypatch.setattr(page.report, "write", lambda *arguments: None)
 
 
