@@ -108,10 +108,9 @@ class StandardizedConv2D(keras.layers.Layer):
 class GroupNormalization(keras.layers.Layer):
     """Group normalization over height, width and the channels of a group.
 
-    Mean and variance are taken for each channel in float32, combined to groups on [N, C] tensors, and applied
-    as one scale and shift, without the 5-D reshapes of the textbook form. The variance is a second sum, around
-    the channel's mean: the difference of E[x^2] and E[x]^2 is no faster and loses every digit where the mean is
-    large. Derivatives are exact to the first order.
+    Mean and variance are taken for each channel in float32, combined to groups on [N, C] tensors, and applied as
+    one scale and shift, without the 5-D reshapes of the textbook form. The variance is summed around the channel's
+    mean: E[x^2] - E[x]^2 would save a read of the feature map, but loses every digit where the mean is large.
 
     Source: "Group Normalization", arXiv 1803.08494; official `normalization.py`, class GroupNormalization.
 
