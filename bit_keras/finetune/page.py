@@ -1,5 +1,6 @@
 """The fine-tuner, top to bottom: data, rule, model, fit, evaluate, report, export."""
 
+import contextlib
 import csv
 import dataclasses
 import math
@@ -82,31 +83,32 @@ def run(model: str, dataset: str | data.Source, workdir: str | os.PathLike, **op
     test_batches = data.test_batches(source, batch_size=config.batch_size, crop=rule.crop)
     if start < schedule.total_steps:
         eval_every = min(config.eval_every or -(-schedule.total_steps // 10), schedule.total_steps)
-        network.fit(
-            data.train_batches(
-                source,
-                batch_size=config.batch_size,
-                resize=rule.resize,
-                crop=rule.crop,
-                seed=config.seed,
-                start_step=start,
-                random_crop=config.random_crop,
-                flip=config.flip,
-            ),
-            initial_epoch=start // eval_every,
-            epochs=-(-schedule.total_steps // eval_every),
-            steps_per_epoch=eval_every,
-            validation_data=test_batches,
-            callbacks=[
-                *callbacks,
-                training.Progress(schedule.total_steps, config.batch_size),
-                keras.callbacks.CSVLogger(folder / "metrics.csv", append=start > 0),
-                keras.callbacks.TensorBoard(folder / "tensorboard", write_graph=False),
-                checkpoint,
-            ],
-            shuffle=False,  # the batches come in their order
-            verbose=0,
-        )
+        with contextlib.closing(training.Progress(schedule.total_steps, config.batch_size)) as progress:
+            network.fit(
+                data.train_batches(
+                    source,
+                    batch_size=config.batch_size,
+                    resize=rule.resize,
+                    crop=rule.crop,
+                    seed=config.seed,
+                    start_step=start,
+                    random_crop=config.random_crop,
+                    flip=config.flip,
+                ),
+                initial_epoch=start // eval_every,
+                epochs=-(-schedule.total_steps // eval_every),
+                steps_per_epoch=eval_every,
+                validation_data=test_batches,
+                callbacks=[
+                    *callbacks,
+                    progress,
+                    keras.callbacks.CSVLogger(folder / "metrics.csv", append=start > 0),
+                    keras.callbacks.TensorBoard(folder / "tensorboard", write_graph=False),
+                    checkpoint,
+                ],
+                shuffle=False,  # the batches come in their order
+                verbose=0,
+            )
 
     # Evaluate
     predictions = predict(network, test_batches)

@@ -1,5 +1,6 @@
 """What a user watches while a model trains."""
 
+import math
 import time
 
 import keras
@@ -8,7 +9,7 @@ from rich import progress
 
 
 class Progress(keras.callbacks.Callback):
-    """A bar with loss, accuracy, images/s and time left; one log line an epoch where there is no terminal.
+    """A line an epoch, and in a terminal a bar with loss, accuracy, images/s and time left.
 
     Args:
         total_steps: steps of the whole training.
@@ -23,9 +24,6 @@ class Progress(keras.callbacks.Callback):
         super().__init__()
         self.total_steps = total_steps
         self.batch_size = batch_size
-
-    def on_train_begin(self, logs=None):
-        self._steps = self._first_step = int(self.model.optimizer.iterations)
         self._bar = progress.Progress(
             progress.TextColumn("{task.description}"),
             progress.BarColumn(),
@@ -33,12 +31,19 @@ class Progress(keras.callbacks.Callback):
             progress.TimeRemainingColumn(),
             disable=not progress.get_console().is_terminal,
         )
+
+    def close(self) -> None:
+        """Takes the bar off the terminal; for a training that was interrupted."""
+        self._bar.stop()
+
+    def on_train_begin(self, logs=None):
+        self._steps = self._first_step = int(self.model.optimizer.iterations)
         self._task = self._bar.add_task("train", total=self.total_steps, completed=self._steps, numbers="compiling")
         self._bar.start()
         self._next_look = 0.0
 
     def on_train_end(self, logs=None):
-        self._bar.stop()
+        self.close()
 
     def on_epoch_begin(self, epoch, logs=None):
         self._steps_before = self._steps
@@ -65,10 +70,12 @@ class Progress(keras.callbacks.Callback):
             self._read_clock()
         logs["seconds"] = time.perf_counter() - self._epoch_began
         logs["images_per_second"] = self._rate
+        line = f"step {self._steps}/{self.total_steps}  {self._numbers(logs)}"
         if self._bar.disable:
-            logging.info("step %d/%d  %s", self._steps, self.total_steps, self._numbers(logs))
+            logging.info("%s", line)
         else:
-            self._bar.update(self._task, completed=self._steps, numbers=self._numbers(logs))
+            self._bar.update(self._task, completed=self._steps)
+            self._bar.console.print(line, highlight=False)
 
     def _start_clock(self):
         self._clock, self._clock_steps = time.perf_counter(), self._steps
@@ -80,4 +87,5 @@ class Progress(keras.callbacks.Callback):
 
     def _numbers(self, logs: dict) -> str:
         numbers = [f"{name} {float(logs[name]):.4f}" for name in ("loss", "accuracy", "val_accuracy") if name in logs]
-        return "  ".join([*numbers, f"{self._rate:,.0f} images/s"])
+        rate = [f"{self._rate:,.0f} images/s"] if math.isfinite(self._rate) else []
+        return "  ".join([*numbers, *rate])
