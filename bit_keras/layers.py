@@ -161,8 +161,7 @@ class GroupNormalization(keras.layers.Layer):
         dtype = _statistics_dtype(self.compute_dtype)
         inputs = ops.cast(inputs, dtype)
         mean = ops.mean(inputs, axis=(1, 2), keepdims=True)  # [N, 1, 1, C]
-        # The derivative of the variance by this mean is zero: cutting it saves a reduction in the backward pass.
-        variance = ops.mean(ops.square(inputs - ops.stop_gradient(mean)), axis=(1, 2))  # [N, C]
+        variance = ops.mean(ops.square(inputs - mean), axis=(1, 2))  # [N, C]
 
         mean = ops.reshape(mean, (-1, self.groups, channels // self.groups))  # [N, G, C/G]
         variance = ops.reshape(variance, (-1, self.groups, channels // self.groups))
