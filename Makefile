@@ -5,6 +5,7 @@ PYTHON ?= python3
 
 # oneDNN trains the demo's small images two to three times faster than TensorFlow's default on AMD processors.
 demo: .venv/demo/installed
+	rm -rf demo_output
 	TF_ENABLE_ONEDNN_OPTS=1 TF_CPP_MIN_LOG_LEVEL=2 KERAS_BACKEND=tensorflow .venv/demo/bin/python -m examples.demo --workdir=demo_output
 
 test: .venv/test/installed
