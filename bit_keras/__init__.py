@@ -2,10 +2,21 @@
 
 from bit_keras.finetune import finetune
 from bit_keras.hyperrule import HyperRule
+from bit_keras.labels import class_names, decode_predictions
 from bit_keras.model import BiT, load_weights, save_npz
 from bit_keras.zoo import list_presets
 
-__all__ = ["BiT", "HyperRule", "export_saved_model", "finetune", "list_presets", "load_weights", "save_npz"]
+__all__ = [
+    "BiT",
+    "HyperRule",
+    "class_names",
+    "decode_predictions",
+    "export_saved_model",
+    "finetune",
+    "list_presets",
+    "load_weights",
+    "save_npz",
+]
 
 
 def __getattr__(name: str):

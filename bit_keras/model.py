@@ -5,16 +5,14 @@ are the paths of the official weight files.
 """
 
 import os
-from pathlib import Path
 
 import keras
 from keras import layers
 
 from bit_keras import checkpoints
-from bit_keras.checkpoints import download, names
+from bit_keras.checkpoints import names
 from bit_keras.layers import GroupNormalization, StandardizedConv2D
 from bit_keras.variants import EXPANSION, Variant, get_variant
-from bit_keras.zoo import PRESETS
 
 
 @keras.saving.register_keras_serializable(package="bit_keras")
@@ -111,26 +109,37 @@ class BiT(keras.Model):
 
     @classmethod
     def from_preset(
-        cls, preset: str | os.PathLike, num_classes: int | None = None, variant: str | None = None, dtype=None
+        cls,
+        preset: str | os.PathLike,
+        num_classes: int | None = None,
+        variant: str | None = None,
+        dtype=None,
+        file_format: str | None = None,
     ) -> "BiT":
         """Builds a BiT with trained weights.
 
         Args:
-            preset: name of published weights (`bit_keras.list_presets()`), or path or http(s) address of an
-                official npz file.
+            preset: name of published weights (`bit_keras.list_presets()`), or path or address of a file of any
+                known format: official npz or h5, safetensors of timm or transformers, a SavedModel directory,
+                `.keras`, `.weights.h5`. An address is https://, gs://, hf:// or kaggle://.
             num_classes: outputs of a new head of zeros; None for the head in the file.
-            variant: architecture of the file; needed for a path or an address, implied by a name.
+            variant: architecture that the file must hold; None for what its shapes say.
             dtype: dtype policy or its name, None for Keras's global one.
+            file_format: which of the files of a published preset to take, "npz", "h5", "timm", "transformers" or
+                "hub"; None for the official npz.
 
         Raises:
             ValueError: no such preset or file, no such variant, or a variant that contradicts the preset.
             ConnectionError: the file cannot be downloaded.
+            ImportError: a package that the file's format needs is not installed.
             bit_keras.checkpoints.CheckpointError: the file does not hold the weights of the variant.
         """
-        path, variant = _locate(preset, variant)
-        arrays = checkpoints.read_npz(path)
+        path, variant = checkpoints.locate(preset, variant, file_format)
+        arrays = checkpoints.read_weights(path)
+        shapes = checkpoints.shapes_of(arrays)
+        variant = checkpoints.resolve_variant(path, shapes, variant)
         has_new_head = num_classes is not None
-        model = cls(variant, num_classes if has_new_head else _head_size(path, arrays), dtype=dtype)
+        model = cls(variant, num_classes if has_new_head else checkpoints.head_size(path, shapes), dtype=dtype)
         checkpoints.apply_weights(model, arrays, skip_head=has_new_head)
         return model
 
@@ -151,18 +160,22 @@ class BiT(keras.Model):
 
 
 def load_weights(model: BiT, path: str | os.PathLike, skip_head: bool = False) -> None:
-    """Sets the weights of `model` from an official npz file.
+    """Sets the weights of `model` from a file of any known format; see `BiT.from_preset`.
 
     Args:
         model: the network, left as it was when the file is refused.
-        path: the file.
+        path: the file or directory.
         skip_head: leave the model's head alone and ignore the head in the file.
 
     Raises:
         FileNotFoundError: there is no such file.
-        bit_keras.checkpoints.CheckpointError: missing, unused or misshapen entries, all listed.
+        ImportError: a package that the file's format needs is not installed.
+        bit_keras.checkpoints.CheckpointError: another architecture, or missing, unused or misshapen entries, all
+            listed.
     """
-    checkpoints.apply_weights(model, checkpoints.read_npz(path), skip_head)
+    arrays = checkpoints.read_weights(path)
+    checkpoints.resolve_variant(path, checkpoints.shapes_of(arrays), model.variant_name)
+    checkpoints.apply_weights(model, arrays, skip_head)
 
 
 def save_npz(model: BiT, path: str | os.PathLike) -> None:
@@ -182,30 +195,6 @@ def _freeze(layers, names: list[str]) -> None:
     for layer in layers:
         if layer.name in names:
             layer.trainable = False
-
-
-def _locate(preset: str | os.PathLike, variant: str | None) -> tuple[Path, str]:
-    """Returns the local weight file and the name of its variant."""
-    name = os.fspath(preset)
-    if name in PRESETS:
-        row = PRESETS[name]
-        if variant not in (None, row.variant):
-            raise ValueError(f"preset {name} is variant {row.variant}, got variant={variant!r}")
-        return checkpoints.fetch(row.url), row.variant
-    is_url = download.is_url(name)
-    if not is_url and not Path(name).is_file():
-        raise ValueError(f"no preset and no file is called {name!r}; known presets: {', '.join(PRESETS)}")
-    if variant is None:
-        raise ValueError(f"a weight file needs its architecture: give variant= with {name}")
-    get_variant(variant)  # raises before a download
-    return (checkpoints.fetch(name) if is_url else Path(name)), variant
-
-
-def _head_size(path: Path, arrays: dict) -> int:
-    bias = arrays.get(names.weight_key(names.HEAD_PATH, "bias"))
-    if bias is None:
-        raise checkpoints.CheckpointError(f"{path} holds no head: give num_classes= for a new one")
-    return bias.size
 
 
 def _stages(images, variant: Variant, policy) -> dict:

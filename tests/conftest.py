@@ -29,6 +29,12 @@ def golden_npz() -> Path:
     return FIXTURES / "golden_r_small.npz"
 
 
+@pytest.fixture(scope="session")
+def golden_h5() -> Path:
+    """The same weights as Keras 2 saved that network."""
+    return FIXTURES / "golden_r_small.h5"
+
+
 @pytest.fixture
 def golden_activations() -> dict[str, np.ndarray]:
     """What that network made of "image": "root_block", "block1" to "block4", "features", "logits", all NHWC."""

@@ -12,7 +12,7 @@ import bit_keras
 from bit_keras.checkpoints import CheckpointError, read_npz
 from bit_keras.model import Backbone, BiT
 from bit_keras.variants import VARIANTS, Variant
-from bit_keras.zoo import PRESETS, Preset
+from bit_keras.zoo import PRESETS, Preset, WeightFile
 
 any_backend = pytest.mark.any_backend
 
@@ -275,19 +275,30 @@ def test_from_preset_without_a_head_in_the_file(golden_npz, tmp_path):
 def test_from_preset_needs_the_right_variant(golden_npz, monkeypatch):
     # R50x1 itself takes seconds to build.
     monkeypatch.setitem(VARIANTS, "other", Variant("other", 20, 0.5, (1, 2, 2, 1), 0))
-    with pytest.raises(CheckpointError, match=r"do not fit other with 10 classes[^$]*- resnet/block3/unit02/a/"):
+    with pytest.raises(CheckpointError, match=f"{golden_npz} holds R17x0.5, not other"):
         BiT.from_preset(golden_npz, variant="other")
-    with pytest.raises(ValueError, match=f"give variant= with {golden_npz}"):
-        BiT.from_preset(golden_npz)
     with pytest.raises(ValueError, match="unknown variant 'R18'"):
         BiT.from_preset(golden_npz, variant="R18")
 
 
-def test_unknown_preset_lists_all_presets(tmp_path):
-    for name in ("BiT-L-R50x1", "weights.npz", tmp_path):
-        with pytest.raises(ValueError, match="no preset and no file is called") as caught:
-            BiT.from_preset(name, variant=SMALL)
-        assert all(preset in str(caught.value) for preset in PRESETS)
+def test_the_variant_is_read_off_the_shapes(golden_npz, golden):
+    model = BiT.from_preset(golden_npz)
+    assert model.variant_name == SMALL
+    assert _weights_equal(model, golden)
+
+
+def test_load_weights_of_another_variant(golden_npz, monkeypatch):
+    monkeypatch.setitem(VARIANTS, "other", Variant("other", 20, 0.5, (1, 2, 2, 1), 0))
+    with pytest.raises(CheckpointError, match=f"{golden_npz} holds R17x0.5, not other"):
+        bit_keras.load_weights(BiT("other", 10), golden_npz)
+
+
+def test_unknown_names_and_other_directories(tmp_path):
+    for name in ("BiT-L-R50x1", "weights.npz"):
+        with pytest.raises(ValueError, match=f"no file is called '{name}': unknown preset"):
+            BiT.from_preset(name)
+    with pytest.raises(CheckpointError, match=r"is a directory without saved_model\.pb"):
+        BiT.from_preset(tmp_path)
 
 
 def test_preset_and_variant_must_agree():
@@ -312,13 +323,11 @@ def test_from_preset_of_an_address(golden_url, golden, tmp_path):
 def test_from_preset_refuses_a_variant_before_it_downloads(golden_url, tmp_path):
     with pytest.raises(ValueError, match="unknown variant 'R18'"):
         BiT.from_preset(golden_url, variant="R18")
-    with pytest.raises(ValueError, match="give variant= with http"):
-        BiT.from_preset(golden_url)
     assert not (tmp_path / "home").exists()
 
 
 def test_from_preset_of_a_published_name(golden_url, golden, monkeypatch):
-    monkeypatch.setitem(PRESETS, "BiT-tiny", Preset("BiT-tiny", SMALL, "ImageNet-1k", golden_url))
+    monkeypatch.setitem(PRESETS, "BiT-tiny", Preset("BiT-tiny", SMALL, "ImageNet-1k", 10, (WeightFile(golden_url),)))
     model = BiT.from_preset("BiT-tiny")
     assert (model.variant_name, model.num_classes) == (SMALL, 10)
     assert _weights_equal(model, golden)

@@ -1,7 +1,25 @@
 """Weight files: file -> dict of arrays under official names -> strict apply to a model, and back."""
 
-from bit_keras.checkpoints.apply import CheckpointError, apply_weights, collect_weights
+from bit_keras.checkpoints.apply import apply_weights, collect_weights, shapes_of
+from bit_keras.checkpoints.architecture import head_size, resolve_variant
+from bit_keras.checkpoints.checks import CheckpointError
 from bit_keras.checkpoints.download import fetch
+from bit_keras.checkpoints.formats import read_weights
+from bit_keras.checkpoints.locate import locate
 from bit_keras.checkpoints.npz import read_npz, write_npz
+from bit_keras.checkpoints.torch_state import write_safetensors
 
-__all__ = ["CheckpointError", "apply_weights", "collect_weights", "fetch", "read_npz", "write_npz"]
+__all__ = [
+    "CheckpointError",
+    "apply_weights",
+    "collect_weights",
+    "fetch",
+    "head_size",
+    "locate",
+    "read_npz",
+    "read_weights",
+    "resolve_variant",
+    "shapes_of",
+    "write_npz",
+    "write_safetensors",
+]

@@ -1,19 +1,19 @@
 """Strict merge of a weight file's arrays into a model."""
 
+from collections.abc import Mapping
+
 import keras
 import numpy as np
 
 from bit_keras.checkpoints import names
+from bit_keras.checkpoints.checks import CheckpointError
+from bit_keras.checkpoints.npz import NpzArrays
 
 
-class CheckpointError(ValueError):
-    """A weight file does not hold what it must."""
-
-
-def apply_weights(model: keras.Model, arrays: dict[str, np.ndarray], skip_head: bool = False) -> None:
+def apply_weights(model: keras.Model, arrays: Mapping[str, np.ndarray], skip_head: bool = False) -> None:
     """Sets every weight of a BiT model from arrays under official keys.
 
-    All entries are checked before the first one is written, so a refused file leaves the model as it was.
+    All shapes are compared before the first weight is written, so a refused file leaves the model as it was.
 
     Args:
         model: a bit_keras.BiT.
@@ -25,16 +25,17 @@ def apply_weights(model: keras.Model, arrays: dict[str, np.ndarray], skip_head: 
             what the model needs and the file lacks, "+" for what the file has and the model does not use,
             "!" for another shape.
     """
-    variables = _official_variables(model)
+    variables, shapes = _official_variables(model), shapes_of(arrays)
     if skip_head:
         variables = {key: value for key, value in variables.items() if not names.is_head(key)}
-        arrays = {key: value for key, value in arrays.items() if not names.is_head(key)}
-    faults = [f"- {key} {_official_shape(key, v)}" for key, v in variables.items() if key not in arrays]
-    faults += [f"+ {key} {array.shape}" for key, array in arrays.items() if key not in variables]
+        shapes = {key: value for key, value in shapes.items() if not names.is_head(key)}
+    needed = {key: _official_shape(key, variable) for key, variable in variables.items()}
+    faults = [f"- {key} {shape}" for key, shape in needed.items() if key not in shapes]
+    faults += [f"+ {key} {shape}" for key, shape in shapes.items() if key not in needed]
     faults += [
-        f"! {key} is {arrays[key].shape}, must be {_official_shape(key, v)}"
-        for key, v in variables.items()
-        if key in arrays and arrays[key].shape != _official_shape(key, v)
+        f"! {key} is {shapes[key]}, must be {shape}"
+        for key, shape in needed.items()
+        if key in shapes and shapes[key] != shape
     ]
     if faults:
         raise CheckpointError(
@@ -43,6 +44,13 @@ def apply_weights(model: keras.Model, arrays: dict[str, np.ndarray], skip_head: 
         )
     for key, variable in variables.items():
         variable.assign(arrays[key].reshape(variable.shape))
+
+
+def shapes_of(arrays: Mapping[str, np.ndarray]) -> dict[str, tuple[int, ...]]:
+    """Returns {official key: shape}, without reading an array that still lies in its file."""
+    if isinstance(arrays, NpzArrays):
+        return arrays.shapes
+    return {key: array.shape for key, array in arrays.items()}
 
 
 def collect_weights(model: keras.Model) -> dict[str, np.ndarray]:

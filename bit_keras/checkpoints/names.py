@@ -7,7 +7,9 @@ of a layer and the name of a weight. The Keras layer carries the path with "_" f
 import re
 from collections.abc import Iterator
 
-from bit_keras.variants import Variant
+import numpy as np
+
+from bit_keras.variants import VARIANTS, Variant
 
 HEAD = "head"
 # Official path of the head, a 1x1 convolution in the files and a dense layer here.
@@ -33,14 +35,27 @@ def backbone_paths(variant: Variant) -> Iterator[str]:
     yield "group_norm"
 
 
+def layer_path(name: str) -> str | None:
+    """Official path of the layer that Keras calls `name` in any variant, None if there is no such layer."""
+    return _LAYER_PATHS.get(name)
+
+
 def weight_key(path: str, weight: str) -> str:
     """Official key of one weight of the layer at `path`."""
     return f"resnet/{path}/{weight}"
 
 
+_LAYER_PATHS = {layer_name(path): path for row in VARIANTS.values() for path in backbone_paths(row)} | {HEAD: HEAD_PATH}
+
+
 def is_head(key: str) -> bool:
     """Tells whether an official key belongs to the head."""
     return key.startswith(f"resnet/{HEAD}/")
+
+
+def as_convolution(key: str, array: np.ndarray) -> np.ndarray:
+    """Returns a head's dense kernel [C, K] as the 1x1 convolution [1, 1, C, K] of the official files, else `array`."""
+    return array[None, None] if key == weight_key(HEAD_PATH, "kernel") and array.ndim == 2 else array
 
 
 def normalize_key(key: str) -> str:

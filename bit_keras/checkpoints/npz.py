@@ -3,17 +3,57 @@
 import os
 import zipfile
 import zlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 
-from bit_keras.checkpoints.apply import CheckpointError
+from bit_keras.checkpoints.checks import CheckpointError, check_bytes, check_finite, check_floats, promised_bytes
 from bit_keras.checkpoints.names import normalize_key
 from bit_keras.files import whole
 
+# What np.savez and np.savez_compressed write. Other methods may ask for gigabytes before they give a byte.
+_COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
-def read_npz(path: str | os.PathLike) -> dict[str, np.ndarray]:
-    """Reads an official npz file.
+
+class NpzArrays(Mapping):
+    """{official key: array of floats} of an npz file, checked as a whole and then read array by array when asked for.
+
+    So a network of 4 GB needs its own memory and that of one array.
+
+    Attributes:
+        shapes: {official key: shape}, known without reading.
+    """
+
+    def __init__(self, path: Path, archive: zipfile.ZipFile):
+        self._path, self._archive = path, archive
+        self._members: dict[str, zipfile.ZipInfo] = {}
+        self.shapes: dict[str, tuple[int, ...]] = {}
+        for member in archive.infolist():
+            key = normalize_key(member.filename.removesuffix(".npy"))
+            if key in self._members:
+                raise CheckpointError(f"{path}: two entries mean {key}, the second is {member.filename}")
+            _check_header(path, archive, member)
+            self._members[key] = member
+            self.shapes[key] = self[key].shape
+
+    def __getitem__(self, key: str) -> np.ndarray:
+        member = self._members[key]
+        with self._archive.open(member) as stream:
+            array = check_finite(self._path, key, np.lib.format.read_array(stream, allow_pickle=False))
+        has_leading_ones = key.endswith(("/gamma", "/beta")) and set(array.shape[:-1]) == {1}
+        return array.reshape(-1) if has_leading_ones else array
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._members)
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+
+def open_npz(path: str | os.PathLike) -> NpzArrays:
+    """Opens an official npz file.
 
     Args:
         path: the file. Numbers on layer names are taken off; gamma and beta may carry leading axes of size 1.
@@ -23,29 +63,29 @@ def read_npz(path: str | os.PathLike) -> dict[str, np.ndarray]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        CheckpointError: it is no npz file, or an entry is no array of finite floats or stands there twice.
+        CheckpointError: it is no npz file, it promises more than it can hold, or an entry is no array of finite
+            floats or stands there twice.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no such weight file: {path}")
-    arrays = {}
     try:
-        # Given a path, np.load leaves the file of a broken archive open.
-        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as archive:
-            for name in archive.files:
-                key = normalize_key(name)
-                if key in arrays:
-                    raise CheckpointError(f"{path}: two entries mean {key}, the second is {name}")
-                arrays[key] = _check(path, name, archive[name])
+        archive = zipfile.ZipFile(path)
+        check_bytes(path, sum(member.file_size for member in archive.infolist()))
+        return NpzArrays(path, archive)
     except CheckpointError:
         raise
-    except (ValueError, OSError, EOFError, AttributeError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-        # AttributeError: a member that is no .npy comes as bytes. RuntimeError: encrypted, or an unknown compression.
+    # RuntimeError: encrypted. The last three come from a header that is no Python literal.
+    except (
+        *(ValueError, OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error),
+        *(SyntaxError, TokenError, TypeError),
+    ) as error:
         raise CheckpointError(f"{path} is no readable npz file of arrays: {error}") from error
-    except TypeError as error:
-        # np.load answers a plain .npy with an array, which is no context manager.
-        raise CheckpointError(f"{path} is no npz archive but a single array") from error
-    return arrays
+
+
+def read_npz(path: str | os.PathLike) -> dict[str, np.ndarray]:
+    """Reads all arrays of an official npz file; see `open_npz`."""
+    return dict(open_npz(path))
 
 
 def write_npz(arrays: dict[str, np.ndarray], path: str | os.PathLike) -> None:
@@ -65,10 +105,17 @@ def write_npz(arrays: dict[str, np.ndarray], path: str | os.PathLike) -> None:
         np.savez(temporary, **arrays)
 
 
-def _check(path: Path, name: str, array: np.ndarray) -> np.ndarray:
-    if not np.issubdtype(array.dtype, np.floating):
-        raise CheckpointError(f"{path}: {name} must hold floats, got {array.dtype}")
-    if not np.isfinite(array).all():
-        raise CheckpointError(f"{path}: {name} must be finite, got NaN or infinity")
-    has_leading_ones = name.endswith(("/gamma", "/beta")) and set(array.shape[:-1]) == {1}
-    return array.reshape(-1) if has_leading_ones else array
+def _check_header(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
+    """Raises CheckpointError unless the member is an array of floats of exactly the size that its header states."""
+    if member.compress_type not in _COMPRESSIONS:
+        raise CheckpointError(f"{path}: {member.filename} must be stored or deflated")
+    with archive.open(member) as stream:
+        version = np.lib.format.read_magic(stream)
+        read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read_header(stream)
+        check_floats(path, member.filename, dtype)
+        if any(size < 0 for size in shape) or promised_bytes(shape, dtype) != member.file_size - stream.tell():
+            raise CheckpointError(
+                f"{path}: {member.filename} says {dtype} {shape}, which is not the size of its data, "
+                f"{member.file_size - stream.tell()} bytes"
+            )

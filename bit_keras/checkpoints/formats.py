@@ -1,0 +1,86 @@
+"""One door to all readers: the format of a file is seen in its content, whatever its name."""
+
+import hashlib
+import os
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from bit_keras import zoo
+from bit_keras.checkpoints import h5, hdf5, hub_module, keras_file, npz, torch_state
+from bit_keras.checkpoints.checks import CheckpointError
+
+
+def _read_hdf5(path: Path) -> dict[str, np.ndarray]:
+    """Reads a file of Keras 2 or 3."""
+    with hdf5.open_hdf5(path) as file:
+        return h5.read_legacy(file) if h5.is_legacy(file) else keras_file.read_layers(file)
+
+
+READERS = {
+    "npz": npz.open_npz,
+    "h5": _read_hdf5,
+    "safetensors": torch_state.read_safetensors,
+    "SavedModel": hub_module.read_saved_model,
+    "keras": keras_file.read_keras,
+}
+
+
+def read_weights(path: str | os.PathLike) -> Mapping[str, np.ndarray]:
+    """Reads a BiT's weights from a file or directory of any known format.
+
+    Args:
+        path: official npz or h5; safetensors of timm or transformers; a SavedModel directory; Keras 3's `.keras` or
+            `.weights.h5`.
+
+    Returns:
+        {official key: array of floats}. Kernels are [height, width, in, out], gamma, beta and bias [channels].
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ImportError: a package that the format needs is not installed.
+        CheckpointError: the file is of no known format, damaged, or published under a wrong name.
+    """
+    path = Path(path)
+    _refuse_wrong_upload(path)
+    return READERS[detect_format(path)](path)
+
+
+def detect_format(path: str | os.PathLike) -> str:
+    """Returns the key of READERS for a file or directory; raises as `read_weights` does."""
+    path = Path(path)
+    if path.is_dir():
+        if not hub_module.is_saved_model(path):
+            raise CheckpointError(f"{path} is a directory without saved_model.pb; known formats: {', '.join(READERS)}")
+        return "SavedModel"
+    if not path.is_file():
+        raise FileNotFoundError(f"no such weight file: {path}")
+    with open(path, "rb") as stream:
+        start = stream.read(16)
+    if start.startswith(b"PK"):
+        return "keras" if _holds_keras_weights(path) else "npz"
+    if start.startswith(b"\x89HDF"):
+        return "h5"
+    # Eight bytes of length and the first letters of a JSON dict.
+    if start[8:9] == b"{" or path.suffix == ".safetensors":
+        return "safetensors"
+    raise CheckpointError(f"{path} starts with {start!r}, as no known format does: {', '.join(READERS)}")
+
+
+def _holds_keras_weights(path: Path) -> bool:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return keras_file.WEIGHTS in archive.namelist()
+    except (zipfile.BadZipFile, OSError, ValueError, RuntimeError):
+        return False  # and the reader of npz says what is wrong
+
+
+def _refuse_wrong_upload(path: Path) -> None:
+    """Some files of the official bucket hold another network than their name says."""
+    faulty = zoo.faulty_file(path.name)
+    if faulty is not None and path.is_file():
+        with open(path, "rb") as stream:
+            if hashlib.file_digest(stream, "md5").hexdigest() == faulty.md5:
+                raise CheckpointError(f"{path}: {faulty.fault}")

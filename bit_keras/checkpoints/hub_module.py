@@ -1,0 +1,95 @@
+"""SavedModel directories of a BiT, as TF Hub publishes them and `export_saved_model` writes them.
+
+Only the variables are read, by name; no graph is loaded or run.
+"""
+
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+
+from bit_keras.checkpoints.checks import CheckpointError, check_bytes, check_finite, check_floats, promised_bytes
+from bit_keras.checkpoints.names import as_convolution, layer_path, normalize_key, weight_key
+
+_OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
+# Of the checkpoint and of training, not of the network.
+_COUNTERS = {"save_counter", "global_step"}
+_OFFICIAL = re.compile(r"(?:^|/)((?:root_block|block\d|group_norm(?:_\d+)?|head)/)")
+
+
+def read_saved_model(path: str | os.PathLike) -> dict[str, np.ndarray]:
+    """Reads the variables of a SavedModel directory.
+
+    Args:
+        path: the directory with `saved_model.pb` and `variables/`.
+
+    Returns:
+        {official key: array of floats}, the head as a 1x1 convolution.
+
+    Raises:
+        FileNotFoundError: there is no such directory.
+        ImportError: TensorFlow is not installed.
+        CheckpointError: its variables cannot be read, are not finite floats or have names of no BiT.
+    """
+    path = Path(path)
+    if not is_saved_model(path):
+        raise FileNotFoundError(f"no SavedModel directory: {path}")
+    try:
+        import tensorflow as tf
+        from google.protobuf.message import DecodeError
+    except ImportError as error:
+        raise ImportError("the variables of a SavedModel are read by TensorFlow: pip install tensorflow") from error
+    prefix = path / "variables" / "variables"
+    try:
+        return _read(path, tf.train.load_checkpoint(os.fspath(prefix)))
+    except CheckpointError:
+        raise
+    # The reader raises IndexError where data end too early; DecodeError comes from a damaged object graph.
+    except (tf.errors.OpError, ValueError, IndexError, RuntimeError, DecodeError) as error:
+        raise CheckpointError(f"{path} has no readable variables: {error}") from error
+
+
+def is_saved_model(path: Path) -> bool:
+    """Tells whether `path` is a SavedModel directory."""
+    return (path / "saved_model.pb").is_file()
+
+
+def _read(path: Path, reader) -> dict[str, np.ndarray]:
+    shapes, dtypes = reader.get_variable_to_shape_map(), reader.get_variable_to_dtype_map()
+    variables = {name: key for key, name in _variable_names(reader, shapes).items() if name not in _COUNTERS}
+    data = path / "variables" / "variables.data-00000-of-00001"
+    promised = sum(promised_bytes(tuple(shapes[k]), np.dtype(dtypes[k].as_numpy_dtype)) for k in variables.values())
+    check_bytes(data, promised)
+    arrays = {}
+    for name, checkpoint_key in variables.items():
+        key = _official_key(name)
+        if key is None:
+            raise CheckpointError(f"{path}: {name} is no variable of a BiT")
+        if key in arrays:
+            raise CheckpointError(f"{path}: two variables mean {key}, the second is {name}")
+        array = reader.get_tensor(checkpoint_key)
+        check_floats(path, name, array.dtype)
+        arrays[key] = as_convolution(key, check_finite(path, name, array))
+    return arrays
+
+
+def _variable_names(reader, checkpoint_keys) -> dict[str, str]:
+    """{checkpoint key: name of the variable}. TF2 keeps names in the graph of objects, TF1 uses them as keys."""
+    if _OBJECT_GRAPH not in checkpoint_keys:
+        return {key: key for key in checkpoint_keys}
+    from tensorflow.core.protobuf.trackable_object_graph_pb2 import TrackableObjectGraph
+
+    graph = TrackableObjectGraph.FromString(reader.get_tensor(_OBJECT_GRAPH))
+    attributes = [attribute for node in graph.nodes for attribute in node.attributes]
+    return {attribute.checkpoint_key: attribute.full_name.removesuffix(":0") for attribute in attributes}
+
+
+def _official_key(name: str) -> str | None:
+    """Official key of a variable called as in our exports, or as in the official code below any scopes."""
+    layer, _, weight = name.rpartition("/")
+    path = layer_path(layer)
+    if path is not None:
+        return weight_key(path, weight)
+    match = _OFFICIAL.search(name)
+    return match and normalize_key(f"resnet/{name[match.start(1) :]}")

@@ -1,0 +1,152 @@
+"""State dicts of PyTorch libraries in safetensors files: timm's `resnetv2_*_bit` and transformers' `BitModel`s.
+
+Convolutions are [out, in, height, width] there, norms have weight and bias.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from bit_keras.checkpoints.checks import CheckpointError, check_bytes, check_finite
+from bit_keras.checkpoints.names import is_head
+from bit_keras.files import whole
+
+_PARTS = {"1": "a", "2": "b", "3": "c"}
+_UNIT = re.compile(
+    r"(?:bit\.)?(?:encoder\.)?stages\.(\d)\.(?:blocks|layers)\.(\d+)\.(?:(norm|conv)([123])|(downsample)\.conv)\.(weight|bias)"
+)
+_OTHERS = {
+    "stem.conv.weight": "resnet/root_block/standardized_conv2d/kernel",
+    "bit.embedder.convolution.weight": "resnet/root_block/standardized_conv2d/kernel",
+    "norm.weight": "resnet/group_norm/gamma",
+    "bit.norm.weight": "resnet/group_norm/gamma",
+    "norm.bias": "resnet/group_norm/beta",
+    "bit.norm.bias": "resnet/group_norm/beta",
+    "head.fc.weight": "resnet/head/conv2d/kernel",
+    "classifier.1.weight": "resnet/head/conv2d/kernel",
+    "head.fc.bias": "resnet/head/conv2d/bias",
+    "classifier.1.bias": "resnet/head/conv2d/bias",
+}
+_TIMM = {official: name for name, official in reversed(_OTHERS.items())}
+_FLOATS = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
+
+
+def read_safetensors(path: str | os.PathLike) -> dict[str, np.ndarray]:
+    """Reads a BiT's state dict as timm or transformers name it.
+
+    Args:
+        path: the file. Tensors in half precision come as float32.
+
+    Returns:
+        {official key: array of floats}, kernels as [height, width, in, out].
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ImportError: the package safetensors is not installed.
+        CheckpointError: it is no such file, or a tensor is none of a BiT, not of finite floats or there twice.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no such weight file: {path}")
+    safetensors = _safetensors()
+    try:
+        with safetensors.safe_open(path, framework="numpy") as tensors:
+            check_bytes(path, path.stat().st_size)
+            return _read(path, tensors)
+    except CheckpointError:
+        raise
+    except (safetensors.SafetensorError, OSError, ValueError, OverflowError) as error:
+        raise CheckpointError(f"{path} is no readable safetensors file: {error}") from error
+
+
+def write_safetensors(arrays: Mapping[str, np.ndarray], path: str | os.PathLike) -> None:
+    """Writes {official key: array} as a state dict that timm's `resnetv2_*_bit` models load, whole or not at all.
+
+    Args:
+        arrays: what to write.
+        path: the file, which must end in ".safetensors"; an existing file is replaced.
+
+    Raises:
+        ValueError: the name does not end in ".safetensors".
+        ImportError: the package safetensors is not installed.
+    """
+    path = Path(path)
+    if path.suffix != ".safetensors":
+        raise ValueError(f'the name of a safetensors file must end in ".safetensors", got {str(path)!r}')
+    _safetensors()
+    from safetensors.numpy import save_file
+
+    tensors = {timm_name(key): np.ascontiguousarray(_to_torch(array)) for key, array in arrays.items()}
+    with whole(path) as temporary:
+        save_file(tensors, temporary, metadata={"format": "pt"})
+
+
+def official_key(name: str) -> str | None:
+    """Official key of a tensor of timm or transformers, None if it is none of a BiT."""
+    if name in _OTHERS:
+        return _OTHERS[name]
+    match = _UNIT.fullmatch(name)
+    if match is None:
+        return None
+    stage, unit, kind, part, downsample, weight = match.groups()
+    prefix = f"resnet/block{int(stage) + 1}/unit{int(unit) + 1:02d}"
+    if kind == "norm":
+        return f"{prefix}/{_PARTS[part]}/group_norm/{'gamma' if weight == 'weight' else 'beta'}"
+    if weight == "bias":
+        return None
+    return f"{prefix}/{'a/proj' if downsample else _PARTS[part]}/standardized_conv2d/kernel"
+
+
+def timm_name(key: str) -> str:
+    """Name in timm of the tensor with an official key."""
+    if key in _TIMM:
+        return _TIMM[key]
+    _, block, unit, part, *rest = key.split("/")
+    prefix = f"stages.{int(block.removeprefix('block')) - 1}.blocks.{int(unit.removeprefix('unit')) - 1}"
+    number = next(number for number, letter in _PARTS.items() if letter == part)
+    match rest:
+        case ["proj", _, _]:
+            return f"{prefix}.downsample.conv.weight"
+        case ["standardized_conv2d", _]:
+            return f"{prefix}.conv{number}.weight"
+        case _:
+            return f"{prefix}.norm{number}.{'weight' if rest[-1] == 'gamma' else 'bias'}"
+
+
+def _safetensors():
+    try:
+        import safetensors
+    except ImportError as error:
+        raise ImportError("safetensors files need a package: pip install 'bit-keras[safetensors]'") from error
+    return safetensors
+
+
+def _read(path: Path, tensors) -> dict[str, np.ndarray]:
+    arrays = {}
+    for name in tensors.offset_keys():
+        key = official_key(name)
+        if key is None:
+            raise CheckpointError(f"{path}: {name} is no tensor of a BiT of timm or transformers")
+        if key in arrays:
+            raise CheckpointError(f"{path}: two tensors mean {key}, the second is {name}")
+        dtype = tensors.get_slice(name).get_dtype()
+        if dtype not in _FLOATS:
+            raise CheckpointError(f"{path}: {name} must be one of {', '.join(_FLOATS)}, got {dtype}")
+        array = tensors.get_tensor(name)
+        array = array if dtype in ("F64", "F32") else array.astype("float32")
+        arrays[key] = check_finite(path, name, _from_torch(key, array))
+    return arrays
+
+
+def _from_torch(key: str, array: np.ndarray) -> np.ndarray:
+    """[out, in, height, width] to [height, width, in, out]; a dense head [out, in] is a 1x1 convolution."""
+    if is_head(key) and array.ndim == 2:
+        array = array[..., None, None]
+    return array.transpose(2, 3, 1, 0) if array.ndim == 4 else array
+
+
+def _to_torch(array: np.ndarray) -> np.ndarray:
+    return array.transpose(3, 2, 0, 1) if array.ndim == 4 else array
