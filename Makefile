@@ -25,7 +25,7 @@ format: .venv/test/installed
 	.venv/test/bin/ruff format .
 
 .venv/demo/installed: EXTRAS = hub
-.venv/test/installed: EXTRAS = dev,hub,jax,torch
+.venv/test/installed: EXTRAS = dev,hub,jax,kaggle,safetensors,torch
 .venv/%/installed: setup.cfg pyproject.toml
 	$(PYTHON) -m venv --clear .venv/$*
 	.venv/$*/bin/pip install --quiet --disable-pip-version-check --editable '.[$(EXTRAS)]'

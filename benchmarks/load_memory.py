@@ -1,0 +1,80 @@
+"""Program: memory and seconds that `BiT.from_preset` takes to load an npz file, each in a process of its own.
+
+Example:
+    python -m benchmarks.load_memory --variant=R152x4
+"""
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
+from pathlib import Path
+
+import keras
+import numpy as np
+from absl import app, flags
+
+_VARIANT = flags.DEFINE_string("variant", "R152x4", "Architecture, with random weights.")
+_NUM_CLASSES = flags.DEFINE_integer("num_classes", 1000, "Outputs of the head.")
+_LOAD = flags.DEFINE_string("load", None, "Load this file and print what it took as JSON; for the program itself.")
+
+
+def write_random_npz(path: Path, variant: str, num_classes: int) -> int:
+    """Writes an official npz file of random weights, one array at a time; returns the bytes of its arrays."""
+    from bit_keras.checkpoints.architecture import weight_shapes
+    from bit_keras.variants import get_variant
+
+    random, total = np.random.default_rng(0), 0
+    with zipfile.ZipFile(path, "w") as archive:
+        for key, shape in weight_shapes(get_variant(variant), num_classes).items():
+            array = random.standard_normal(shape, np.float32)
+            total += array.nbytes
+            with archive.open(f"{key}.npy", "w", force_zip64=True) as stream:
+                np.lib.format.write_array(stream, array)
+    return total
+
+
+def load(path: str) -> dict[str, float]:
+    """Loads a file; returns bytes of memory before, at the peak and after, and seconds."""
+    from bit_keras import BiT
+
+    BiT("R17x0.5", 2)  # what the libraries take once
+    before, start = _memory(), time.monotonic()
+    model = BiT.from_preset(path)
+    seconds = time.monotonic() - start
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return {"before": before, "peak": peak, "after": _memory(), "seconds": seconds, "parameters": model.count_params()}
+
+
+def _memory() -> int:
+    """Bytes of this process in memory now."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def _measure(path: Path) -> dict[str, float]:
+    command = [sys.executable, "-m", "benchmarks.load_memory", f"--load={path}"]
+    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()[-1])
+
+
+def main(_) -> None:
+    if _LOAD.value:
+        print(json.dumps(load(_LOAD.value)))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "weights.npz")
+        size = write_random_npz(path, _VARIANT.value, _NUM_CLASSES.value)
+        result = _measure(path)
+    gigabytes = {name: result[name] / 1e9 for name in ("before", "peak", "after")}
+    print(f"{_VARIANT.value}: {result['parameters']:,} parameters, {size / 1e9:.2f} GB of weights")
+    print(f"  loaded in {result['seconds']:.1f} s on the {keras.backend.backend()} backend")
+    print("  libraries {before:.2f} GB, peak {peak:.2f} GB, after {after:.2f} GB".format(**gigabytes))
+    print(f"  peak / weights = {result['peak'] / size:.2f}")
+
+
+if __name__ == "__main__":
+    app.run(main)

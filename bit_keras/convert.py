@@ -1,0 +1,195 @@
+"""Program: convert weights between all formats, or list what was published.
+
+Examples:
+    python -m bit_keras.convert BiT-M-R50x1 bit_m_r50x1.safetensors
+    python -m bit_keras.convert model.safetensors saved_model_directory
+    python -m bit_keras.convert --list "BiT-M-*"
+"""
+
+import dataclasses
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+import numpy as np
+from absl import app, flags, logging
+
+from bit_keras import checkpoints, zoo
+from bit_keras.checkpoints.formats import detect_format, read_weights
+from bit_keras.files import whole
+from bit_keras.logs import show_own_messages
+from bit_keras.model import BiT
+from bit_keras.peers import peer
+
+# Libraries round differently, and random weights amplify it with depth: 1.3e-4 of the scale was seen with R152x2. A
+# kernel in the wrong layout, padding or epsilon gives more.
+TOLERANCE = 1e-3
+
+# [N, H, W] of the images on which both sides are run: one size even, one odd.
+_CHECK_SIZES = ((2, 64, 64), (1, 97, 75))
+
+
+@dataclasses.dataclass(frozen=True)
+class Conversion:
+    """What `convert` did.
+
+    Attributes:
+        path: what was written.
+        variant: architecture of the weights.
+        num_classes: outputs of the head.
+        source_difference: largest difference between the logits of the source's own library and of BiT, relative to
+            their scale; None where no installed library runs the source.
+        difference: the same of what was written.
+    """
+
+    path: Path
+    variant: str
+    num_classes: int
+    source_difference: float | None
+    difference: float | None
+
+
+def convert(
+    source: str | os.PathLike,
+    destination: str | os.PathLike,
+    *,
+    variant: str | None = None,
+    num_classes: int | None = None,
+    file_format: str | None = None,
+    overwrite: bool = False,
+) -> Conversion:
+    """Writes weights in another format, checked, or writes nothing.
+
+    What was written is read again and must hold the same numbers to the bit. Source and copy are run in the library
+    that their format belongs to, where one is installed, and must give BiT's logits.
+
+    Args:
+        source: name of published weights, address or path, as for `BiT.from_preset`.
+        destination: the file to be. Its end says the format: ".npz" (official), ".safetensors" (timm), ".keras" or
+            ".weights.h5" (Keras 3); no ending means a SavedModel directory.
+        variant: architecture that the source must hold, None for what its shapes say.
+        num_classes: outputs of a new head of zeros, None for the head of the source.
+        file_format: which file of a published preset to take, None for the official npz.
+        overwrite: replace an existing file.
+
+    Raises:
+        ValueError: as `BiT.from_preset`, or an ending that no format has.
+        FileExistsError: there is something at `destination`.
+        ConnectionError, ImportError, CheckpointError: as `BiT.from_preset`.
+        RuntimeError: what was written is not the same network.
+    """
+    destination = Path(destination)
+    write = _writer(destination)
+    if os.path.lexists(destination) and (not overwrite or destination.is_dir()):
+        raise FileExistsError(f"there is something at {destination}; --overwrite replaces a file, never a directory")
+    source_path, variant = checkpoints.locate(source, variant, file_format)
+    model = BiT.from_preset(source_path, num_classes, variant)
+    has_source_head = num_classes is None
+    source_difference = _difference(model, source_path) if has_source_head else None
+    with whole(destination) as temporary:
+        write(model, temporary)
+        _check_same_numbers(model, temporary)
+        difference = _difference(model, temporary)
+    return Conversion(destination, model.variant_name, model.num_classes, source_difference, difference)
+
+
+def _write_saved_model(model: BiT, path: Path) -> None:
+    from bit_keras.saved_model import export_saved_model
+
+    export_saved_model(model, path)
+
+
+_WRITERS: dict[str, Callable[[BiT, Path], None]] = {
+    ".npz": lambda model, path: checkpoints.write_npz(checkpoints.collect_weights(model), path),
+    ".safetensors": lambda model, path: checkpoints.write_safetensors(checkpoints.collect_weights(model), path),
+    ".weights.h5": lambda model, path: model.save_weights(path),
+    ".keras": lambda model, path: model.save(path),
+    "": _write_saved_model,
+}
+
+
+def _writer(destination: Path) -> Callable[[BiT, Path], None]:
+    for ending, write in _WRITERS.items():
+        if destination.name.endswith(ending) and (ending or not destination.suffix):
+            return write
+    endings = ", ".join(filter(None, _WRITERS))
+    raise ValueError(f"the destination must end in {endings}, or have no ending for a SavedModel, got {destination}")
+
+
+def _check_same_numbers(model: BiT, path: Path) -> None:
+    expected, written = checkpoints.collect_weights(model), read_weights(path)
+    wrong = sorted(
+        {key for key in expected.keys() | written.keys() if not np.array_equal(expected.get(key), written.get(key))}
+    )
+    if wrong:
+        raise RuntimeError(f"{path.name} was read again and differs in {', '.join(wrong)}")
+
+
+def _difference(model: BiT, path: Path) -> float | None:
+    """Largest difference between the logits of `model` and of the library of a file, relative to their scale."""
+    run = peer(path, detect_format(path), model.variant, model.num_classes)
+    if run is None:
+        return None
+    random = np.random.default_rng(0)
+    largest = 0.0
+    for size in _CHECK_SIZES:
+        images = random.uniform(-1, 1, (*size, 3)).astype("float32")
+        expected, found = keras.ops.convert_to_numpy(model(images)), run(images)
+        scale = max(np.abs(expected).max(), np.finfo("float32").tiny)  # a head of zeros
+        difference = np.abs(found - expected).max() / scale
+        if not difference <= TOLERANCE:
+            raise RuntimeError(
+                f"{path.name} gives other logits in its own library, by {difference:.2g} of their scale; "
+                f"allowed is {TOLERANCE}"
+            )
+        largest = max(largest, float(difference))
+    return largest
+
+
+def _in_words(difference: float | None) -> str:
+    return "not run, no library for it" if difference is None else f"{difference:.1e} of the logits' scale from BiT"
+
+
+def main(argv: list[str]) -> None:
+    values = flags.FLAGS
+    if values.list:
+        print(zoo.describe(*argv[1:2]))
+        return
+    if len(argv) != 3:
+        raise app.UsageError(f"SRC and DST are needed, got {argv[1:]}; --list [PATTERN] lists what was published")
+    show_own_messages()
+    try:
+        done = convert(
+            *argv[1:],
+            variant=values.variant,
+            num_classes=values.num_classes,
+            file_format=values.file_format,
+            overwrite=values.overwrite,
+        )
+    except (ValueError, OSError, ImportError, RuntimeError) as error:
+        logging.error("%s", error)
+        sys.exit(1)
+    print(f"{done.path}: {done.variant} with {done.num_classes} classes, read again, equal to the bit")
+    print(f"  source: {_in_words(done.source_difference)}\n  copy:   {_in_words(done.difference)}")
+
+
+def _define_flags() -> None:
+    flags.DEFINE_boolean(
+        "list", False, "List the published weights, all or those that match a pattern such as BiT-M-*."
+    )
+    flags.DEFINE_string("variant", None, "Architecture that the source must hold; read off its shapes if not given.")
+    flags.DEFINE_integer("num_classes", None, "Outputs of a new head of zeros, for a source without head.")
+    flags.DEFINE_string("file_format", None, "Which file of published weights to take: npz, h5, timm, ...")
+    flags.DEFINE_boolean("overwrite", False, "Replace an existing file.")
+
+
+def run() -> None:
+    """Entry point of the console script `bit-convert`."""
+    _define_flags()
+    app.run(main)
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,98 @@
+"""Runs a weight file in the library that it was written for: timm, transformers, Keras or TensorFlow."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+import numpy as np
+from absl import logging
+
+from bit_keras.variants import EXPANSION, Variant
+
+# timm and transformers add 1e-8 to the variance of a kernel, BiT 1e-10.
+_EPSILON = 1e-10
+
+
+def peer(path: Path, file_format: str, variant: Variant, num_classes: int) -> Callable[[np.ndarray], np.ndarray] | None:
+    """Returns the network that another program makes of a weight file, None if no installed library makes one.
+
+    Args:
+        path: the file or directory.
+        file_format: key of `checkpoints.formats.READERS`.
+        variant: architecture that the file holds.
+        num_classes: outputs of its head.
+
+    Returns:
+        A function from float32 images [N, H, W, 3] in [-1, 1] to logits [N, num_classes].
+    """
+    if file_format == "safetensors":
+        return _torch_peer(path, variant, num_classes)
+    if file_format == "keras":
+        model = keras.saving.load_model(path, compile=False)
+        return lambda images: keras.ops.convert_to_numpy(model(images))
+    if file_format == "SavedModel":
+        return _saved_model(path)
+    return None
+
+
+def _saved_model(path: Path):
+    import tensorflow as tf
+
+    loaded = tf.saved_model.load(str(path))
+    # Modules take [0, 1].
+    return lambda images: loaded(tf.constant((images + 1) / 2), training=False).numpy()
+
+
+def _torch_peer(path: Path, variant: Variant, num_classes: int):
+    try:
+        import torch
+        from safetensors.torch import load_file
+
+        state = load_file(path)
+        is_timm = "stem.conv.weight" in state
+        model = (_timm if is_timm else _transformers)(variant, num_classes)
+    except (ImportError, RuntimeError) as error:  # RuntimeError: torch and torchvision of different builds
+        logging.warning("%s is not run in its own library: %s", path, error)
+        return None
+    model.load_state_dict(state)
+    for module in model.modules():
+        if type(module).__name__ in ("StdConv2d", "WeightStandardizedConv2d"):
+            module.eps = _EPSILON
+    model.eval()
+
+    def run(images: np.ndarray) -> np.ndarray:
+        with torch.no_grad():
+            outputs = model(torch.from_numpy(images.transpose(0, 3, 1, 2).copy()))
+        return (outputs if is_timm else outputs.logits).numpy()
+
+    return run
+
+
+def _widths(variant: Variant) -> list[int]:
+    """Output channels of the four blocks."""
+    return [EXPANSION * variant.bottleneck_filters(block) for block in (1, 2, 3, 4)]
+
+
+def _timm(variant: Variant, num_classes: int):
+    from timm.models.resnetv2 import ResNetV2
+
+    return ResNetV2(
+        layers=list(variant.units),
+        channels=tuple(_widths(variant)),
+        num_classes=num_classes,
+        stem_chs=variant.stem_filters,
+        stem_type="fixed",  # zeros around the pool, as the official code pads
+    )
+
+
+def _transformers(variant: Variant, num_classes: int):
+    from transformers import BitConfig, BitForImageClassification
+
+    config = BitConfig(
+        layer_type="preactivation",
+        embedding_size=variant.stem_filters,
+        hidden_sizes=_widths(variant),
+        depths=list(variant.units),
+        num_labels=num_classes,
+    )
+    return BitForImageClassification(config)
