@@ -67,12 +67,12 @@ class StandardizedConv2D(keras.layers.Layer):
             autocast=False,  # an epsilon of 1e-10 is 0 in half precision: standardize first, then cast
         )
 
-    def standardized_kernel(self):
-        """Returns the kernel that is convolved with: [kh, kw, C, filters], in the compute dtype."""
+    def standardized_kernel(self, dtype: str | None = None):
+        """Returns the kernel that is convolved with: [kh, kw, C, filters], in `dtype` or the compute dtype."""
         kernel = ops.cast(self.kernel, _statistics_dtype(self.variable_dtype))
         kernel = kernel - ops.mean(kernel, axis=(0, 1, 2), keepdims=True)
         variance = ops.mean(ops.square(kernel), axis=(0, 1, 2), keepdims=True)
-        return ops.cast(kernel / ops.sqrt(variance + self.epsilon), self.compute_dtype)
+        return ops.cast(kernel / ops.sqrt(variance + self.epsilon), dtype or self.compute_dtype)
 
     def call(self, inputs):
         return ops.conv(

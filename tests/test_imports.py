@@ -29,6 +29,7 @@ RANKS = {
     "bit_keras.data": 4,
     "bit_keras.training": 4,
     "bit_keras.evaluate": 5,
+    "bit_keras.folding": 4,
     "bit_keras.peers": 5,
     "bit_keras.saved_model_check": 5,
     "bit_keras.report": 6,

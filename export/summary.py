@@ -1,0 +1,82 @@
+"""What a program that publishes says at its end: one row an artefact, as a table and as JSON."""
+
+import dataclasses
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from bit_keras.files import write_json
+
+BATCH_SIZES = (1, 8)
+
+
+@dataclasses.dataclass(frozen=True)
+class Artefact:
+    """One file or directory that was written.
+
+    Attributes:
+        name: what it is, for example "serving, float32".
+        path: where it is.
+        max_difference: largest difference of its outputs from the Keras model's, relative to their scale.
+        images_per_second: {batch size: images a second}, medians on this machine; compare only inside one run.
+        extra: further facts for the table, for example {"test accuracy": 0.91}.
+    """
+
+    name: str
+    path: Path
+    max_difference: float
+    images_per_second: dict[int, float]
+    extra: dict[str, float | str] = dataclasses.field(default_factory=dict)
+
+    @property
+    def num_bytes(self) -> int:
+        """Size of the file, or of all files in the directory."""
+        files = [self.path] if self.path.is_file() else [p for p in self.path.rglob("*") if p.is_file()]
+        return sum(file.stat().st_size for file in files)
+
+
+def relative_difference(expected: np.ndarray, found: np.ndarray) -> float:
+    """Largest difference relative to the largest expected number; infinite for NaN or another shape."""
+    if np.shape(expected) != np.shape(found):
+        return float("inf")
+    scale = max(float(np.abs(expected).max()), np.finfo("float32").tiny)
+    difference = float(np.abs(np.asarray(found, "float64") - expected).max()) / scale
+    return float("inf") if np.isnan(difference) else difference
+
+
+def measure(run: Callable[[np.ndarray], object], size: int = 224, runs: int = 5) -> dict[int, float]:
+    """Returns {batch size: images a second}, medians, of a function of images [N, size, size, 3] in [0, 1]."""
+    rates = {}
+    for batch_size in BATCH_SIZES:
+        images = np.random.default_rng(0).uniform(size=(batch_size, size, size, 3)).astype("float32")
+        run(images)  # traces, allocates
+        seconds = []
+        for _ in range(runs):
+            start = time.perf_counter()
+            run(images)
+            seconds.append(time.perf_counter() - start)
+        rates[batch_size] = batch_size / statistics.median(seconds)
+    return rates
+
+
+def table(artefacts: Sequence[Artefact]) -> str:
+    """Returns the rows as text in aligned columns."""
+    extras = list(dict.fromkeys(key for artefact in artefacts for key in artefact.extra))
+    rates = [f"img/s, batch {size}" for size in BATCH_SIZES]
+    rows = [["artefact", "bytes", "max difference", *rates, *extras]]
+    for artefact in artefacts:
+        speeds = [f"{artefact.images_per_second[size]:.1f}" for size in BATCH_SIZES]
+        others = [artefact.extra.get(key, "-") for key in extras]
+        others = [f"{value:.4g}" if isinstance(value, float) else str(value) for value in others]
+        rows.append([artefact.name, f"{artefact.num_bytes:,}", f"{artefact.max_difference:.1e}", *speeds, *others])
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+
+
+def write_summary(artefacts: Sequence[Artefact], path: Path) -> None:
+    """Writes the rows as JSON."""
+    rows = [{**dataclasses.asdict(a), "path": str(a.path), "bytes": a.num_bytes} for a in artefacts]
+    write_json(path, {"artefacts": rows})
