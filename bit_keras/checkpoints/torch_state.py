@@ -3,6 +3,7 @@
 Convolutions are [out, in, height, width] there, norms have weight and bias.
 """
 
+import hashlib
 import os
 import re
 from collections.abc import Mapping
@@ -31,6 +32,8 @@ _OTHERS = {
     "classifier.1.bias": "resnet/head/conv2d/bias",
 }
 _TIMM = {official: name for name, official in reversed(_OTHERS.items())}
+# Our own files state the hash of their names and values, since the format has no checksum.
+_DIGEST = "bit_keras.sha256"
 _FLOATS = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
 
 
@@ -80,8 +83,11 @@ def write_safetensors(arrays: Mapping[str, np.ndarray], path: str | os.PathLike)
     from safetensors.numpy import save_file
 
     tensors = {timm_name(key): np.ascontiguousarray(_to_torch(array)) for key, array in arrays.items()}
+    hasher = hashlib.sha256()
+    for name in sorted(tensors):
+        _hash(hasher, name, tensors[name])
     with whole(path) as temporary:
-        save_file(tensors, temporary, metadata={"format": "pt"})
+        save_file(tensors, temporary, metadata={"format": "pt", _DIGEST: hasher.hexdigest()})
 
 
 def official_key(name: str) -> str | None:
@@ -125,8 +131,8 @@ def _safetensors():
 
 
 def _read(path: Path, tensors) -> dict[str, np.ndarray]:
-    arrays = {}
-    for name in tensors.offset_keys():
+    arrays, hasher = {}, hashlib.sha256()
+    for name in sorted(tensors.offset_keys()):
         key = official_key(name)
         if key is None:
             raise CheckpointError(f"{path}: {name} is no tensor of a BiT of timm or transformers")
@@ -136,9 +142,18 @@ def _read(path: Path, tensors) -> dict[str, np.ndarray]:
         if dtype not in _FLOATS:
             raise CheckpointError(f"{path}: {name} must be one of {', '.join(_FLOATS)}, got {dtype}")
         array = tensors.get_tensor(name)
+        _hash(hasher, name, array)
         array = array if dtype in ("F64", "F32") else array.astype("float32")
         arrays[key] = check_finite(path, name, _from_torch(key, array))
+    written = (tensors.metadata() or {}).get(_DIGEST, hasher.hexdigest())
+    if written != hasher.hexdigest():
+        raise CheckpointError(f"{path} is damaged: its tensors have SHA-256 {hasher.hexdigest()}, it states {written}")
     return arrays
+
+
+def _hash(hasher, name: str, array: np.ndarray) -> None:
+    hasher.update(name.encode())
+    hasher.update(np.ascontiguousarray(array).view(np.uint8))
 
 
 def _from_torch(key: str, array: np.ndarray) -> np.ndarray:
