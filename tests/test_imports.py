@@ -49,7 +49,7 @@ NOT_INSTALLED = {"benchmarks", "docs", "examples", "export", "hub_modules", "tes
 TENSORFLOW = {"tensorflow", "tensorflow_datasets", "tensorflow_hub", "tf_keras"}
 MAY_IMPORT_TENSORFLOW = (
     *("bit_keras.data", "bit_keras.saved_model", "bit_keras.saved_model_check"),
-    *("bit_keras.checkpoints.hub_module", "bit_keras.peers"),
+    *("bit_keras.checkpoints.hub_module", "bit_keras.peers", "bit_keras.training.determinism"),
 )
 
 

@@ -26,6 +26,7 @@ _MAX_NODES = 20_000
 _MAX_NAMES = 10_000
 # Address space of Python with h5py: more than it takes, less than a damaged length asks for.
 _OWN_BYTES = 2**31
+_CPU_SECONDS = 60
 # What the readers need of attributes.
 _ATTRIBUTES = ("layer_names", "weight_names", "name")
 
@@ -81,15 +82,17 @@ def _dataset(name: str, dataset: h5py.Dataset, path: str, copies: BinaryIO, max_
     return {"shape": shape, "dtype": dtype.str, "file": path, "offset": offset, "bfloat16": is_bfloat16}
 
 
-def _limit_memory(size: int) -> None:
+def _limit(memory: int) -> None:
+    """The caller has a limit on time too, but may itself be killed."""
     if resource is not None:
-        resource.setrlimit(resource.RLIMIT_AS, (size, size))
+        resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+        resource.setrlimit(resource.RLIMIT_CPU, (_CPU_SECONDS, _CPU_SECONDS))
 
 
 def main(path: str, copies: str, max_bytes: str) -> str | None:
     """Prints the listing; returns what is wrong."""
     try:
-        _limit_memory(int(max_bytes) + _OWN_BYTES)
+        _limit(int(max_bytes) + _OWN_BYTES)
         print(json.dumps(index(path, copies, int(max_bytes))))
     except Exception as error:  # h5py raises any kind for damaged structures
         return f"{type(error).__name__}: {error}"

@@ -5,12 +5,14 @@ Example:
 """
 
 import dataclasses
+import shlex
 import sys
 
 from absl import app, flags, logging
 
 from bit_keras.finetune import FinetuneConfig, finetune
 from bit_keras.logs import show_own_messages
+from bit_keras.training import TrainingInterrupted
 
 _DEFINE = {str: flags.DEFINE_string, int: flags.DEFINE_integer, float: flags.DEFINE_float, bool: flags.DEFINE_boolean}
 
@@ -29,7 +31,11 @@ def main(argv: list[str]) -> None:
     settings = {field.name: flags.FLAGS[field.name].value for field in dataclasses.fields(FinetuneConfig)}
     try:
         result = finetune(**settings)
-    except (ValueError, OSError) as error:
+    except TrainingInterrupted as interruption:
+        command = shlex.join(["python", "-m", "bit_keras.finetune", *sys.argv[1:]])
+        logging.error("%s; to go on:\n  %s", interruption, command)
+        sys.exit(128 + interruption.signal)  # as a shell reports a program that a signal ended
+    except (ValueError, OSError, ImportError) as error:
         logging.error("%s", error)
         sys.exit(1)
     print(f"test accuracy {result.test_accuracy:.4f}; report in {result.workdir / 'report'}")

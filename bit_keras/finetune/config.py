@@ -32,7 +32,9 @@ class FinetuneConfig:
     random_crop: bool = _option(True, "Crop at random places; off where the place is the label.")
     flip: bool = _option(True, "Mirror half of the training images; off where that changes the label.")
     precision: str = _option("float32", '"float32", "mixed_bfloat16" or "mixed_float16".')
-    eval_every: int | None = _option(None, "Steps between evaluations and checkpoints; a tenth of all where not given.")
+    eval_every: int | None = _option(None, "Updates between evaluations; a tenth of all where not given.")
+    checkpoint_every: int | None = _option(None, "Updates between checkpoints; at evaluations alone where not given.")
+    deterministic: bool = _option(False, "Repeatable to the bit on the same machine; may be slower on a GPU.")
     export_dir: str | None = _option(None, "Write a reusable SavedModel to this new folder at the end.")
 
     def __post_init__(self):
@@ -41,7 +43,7 @@ class FinetuneConfig:
                 raise ValueError(f"{name} must be given")
         if not 0 <= self.seed < 2**31:
             raise ValueError(f"seed must lie in [0, 2**31), got {self.seed}")
-        for name in ("examples_per_class", "eval_every"):
+        for name in ("examples_per_class", "eval_every", "checkpoint_every"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be 1 or more, got {value}")

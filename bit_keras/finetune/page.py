@@ -1,7 +1,6 @@
 """The fine-tuner, top to bottom: data, rule, model, fit, evaluate, report, export."""
 
 import contextlib
-import csv
 import dataclasses
 import math
 import os
@@ -50,6 +49,8 @@ def run(model: str, dataset: str | data.Source, workdir: str | os.PathLike, **op
     if config.export_dir and Path(config.export_dir).exists():
         raise FileExistsError(f"export_dir must not exist yet, got {config.export_dir}")
     keras.utils.set_random_seed(config.seed)
+    if config.deterministic:
+        training.make_deterministic()
 
     # Data
     source = dataset if is_source else data.load(config.dataset, data_dir=config.data_dir)
@@ -76,14 +77,16 @@ def run(model: str, dataset: str | data.Source, workdir: str | os.PathLike, **op
         metrics=["accuracy"],
     )
     folder = claim(config.workdir, _identity(config, source))
-    checkpoint = training.Checkpoint(folder / "checkpoint" / "last.weights.h5")
+    log = training.MetricsLog(folder / "metrics.csv")
+    checkpoint = training.Checkpoint(folder / "checkpoint" / "last.weights.h5", log, config.checkpoint_every)
     start = checkpoint.restore(network)
 
     # Fit
     test_batches = data.test_batches(source, batch_size=config.batch_size, crop=rule.crop)
-    if start < schedule.total_steps:
-        eval_every = min(config.eval_every or -(-schedule.total_steps // 10), schedule.total_steps)
-        with contextlib.closing(training.Progress(schedule.total_steps, config.batch_size)) as progress:
+    eval_every = min(config.eval_every or -(-schedule.total_steps // 10), schedule.total_steps)
+    progress = training.Progress(schedule.total_steps, config.batch_size)
+    with contextlib.closing(progress), training.StopOnSignal(checkpoint) as stop:
+        for epochs in training.epochs(start, eval_every, schedule.total_steps):
             network.fit(
                 data.train_batches(
                     source,
@@ -91,20 +94,19 @@ def run(model: str, dataset: str | data.Source, workdir: str | os.PathLike, **op
                     resize=rule.resize,
                     crop=rule.crop,
                     seed=config.seed,
-                    start_step=start,
+                    start_step=int(network.optimizer.iterations),
                     random_crop=config.random_crop,
                     flip=config.flip,
                 ),
-                initial_epoch=start // eval_every,
-                epochs=-(-schedule.total_steps // eval_every),
-                steps_per_epoch=eval_every,
+                **epochs,
                 validation_data=test_batches,
                 callbacks=[
                     *callbacks,
                     progress,
-                    keras.callbacks.CSVLogger(folder / "metrics.csv", append=start > 0),
+                    log,
                     keras.callbacks.TensorBoard(folder / "tensorboard", write_graph=False),
                     checkpoint,
+                    stop,
                 ],
                 shuffle=False,  # the batches come in their order
                 verbose=0,
@@ -112,15 +114,14 @@ def run(model: str, dataset: str | data.Source, workdir: str | os.PathLike, **op
 
     # Evaluate
     predictions = predict(network, test_batches)
-    metrics = _metrics(folder)
-    rates = [row["images_per_second"] for row in metrics if math.isfinite(row["images_per_second"])]
+    rates = [row["images_per_second"] for row in log.rows if math.isfinite(row["images_per_second"])]
     summary = {
         "test_accuracy": predictions.accuracy,
         "test_loss": predictions.loss,
         "test_examples": source.num_test,
         "train_examples": source.num_train,
         "steps": schedule.total_steps,
-        "seconds": round(sum(row["seconds"] for row in metrics), 1),
+        "seconds": round(sum(row["seconds"] for row in log.rows), 1),
         "images_per_second": round(statistics.median(rates), 1) if rates else None,
         "backend": keras.backend.backend(),
         "parameters": network.count_params(),
@@ -128,7 +129,7 @@ def run(model: str, dataset: str | data.Source, workdir: str | os.PathLike, **op
 
     # Weights, report, export
     save_npz(network, folder / "weights.npz")
-    report.write(folder / "report", metrics, schedule, predictions, source.class_names, summary)
+    report.write(folder / "report", log.rows, schedule, predictions, source.class_names, summary)
     logging.info("test accuracy %.4f on %d examples", predictions.accuracy, source.num_test)
     if config.export_dir:
         from bit_keras.saved_model import export_saved_model
@@ -147,12 +148,5 @@ def _network(config: FinetuneConfig, num_classes: int) -> BiT:
 def _identity(config: FinetuneConfig, source: data.Source) -> dict:
     """What decides the numbers of a run: the settings without the places it writes to, and the data."""
     settings = dataclasses.asdict(config)
-    del settings["workdir"], settings["export_dir"]
+    del settings["workdir"], settings["export_dir"], settings["checkpoint_every"]
     return {**settings, "data": source.describe(), "backend": keras.backend.backend()}
-
-
-def _metrics(folder: Path) -> list[dict[str, float]]:
-    with open(folder / "metrics.csv", newline="") as file:
-        rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
-    # An epoch that was cut off after its row and before its checkpoint stands there again: the later one counts.
-    return list({row["epoch"]: row for row in rows}.values())

@@ -5,11 +5,28 @@ import keras
 from bit_keras.hyperrule import HyperRule, Schedule
 from bit_keras.training.callbacks import HyperRuleCallback
 from bit_keras.training.checkpoint import Checkpoint
+from bit_keras.training.determinism import make_deterministic
+from bit_keras.training.epochs import epochs
+from bit_keras.training.interruption import StopOnSignal, TrainingInterrupted
+from bit_keras.training.metrics_log import MetricsLog
 from bit_keras.training.mixup import MixUp
 from bit_keras.training.progress import Progress
 from bit_keras.training.schedule import WarmupThenDrops
 
-__all__ = ["Checkpoint", "HyperRuleCallback", "MixUp", "Progress", "WarmupThenDrops", "callbacks", "optimizer"]
+__all__ = [
+    "Checkpoint",
+    "HyperRuleCallback",
+    "MetricsLog",
+    "MixUp",
+    "Progress",
+    "StopOnSignal",
+    "TrainingInterrupted",
+    "WarmupThenDrops",
+    "callbacks",
+    "epochs",
+    "make_deterministic",
+    "optimizer",
+]
 
 
 def optimizer(schedule: Schedule, momentum: float = 0.9) -> keras.optimizers.SGD:

@@ -1,40 +1,100 @@
 """The state of a training run in one file."""
 
+import json
 import os
 from pathlib import Path
 
+import h5py
 import keras
+import numpy as np
+from keras import ops
 
 from bit_keras.files import whole
+from bit_keras.training.metrics_log import MetricsLog
+
+_STATE = "training_state"
 
 
 class Checkpoint(keras.callbacks.Callback):
-    """Writes weights and optimizer after every epoch; the file is replaced whole.
+    """Writes weights, optimizer, running metrics and the log after every epoch, and inside it where asked to.
+
+    A training that is restored from the file, with the same batches from its step on, ends with the numbers of an
+    uninterrupted one. The file is replaced whole: a write that fails or is cut off leaves the last good one.
 
     Args:
         path: the file, which must end in ".weights.h5".
+        log: of the epochs so far. Its callback must stand before this one.
+        every: steps of the optimizer between two writes inside an epoch, None for none.
 
     Raises:
         ValueError: another ending.
     """
 
-    def __init__(self, path: str | os.PathLike):
+    def __init__(self, path: str | os.PathLike, log: MetricsLog, every: int | None = None):
         super().__init__()
         self.path = Path(path)
+        self.log = log
+        self.every = every
+        self._running = []
         if not self.path.name.endswith(".weights.h5"):
             raise ValueError(f'the name of a checkpoint must end in ".weights.h5", got {str(path)!r}')
 
     def restore(self, model: keras.Model) -> int:
-        """Sets weights and optimizer of a compiled model from the file, if there is one.
+        """Sets weights and optimizer of a compiled model, and the log, from the file, if there is one.
 
         Returns:
             Steps that the optimizer has made, 0 without a file.
         """
         model.optimizer.build(model.trainable_variables)
-        if self.path.is_file():
-            model.load_weights(self.path)
-        return int(model.optimizer.iterations)
+        if not self.path.is_file():
+            return 0
+        model.load_weights(self.path)
+        with h5py.File(self.path, "r") as file:
+            state = json.loads(file[_STATE][()].tobytes())
+        self.log.restore(state["rows"])
+        self._running = state["running"]
+        if self._running:  # metrics make their variables when they are first called
+            nothing = ops.zeros((1, model.output_shape[-1]))
+            model.compute_metrics(None, nothing, nothing)
+        return int(_counter(model))
 
-    def on_epoch_end(self, epoch, logs=None):
+    def save(self, running: bool) -> None:
+        """Writes the file now.
+
+        Args:
+            running: whether an epoch is under way, whose metrics go on in a restored training.
+        """
+        if hasattr(self.model, "jax_state_sync"):
+            self.model.jax_state_sync()  # jax keeps the state of an epoch out of the model
+        metrics = [ops.convert_to_numpy(v).tolist() for v in self.model.metrics_variables] if running else []
+        state = json.dumps({"rows": self.log.rows, "running": metrics}).encode()
         with whole(self.path) as temporary:
             self.model.save_weights(temporary)
+            with h5py.File(temporary, "a") as file:
+                file[_STATE] = np.frombuffer(state, np.uint8)
+
+    def ends_epoch(self, batch: int) -> bool:
+        """Tells whether `batch` is the last one of its epoch, whose end comes after the evaluation."""
+        return batch + 1 >= self.params["steps"] or self.model.stop_training
+
+    def on_train_begin(self, logs=None):
+        self._steps = int(_counter(self.model))
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._steps_before = self._steps
+        for variable, value in zip(self.model.metrics_variables, self._running):
+            variable.assign(value)
+        self._running = []
+
+    def on_train_batch_end(self, batch, logs=None):
+        before, self._steps = self._steps, self._steps_before + batch + 1
+        if self.every and before // self.every < self._steps // self.every and not self.ends_epoch(batch):
+            self.save(running=True)
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.save(running=False)
+
+
+def _counter(model: keras.Model) -> keras.Variable:
+    """Steps of the optimizer; under float16 a LossScaleOptimizer stands around the one that counts."""
+    return getattr(model.optimizer, "inner_optimizer", model.optimizer)._iterations

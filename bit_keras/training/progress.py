@@ -24,6 +24,7 @@ class Progress(keras.callbacks.Callback):
         super().__init__()
         self.total_steps = total_steps
         self.batch_size = batch_size
+        self._task = None
         self._bar = progress.Progress(
             progress.TextColumn("{task.description}"),
             progress.BarColumn(),
@@ -38,7 +39,8 @@ class Progress(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         self._steps = self._first_step = int(self.model.optimizer.iterations)
-        self._task = self._bar.add_task("train", total=self.total_steps, completed=self._steps, numbers="compiling")
+        if self._task is None:  # a restarted training may take two fits
+            self._task = self._bar.add_task("train", total=self.total_steps, completed=self._steps, numbers="compiling")
         self._bar.start()
         self._next_look = 0.0
 

@@ -3,8 +3,10 @@
 import csv
 import dataclasses
 import json
+import signal
 import subprocess
 import sys
+import time
 
 import keras
 import numpy as np
@@ -74,7 +76,6 @@ class _Killed(Exception):
     pass
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # CSVLogger's file stays open
 def test_a_cut_off_run_goes_on_and_ends_as_it_would_have(tmp_path, monkeypatch, tiny_network):
     whole = run(tmp_path / "whole", eval_every=4)
 
@@ -133,6 +134,8 @@ OTHER = {
     "flip": True,
     "precision": "mixed_bfloat16",
     "eval_every": None,  # above
+    "checkpoint_every": None,  # test_kill.py
+    "deterministic": None,  # test_kill.py
     "export_dir": None,  # below
 }
 
@@ -168,7 +171,7 @@ def test_trains_on_arrays_and_refuses_others_in_the_same_workdir(tmp_path, tiny_
 
 def test_faults_leave_no_workdir(tmp_path):
     workdir = tmp_path / "run"
-    with pytest.raises(ValueError, match=r"no preset and no file is called 'R51x1'.*BiT-M-R50x1"):
+    with pytest.raises(ValueError, match=r"no file is called 'R51x1': unknown preset"):
         run(workdir, model="R51x1")
     with pytest.raises(data.DataError, match="digits"):
         run(workdir, dataset="digitz")
@@ -177,6 +180,23 @@ def test_faults_leave_no_workdir(tmp_path):
     with pytest.raises(ValueError, match="a longer training keeps them apart"):
         run(workdir, steps=3)
     assert not workdir.exists()
+
+
+def test_the_program_says_how_to_go_on_after_a_signal(tmp_path):
+    flags = {**SMALL, "steps": 2000, "eval_every": 1000, "workdir": tmp_path / "run"}
+    command = [sys.executable, "-m", "bit_keras.finetune", *(f"--{name}={value}" for name, value in flags.items())]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    for line in process.stderr:
+        if "Schedule(" in line:
+            break
+    events = tmp_path / "run" / "tensorboard"
+    while not events.exists():  # made when the first step is near
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate()
+    assert process.returncode == 128 + signal.SIGTERM, said
+    assert f"stopped by SIGTERM; the state is saved; to go on:\n  python -m {' '.join(command[2:])}" in said
+    assert (tmp_path / "run" / "checkpoint" / "last.weights.h5").is_file()
 
 
 def test_the_program_trains_and_exports(tmp_path):

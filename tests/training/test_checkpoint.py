@@ -2,44 +2,84 @@ import keras
 import numpy as np
 import pytest
 
-from bit_keras.training import Checkpoint
+from bit_keras.training import Checkpoint, MetricsLog, epochs
 
 pytestmark = pytest.mark.any_backend
 X = np.random.default_rng(0).normal(size=(8, 4)).astype("float32")
 
 
+BATCHES = 2
+
+
 def compiled():
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1, name="dense")])
-    model.compile(keras.optimizers.SGD(0.1, momentum=0.9), "mse")
+    model.compile(keras.optimizers.SGD(0.1, momentum=0.9), "mse", metrics=["mae"])
     return model
 
 
-def test_a_restored_run_ends_like_an_uninterrupted_one(tmp_path):
-    path = tmp_path / "checkpoint" / "last.weights.h5"
-    straight = compiled()
+def checkpoint(folder, every=None) -> Checkpoint:
+    return Checkpoint(folder / "last.weights.h5", MetricsLog(folder / "metrics.csv"), every)
+
+
+class CutOff(keras.callbacks.Callback):
+    """Ends the process, as far as the training can tell, after so many steps."""
+
+    def __init__(self, steps):
+        super().__init__()
+        self.left = steps
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.left -= 1
+        if not self.left:
+            raise KeyboardInterrupt
+
+
+def train(model, saver, length=4, total=12, callbacks=()):
+    """Fits the batches of all steps that `saver` has not seen yet."""
+    start = saver.restore(model)
+    for fit in epochs(start, length, total):
+        images = np.concatenate([X] * total)[BATCHES * start :]
+        model.fit(
+            images,
+            images[:, 0],
+            batch_size=BATCHES,
+            **fit,
+            shuffle=False,
+            verbose=0,
+            callbacks=[saver.log, saver, *callbacks],
+        )
+        start = int(model.optimizer.iterations)
+
+
+@pytest.mark.parametrize("cut", [1, 3, 4, 5, 7, 11])
+def test_a_restored_run_ends_like_an_uninterrupted_one(tmp_path, cut):
+    straight, saver = compiled(), checkpoint(tmp_path / "straight")
     weights = straight.get_weights()
-    straight.fit(X, X[:, 0], batch_size=4, epochs=3, shuffle=False, verbose=0)
+    train(straight, saver)
 
     first = compiled()
     first.set_weights(weights)
-    assert Checkpoint(path).restore(first) == 0
-    first.fit(X, X[:, 0], batch_size=4, epochs=1, shuffle=False, verbose=0, callbacks=[Checkpoint(path)])
-    second = compiled()
-    assert Checkpoint(path).restore(second) == 2
-    second.fit(X, X[:, 0], batch_size=4, epochs=2, shuffle=False, verbose=0, callbacks=[Checkpoint(path)])
+    with pytest.raises(KeyboardInterrupt):
+        train(first, checkpoint(tmp_path / "cut", every=1), callbacks=[CutOff(cut)])
+    second, again = compiled(), checkpoint(tmp_path / "cut")
+    train(second, again)
 
     for a, b in zip(straight.get_weights(), second.get_weights()):
         np.testing.assert_array_equal(a, b)
-    assert [file.name for file in path.parent.iterdir()] == [path.name]
+    assert again.log.rows == saver.log.rows
+    assert [row["epoch"] for row in again.log.rows] == [0, 1, 2]
+    assert sorted(file.name for file in (tmp_path / "cut").iterdir()) == ["last.weights.h5", "metrics.csv"]
+
+
+def test_nothing_to_restore(tmp_path):
+    assert checkpoint(tmp_path).restore(compiled()) == 0
 
 
 def test_a_failed_write_keeps_the_last_good_file(tmp_path, monkeypatch):
-    path = tmp_path / "last.weights.h5"
-    model = compiled()
-    checkpoint = Checkpoint(path)
-    checkpoint.set_model(model)
-    checkpoint.on_epoch_end(0)
-    good = path.read_bytes()
+    model, saver = compiled(), checkpoint(tmp_path)
+    saver.set_model(model)
+    saver.on_epoch_end(0)
+    good = saver.path.read_bytes()
 
     def cut_off(partial):
         partial.write_bytes(good[:100])
@@ -47,11 +87,11 @@ def test_a_failed_write_keeps_the_last_good_file(tmp_path, monkeypatch):
 
     monkeypatch.setattr(model, "save_weights", cut_off)
     with pytest.raises(OSError, match="no space"):
-        checkpoint.on_epoch_end(1)
-    assert path.read_bytes() == good
-    assert list(tmp_path.iterdir()) == [path]
+        saver.on_epoch_end(1)
+    assert saver.path.read_bytes() == good
+    assert list(tmp_path.iterdir()) == [saver.path]
 
 
 def test_refuses_another_ending():
     with pytest.raises(ValueError, match=r'must end in ".weights.h5", got \'x.h5\''):
-        Checkpoint("x.h5")
+        Checkpoint("x.h5", MetricsLog("metrics.csv"))

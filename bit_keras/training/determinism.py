@@ -1,0 +1,16 @@
+"""Operations that give the same bits every time."""
+
+import keras
+
+
+def make_deterministic() -> None:
+    """Makes the operations of this process repeatable to the bit, which may be slower on a GPU."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        tf.config.experimental.enable_op_determinism()
+    elif keras.backend.backend() == "torch":
+        import torch
+
+        torch.use_deterministic_algorithms(True)
+    # jax is deterministic on CPU and TPU; on a GPU it takes XLA_FLAGS=--xla_gpu_deterministic_ops=true.

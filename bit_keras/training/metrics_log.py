@@ -1,0 +1,43 @@
+"""The metrics of all epochs, as a CSV file."""
+
+import csv
+import os
+from pathlib import Path
+
+import keras
+
+from bit_keras.files import whole
+
+
+class MetricsLog(keras.callbacks.Callback):
+    """Keeps a row an epoch and writes all of them, whole, after every epoch.
+
+    `keras.callbacks.CSVLogger` appends: a training that is killed leaves half a row there, or one too many.
+
+    Args:
+        path: the file.
+
+    Attributes:
+        rows: {name of a metric: number} of each epoch, "epoch" among them.
+    """
+
+    def __init__(self, path: str | os.PathLike):
+        super().__init__()
+        self.path = Path(path)
+        self.rows: list[dict[str, float]] = []
+
+    def restore(self, rows: list[dict[str, float]]) -> None:
+        """Takes the place of all rows so far."""
+        self.rows = rows
+        self._write()
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.rows.append({"epoch": epoch, **{name: float(value) for name, value in (logs or {}).items()}})
+        self._write()
+
+    def _write(self) -> None:
+        names = list(dict.fromkeys(name for row in self.rows for name in row))
+        with whole(self.path) as temporary, open(temporary, "w", newline="") as file:
+            writer = csv.DictWriter(file, names)
+            writer.writeheader()
+            writer.writerows(self.rows)

@@ -1,0 +1,29 @@
+"""Program: runs `bit_keras.finetune` in a fork of itself for each line of JSON settings, so that imports are paid once.
+
+Prints the process id of the fork, then its exit status (negative: the signal that ended it).
+"""
+
+import json
+import os
+import sys
+
+import bit_keras
+from bit_keras.finetune import page  # noqa: F401  imports what a run needs; nothing is computed before the fork
+
+
+def main() -> None:
+    for line in sys.stdin:
+        child = os.fork()
+        if not child:
+            status = 1
+            try:
+                bit_keras.finetune(**json.loads(line))
+                status = 0
+            finally:
+                os._exit(status)
+        print(child, flush=True)
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+
+
+if __name__ == "__main__":
+    main()

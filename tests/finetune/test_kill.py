@@ -1,0 +1,98 @@
+"""A run that is killed at any moment and started again ends with the bits of an uninterrupted one."""
+
+import csv
+import json
+import os
+import random
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+import bit_keras
+
+ROOT = Path(bit_keras.__file__).parents[1]
+KILLS = {"tensorflow": 20, "jax": 3, "torch": 3}[keras.backend.backend()]
+SETTINGS = {
+    "model": "R17x0.5",
+    "dataset": "digits",
+    "steps": 24,
+    "batch_size": 16,
+    "resolution": 16,
+    "eval_every": 8,
+    "checkpoint_every": 3,
+    "deterministic": True,
+}
+CLOCKS = ("seconds", "images_per_second")
+
+
+class _Forks:
+    """One process that has imported everything, and forks for every run."""
+
+    def __init__(self):
+        path = os.pathsep.join([str(ROOT), *sys.path])
+        self._process = subprocess.Popen(
+            [sys.executable, ROOT / "tests" / "consumers" / "finetune_forks.py"],
+            env={**os.environ, "PYTHONPATH": path},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            bufsize=1,
+        )
+
+    def run(self, workdir: Path, kill_after: float | None = None) -> int:
+        """Returns the exit status of a run, -9 if it was killed."""
+        self._process.stdin.write(json.dumps({**SETTINGS, "workdir": str(workdir)}) + "\n")
+        child = int(self._process.stdout.readline())
+        if kill_after is not None and not select.select([self._process.stdout], [], [], kill_after)[0]:
+            os.kill(child, signal.SIGKILL)
+        return int(self._process.stdout.readline())
+
+    def close(self) -> None:
+        self._process.communicate()
+
+
+@pytest.fixture
+def forks():
+    forks = _Forks()
+    yield forks
+    forks.close()
+
+
+def _result(workdir: Path) -> tuple[dict[str, bytes], list[dict[str, str]]]:
+    """The bits of all weights, and all metrics but times."""
+    with np.load(workdir / "weights.npz") as archive:
+        weights = {name: archive[name].tobytes() for name in archive.files}
+    with open(workdir / "metrics.csv", newline="") as file:
+        return weights, [{k: v for k, v in row.items() if k not in CLOCKS} for row in csv.DictReader(file)]
+
+
+@pytest.mark.any_backend
+def test_killed_at_random_points(tmp_path, forks):
+    assert forks.run(tmp_path / "warm") == 0  # compiles what the backends keep on disk
+    start = time.monotonic()
+    assert forks.run(tmp_path / "whole") == 0
+    duration = time.monotonic() - start
+    expected = _result(tmp_path / "whole")
+    assert len(expected[1]) == 3
+
+    clock, kills, ends = random.Random(0), 0, 0
+    while kills < KILLS:
+        status = forks.run(tmp_path / "killed", kill_after=clock.uniform(0, duration))
+        assert status in (0, -signal.SIGKILL)
+        kills += status != 0
+        if status == 0:
+            assert _result(tmp_path / "killed") == expected
+            shutil.rmtree(tmp_path / "killed")
+            ends += 1
+    assert forks.run(tmp_path / "killed") == 0
+    assert _result(tmp_path / "killed") == expected
+    print(f"{kills} kills over {ends + 1} runs of {duration:.1f} s")
