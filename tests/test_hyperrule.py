@@ -166,3 +166,17 @@ def test_every_field_changes_something():
     rule = HyperRule(1000, (32, 32))
     for field, (value, changed) in CHANGES.items():
         assert getattr(dataclasses.replace(rule, **{field: value}), changed) != getattr(rule, changed)
+
+
+def test_scales_for_other_batches():
+    rule = HyperRule(50_000, (32, 32), batch_size=128)
+    assert rule.scaled("none") == rule
+    assert rule.scaled("linear").base_lr == pytest.approx(0.003 / 4)
+    assert rule.scaled("linear").total_steps == 10_000
+    longer = rule.scaled("schedule")
+    assert (longer.total_steps, longer.base_lr) == (40_000, 0.003)
+    assert longer.schedule.drop_steps == (12_000, 24_000, 36_000)
+    paper = HyperRule(50_000, (32, 32))
+    assert all(paper.scaled(how).schedule == paper.schedule for how in ("none", "linear", "schedule"))
+    with pytest.raises(ValueError, match="scale must be one of none, linear, schedule, got 'sqrt'"):
+        rule.scaled("sqrt")

@@ -2,6 +2,9 @@
 
 import dataclasses
 
+from bit_keras.hyperrule import SCALES
+from bit_keras.training import FREEZES
+
 
 def _option(default, text: str):
     return dataclasses.field(default=default, metadata={"help": text})
@@ -24,8 +27,12 @@ class FinetuneConfig:
     data_dir: str | None = _option(None, "Folder of the TFDS data sets; TFDS's own default where not given.")
     examples_per_class: int | None = _option(None, "Train on that many examples of each class; all where not given.")
     seed: int = _option(0, "Of order, augmentation, MixUp, few-shot choice and random weights, in [0, 2**31).")
-    batch_size: int = _option(512, "Images per update.")
-    base_lr: float = _option(0.003, "Learning rate after the warm-up; the upstream schedule has its own.")
+    small_batch: bool = _option(False, "The official code's choice for small devices: 128 images, learning rate 0.001.")
+    batch_size: int | None = _option(None, "Images per update; 512 where not given.")
+    base_lr: float | None = _option(None, "Learning rate after the warm-up, not of the upstream schedule; 0.003.")
+    scale: str = _option("none", 'For other batches than 512: "none", "linear" learning rate, or "schedule" length.')
+    accumulate: int = _option(1, "Parts of a batch whose gradients are summed up for one update, to save memory.")
+    freeze: str = _option("none", '"head_only", or the last stage that is frozen: "root_block", "block1" to "block4".')
     schedule: str = _option("hyperrule", '"hyperrule", or "upstream" to train from random weights.')
     steps: int | None = _option(None, "Updates of the whole training; the HyperRule's where not given.")
     resolution: int | None = _option(None, "Side of the training crop in pixels; the HyperRule's where not given.")
@@ -38,6 +45,10 @@ class FinetuneConfig:
     export_dir: str | None = _option(None, "Write a reusable SavedModel to this new folder at the end.")
 
     def __post_init__(self):
+        defaults = {"batch_size": 128, "base_lr": 0.001} if self.small_batch else {"batch_size": 512, "base_lr": 0.003}
+        for name, value in defaults.items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, value)  # frozen
         for name in ("model", "dataset", "workdir"):
             if not getattr(self, name):
                 raise ValueError(f"{name} must be given")
@@ -47,6 +58,10 @@ class FinetuneConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be 1 or more, got {value}")
+        if self.accumulate < 1 or self.batch_size % self.accumulate:
+            raise ValueError(f"accumulate must divide the batch size {self.batch_size}, got {self.accumulate}")
+        _check_choice("scale", self.scale, SCALES)
+        _check_choice("freeze", self.freeze, FREEZES)
         _check_choice("schedule", self.schedule, ("hyperrule", "upstream"))
         _check_choice("precision", self.precision, ("float32", "mixed_bfloat16", "mixed_float16"))
 

@@ -60,7 +60,7 @@ def run(model: str, dataset: str | data.Source, workdir: str | os.PathLike, **op
     # Rule
     rule = HyperRule(
         source.num_train, source.image_size, config.batch_size, config.base_lr, config.steps, config.resolution
-    )
+    ).scaled(config.scale)
     if config.schedule == "hyperrule":
         schedule, callbacks = rule.schedule, rule.callbacks(config.seed)
     else:
@@ -71,30 +71,34 @@ def run(model: str, dataset: str | data.Source, workdir: str | os.PathLike, **op
 
     # Model
     network = _network(config, source.num_classes)
+    training.freeze(network, config.freeze)
+    logging.info("%s of %s weights train", f"{training.count_trainable(network):,}", f"{network.count_params():,}")
     network.compile(
-        training.optimizer(schedule, rule.momentum),
+        training.optimizer(schedule, rule.momentum, config.accumulate),
         keras.losses.CategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
     )
     folder = claim(config.workdir, _identity(config, source))
     log = training.MetricsLog(folder / "metrics.csv")
-    checkpoint = training.Checkpoint(folder / "checkpoint" / "last.weights.h5", log, config.checkpoint_every)
+    parts = config.accumulate  # steps of the optimizer for an update
+    checkpoint_every = config.checkpoint_every and config.checkpoint_every * parts
+    checkpoint = training.Checkpoint(folder / "checkpoint" / "last.weights.h5", log, checkpoint_every)
     start = checkpoint.restore(network)
 
     # Fit
-    test_batches = data.test_batches(source, batch_size=config.batch_size, crop=rule.crop)
+    test_batches = data.test_batches(source, batch_size=config.batch_size // parts, crop=rule.crop)
     eval_every = min(config.eval_every or -(-schedule.total_steps // 10), schedule.total_steps)
-    progress = training.Progress(schedule.total_steps, config.batch_size)
+    progress = training.Progress(schedule.total_steps, config.batch_size, parts)
     with contextlib.closing(progress), training.StopOnSignal(checkpoint) as stop:
-        for epochs in training.epochs(start, eval_every, schedule.total_steps):
+        for epochs in training.epochs(start, eval_every * parts, schedule.total_steps * parts):
             network.fit(
                 data.train_batches(
                     source,
-                    batch_size=config.batch_size,
+                    batch_size=config.batch_size // parts,
                     resize=rule.resize,
                     crop=rule.crop,
                     seed=config.seed,
-                    start_step=int(network.optimizer.iterations),
+                    start_step=training.steps_made(network),
                     random_crop=config.random_crop,
                     flip=config.flip,
                 ),
@@ -148,5 +152,6 @@ def _network(config: FinetuneConfig, num_classes: int) -> BiT:
 def _identity(config: FinetuneConfig, source: data.Source) -> dict:
     """What decides the numbers of a run: the settings without the places it writes to, and the data."""
     settings = dataclasses.asdict(config)
-    del settings["workdir"], settings["export_dir"], settings["checkpoint_every"]
+    for name in ("workdir", "export_dir", "checkpoint_every", "small_batch"):
+        del settings[name]
     return {**settings, "data": source.describe(), "backend": keras.backend.backend()}

@@ -56,7 +56,7 @@ class Checkpoint(keras.callbacks.Callback):
         if self._running:  # metrics make their variables when they are first called
             nothing = ops.zeros((1, model.output_shape[-1]))
             model.compute_metrics(None, nothing, nothing)
-        return int(_counter(model))
+        return steps_made(model)
 
     def save(self, running: bool) -> None:
         """Writes the file now.
@@ -78,7 +78,7 @@ class Checkpoint(keras.callbacks.Callback):
         return batch + 1 >= self.params["steps"] or self.model.stop_training
 
     def on_train_begin(self, logs=None):
-        self._steps = int(_counter(self.model))
+        self._steps = steps_made(self.model)
 
     def on_epoch_begin(self, epoch, logs=None):
         self._steps_before = self._steps
@@ -95,6 +95,7 @@ class Checkpoint(keras.callbacks.Callback):
         self.save(running=False)
 
 
-def _counter(model: keras.Model) -> keras.Variable:
-    """Steps of the optimizer; under float16 a LossScaleOptimizer stands around the one that counts."""
-    return getattr(model.optimizer, "inner_optimizer", model.optimizer)._iterations
+def steps_made(model: keras.Model) -> int:
+    """Returns the steps that the optimizer of a compiled model has made; of several accumulated ones each counts."""
+    # Under float16 a LossScaleOptimizer stands around the optimizer that counts.
+    return int(getattr(model.optimizer, "inner_optimizer", model.optimizer)._iterations)

@@ -7,23 +7,27 @@ import keras
 from absl import logging
 from rich import progress
 
+from bit_keras.training.checkpoint import steps_made
+
 
 class Progress(keras.callbacks.Callback):
     """A line an epoch, and in a terminal a bar with loss, accuracy, images/s and time left.
 
     Args:
-        total_steps: steps of the whole training.
-        batch_size: images per step.
+        total_steps: updates of the whole training.
+        batch_size: images per update.
+        accumulate: steps of the optimizer for one update.
 
     At the end of an epoch "seconds" (wall time of the epoch) and "images_per_second" (training alone, without the
     first step, which is compiled, and without evaluation; NaN if that leaves nothing) are added to the logs, for the
     callbacks after this one.
     """
 
-    def __init__(self, total_steps: int, batch_size: int):
+    def __init__(self, total_steps: int, batch_size: int, accumulate: int = 1):
         super().__init__()
         self.total_steps = total_steps
         self.batch_size = batch_size
+        self.accumulate = accumulate
         self._task = None
         self._bar = progress.Progress(
             progress.TextColumn("{task.description}"),
@@ -38,9 +42,11 @@ class Progress(keras.callbacks.Callback):
         self._bar.stop()
 
     def on_train_begin(self, logs=None):
-        self._steps = self._first_step = int(self.model.optimizer.iterations)
+        self._steps = self._first_step = steps_made(self.model)
         if self._task is None:  # a restarted training may take two fits
-            self._task = self._bar.add_task("train", total=self.total_steps, completed=self._steps, numbers="compiling")
+            self._task = self._bar.add_task(
+                "train", total=self.total_steps, completed=self._updates, numbers="compiling"
+            )
         self._bar.start()
         self._next_look = 0.0
 
@@ -61,7 +67,7 @@ class Progress(keras.callbacks.Callback):
         elif not self._bar.disable and time.perf_counter() > self._next_look:
             self._next_look = time.perf_counter() + 0.2  # reading the logs waits for the device
             self._read_clock()
-            self._bar.update(self._task, completed=self._steps, numbers=self._numbers(logs or {}))
+            self._bar.update(self._task, completed=self._updates, numbers=self._numbers(logs or {}))
 
     def on_test_begin(self, logs=None):
         self._read_clock()
@@ -72,12 +78,16 @@ class Progress(keras.callbacks.Callback):
             self._read_clock()
         logs["seconds"] = time.perf_counter() - self._epoch_began
         logs["images_per_second"] = self._rate
-        line = f"step {self._steps}/{self.total_steps}  {self._numbers(logs)}"
+        line = f"step {self._updates}/{self.total_steps}  {self._numbers(logs)}"
         if self._bar.disable:
             logging.info("%s", line)
         else:
-            self._bar.update(self._task, completed=self._steps)
+            self._bar.update(self._task, completed=self._updates)
             self._bar.console.print(line, highlight=False)
+
+    @property
+    def _updates(self) -> int:
+        return self._steps // self.accumulate
 
     def _start_clock(self):
         self._clock, self._clock_steps = time.perf_counter(), self._steps
@@ -85,7 +95,7 @@ class Progress(keras.callbacks.Callback):
     def _read_clock(self):
         steps = self._steps - self._clock_steps
         if steps:
-            self._rate = steps * self.batch_size / (time.perf_counter() - self._clock)
+            self._rate = steps * self.batch_size / self.accumulate / (time.perf_counter() - self._clock)
 
     def _numbers(self, logs: dict) -> str:
         numbers = [f"{name} {float(logs[name]):.4f}" for name in ("loss", "accuracy", "val_accuracy") if name in logs]

@@ -14,6 +14,7 @@ import pytest
 
 import bit_keras
 from bit_keras import data
+from bit_keras.checkpoints import read_npz
 from bit_keras.finetune import FinetuneConfig, page
 
 SMALL = {"model": "R17x0.5", "dataset": "digits", "steps": 12, "batch_size": 16, "resolution": 16, "flip": False}
@@ -125,6 +126,10 @@ OTHER = {
     "data_dir": None,  # tests/data
     "examples_per_class": 3,
     "seed": 1,
+    "small_batch": None,  # test_config.py
+    "scale": "linear",
+    "accumulate": None,  # below: it changes memory alone
+    "freeze": None,  # test_freezing.py: needs the real network
     "batch_size": 8,
     "base_lr": 0.03,
     "schedule": "upstream",
@@ -153,6 +158,30 @@ def test_every_setting_changes_the_run_and_the_same_settings_do_not(tmp_path, ti
     for name, value in OTHER.items():
         if value is not None:
             assert np.abs(weights(name, **{name: value}) - plain).max() > 1e-5, f"{name} changes nothing"
+
+
+def test_accumulated_parts_are_one_batch(tmp_path, tiny_network):
+    whole = run(tmp_path / "whole", eval_every=5)
+    parts = run(tmp_path / "parts", eval_every=5, accumulate=4)
+    for a, b in zip(whole.model.get_weights(), parts.model.get_weights()):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-5 * np.abs(a).max())
+    rows = []
+    for result in (whole, parts):
+        with open(result.workdir / "metrics.csv", newline="") as file:
+            rows.append(list(csv.DictReader(file)))
+    for a, b in zip(*rows, strict=True):
+        assert (a["step"], a["learning_rate"]) == (b["step"], b["learning_rate"])
+        assert float(a["loss"]) == pytest.approx(float(b["loss"]), rel=1e-4)
+
+
+def test_a_frozen_part_does_not_move(tmp_path, golden_npz, caplog):
+    caplog.set_level("INFO", "absl")
+    result = run(tmp_path, model=str(golden_npz), freeze="block3", steps=6)
+    before, after = read_npz(golden_npz), read_npz(tmp_path / "weights.npz")
+    moved = {key.split("/")[1] for key in after if "/head/" not in key and not np.array_equal(before[key], after[key])}
+    assert moved == {"block4", "group_norm"}
+    trained = sum(v.size for k, v in after.items() if k.split("/")[1] in ("block4", "group_norm", "head"))
+    assert f"{trained:,} of {result.summary['parameters']:,} weights train" in caplog.text
 
 
 def test_trains_on_arrays_and_refuses_others_in_the_same_workdir(tmp_path, tiny_network):
