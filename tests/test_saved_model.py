@@ -13,7 +13,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 import bit_keras
-from bit_keras import saved_model
+from bit_keras import processes, saved_model
 from bit_keras.saved_model import export_saved_model
 
 CONSUMERS = Path(__file__).parent / "consumers"
@@ -175,33 +175,38 @@ def test_state_is_exported_and_left_alone(tmp_path):
 
 
 def test_exports_from_jax(tmp_path, golden_npz):
-    model = bit_keras.BiT("R17x0.5", 10)
-    bit_keras.load_weights(model, golden_npz)
+    model = bit_keras.BiT.from_preset(golden_npz)
     images = random_images(2, 64, 64)
+    expected = logits_of(model, images)
 
-    script = CONSUMERS / "export_elsewhere.py"
     run(
-        [sys.executable, script, golden_npz, tmp_path / "saved_model"],
+        [sys.executable, CONSUMERS / "export_elsewhere.py", golden_npz, tmp_path],
         KERAS_BACKEND="jax",
         PYTHONPATH=os.pathsep.join(sys.path),
         XLA_FLAGS="--xla_backend_optimization_level=0",  # compiles ten times faster
     )
 
-    loaded = load(tmp_path / "saved_model")
-    difference = relative_difference(loaded(images).numpy(), logits_of(model, images))
-    assert difference < 1e-5, difference
-    assert len(loaded.trainable_variables) == 2  # the backbone was frozen
-    assert (tmp_path / "saved_model" / "assets" / "class_names.txt").read_text().startswith("class 0\nclass 1\n")
-    assert os.listdir(tmp_path) == ["saved_model"]
+    assert sorted(os.listdir(tmp_path)) == ["reusable", "serving"]
+    reusable = load(tmp_path / "reusable")
+    assert relative_difference(reusable(images).numpy(), expected) < 1e-5
+    assert len(reusable.trainable_variables) == 2  # the backbone was frozen
+    names = (tmp_path / "reusable" / "assets" / "class_names.txt").read_text()
+    assert names.startswith("class 0\nclass 1\n")
+    serving = load(tmp_path / "serving")
+    served = serving.signatures["serving_default"](images=images)
+    assert relative_difference(served["logits"].numpy(), expected) < 1e-5
+    assert [name.decode() for name in served["classes"].numpy()[:, 0]] == [
+        f"class {k}" for k in expected.argmax(axis=1)
+    ]
 
 
 def test_a_mismatch_leaves_nothing_behind(tmp_path, monkeypatch):
-    expected = saved_model._expected
+    def wrong(*arguments):
+        expected = saved_model._expected_of_reusable(*arguments)
+        expected["1/training"] += 1
+        return expected
 
-    def wrong(model):
-        return {name: value + np.float32(name == "1/training") for name, value in expected(model).items()}
-
-    monkeypatch.setattr(saved_model, "_expected", wrong)
+    monkeypatch.setitem(saved_model._EXPECTED, "reusable", wrong)
     with pytest.raises(RuntimeError, match="1/training: the largest difference is 1 at a scale of") as error:
         export_saved_model(small_model(), tmp_path / "saved_model")
     assert str(error.value).count("largest difference") == 1
@@ -210,7 +215,7 @@ def test_a_mismatch_leaves_nothing_behind(tmp_path, monkeypatch):
 
 def test_a_fault_in_a_fresh_process_is_reported():
     with pytest.raises(RuntimeError, match=r"it failed \(exit status 1\):\n(.|\n)*no number"):
-        saved_model._run_python("it failed", "-c", "raise ValueError('no number')")
+        processes.run_python("it failed", "-c", "raise ValueError('no number')")
 
 
 def test_an_existing_path_is_refused(tmp_path):
@@ -225,7 +230,7 @@ def test_an_existing_path_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"kind": "serving"}, "kind must be one of reusable, got 'serving'"),
+        ({"kind": "frozen"}, "kind must be one of reusable, serving, got 'frozen'"),
         ({"class_names": ["a"]}, "got 1 names for 2 outputs"),
         ({"class_names": ["a", "b\nc"]}, r"one line that is not empty, got \['b\\nc'\]"),
         ({"class_names": ["", "b"]}, r"one line that is not empty, got \[''\]"),

@@ -1,17 +1,25 @@
-"""Exports R17x0.5 on the backend that KERAS_BACKEND names: python export_elsewhere.py WEIGHTS.npz SAVED_MODEL."""
+"""Exports R17x0.5 on the backend that KERAS_BACKEND names.
+
+    python export_elsewhere.py WEIGHTS.npz FOLDER
+
+It writes FOLDER/reusable and FOLDER/serving: one process for both, because JAX compiles every layer anew in each.
+"""
 
 import sys
+from pathlib import Path
 
 import bit_keras
 from bit_keras import saved_model
 
 
-def export(weights: str, path: str) -> None:
+def export(weights: str, folder: str) -> None:
     model = bit_keras.BiT("R17x0.5", 10)
     bit_keras.load_weights(model, weights)
     model.backbone.trainable = False
-    saved_model._CHECK_SIZES = ((2, 64, 64),)  # one will do: JAX compiles every layer anew for each
-    saved_model.export_saved_model(model, path, class_names=[f"class {k}" for k in range(10)])
+    saved_model._CHECK_SIZES = ((1, 64, 64),)  # one will do, and for each shape there is more to compile
+    names = [f"class {k}" for k in range(10)]
+    for kind, options in (("reusable", {}), ("serving", {"resolution": 64})):
+        saved_model.export_saved_model(model, Path(folder, kind), kind, class_names=names, **options)
 
 
 if __name__ == "__main__":

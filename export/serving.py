@@ -1,0 +1,218 @@
+"""Program: publish a BiT for TF Serving.
+
+Example:
+    python -m export.serving --model=BiT-M-R50x1-ILSVRC2012 --output=models --class_names=names.txt
+
+It writes models/bit/1, a checked SavedModel with warm-up requests, and the files that a server is started with;
+`export/serving/README.md` says how, and what clients send.
+"""
+
+import contextlib
+import os
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+from absl import app, flags, logging
+from google.protobuf import text_format
+from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
+
+from bit_keras.files import whole
+from bit_keras.logs import show_own_messages
+from bit_keras.model import BiT
+from bit_keras.saved_model import export_saved_model
+from bit_keras.serving_model import ServingOptions, reference
+from bit_keras.zoo import PRESETS
+from export.serving_warmup import replay_warmup, write_warmup
+from export.summary import Artefact, measure, relative_difference, table, write_summary
+
+# What a server is started with; MODEL_NAME in it stands for the name of the model.
+CONFIGURATION = Path(__file__).with_name("serving")
+CONFIGURATION_FILES = (
+    *("batching.config", "monitoring.config"),
+    *("compose.yaml", "kubernetes-cpu.yaml", "kubernetes-gpu.yaml"),
+)
+_MODELS_CONFIG = "models.config"
+
+# Largest difference allowed from the Keras model in float32, relative to the scale of the logits. Random weights
+# amplify the rounding of half precision, 0.05 was seen with R50x1; another network is off by about the scale.
+TOLERANCES = {"float32": 1e-5, "bfloat16": 0.25}
+
+
+def export_serving(
+    model: BiT,
+    output: str | os.PathLike,
+    name: str = "bit",
+    version: int = 1,
+    class_names: Sequence[str] | None = None,
+    **options,
+) -> Artefact:
+    """Writes OUTPUT/NAME/VERSION and the configuration beside it, or nothing if a check fails.
+
+    The SavedModel is reloaded and compared in a fresh process, its warm-up requests are run, and its speed is measured.
+
+    Args:
+        model: the network, in float32.
+        output: directory of all models of a server. Files of its configuration that are there already stay; a model
+            that models.config does not name is added to it.
+        name: of the model, letters, digits, ".", "_" and "-", the first no sign.
+        version: number of the version, 1 or more; the server takes the largest.
+        class_names: the names of the outputs, in their order; None for their numbers.
+        **options: of `bit_keras.serving_model.ServingOptions`.
+
+    Returns:
+        What was written; also in OUTPUT/NAME/summary.json.
+
+    Raises:
+        ValueError: an argument or models.config is not as said above.
+        FileExistsError: that version exists.
+        RuntimeError: the SavedModel does not give the model's numbers.
+    """
+    output, path = Path(output), new_version(output, name, version)
+    read_models_config(output)  # while nothing is written yet
+    options = ServingOptions(model.num_classes, **options)
+    with _without_new_empty_folders(path), whole(path) as written:
+        export_saved_model(model, written, "serving", class_names, **_keywords(options))
+        write_warmup(written, name, options.resolution)
+        loaded = tf.saved_model.load(str(written))
+        count = replay_warmup(written, loaded)
+        difference, rates = _compare(model, loaded, options), _measure(loaded, options.resolution)
+    artefact = Artefact(f"serving, {options.precision}", path, difference, rates, {"warm-up requests": str(count)})
+    write_configuration(output, name)
+    write_summary([artefact], path.with_name("summary.json"))
+    return artefact
+
+
+def new_version(output: str | os.PathLike, name: str, version: int) -> Path:
+    """Returns OUTPUT/NAME/VERSION; raises as `export_serving` if it may not be made."""
+    if keras.backend.backend() != "tensorflow":
+        raise ValueError(f"KERAS_BACKEND must be tensorflow for this program, got {keras.backend.backend()}")
+    if not re.fullmatch("[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        raise ValueError(f'name must be letters, digits, ".", "_" and "-", the first no sign, got {name!r}')
+    if version < 1:
+        raise ValueError(f"version must be 1 or more, got {version}")
+    path = Path(output, name, str(version))
+    if os.path.lexists(path):
+        raise FileExistsError(f"version {version} of {name} exists, in {path}; take another one")
+    return path
+
+
+def write_configuration(output: Path, name: str) -> None:
+    """Writes what a server of the models in `output` is started with; existing files keep what they say."""
+    for file in CONFIGURATION_FILES:
+        if not (output / file).exists():
+            content = (CONFIGURATION / file).read_text(encoding="utf-8").replace("MODEL_NAME", name)
+            _write_text(output / file, content)
+    config = read_models_config(output)
+    models = config.model_config_list.config
+    if name not in [model.name for model in models]:
+        models.add(name=name, base_path=f"/models/{name}", model_platform="tensorflow")
+        _write_text(output / _MODELS_CONFIG, text_format.MessageToString(config))
+
+
+def read_models_config(output: Path) -> ModelServerConfig:
+    """Returns what OUTPUT/models.config says, nothing if there is none; raises ValueError if it is damaged."""
+    path = output / _MODELS_CONFIG
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    try:
+        return text_format.Parse(text, ModelServerConfig())
+    except text_format.ParseError as error:
+        raise ValueError(f"{path} must be a ModelServerConfig in text form: {error}") from error
+
+
+def _write_text(path: Path, text: str) -> None:
+    with whole(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+@contextlib.contextmanager
+def _without_new_empty_folders(path: Path) -> Iterator[None]:
+    """Removes the folders above `path` that the block made and left empty."""
+    missing = [folder for folder in path.parents if not folder.exists()]
+    try:
+        yield
+    finally:
+        for folder in missing:
+            with contextlib.suppress(OSError):  # not empty: all went well
+                folder.rmdir()
+
+
+def _keywords(options: ServingOptions) -> dict:
+    return {name: value for name, value in vars(options).items() if name != "num_classes"}
+
+
+def _compare(model: BiT, loaded, options: ServingOptions) -> float:
+    """Returns the largest difference of the logits from the model's, relative to their scale."""
+    images = np.random.default_rng(1).uniform(size=(2, options.resolution, options.resolution, 3)).astype("float32")
+    expected = reference(model)(2 * images - 1)
+    with tf.device("/CPU:0"):
+        found = loaded.signatures["serving_default"](images=tf.constant(images))["logits"].numpy()
+    difference = relative_difference(expected, found)
+    allowed = TOLERANCES[options.precision]
+    if difference > allowed:
+        raise RuntimeError(
+            f"the logits differ from the model's by {difference:.3g} of their scale, allowed is {allowed} in "
+            f"{options.precision}"
+        )
+    return difference
+
+
+def _measure(loaded, resolution: int) -> dict[int, float]:
+    serve = loaded.signatures["serving_default"]
+    return measure(lambda images: serve(images=tf.constant(images))["logits"].numpy(), resolution)
+
+
+def main(argv: list[str]) -> None:
+    values = flags.FLAGS
+    if len(argv) > 1:
+        raise app.UsageError(f"settings are flags such as --version=2, got {argv[1:]}")
+    show_own_messages()
+    try:
+        new_version(values.output, values.name, values.version)  # before a download
+        names = None
+        if values.class_names:
+            names = Path(values.class_names).read_text(encoding="utf-8").splitlines()
+        activation = values.activation
+        if activation is None and values.model in PRESETS:
+            activation = PRESETS[values.model].activation
+        artefact = export_serving(
+            BiT.from_preset(values.model),
+            values.output,
+            values.name,
+            values.version,
+            names,
+            precision=values.precision,
+            resolution=values.resolution,
+            activation=activation,
+            top=values.top,
+            max_pixels=values.max_pixels,
+        )
+    except (ValueError, OSError, ImportError, RuntimeError) as error:
+        logging.error("%s", error)
+        sys.exit(1)
+    print(table([artefact]))
+
+
+def _define_flags() -> None:
+    default = ServingOptions(1)
+    flags.DEFINE_string("model", None, "Published weights, or path or address of a file.", required=True)
+    flags.DEFINE_string("output", None, "Directory of all models of a server.", required=True)
+    flags.DEFINE_string("name", "bit", "Name of the model.")
+    flags.DEFINE_integer("version", 1, "Number of the version; a server takes the largest.")
+    flags.DEFINE_integer("resolution", default.resolution, "Side in pixels to which image files are resized.")
+    flags.DEFINE_enum("precision", default.precision, list(TOLERANCES), "Of kernels and convolutions.")
+    flags.DEFINE_string("class_names", None, "Text file with a line for each class, in the order of the outputs.")
+    flags.DEFINE_enum(
+        "activation", None, ["softmax", "sigmoid"], "What makes scores; by default what the weights were trained with."
+    )
+    flags.DEFINE_integer("top", None, "Classes in an answer; 5 by default, or all where there are fewer.")
+    flags.DEFINE_integer("max_pixels", default.max_pixels, "Image files with more pixels are refused.")
+
+
+if __name__ == "__main__":
+    _define_flags()
+    app.run(main)

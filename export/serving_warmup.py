@@ -1,0 +1,71 @@
+"""Warm-up requests: TF Serving runs them before it calls a version available.
+
+Source: tensorflow/serving, docs "SavedModel Warmup": a TFRecord of PredictionLog messages in `assets.extra`.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from tensorflow_serving.apis.predict_pb2 import PredictRequest
+from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
+
+# Those of serving/batching.config: each size allocates anew.
+BATCH_SIZES = (1, 2, 4, 8)
+PATH = Path("assets.extra", "tf_serving_warmup_requests")
+
+
+def write_warmup(saved_model: Path, name: str, resolution: int) -> None:
+    """Adds requests for `serving_default` and `serve_bytes` to a SavedModel, one for each batch size.
+
+    Args:
+        saved_model: directory of a version.
+        name: of the model.
+        resolution: side in pixels of the images.
+    """
+    image = np.full((resolution, resolution, 3), 127, np.uint8)
+    encoded = [encode(image).numpy() for encode in (tf.io.encode_jpeg, tf.io.encode_png)]
+    path = saved_model / PATH
+    path.parent.mkdir(exist_ok=True)
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for batch_size in BATCH_SIZES:
+            images = tf.TensorShape([batch_size, resolution, resolution, 3]).as_proto()
+            # One value stands for all: kilobytes, not megabytes.
+            tensor = tf.make_tensor_proto(0.5, shape=[1])
+            tensor.tensor_shape.CopyFrom(images)
+            files = tf.make_tensor_proto([encoded[k % 2] for k in range(batch_size)])
+            for signature, argument, value in (
+                ("serving_default", "images", tensor),
+                ("serve_bytes", "image_bytes", files),
+            ):
+                request = PredictRequest()
+                request.model_spec.name = name
+                request.model_spec.signature_name = signature
+                request.inputs[argument].CopyFrom(value)
+                log = PredictionLog()
+                log.predict_log.request.CopyFrom(request)
+                writer.write(log.SerializeToString())
+
+
+def replay_warmup(saved_model: Path, loaded) -> int:
+    """Runs the requests of a SavedModel as the server would, and returns their number.
+
+    Args:
+        saved_model: its directory.
+        loaded: the same, loaded.
+
+    Raises:
+        RuntimeError: an answer has another number of rows than its request, or numbers that are not finite.
+    """
+    count = 0
+    for record in tf.data.TFRecordDataset(str(saved_model / PATH)).as_numpy_iterator():
+        request = PredictionLog.FromString(record).predict_log.request
+        inputs = {name: tf.constant(tf.make_ndarray(tensor)) for name, tensor in request.inputs.items()}
+        (batch_size,) = {len(tensor) for tensor in inputs.values()}
+        signature = request.model_spec.signature_name
+        for name, output in loaded.signatures[signature](**inputs).items():
+            is_finite = not output.dtype.is_floating or np.isfinite(output).all()
+            if len(output) != batch_size or not is_finite or (name == "valid" and not np.all(output)):
+                raise RuntimeError(f"the warm-up of {signature} with {batch_size} images gave wrong {name}: {output}")
+        count += 1
+    return count
