@@ -4,11 +4,13 @@ from bit_keras.finetune import finetune
 from bit_keras.hyperrule import HyperRule
 from bit_keras.labels import class_names, decode_predictions
 from bit_keras.model import BiT, load_weights, save_npz
+from bit_keras.saved_model_layer import SavedModelLayer
 from bit_keras.zoo import list_presets
 
 __all__ = [
     "BiT",
     "HyperRule",
+    "SavedModelLayer",
     "class_names",
     "decode_predictions",
     "export_saved_model",
