@@ -1,0 +1,241 @@
+"""Program: write a BiT for phones and small computers, as LiteRT and ONNX files that were run before it says done.
+
+Examples:
+    python -m export.edge --model=workdir/model.keras --dataset=cifar10 --resolution=128 --output=exported/edge
+    python -m export.edge --model=weights.npz --dataset=~/flowers --formats=litert_int8,onnx --output=exported/edge
+"""
+
+import dataclasses
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from absl import app, flags, logging
+
+from bit_keras import BiT, data, files
+from bit_keras.folding import fold
+from bit_keras.logs import show_own_messages
+from bit_keras.processes import run_python
+from export.summary import Artefact, relative_difference, table, write_summary
+
+# A protobuf and a flatbuffer end at 2 GiB, and every format is converted from float32.
+_MAX_BYTES = 2**31
+_BATCH_SIZE = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class Format:
+    """A kind of file, and how far it may be from the Keras model.
+
+    Attributes:
+        file_name: in the output directory.
+        max_difference: of the logits of any test image, relative to the largest logit.
+        max_accuracy_loss: on the test examples, 0.01 is one of a hundred; one example may always be lost.
+    """
+
+    file_name: str
+    max_difference: float
+    max_accuracy_loss: float
+
+
+FORMATS = {
+    # The same arithmetic in another order.
+    "litert_float32": Format("float32.tflite", max_difference=1e-4, max_accuracy_loss=0.0),
+    "onnx": Format("model.onnx", max_difference=1e-4, max_accuracy_loss=0.0),
+    # Kernels of 11 bits: 3e-3 was seen, and a wrong kernel is far more.
+    "litert_float16": Format("float16.tflite", max_difference=0.02, max_accuracy_loss=0.005),
+    # Kernels of 8 bits with a scale for each filter, and activations with one for each tensor of a batch.
+    "litert_dynamic_int8": Format("dynamic_int8.tflite", max_difference=0.2, max_accuracy_loss=0.02),
+    # Activations have one scale for all images: the farthest logit of many images says little, accuracy more.
+    "litert_int8": Format("int8.tflite", max_difference=0.5, max_accuracy_loss=0.03),
+}
+
+
+def export_edge(
+    model: BiT,
+    output: str | os.PathLike,
+    source: data.Source,
+    resolution: int = 224,
+    formats: Sequence[str] = tuple(FORMATS),
+    calibration_examples: int = 256,
+    test_examples: int = 1000,
+) -> list[Artefact]:
+    """Writes files for edge runtimes, each run in its own runtime in a fresh process, or writes nothing.
+
+    Every file holds one function, "images" to "logits", of images in **[0, 1]** with plain, standardized kernels. The
+    formats are
+
+    - litert_float32, litert_float16, litert_dynamic_int8: LiteRT, float32 [N, resolution, resolution, 3] to float32
+      [N, K]. The second stores kernels in float16, the third in int8 and convolves in int8.
+    - litert_int8: LiteRT, int8 to int8, whose scales and zero points stand in the file, quantized as
+      round(image / scale) + zero point. Group normalization is computed in float32, all else in int8.
+    - onnx: ONNX, float32 [N, H, W, 3] to float32 [N, K], any N, H and W.
+
+    N is 1 in a LiteRT file until its input is resized. Beside them lie `class_names.txt`, one name a line in the
+    order of the logits, and `summary.json`.
+
+    Args:
+        model: a classifier in float32, left as it was.
+        output: directory to make, which must not exist.
+        source: the task of the model. Its training split calibrates the int8 file, its test split gives accuracies.
+        resolution: side of the images in pixels.
+        formats: which to write.
+        calibration_examples: training examples to calibrate with, at most.
+        test_examples: test examples to compare on, at most; they are spread evenly over the split.
+
+    Returns:
+        One record a file, in the order of `formats`, with its test accuracy and that of the model.
+
+    Raises:
+        ValueError: an argument is out of its range, or model and task have not the same number of classes.
+        FileExistsError: there is something at `output`.
+        RuntimeError: a converter or a runtime failed, or a file is farther from the model than `FORMATS` allows.
+    """
+    output = Path(output)
+    _check_arguments(model, output, source, formats)
+    examples = {"calibration_examples": calibration_examples, "test_examples": test_examples}
+    for name, value in {"resolution": resolution, **examples}.items():
+        if value < 1:
+            raise ValueError(f"{name} must be 1 or more, got {value}")
+    with files.whole(output) as written:
+        written.mkdir()
+        network, calibration, images = (written.with_name(name) for name in ("network.keras", "train.npy", "test.npy"))
+        _write_images(source.train, source, calibration_examples, resolution, calibration)
+        labels = _write_images(source.test, source, test_examples, resolution, images)
+        fold(model).save(network)
+        # In a process of its own: the converters warn, print and log.
+        run_python("no conversion", "-m", "export.edge_convert", network, calibration, written, *formats)
+        expected = _predict(model, images)
+        artefacts = [_check(name, written / FORMATS[name].file_name, images, expected, labels) for name in formats]
+        class_names = "".join(f"{name}\n" for name in source.class_names)
+        (written / "class_names.txt").write_text(class_names, encoding="utf-8")
+    artefacts = [dataclasses.replace(artefact, path=output / artefact.path.name) for artefact in artefacts]
+    write_summary(artefacts, output / "summary.json")
+    return artefacts
+
+
+def _check_arguments(model: BiT, output: Path, source: data.Source, formats: Sequence[str]) -> None:
+    if os.path.lexists(output):
+        raise FileExistsError(f"files go to a directory that does not exist yet, got {output}")
+    unknown = [name for name in formats if name not in FORMATS]
+    if unknown or not formats:
+        raise ValueError(f"formats must be some of {', '.join(FORMATS)}, got {', '.join(formats) or 'none'}")
+    if model.dtype_policy.name != "float32":
+        raise ValueError(f"the model must be in float32, as the files compute, got {model.dtype_policy.name}")
+    if model.num_classes != source.num_classes:
+        raise ValueError(
+            f"the model must have an output for each class of {source.name}, got {model.num_classes} outputs for "
+            f"{source.num_classes} classes"
+        )
+    if (num_bytes := 4 * model.count_params()) >= _MAX_BYTES:
+        raise ValueError(f"LiteRT and ONNX files hold less than {_MAX_BYTES:,} bytes, the network has {num_bytes:,}")
+
+
+def _write_images(
+    split: data.source.Split, source: data.Source, max_examples: int, resolution: int, path: Path
+) -> np.ndarray:
+    """Writes images [N, resolution, resolution, 3] in [0, 1] as an npy file; returns their classes [N]."""
+    count = min(max_examples, len(split))
+    chosen = split.take(np.linspace(0, len(split) - 1, count).astype(int))
+    batches = data.test_batches(dataclasses.replace(source, test=chosen), batch_size=_BATCH_SIZE, crop=resolution)
+    # On the disk: 1000 images of 480 pixels are 2.8 GB.
+    written = np.lib.format.open_memmap(path, "w+", np.float32, (count, resolution, resolution, 3))
+    labels = []
+    for batch, targets in batches.as_numpy_iterator():
+        written[len(labels) : len(labels) + len(batch)] = (batch + 1) / 2
+        labels += list(targets.argmax(axis=-1))
+    written.flush()
+    return np.array(labels)
+
+
+def _predict(model: BiT, images_file: Path) -> np.ndarray:
+    images = np.load(images_file, mmap_mode="r")
+    starts = range(0, len(images), _BATCH_SIZE)
+    return np.concatenate([model.predict_on_batch(2 * images[i : i + _BATCH_SIZE] - 1) for i in starts])
+
+
+def _check(name: str, path: Path, images: Path, expected: np.ndarray, labels: np.ndarray) -> Artefact:
+    """Runs one file in a fresh process and compares."""
+    result = images.with_name("result.npz")
+    # The file and not the module: it needs the runtime, and nothing of the library.
+    run_python(f"{name} does not run", Path(__file__).with_name("edge_run.py"), path, images, result)
+    with np.load(result, allow_pickle=False) as archive:
+        found, words = archive["logits"], str(archive["input"])
+        rates = dict(zip(archive["batch_sizes"].tolist(), archive["images_per_second"].tolist()))
+    difference, accuracies = compare(name, found, expected, labels)
+    before, after = accuracies
+    extra = {"test accuracy": after, "Keras accuracy": before, "test examples": str(len(labels)), "input": words}
+    return Artefact(name, path, difference, rates, extra)
+
+
+def compare(
+    name: str, found: np.ndarray, expected: np.ndarray, labels: np.ndarray
+) -> tuple[float, tuple[float, float]]:
+    """Holds the logits of a file against those of the Keras model.
+
+    Args:
+        name: of the format, a key of `FORMATS`.
+        found: logits [N, K] of the file.
+        expected: logits [N, K] of the model.
+        labels: classes [N].
+
+    Returns:
+        The largest difference relative to the scale of the logits, and the accuracies (of the model, of the file).
+
+    Raises:
+        RuntimeError: one of them is beyond the limits of the format.
+    """
+    limits = FORMATS[name]
+    difference = relative_difference(expected, found)
+    if difference > limits.max_difference:
+        raise RuntimeError(
+            f"{name}: the logits differ by {difference:.2g} of their scale, allowed is {limits.max_difference}"
+        )
+    before, after = (float(np.mean(logits.argmax(axis=-1) == labels)) for logits in (expected, found))
+    max_loss = max(limits.max_accuracy_loss, 1 / len(labels))
+    if before - after > max_loss + 1e-9:  # sums of binary fractions
+        raise RuntimeError(
+            f"{name}: the test accuracy falls from {before:.4f} to {after:.4f}, allowed is a loss of {max_loss:.2g}"
+        )
+    return difference, (before, after)
+
+
+def main(argv: list[str]) -> None:
+    if len(argv) > 1:
+        raise app.UsageError(f"there are flags only, got {argv[1:]}")
+    show_own_messages()
+    values = flags.FLAGS
+    try:
+        artefacts = export_edge(
+            BiT.from_preset(values.model, dtype="float32"),
+            values.output,
+            data.load(values.dataset, values.data_dir),
+            resolution=values.resolution,
+            formats=values.formats,
+            calibration_examples=values.calibration_examples,
+            test_examples=values.test_examples,
+        )
+    except (ValueError, OSError, ImportError, RuntimeError) as error:
+        logging.error("%s", error)
+        sys.exit(1)
+    print(table(artefacts))
+
+
+def _define_flags() -> None:
+    flags.DEFINE_string("model", None, "Name of published weights, or path or address of a weight file.", required=True)
+    flags.DEFINE_string("output", None, "Directory to make.", required=True)
+    flags.DEFINE_string(
+        "dataset", None, "The task of the model: digits, a name of TensorFlow Datasets, or a folder.", required=True
+    )
+    flags.DEFINE_string("data_dir", None, "Where TensorFlow Datasets keeps its data.")
+    flags.DEFINE_integer("resolution", 224, "Side of the images in pixels.", lower_bound=1)
+    flags.DEFINE_list("formats", list(FORMATS), f"Some of {', '.join(FORMATS)}.")
+    flags.DEFINE_integer("calibration_examples", 256, "Training examples that calibrate int8.", lower_bound=1)
+    flags.DEFINE_integer("test_examples", 1000, "Test examples to compare on, at most.", lower_bound=1)
+
+
+if __name__ == "__main__":
+    _define_flags()
+    app.run(main)

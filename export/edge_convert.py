@@ -1,0 +1,111 @@
+"""Program: writes an inference network as LiteRT and ONNX files, in a process that the noise of converters may fill.
+
+    python -m export.edge_convert NETWORK.keras CALIBRATION.npy OUTPUT_FOLDER FORMAT...
+
+NETWORK.keras takes images in [-1, 1] (`bit_keras.folding.fold`); CALIBRATION.npy holds float32 images [N, R, R, 3] in
+[0, 1]. A LiteRT file takes images of R x R pixels.
+"""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+import numpy as np
+import onnx
+import tensorflow as tf
+import tf2onnx
+
+from export.edge import FORMATS
+
+
+def convert(network: keras.Model, calibration: np.ndarray, folder: Path, formats: list[str]) -> None:
+    size = calibration.shape[1]
+    for name in formats:
+        path = folder / FORMATS[name].file_name
+        if name == "onnx":
+            _write_onnx(_function(network, None), path)
+        else:
+            path.write_bytes(_LITERT[name](network, _function(network, size), calibration))
+
+
+def _function(network: keras.Model, size: int | None):
+    """`network` as a tf.function of "images" [N, size, size, 3] in [0, 1] to "logits" [N, K]."""
+
+    @tf.function(input_signature=[tf.TensorSpec([None, size, size, 3], name="images")])
+    def call(images):
+        return {"logits": network(2.0 * images - 1.0, training=False)}
+
+    return call
+
+
+def _write_onnx(function, path: Path) -> None:
+    model, _ = tf2onnx.convert.from_function(function, function.input_signature)
+    (images,), (logits,) = model.graph.input, model.graph.output
+    for value, names in ((images, ("batch", "height", "width")), (logits, ("batch",))):
+        for axis, name in zip(value.type.tensor_type.shape.dim, names):
+            axis.dim_param = name
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save(model, path)
+
+
+def _converter(network: keras.Model, function) -> tf.lite.TFLiteConverter:
+    # Variables count as those of a trackable object: without one they become resources that start empty.
+    root = tf.train.Checkpoint()
+    root.variables, root.function = [variable.value for variable in network.variables], function
+    return tf.lite.TFLiteConverter.from_concrete_functions([function.get_concrete_function()], root)
+
+
+def _float32(network, function, calibration) -> bytes:
+    return _converter(network, function).convert()
+
+
+def _float16(network, function, calibration) -> bytes:
+    converter = _converter(network, function)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.target_spec.supported_types = [tf.float16]
+    return converter.convert()
+
+
+def _dynamic_int8(network, function, calibration) -> bytes:
+    converter = _converter(network, function)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    return converter.convert()
+
+
+def _int8(network, function, calibration) -> bytes:
+    """All in int8, also input and output, but group normalization in float32.
+
+    In int8 the squared differences between the channels of a group have a scale so far below that of the channels
+    that LiteRT's interpreter aborts on them.
+    """
+    converter = _converter(network, function)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = lambda: ([image[np.newaxis]] for image in calibration)
+    options = tf.lite.experimental.QuantizationDebugOptions(
+        denylisted_nodes=[name for name in _tensors(_float32(network, function, calibration)) if "group_norm" in name],
+        fully_quantize=True,
+    )
+    # The public door to a quantization that leaves out some operations.
+    debugger = tf.lite.experimental.QuantizationDebugger(
+        converter=converter, debug_dataset=converter.representative_dataset, debug_options=options
+    )
+    return debugger.get_nondebug_quantized_model()
+
+
+def _tensors(model: bytes) -> list[str]:
+    """Names of the tensors of a LiteRT model."""
+    return [tensor["name"] for tensor in tf.lite.Interpreter(model_content=model).get_tensor_details()]
+
+
+_LITERT: dict[str, Callable[..., bytes]] = {
+    "litert_float32": _float32,
+    "litert_float16": _float16,
+    "litert_dynamic_int8": _dynamic_int8,
+    "litert_int8": _int8,
+}
+
+
+if __name__ == "__main__":
+    source, images, output, *names = sys.argv[1:]
+    convert(keras.models.load_model(source, compile=False), np.load(images), Path(output), names)

@@ -1,0 +1,220 @@
+"""Program: write a BiT for Cloud TPUs, in two forms. Neither was ever run on a TPU.
+
+Examples:
+    python -m export.tpu --model=BiT-M-R50x1-ILSVRC2012 --output=exported/tpu --batch_sizes=1,8
+
+OUTPUT/converter is for Google's Inference Converter, which puts the TPU's operations in: a SavedModel for CPUs in which
+the function to move has the alias "tpu_func" (https://cloud.google.com/tpu/docs/v5e-inference-converter).
+OUTPUT/direct has these operations already, and the tags {serve, tpu}. What can be checked on a CPU is checked.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+from absl import app, flags, logging
+
+from bit_keras import BiT, files
+from bit_keras.folding import fold
+from bit_keras.logs import show_own_messages
+from bit_keras.processes import run_python
+from bit_keras.serving_model import decode_rows
+from export.summary import Artefact, measure, relative_difference, table, write_summary
+
+FORMS = ("converter", "direct")
+# Largest difference of the bfloat16 network from the model, relative to the scale of the logits. Random weights
+# amplify the rounding with depth; a wrong network is off by more than 1.
+TOLERANCE = 0.25
+_MAX_PIXELS = 2**26  # of an image file
+_BATCH_TIMEOUT = 5_000  # microseconds that a request waits for others
+
+
+def export_tpu(
+    model: BiT, output: str | os.PathLike, batch_sizes: Sequence[int] = (1, 8), resolution: int = 224
+) -> list[Artefact]:
+    """Writes `output`/converter, `output`/direct and `output`/summary.json, checked on a CPU, or nothing.
+
+    Both SavedModels have one signature, "serving_default": "image_bytes", JPEG or PNG files as strings [N], to "logits"
+    float32 [N, K], and "valid" and "error" [N], which say of each file whether and why not it could be decoded; such a
+    row has logits of 0. Files are decoded on the CPU; the TPU gets images [N, resolution, resolution, 3] in [-1, 1]
+    and runs the folded network, whose kernels are stored and convolved in bfloat16.
+
+    The direct form collects requests to batches, which are filled up to one of `batch_sizes`; no request may be larger
+    than the largest. The converter form is batched by the converter, which has to be told of them.
+
+    Checks, in a fresh process for each form: one function is for the TPU, is called, and holds no operation of the
+    host; the TPU's operations are there; with plain calls in their place the logits are those of the folded network;
+    XLA compiles the function at each batch size, with every convolution in bfloat16 and no dynamic dimension.
+    **No TPU has run any of it.**
+
+    Args:
+        model: a classifier, left as it was.
+        output: directory to make, which must not exist.
+        batch_sizes: numbers of images, ascending, for which a TPU compiles the network, each once.
+        resolution: side in pixels to which images are resized, 1 or more.
+
+    Returns:
+        One record a form. Speeds are those of the folded network on this machine's CPU or GPU, not of a TPU.
+
+    Raises:
+        ValueError: an argument is out of its range, or another Keras backend than tensorflow.
+        FileExistsError: there is something at `output`.
+        RuntimeError: a check failed.
+    """
+    output = Path(output)
+    _check_arguments(output, batch_sizes, resolution)
+    network = fold(model, "bfloat16")
+
+    def call(images: tf.Tensor) -> tf.Tensor:
+        return tf.cast(network(images, training=False), tf.float32)
+
+    with files.whole(output) as written:
+        written.mkdir()
+        expected = written.with_name("expected.npz")
+        rounding = _write_expected(model, call, batch_sizes, resolution, expected)
+        rates = measure(tf.function(lambda images: call(2.0 * images - 1.0), reduce_retracing=True), resolution)
+        facts = {}
+        for form in FORMS:
+            _write(form, network, call, written / form, batch_sizes, resolution)
+            # The file and not the module: the check needs TensorFlow, and nothing of the library.
+            program, result = Path(__file__).with_name("tpu_check.py"), written.with_name(f"{form}.json")
+            run_python(f"the {form} form is not as it must be", program, written / form, expected, result)
+            facts[form] = json.loads(result.read_text())
+    artefacts = [Artefact(form, output / form, rounding, rates, _extra(facts[form], batch_sizes)) for form in FORMS]
+    write_summary(artefacts, output / "summary.json")
+    return artefacts
+
+
+def _check_arguments(output: Path, batch_sizes: Sequence[int], resolution: int) -> None:
+    if keras.config.backend() != "tensorflow":
+        raise ValueError(f"the Keras backend must be tensorflow, set KERAS_BACKEND, got {keras.config.backend()}")
+    if os.path.lexists(output):
+        raise FileExistsError(f"SavedModels go to a directory that does not exist yet, got {output}")
+    if not batch_sizes or list(batch_sizes) != sorted(set(batch_sizes)) or batch_sizes[0] < 1:
+        raise ValueError(f"batch_sizes must be numbers of 1 or more, ascending, got {list(batch_sizes)}")
+    if resolution < 1:
+        raise ValueError(f"resolution must be 1 or more, got {resolution}")
+
+
+def _write_expected(model: BiT, call: Callable, batch_sizes: Sequence[int], resolution: int, path: Path) -> float:
+    """Writes images and logits for the check; returns how far bfloat16 is from the model."""
+    serve = _signature(call, resolution)
+    random, expected, differences = np.random.default_rng(0), {}, []
+    with tf.device("/CPU:0"):  # where the check runs
+        for size in batch_sizes:
+            images = random.integers(0, 256, (size, resolution, resolution, 3), np.uint8)
+            png_files = tf.stack([tf.io.encode_png(image) for image in images])
+            logits = serve(image_bytes=png_files)["logits"].numpy()
+            expected[f"images/{size}"], expected[f"logits/{size}"] = images, logits
+            of_model = keras.ops.convert_to_numpy(model(images / np.float32(127.5) - 1, training=False))
+            differences.append(relative_difference(of_model, logits))
+    if max(differences) > TOLERANCE:
+        raise RuntimeError(
+            f"in bfloat16 the logits differ by {max(differences):.2g} of their scale, allowed is {TOLERANCE}"
+        )
+    np.savez(path, **expected)
+    return max(differences)
+
+
+def _write(
+    form: str, network: keras.Model, call: Callable, path: Path, batch_sizes: Sequence[int], resolution: int
+) -> None:
+    images_spec = tf.TensorSpec([None, resolution, resolution, 3], name="images")
+
+    @tf.function(input_signature=[images_spec])
+    def tpu_func(images):
+        return call(images) if form == "converter" else tf.compat.v1.tpu.rewrite(call, [images])[0]
+
+    if form == "converter":
+        run, options = tpu_func, tf.saved_model.SaveOptions(function_aliases={"tpu_func": tpu_func})
+    else:
+        run = _batched(tpu_func.get_concrete_function(), batch_sizes)
+        options = tf.saved_model.SaveOptions(extra_tags=["tpu"])
+    # Without the Keras model, which would be stored too.
+    root = tf.train.Checkpoint(variables=[variable.value for variable in network.variables])
+    root.tpu_func = tpu_func
+    tf.saved_model.save(root, str(path), signatures={"serving_default": _signature(run, resolution)}, options=options)
+
+
+def _signature(run: Callable, resolution: int) -> Callable:
+    """Returns the function of image files around `run`, a function of images in [-1, 1] to logits."""
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")])
+    def serve(image_bytes):
+        decoded, errors = decode_rows(image_bytes, resolution, _MAX_PIXELS)
+        valid = tf.equal(errors, "")
+        logits = run(decoded)
+        return {
+            "logits": tf.where(valid[:, tf.newaxis], logits, tf.zeros_like(logits)),
+            "valid": valid,
+            "error": errors,
+        }
+
+    return serve
+
+
+def _batched(function, batch_sizes: Sequence[int]) -> Callable:
+    """Returns a function that runs a concrete function of images [N, R, R, 3] to logits [N, K] on the TPU."""
+    (images,), (logits,) = function.structured_input_signature[0], function.outputs
+
+    @tf.nondifferentiable_batch_function(
+        num_batch_threads=1,
+        max_batch_size=max(batch_sizes),
+        batch_timeout_micros=_BATCH_TIMEOUT,
+        allowed_batch_sizes=list(batch_sizes),
+    )
+    def run(batch):
+        (outputs,) = tf.raw_ops.TPUPartitionedCall(
+            args=[tf.ensure_shape(batch, images.shape), *function.captured_inputs],
+            device_ordinal=tf.raw_ops.TPUOrdinalSelector(),
+            Tout=[logits.dtype],
+            f=function,
+        )
+        return outputs
+
+    return lambda batch: tf.ensure_shape(run(batch), logits.shape)
+
+
+def _extra(facts: dict, batch_sizes: Sequence[int]) -> dict[str, float | str]:
+    return {
+        "from bfloat16": facts["max_difference"],
+        "convolutions in bf16": str(facts["convolutions"]),
+        "batch sizes": ", ".join(map(str, batch_sizes)),
+        "run on a TPU": "never",
+    }
+
+
+def main(argv: list[str]) -> None:
+    if len(argv) > 1:
+        raise app.UsageError(f"there are flags only, got {argv[1:]}")
+    show_own_messages()
+    values = flags.FLAGS
+    try:
+        artefacts = export_tpu(
+            BiT.from_preset(values.model, dtype="float32"),
+            values.output,
+            batch_sizes=[int(size) for size in values.batch_sizes],
+            resolution=values.resolution,
+        )
+    except (ValueError, OSError, ImportError, RuntimeError) as error:
+        logging.error("%s", error)
+        sys.exit(1)
+    print(table(artefacts))
+    print("Checked on a CPU. Never run on a TPU; the speeds are not those of one.")
+
+
+def _define_flags() -> None:
+    flags.DEFINE_string("model", None, "Name of published weights, or path or address of a weight file.", required=True)
+    flags.DEFINE_string("output", None, "Directory to make.", required=True)
+    flags.DEFINE_list("batch_sizes", ["1", "8"], "Numbers of images that a TPU compiles the network for.")
+    flags.DEFINE_integer("resolution", 224, "Side in pixels to which images are resized.", lower_bound=1)
+
+
+if __name__ == "__main__":
+    _define_flags()
+    app.run(main)
