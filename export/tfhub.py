@@ -1,0 +1,306 @@
+"""Program: write a module for TF Hub, a reusable SavedModel that also gives the outputs of its stages, and its archive.
+
+Examples:
+    python -m export.tfhub --module=m-r50x1 --output=exported
+    python -m export.tfhub --model=workdir/model.keras --kind=classification --class_names=names.txt --output=exported
+"""
+
+import gzip
+import os
+import sys
+import tarfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import keras
+import numpy as np
+from absl import app, flags, logging
+
+import bit_keras
+from bit_keras import files, zoo
+from bit_keras.checkpoints import names
+from bit_keras.logs import show_own_messages
+from bit_keras.processes import run_python
+from export.summary import Artefact, measure, table, write_summary
+from hub_modules.table import TASKS, get_module
+
+# {kind: the endpoint that a call of the module gives}.
+_OUTPUTS = {"classification": "logits", "feature-vector": "features"}
+# What the root of an archive may hold (the validator of tensorflow/tfhub.dev).
+_ROOT = {
+    *("saved_model.pb", "tfhub_module.pb", "keras_metadata.pb", "fingerprint.pb"),
+    *("assets", "assets.extra", "variables"),
+}
+# [N, H, W] of the images on which the written module must agree with the model.
+_CHECK_SIZES = ((2, 64, 64), (1, 96, 80))
+# Largest difference allowed between the module and the model as graphs, relative to the scale of an output.
+_TOLERANCE = 1e-5
+
+
+def export_module(
+    model: bit_keras.BiT,
+    output: str | os.PathLike,
+    kind: str = "classification",
+    class_names: Sequence[str] | None = None,
+    name: str = "module",
+) -> Artefact:
+    """Writes `output`/NAME, `output`/NAME.tar.gz and `output`/summary.json, checked in a fresh process, or nothing.
+
+    The module takes float32 images [N, H, W, 3] in **[0, 1]**, any N, H and W, and rescales them to the model's
+    [-1, 1]. What hub.load gives has, beside what `bit_keras.export_saved_model` describes:
+
+    - `endpoints(inputs, training=False)`: {"root_block", "block1", ..., "block4": [N, H / stride, W / stride, C] at
+      the strides 4, 4, 8, 16, 32, "features": [N, F]}, and for a classifier "logits": [N, K], all float32. They
+      share the module's variables, so that a tape reaches these through any of them.
+
+    Args:
+        model: a classifier; it is left as it was.
+        output: folder to make, which must not exist.
+        kind: "classification" for logits [N, K], or "feature-vector" for pooled features [N, F].
+        class_names: the K names of the outputs of a classifier, in their order; None writes no file.
+        name: of the module.
+
+    Returns:
+        What was written, with its speed on images of 224 x 224.
+
+    Raises:
+        ValueError: unknown `kind`, class names that do not fit it, or another Keras backend than tensorflow.
+        FileExistsError: there is something at `output`.
+        RuntimeError: the module does not give the model's numbers.
+    """
+    output = Path(output)
+    _check_arguments(model, output, kind, class_names)
+    endpoints = _endpoints(model, kind)
+    variables = model if kind == "classification" else model.backbone
+    with files.whole(output) as written:
+        directory, scratch = written / name, written.parent
+        directory.mkdir(parents=True)
+        names_file = None
+        if class_names is not None:
+            names_file = scratch / "class_names.txt"
+            names_file.write_text("".join(f"{each}\n" for each in class_names), encoding="utf-8")
+        _write(endpoints, _OUTPUTS[kind], variables, directory, names_file)
+        np.savez(scratch / "expected.npz", **_expected(endpoints, _OUTPUTS[kind], variables))
+        difference = _check(directory, scratch / "expected.npz")
+        write_archive(directory, written / f"{name}.tar.gz")
+        rates = _measure(directory)
+    archive = output / f"{name}.tar.gz"
+    artefact = Artefact(
+        f"{name}, {kind}", output / name, difference, rates, {"archive bytes": f"{archive.stat().st_size:,}"}
+    )
+    write_summary([artefact], output / "summary.json")
+    return artefact
+
+
+def write_archive(directory: str | os.PathLike, path: str | os.PathLike) -> None:
+    """Writes a SavedModel as TF Hub takes it: a .tar.gz that is the same, byte by byte, for the same files.
+
+    Args:
+        directory: the SavedModel.
+        path: the file to be.
+
+    Raises:
+        ValueError: `directory` is no SavedModel, or its root holds what TF Hub refuses.
+        FileExistsError: there is something at `path`.
+    """
+    directory, path = Path(directory), Path(path)
+    if os.path.lexists(path):
+        raise FileExistsError(f"an archive goes to a path where nothing is, got {path}")
+    found = {child.name for child in directory.iterdir()} if directory.is_dir() else set()
+    if "saved_model.pb" not in found or found - _ROOT:
+        raise ValueError(
+            f"an archive is made of a directory with saved_model.pb and nothing but {', '.join(sorted(_ROOT))}, got "
+            f"{', '.join(sorted(found)) or 'nothing'} in {directory}"
+        )
+    with (
+        files.whole(path) as temporary,
+        open(temporary, "wb") as stream,
+        gzip.GzipFile(filename="", mode="wb", compresslevel=6, fileobj=stream, mtime=0) as compressed,
+        tarfile.open(fileobj=compressed, mode="w", format=tarfile.GNU_FORMAT) as archive,
+    ):
+        # With the folders: tensorflow_hub makes no folder that is not listed before its files.
+        for member in sorted(directory.rglob("*")):
+            _add(archive, member, member.relative_to(directory).as_posix())
+
+
+def _add(archive: tarfile.TarFile, path: Path, name: str) -> None:
+    """Adds a file or folder by a record that leaves out its owner, group, mode and time."""
+    record = tarfile.TarInfo(name)
+    if path.is_dir():
+        record.type, record.mode = tarfile.DIRTYPE, 0o755
+        archive.addfile(record)
+        return
+    record.size = path.stat().st_size
+    with open(path, "rb") as content:
+        archive.addfile(record, content)
+
+
+def _check_arguments(model: bit_keras.BiT, output: Path, kind: str, class_names: Sequence[str] | None) -> None:
+    if kind not in TASKS:
+        raise ValueError(f"kind must be one of {', '.join(TASKS)}, got {kind!r}")
+    if keras.config.backend() != "tensorflow":
+        raise ValueError(f"KERAS_BACKEND must be tensorflow to write a module, got {keras.config.backend()}")
+    if os.path.lexists(output):
+        raise FileExistsError(f"a module goes to a path where nothing is, got {output}")
+    if class_names is None:
+        return
+    if kind != "classification":
+        raise ValueError(f"class names are for a classifier, got {len(class_names)} for a {kind}")
+    if len(class_names) != model.num_classes:
+        raise ValueError(
+            f"there must be a class name for each output, got {len(class_names)} names for {model.num_classes} outputs"
+        )
+    faults = [each for each in class_names if each.splitlines() != [each]]
+    if faults:
+        raise ValueError(f"a class name must be one line that is not empty, got {faults}")
+
+
+def _endpoints(model: bit_keras.BiT, kind: str) -> Callable:
+    """Returns the function of (images [N, H, W, 3] in [0, 1], training) that gives {endpoint: float32 tensor}."""
+    backbone = model.backbone
+    stages = keras.Model(backbone.input, {**backbone.pyramid_outputs, "features": backbone.output})
+    head = model.get_layer(names.HEAD)
+
+    def endpoints(images, training: bool) -> dict:
+        outputs = stages(2.0 * images - 1.0, training=training)
+        if kind == "classification":
+            outputs["logits"] = head(outputs["features"])
+        return {name: keras.ops.cast(output, "float32") for name, output in outputs.items()}
+
+    return endpoints
+
+
+def _write(endpoints: Callable, output: str, variables: keras.Model, directory: Path, names_file: Path | None) -> None:
+    import tensorflow as tf
+
+    images_spec = tf.TensorSpec([None, None, None, 3], name="inputs")
+
+    @tf.function
+    def call(inputs, training=False):
+        return endpoints(inputs, training)[output]
+
+    @tf.function
+    def all_endpoints(inputs, training=False):
+        return endpoints(inputs, training)
+
+    for function in (call, all_endpoints):
+        for training in (False, True):
+            function.get_concrete_function(images_spec, training=training)
+
+    @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3], name="images")])
+    def serve(images):
+        return {output: call(images, training=False)}
+
+    # Not a tf.Module, whose `variables` would be lost, and without the Keras model: it would store all of them twice.
+    root = tf.train.Checkpoint()
+    root.__call__ = call
+    root.endpoints = all_endpoints
+    root.variables = [variable.value for variable in variables.variables]
+    root.trainable_variables = [variable.value for variable in variables.trainable_variables]
+    root.regularization_losses = [_regularization_loss(variable) for variable in _regularized(variables)]
+    if names_file is not None:
+        root.class_names = tf.saved_model.Asset(str(names_file))
+    tf.saved_model.save(root, str(directory), signatures={"serving_default": serve})
+
+
+def _regularized(variables: keras.Model) -> list[keras.Variable]:
+    return [variable for variable in variables.trainable_variables if variable.regularizer]
+
+
+def _regularization_loss(variable: keras.Variable):
+    import tensorflow as tf
+
+    return tf.function(lambda: variable.regularizer(variable), input_signature=[], autograph=False)
+
+
+def _expected(endpoints: Callable, output: str, variables: keras.Model) -> dict[str, np.ndarray]:
+    """Returns what the check compares with, under the names that it documents."""
+    import tensorflow as tf
+
+    expected = {
+        "variables": np.array(len(variables.variables)),
+        "trainable_variables": np.array(len(variables.trainable_variables)),
+        "regularization_loss": np.array(sum(float(v.regularizer(v)) for v in _regularized(variables))),
+        "output": np.array(output),
+    }
+    # As a graph, like the module: eager mode rounds differently.
+    run = tf.function(endpoints, reduce_retracing=True)
+    random = np.random.default_rng(0)
+    for k, size in enumerate(_CHECK_SIZES):
+        images = random.uniform(size=(*size, 3)).astype(np.float32)
+        expected[f"{k}/images"] = images
+        for training in (False, True):
+            with tf.device("CPU"):  # where the check runs: a GPU rounds convolutions to fewer bits
+                outputs = run(tf.constant(images), training)
+            expected |= {f"{k}/{training}/{name}": array.numpy() for name, array in outputs.items()}
+    return expected
+
+
+def _check(directory: Path, expected: Path) -> float:
+    """Returns the largest relative difference; raises RuntimeError if the module is not as it must be."""
+    # The file and not the module: the check needs TensorFlow, and nothing of this project.
+    program = Path(__file__).with_name("tfhub_check.py")
+    output = run_python("the module is not as the model", program, directory, expected, _TOLERANCE)
+    return float(output.splitlines()[-1])
+
+
+def _measure(directory: Path) -> dict[int, float]:
+    import tensorflow as tf
+
+    module = tf.saved_model.load(str(directory))
+    return measure(lambda images: module(tf.constant(images)).numpy())
+
+
+def main(argv: list[str]) -> None:
+    values = flags.FLAGS
+    if len(argv) > 1 or (values.module is None) == (values.model is None):
+        raise app.UsageError("either --module or --model is needed, and flags alone")
+    if values.labels and values.class_names:
+        raise app.UsageError("either --labels or --class_names says what the classes are called")
+    show_own_messages()
+    try:
+        artefact = _export(values)
+    except (ValueError, OSError, ImportError, RuntimeError) as error:
+        logging.error("%s", error)
+        sys.exit(1)
+    print(table([artefact]))
+    print(f"module in {artefact.path}, archive and summary.json beside it")
+
+
+def _export(values: flags.FlagValues) -> Artefact:
+    preset, kind, name = values.model, values.kind, "module"
+    if values.module is not None:
+        spec = get_module(values.module)
+        preset, kind, name = spec.preset, spec.kind, spec.name
+    if os.path.lexists(values.output):  # before a download
+        raise FileExistsError(f"a module goes to a path where nothing is, got {values.output}")
+    class_names = _class_names(values, preset)
+    model = bit_keras.BiT.from_preset(preset)
+    if preset in zoo.PRESETS and model.num_classes != zoo.PRESETS[preset].num_classes:
+        raise ValueError(
+            f"the weights of {preset} must have {zoo.PRESETS[preset].num_classes} classes, got {model.num_classes}"
+        )
+    return export_module(model, values.output, kind, class_names, name)
+
+
+def _class_names(values: flags.FlagValues, preset: str) -> list[str] | None:
+    if values.labels:
+        labels = zoo.get_preset(preset).labels
+        if labels is None:
+            raise ValueError(f"no list of classes was published for {preset}; give --class_names")
+        return [f"{wordnet_id} {lemmas}" for wordnet_id, lemmas in bit_keras.class_names(labels)]
+    return Path(values.class_names).read_text(encoding="utf-8").splitlines() if values.class_names else None
+
+
+def _define_flags() -> None:
+    flags.DEFINE_string("module", None, "Module of the catalogue to write; see hub_modules/pages/.")
+    flags.DEFINE_string("model", None, "Name, path or address of the weights of any classifier.")
+    flags.DEFINE_enum("kind", "classification", list(TASKS), "What a --model becomes.")
+    flags.DEFINE_string("class_names", None, "File with a class name a line.")
+    flags.DEFINE_boolean("labels", False, "Download the class names that were published with the weights.")
+    flags.DEFINE_string("output", None, "Folder to make, for module, archive and summary.", required=True)
+
+
+if __name__ == "__main__":
+    _define_flags()
+    app.run(main)

@@ -1,0 +1,362 @@
+"""The program runs against stand-ins of Kaggle and of the Hugging Face hub, through their own packages.
+
+KAGGLE_API_ENVIRONMENT=LOCALHOST sends kagglehub to http://localhost, and http_proxy leads that to the stand-in.
+HF_ENDPOINT names the other; HF_HUB_DISABLE_XET leaves out a protocol that only their servers speak.
+"""
+
+import base64
+import hashlib
+import http.server
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from export import publish as program
+from export.publish import Upload, list_uploads, publish
+
+ROOT = Path(program.__file__).parents[1]
+KAGGLE = "me/bit/tensorFlow2/m-r50x1"
+FILES = {
+    "assets/class_names.txt": b"cat\ndog\n",
+    "saved_model.pb": b"graph",
+    "variables/variables.data-00000-of-00001": bytes(range(256)),
+    "variables/variables.index": b"index",
+}
+
+
+@pytest.fixture
+def directory(tmp_path) -> Path:
+    return write(tmp_path / "model", FILES)
+
+
+def write(directory: Path, files: dict[str, bytes]) -> Path:
+    for name, content in files.items():
+        (directory / name).parent.mkdir(parents=True, exist_ok=True)
+        (directory / name).write_bytes(content)
+    return directory
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """Answers JSON; `asked` collects (method, path) and `blobs` what was put."""
+
+    asked: list[tuple[str, str]]
+    blobs: dict[str, bytes]
+
+    def read(self) -> bytes:
+        if self.headers["Transfer-Encoding"] != "chunked":
+            return self.rfile.read(int(self.headers["Content-Length"] or 0))
+        body = b""
+        while size := int(self.rfile.readline(), 16):
+            body += self.rfile.read(size)
+            self.rfile.readline()
+        self.rfile.readline()
+        return body
+
+    def do_PUT(self):
+        name = self.path.rpartition("/")[2]
+        self.blobs[name] = self.read()
+        self.asked.append(("PUT", name))
+        self.answer({})
+
+    def answer(self, content: dict | list, status: int = 200):
+        body = json.dumps(content).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+class Kaggle(Handler):
+    """`version` is that of the variation, 0 where there is none."""
+
+    version = 0
+    is_broken = False
+    requests: dict[str, dict]
+
+    def do_POST(self):
+        method, request = self.path.rpartition("/")[2], json.loads(self.read())
+        self.asked.append(("POST", method))
+        self.requests[method] = request
+        if self.headers["Authorization"] != "Bearer secret":
+            self.answer({"message": "who are you?"}, 401)
+        elif method == "GetModelInstance" and self.is_broken:
+            self.answer({"message": "out of order"}, 500)
+        elif method in ("GetModel", "GetModelInstance") and not self.version:
+            self.answer({"message": "none"}, 404)
+        elif method == "GetModelInstance":
+            self.answer({"versionNumber": self.version})
+        elif method == "StartBlobUpload":
+            self.answer(
+                {"token": f"token of {request['name']}", "createUrl": f"http://localhost/put/{request['name']}"}
+            )
+        elif method == "CreateModelInstance" and self.version:
+            self.answer({"error": "exists", "errorCode": 409})
+        else:
+            self.answer({})
+
+
+class HuggingFace(Handler):
+    """A repository with `files` and `tags`. Large files go another way."""
+
+    files: dict[str, bytes]
+    tags: list[str]
+    url = ""
+
+    def do_GET(self):
+        self.asked.append(("GET", self.path))
+        if self.path.endswith("/refs"):
+            refs = [{"name": tag, "ref": f"refs/tags/{tag}", "targetCommit": "0"} for tag in self.tags]
+            self.answer({"branches": [], "converts": [], "tags": refs})
+        elif "/tree/main" in self.path:
+            rows = [{"type": "file", "path": name, "size": len(c), "oid": "0"} for name, c in self.files.items()]
+            self.answer(rows)
+        else:
+            self.answer({}, 404)
+
+    def do_POST(self):
+        body = self.read()
+        method = self.path.removeprefix("/api/models/me/bit")
+        self.asked.append(("POST", method))
+        if self.headers["Authorization"] != "Bearer secret":
+            self.answer({"error": "who are you?"}, 401)
+        elif method == "/api/repos/create":
+            self.answer({"url": f"{self.url}/me/bit"}, 409 if self.tags else 200)
+        elif method == "/preupload/main":
+            rows = json.loads(body)["files"]
+            modes = {row["path"]: "lfs" if row["size"] > 100 else "regular" for row in rows}
+            self.answer(
+                {"files": [{"path": path, "uploadMode": m, "shouldIgnore": False} for path, m in modes.items()]}
+            )
+        elif method == "/me/bit.git/info/lfs/objects/batch":
+            objects = json.loads(body)["objects"]
+            actions = [{**row, "actions": {"upload": {"href": f"{self.url}/put/{row['oid']}"}}} for row in objects]
+            self.answer({"transfer": "basic", "objects": actions})
+        elif method == "/commit/main":
+            for line in map(json.loads, body.splitlines()):
+                value = line["value"]
+                if line["key"] == "file":
+                    self.files[value["path"]] = base64.b64decode(value["content"])
+                elif line["key"] == "lfsFile":
+                    self.files[value["path"]] = self.blobs[value["oid"]]
+                elif line["key"] == "deletedFile":
+                    del self.files[value["path"]]
+            self.answer({"commitUrl": f"{self.url}/me/bit/commit/c0ffee", "commitOid": "c0ffee"})
+        elif method == "/tag/c0ffee":
+            self.tags.append(json.loads(body)["tag"])
+            self.answer({})
+        else:
+            self.answer({}, 404)
+
+
+@pytest.fixture
+def kaggle(serve) -> tuple[type[Kaggle], dict[str, str]]:
+    """The stand-in, and the environment that leads there."""
+    handler = type("KaggleHandler", (Kaggle,), {"asked": [], "blobs": {}, "requests": {}})
+    url = serve(handler)
+    return handler, {"KAGGLE_API_ENVIRONMENT": "LOCALHOST", "http_proxy": url, "KAGGLE_API_TOKEN": "secret"}
+
+
+@pytest.fixture
+def huggingface(serve) -> tuple[type[HuggingFace], dict[str, str]]:
+    handler = type("HuggingFaceHandler", (HuggingFace,), {"asked": [], "blobs": {}, "files": {}, "tags": []})
+    handler.url = serve(handler)
+    return handler, {"HF_ENDPOINT": handler.url, "HF_HUB_DISABLE_XET": "1", "HF_TOKEN": "secret"}
+
+
+def run(home: Path, environment: dict[str, str], *arguments) -> subprocess.CompletedProcess:
+    """Runs the program where no credentials and no proxies are but those of `environment`."""
+    own = ("KAGGLE", "HF_", "HUGGING", "COLAB")
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(own) and not name.lower().endswith("_proxy")
+    }
+    kept |= {"HOME": str(home), "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]), **environment}
+    command = [sys.executable, "-W", "ignore", "-m", "export.publish", *map(str, arguments)]
+    return subprocess.run(command, env=kept, capture_output=True, text=True, check=False)
+
+
+def settings(directory: Path, to: str, version: int = 1, *more: str) -> list[str]:
+    handle = {"kaggle": KAGGLE, "huggingface": "me/bit"}[to]
+    return [f"--directory={directory}", f"--to={to}", f"--handle={handle}", f"--version={version}", *more]
+
+
+def test_list(directory):
+    uploads = list_uploads(directory)
+    assert uploads == [Upload(name, len(c), hashlib.sha256(c).hexdigest()) for name, c in FILES.items()]
+
+
+@pytest.mark.parametrize("to", ["kaggle", "huggingface"])
+def test_dry_run_needs_no_network(directory, tmp_path, to):
+    nowhere = {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}
+    result = run(tmp_path, nowhere, *settings(directory, to))
+    assert result.returncode == 0, result.stderr
+    *rows, last = result.stdout.splitlines()
+    assert rows[1] == f"{hashlib.sha256(b'graph').hexdigest()}              5  saved_model.pb"
+    assert len(rows) == 4
+    handle = {"kaggle": f"{KAGGLE}/1", "huggingface": "me/bit@v1"}[to]
+    assert last == f"dry run: --nodry_run uploads 4 files, 274 bytes to {to} as {handle}"
+
+
+def test_kaggle_takes_a_first_version(kaggle, directory, tmp_path):
+    handler, environment = kaggle
+    result = run(tmp_path, environment, *settings(directory, "kaggle", 1, "--nodry_run"))
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines()[-1] == f"kaggle has {KAGGLE}/1: 4 files, 274 bytes"
+    assert handler.blobs == {Path(name).name: content for name, content in FILES.items()}
+    methods = [name for method, name in handler.asked if method == "POST"]
+    assert methods[:3] == ["GetModelInstance", "GetModel", "CreateModel"]
+    assert methods[3:] == [*["StartBlobUpload"] * 4, "CreateModelInstance"]
+    assert handler.requests["CreateModel"]["isPrivate"]
+    body = handler.requests["CreateModelInstance"]["body"]
+    assert (body["instanceSlug"], body["licenseName"]) == ("m-r50x1", "Apache 2.0")
+    assert [row["token"] for row in body["files"]] == ["token of saved_model.pb"]
+    folders = {row["name"]: sorted(file["token"] for file in row["files"]) for row in body["directories"]}
+    assert folders == {
+        "assets": ["token of class_names.txt"],
+        "variables": ["token of variables.data-00000-of-00001", "token of variables.index"],
+    }
+
+
+def test_kaggle_takes_the_next_version_only(kaggle, directory, tmp_path):
+    handler, environment = kaggle
+    handler.version = 2
+    for version, message in (
+        (2, f"{KAGGLE} has version 2; the next one is 3"),
+        (4, f"version of {KAGGLE} is 3, got 4"),
+    ):
+        result = run(tmp_path, environment, *settings(directory, "kaggle", version, "--nodry_run"))
+        assert result.returncode == 1
+        assert message in result.stderr
+    assert handler.asked == [("POST", "GetModelInstance")] * 2
+    result = run(tmp_path, environment, *settings(directory, "kaggle", 3, "--nodry_run"))
+    assert result.returncode == 0, result.stderr
+    assert handler.asked[-1] == ("POST", "CreateModelInstanceVersion")
+    assert handler.requests["CreateModelInstanceVersion"]["body"]["versionNotes"] == "Version 3"
+
+
+def test_kaggle_out_of_order(kaggle, directory, tmp_path):
+    handler, environment = kaggle
+    handler.is_broken = True
+    result = run(tmp_path, environment, *settings(directory, "kaggle", 1, "--nodry_run"))
+    assert result.returncode == 1
+    assert f"Kaggle does not take {KAGGLE}: 500" in result.stderr
+    assert {method for _, method in handler.asked} == {"GetModelInstance"}
+
+
+def test_huggingface_takes_versions(huggingface, directory, tmp_path):
+    handler, environment = huggingface
+    handler.files |= {".gitattributes": b"", "README.md": b"# Card\n"}
+    result = run(tmp_path, environment, *settings(directory, "huggingface", 1, "--nodry_run"))
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines()[-1] == "huggingface has me/bit@v1: 4 files, 274 bytes"
+    assert handler.files == {**FILES, ".gitattributes": b"", "README.md": b"# Card\n"}
+    assert handler.tags == ["v1"]
+
+    asked = len(handler.asked)
+    for version, message in ((1, "me/bit has version 1; the next one is 2"), (3, "version of me/bit is 2, got 3")):
+        result = run(tmp_path, environment, *settings(directory, "huggingface", version, "--nodry_run"))
+        assert result.returncode == 1
+        assert message in result.stderr
+    assert not {"/preupload/main", "/commit/main"} & {path for _, path in handler.asked[asked:]}
+
+    (directory / "assets" / "class_names.txt").unlink()
+    (directory / "saved_model.pb").write_bytes(b"another graph")
+    result = run(tmp_path, environment, *settings(directory, "huggingface", 2, "--nodry_run"))
+    assert result.returncode == 0, result.stderr
+    assert handler.files.keys() == {*FILES, ".gitattributes", "README.md"} - {"assets/class_names.txt"}
+    assert handler.files["saved_model.pb"] == b"another graph"
+    assert handler.tags == ["v1", "v2"]
+
+
+@pytest.mark.parametrize(
+    ("to", "name", "message"),
+    [
+        ("kaggle", "KAGGLE_API_TOKEN", "Kaggle needs credentials: set KAGGLE_API_TOKEN, or"),
+        ("huggingface", "HF_TOKEN", "Hugging Face needs credentials: set HF_TOKEN or run"),
+    ],
+)
+def test_credentials_are_needed(request, directory, tmp_path, to, name, message):
+    handler, environment = request.getfixturevalue(to)
+    environment = {key: value for key, value in environment.items() if key != name}
+    result = run(tmp_path, environment, *settings(directory, to, 1, "--nodry_run"))
+    assert result.returncode == 1
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not handler.asked
+
+    result = run(tmp_path, {**environment, name: "wrong"}, *settings(directory, to, 1, "--nodry_run"))
+    assert result.returncode == 1
+    assert "does not take me/bit" in result.stderr
+    assert "401" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not handler.blobs
+
+
+@pytest.mark.parametrize(
+    ("to", "package", "message"),
+    [("kaggle", "kagglehub", r"bit-keras\[kaggle\]"), ("huggingface", "huggingface_hub", r"bit-keras\[huggingface\]")],
+)
+def test_without_the_package(directory, monkeypatch, to, package, message):
+    monkeypatch.setitem(sys.modules, package, None)
+    handle = {"kaggle": KAGGLE, "huggingface": "me/bit"}[to]
+    assert len(publish(directory, to, handle, 1)[1]) == 4
+    with pytest.raises(ImportError, match=message):
+        publish(directory, to, handle, 1, dry_run=False)
+
+
+@pytest.mark.parametrize("names", [["1/saved_model.pb", "2/saved_model.pb"], ["model.tflite", "labels.txt"], ["a.npz"]])
+def test_artefacts(tmp_path, names):
+    write(tmp_path / "model", dict.fromkeys(names, b"1"))
+    assert {upload.path for upload in list_uploads(tmp_path / "model")} == set(names)
+
+
+@pytest.mark.parametrize("names", [[], ["README.md"], ["module/saved_model.pb"], ["saved_model.pb/1"]])
+def test_what_is_no_artefact(tmp_path, names):
+    write(tmp_path / "model", dict.fromkeys(names, b"1"))
+    with pytest.raises(ValueError, match=r"must be a directory with saved_model.pb, .* got .*model"):
+        list_uploads(tmp_path / "model")
+
+
+def test_links_and_hidden_files_are_refused(directory):
+    (directory / "assets" / ".hidden").touch()
+    (directory / "link").symlink_to("saved_model.pb")
+    with pytest.raises(ValueError, match=r"not published, got .*assets/.hidden, .*model/link"):
+        list_uploads(directory)
+
+
+@pytest.mark.parametrize(
+    ("to", "handle", "version", "message"),
+    [
+        ("tfhub", "me/bit", 1, "to must be one of kaggle, huggingface, got 'tfhub'"),
+        ("kaggle", "me/bit", 1, "a handle on kaggle is OWNER/MODEL/FRAMEWORK/VARIATION, got 'me/bit'"),
+        ("kaggle", f"{KAGGLE}/1", 1, "a handle on kaggle is OWNER/MODEL/FRAMEWORK/VARIATION"),
+        ("huggingface", "me/../bit", 1, "a handle on huggingface is OWNER/REPOSITORY"),
+        ("huggingface", "me/bit", 0, "versions count from 1, got 0"),
+    ],
+)
+def test_arguments_are_refused(directory, to, handle, version, message):
+    with pytest.raises(ValueError, match=message):
+        publish(directory, to, handle, version)
+
+
+def test_kaggle_takes_fifty_files(directory):
+    write(directory, {f"assets/{k}": b"" for k in range(47)})
+    assert len(publish(directory, "huggingface", "me/bit", 1)[1]) == 51
+    with pytest.raises(ValueError, match="Kaggle takes 50 files one by one, got 51"):
+        publish(directory, "kaggle", KAGGLE, 1)
+
+
+def test_program_that_fails(tmp_path):
+    result = run(tmp_path, {}, *settings(tmp_path, "kaggle"))
+    assert result.returncode == 1
+    assert "what is published must be a directory with saved_model.pb" in result.stderr
+    assert "Traceback" not in result.stderr
