@@ -3,6 +3,9 @@ PYTHON ?= python3
 
 .PHONY: demo test format bazel clean
 
+# Two files at a time: most of a test is one thread that starts a program or traces a graph.
+PYTEST = .venv/test/bin/python -m pytest --numprocesses=2 --dist=loadfile
+
 # oneDNN trains the demo's small images two to three times faster than TensorFlow's default on AMD processors.
 demo: .venv/demo/installed
 	rm -rf demo_output
@@ -11,9 +14,9 @@ demo: .venv/demo/installed
 test: .venv/test/installed
 	.venv/test/bin/ruff check .
 	.venv/test/bin/ruff format --check .
-	KERAS_BACKEND=tensorflow .venv/test/bin/python -m pytest
-	KERAS_BACKEND=jax .venv/test/bin/python -m pytest -m any_backend
-	KERAS_BACKEND=torch .venv/test/bin/python -m pytest -m any_backend
+	KERAS_BACKEND=tensorflow $(PYTEST)
+	KERAS_BACKEND=jax $(PYTEST) -m any_backend
+	KERAS_BACKEND=torch $(PYTEST) -m any_backend
 
 # The same tests under Bazel, offline, in the environment of `make test`; needs Debian's bazel-bootstrap. A quarter of
 # an hour, since every test file is a process of its own: not part of `make test`.
@@ -25,7 +28,7 @@ format: .venv/test/installed
 	.venv/test/bin/ruff format .
 
 .venv/demo/installed: EXTRAS = hub
-.venv/test/installed: EXTRAS = dev,hub,jax,kaggle,safetensors,torch
+.venv/test/installed: EXTRAS = dev,edge,hub,huggingface,jax,kaggle,safetensors,serving,torch
 .venv/%/installed: setup.cfg pyproject.toml
 	$(PYTHON) -m venv --clear .venv/$*
 	.venv/$*/bin/pip install --quiet --disable-pip-version-check --editable '.[$(EXTRAS)]'

@@ -18,6 +18,7 @@ ROOT = Path(bit_keras.__file__).parent
 RANKS = {
     "bit_keras.files": 0,
     "bit_keras.hyperrule": 0,
+    "bit_keras.processes": 0,
     "bit_keras.variants": 0,
     "bit_keras.upstream": 1,
     "bit_keras.zoo": 1,
@@ -32,6 +33,8 @@ RANKS = {
     "bit_keras.folding": 4,
     "bit_keras.peers": 5,
     "bit_keras.saved_model_check": 5,
+    "bit_keras.saved_model_layer": 5,
+    "bit_keras.serving_model": 5,
     "bit_keras.report": 6,
     "bit_keras.saved_model": 6,
     "bit_keras.convert": 7,
@@ -49,6 +52,7 @@ NOT_INSTALLED = {"benchmarks", "docs", "examples", "export", "hub_modules", "tes
 TENSORFLOW = {"tensorflow", "tensorflow_datasets", "tensorflow_hub", "tf_keras"}
 MAY_IMPORT_TENSORFLOW = (
     *("bit_keras.data", "bit_keras.saved_model", "bit_keras.saved_model_check"),
+    *("bit_keras.saved_model_layer", "bit_keras.serving_model"),
     *("bit_keras.checkpoints.hub_module", "bit_keras.peers", "bit_keras.training.determinism"),
 )
 
