@@ -6,7 +6,15 @@ _LISTED = 20
 
 
 class DataError(ValueError):
-    """The data are not what a task needs: missing, unreadable, misshapen or wrongly labelled."""
+    """The data are not what a task needs: missing, unreadable, misshapen or wrongly labelled.
+
+    Attributes:
+        files: paths of all image files that cannot be used, where that is the fault; the message names the first.
+    """
+
+    def __init__(self, message: str, files: Sequence[str] = ()):
+        super().__init__(message)
+        self.files = tuple(files)
 
 
 def shortened(faults: Sequence[str]) -> list[str]:

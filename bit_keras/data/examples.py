@@ -5,6 +5,8 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
+from bit_keras.data import preprocessing
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Examples:
@@ -14,11 +16,13 @@ class Examples:
         images: uint8 [N, H, W, 3], or N encoded images, or the names of N files.
         labels: int64 [N].
         in_files: True where `images` are names of files.
+        orientations: int32 [N], as EXIF has them; with them encoded images are decoded and turned upright.
     """
 
     images: np.ndarray
     labels: np.ndarray
     in_files: bool = False
+    orientations: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -36,15 +40,23 @@ class Examples:
         return self._read(passes(indices, len(self), start))
 
     def take(self, indices: np.ndarray) -> "Examples":
-        return dataclasses.replace(self, images=self.images[indices], labels=self.labels[indices])
+        orientations = None if self.orientations is None else self.orientations[indices]
+        return dataclasses.replace(
+            self, images=self.images[indices], labels=self.labels[indices], orientations=orientations
+        )
 
     def _read(self, indices: tf.data.Dataset) -> tf.data.Dataset:
         with tf.device("CPU"):  # an accelerator's memory is for the model
             images, labels = tf.constant(self.images), tf.constant(self.labels)
+            orientations = None if self.orientations is None else tf.constant(self.orientations)
 
         def read(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             image = tf.gather(images, index)
-            return tf.io.read_file(image) if self.in_files else image, tf.gather(labels, index)
+            if self.in_files:
+                image = tf.io.read_file(image)
+            if orientations is not None:
+                image = preprocessing.upright(preprocessing.decode(image), tf.gather(orientations, index))
+            return image, tf.gather(labels, index)
 
         return indices.map(read, num_parallel_calls=tf.data.AUTOTUNE)
 

@@ -6,18 +6,25 @@ from pathlib import Path
 from bit_keras.data.digits import open_digits
 from bit_keras.data.folder import open_folder
 from bit_keras.data.source import Source
+from bit_keras.data.table import open_table
 
 
-def load(name: str | os.PathLike, data_dir: str | None = None) -> Source:
+def load(
+    name: str | os.PathLike, data_dir: str | None = None, *, seed: int = 0, skip_unreadable: bool = False
+) -> Source:
     """Opens the data of a task.
 
     Args:
         name: one of
             "digits": 1,797 handwritten digits that come with the package;
+            a path that ends in ".csv": a file that lists images and labels, see `open_table`;
             a path that exists or begins with "/", "." or "~": a folder of class folders, see `open_folder`;
             else a dataset of TensorFlow Datasets, such as "cifar10", "name/config" or "name:version", which is
             downloaded and prepared where it is not yet.
         data_dir: where TensorFlow Datasets keeps its data, None for its own default; not used by the others.
+        seed: of the split of a folder or a CSV file that has none, in [0, 2**32); not used by the others.
+        skip_unreadable: True leaves out the images of a folder or a CSV file that cannot be used; not used by the
+            others.
 
     Raises:
         DataError: there are no such data, or they do not fit.
@@ -25,8 +32,10 @@ def load(name: str | os.PathLike, data_dir: str | None = None) -> Source:
     name = os.fspath(name)
     if name == "digits":
         return open_digits()
+    if name.lower().endswith(".csv") and not Path(name).is_dir():
+        return open_table(name, seed, skip_unreadable)
     if name.startswith(("/", ".", "~")) or Path(name).is_dir():
-        return open_folder(name)
+        return open_folder(name, seed, skip_unreadable)
     from bit_keras.data.tfds import open_tfds  # slow to import, and only needed here
 
     return open_tfds(name, data_dir)

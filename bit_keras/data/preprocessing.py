@@ -4,10 +4,35 @@ import tensorflow as tf
 
 
 def decode(image: tf.Tensor) -> tf.Tensor:
-    """Returns uint8 [H, W, 3] of an encoded image, a scalar string, or of an image that is decoded already."""
+    """Returns uint8 [H, W, 3] of an encoded image, a scalar string, or of an image that is decoded already.
+
+    Grey values are repeated, palettes looked up, CMYK converted; of 16 bits the upper 8 are kept, and alpha is dropped.
+    Nothing is rotated, whatever EXIF data say; see `upright`.
+    """
     if image.dtype != tf.string:
         return image
     return tf.io.decode_image(image, channels=3, expand_animations=False)
+
+
+def upright(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
+    """Turns an image as its EXIF orientation asks for.
+
+    Args:
+        image: [H, W, C].
+        orientation: int scalar, 1 to 8; EXIF 2.32, section 4.6.4.
+
+    Returns:
+        [H, W, C], or [W, H, C] for orientations from 5 on.
+    """
+
+    def when(values: tuple[int, ...], change, image: tf.Tensor) -> tf.Tensor:
+        return tf.cond(
+            tf.reduce_any(orientation == tf.constant(values, orientation.dtype)), lambda: change(image), lambda: image
+        )
+
+    image = when((5, 6, 7, 8), lambda image: tf.transpose(image, (1, 0, 2)), image)
+    image = when((2, 3, 6, 7), lambda image: tf.reverse(image, [1]), image)
+    return when((3, 4, 7, 8), lambda image: tf.reverse(image, [0]), image)
 
 
 def train_image(

@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 import tensorflow as tf
 
-from bit_keras.data import fewshot
+from bit_keras.data import balance, fewshot
 
 
 class Split(Protocol):
@@ -96,6 +96,13 @@ class Source:
         drawn = {"examples_per_class": examples_per_class, "seed": seed}
         identity = {**self.identity, "few_shot": [*self.identity.get("few_shot", []), drawn]}
         return dataclasses.replace(self, train=self.train.take(indices), identity=identity)
+
+    def describe_balance(self) -> str:
+        """Returns one line on how many training images the classes have: fewest, median, most, and the ratio.
+
+        Data of TensorFlow Datasets are read once for it.
+        """
+        return balance.describe_balance(self.train.labels, self.class_names)
 
     def describe(self) -> dict:
         """Returns what tells these data from others, fit for JSON: equal for equal data only."""

@@ -35,8 +35,8 @@ def open_tfds(name: str, data_dir: str | None = None) -> Source:
     except tfds.core.DatasetNotFoundError as error:
         close = difflib.get_close_matches(name, tfds.list_builders(with_community_datasets=False))
         raise DataError(
-            f'no such data: {name!r}; allowed are "digits", the path of a folder, and the names of TensorFlow '
-            f"Datasets{', of which these come close: ' + ', '.join(close) if close else ''}"
+            f'no such data: {name!r}; allowed are "digits", the path of a folder or of a CSV file, and the names of '
+            f"TensorFlow Datasets{', of which these come close: ' + ', '.join(close) if close else ''}"
         ) from error
     builder.download_and_prepare()
     _check_features(name, builder.info.features)

@@ -36,10 +36,13 @@ def test_other_names_of_the_test_split(image_folder, name):
     assert data.load(image_folder).num_test == expected.num_test
 
 
-def test_test_split_comes_before_validation(image_folder):
-    for name in ("a", "b", "c"):
-        _write(image_folder / "validation" / name / "1.png", np.zeros((6, 9, 3), np.uint8))
-    assert data.load(image_folder).num_test == 11
+def test_validation_beside_test_is_not_looked_at(image_folder, caplog):
+    expected = data.load(image_folder).describe()
+    (image_folder / "val" / "another class").mkdir(parents=True)
+    (image_folder / "val" / "another class" / "1.png").write_text("no image")
+    with caplog.at_level("INFO", logger="absl"):
+        assert data.load(image_folder).describe() == expected
+    assert "tested on test; val is not used" in caplog.text
 
 
 def test_hidden_and_loose_files_are_ignored(image_folder):
@@ -64,6 +67,28 @@ def test_single_tree_is_split_80_to_20_in_every_class(single_tree):
     assert names not in (["00.png", "01.png", "02.png", "03.png"], ["16.png", "17.png", "18.png", "19.png"])
 
 
+def test_seed_draws_the_split_of_a_single_tree(single_tree, image_folder):
+    sources = [data.load(single_tree, seed=seed) for seed in (0, 1, 2, 1)]
+    tests = [source.test.images.tolist() for source in sources]
+    assert tests[1] == tests[3]
+    assert len({tuple(test) for test in tests}) == 3
+    for source in sources:
+        assert np.bincount(source.test.labels).tolist() == [1, 4, 1]
+        assert set(source.train.images).isdisjoint(source.test.images)
+    descriptions = [source.describe() for source in sources]
+    assert descriptions[1] == descriptions[3]
+    assert descriptions[0] != descriptions[1] != descriptions[2]
+    assert descriptions[0] == data.load(single_tree).describe()
+    assert data.load(image_folder, seed=1).describe() == data.load(image_folder).describe()
+
+
+def test_split_is_fixed_for_ever(single_tree):
+    """A run of one release goes on with the next."""
+    names = [path.rsplit("tree/")[-1] for path in data.load(single_tree).test.images]
+    twenty = [f"twenty/{number}.png" for number in ("01", "08", "18", "19")]
+    assert names == ["five/02.png", *twenty, "two/01.png"]
+
+
 def test_images_carry_their_own_label(single_tree):
     for image, label in data.load(single_tree).train_examples(seed=0).take(21).as_numpy_iterator():
         number = tf.io.decode_image(image)[0, 0, 0]
@@ -84,24 +109,54 @@ def test_all_bad_images_are_named_in_one_error(image_folder):
     (folder / "cut.jpg").write_bytes(jpeg[: len(jpeg) // 2])
     (folder / "text.jpg").write_text("no image")
     (folder / "empty.png").write_bytes(b"")
-    _write(folder / "grey.png", np.zeros((4, 4, 1), np.uint8))
-    _write(folder / "alpha.png", np.zeros((4, 4, 4), np.uint8))
-    _write(image_folder / "test" / "b" / "grey.jpg", np.zeros((4, 4, 1), np.uint8), tf.io.encode_jpeg)
     frames = [Image.fromarray(np.full((4, 4, 3), value, np.uint8)) for value in (0, 255)]
     frames[0].save(folder / "moving.gif", save_all=True, append_images=frames[1:])
-    palette = frames[0].convert("P")
-    palette.save(folder / "palette.png", transparency=0)
+    frames[0].save(folder / "moving.webp", save_all=True, append_images=frames[1:])
+    (image_folder / "test" / "b" / "text.png").write_text("no image")
     with pytest.raises(data.DataError) as error:
         data.load(image_folder)
     message = str(error.value)
-    assert message.startswith("8 of 59 images cannot be used:")
-    for name in ("cut.jpg", "text.jpg", "empty.png"):
-        assert f"{folder / name}: cannot be decoded" in message
-    assert f"{folder / 'grey.png'}: must have 3 channels, got 1" in message
-    assert f"{image_folder / 'test' / 'b' / 'grey.jpg'}: must have 3 channels, got 1" in message
-    for name in ("alpha.png", "palette.png"):
-        assert f"{folder / name}: must have 3 channels, got 4" in message
+    assert message.startswith("6 of 57 images cannot be used:")
+    names = ("cut.jpg", "empty.png", "text.jpg")
+    faulty = [*(folder / name for name in names), image_folder / "test" / "b" / "text.png"]
+    for path in faulty:
+        assert f"{path}: cannot be decoded" in message
     assert f"{folder / 'moving.gif'}: must be a single image, got an animation of 2 frames" in message
+    assert f"{folder / 'moving.webp'}: cannot be decoded; a WebP file must be a single image" in message
+    moving = [folder / "moving.gif", folder / "moving.webp"]
+    assert sorted(error.value.files) == sorted(str(path) for path in faulty + moving)
+
+
+def test_bad_images_are_skipped_as_if_they_were_not_there(image_folder, single_tree):
+    for folder, bad in ((image_folder, ["train/a/x.png", "test/c/y.png"]), (single_tree, ["five/x.png", "two/y.png"])):
+        expected = data.load(folder)
+        for path in bad:
+            (folder / path).write_text("no image")
+        with pytest.raises(data.DataError, match=r"2 of .* images cannot be used"):
+            data.load(folder)
+        source = data.load(folder, skip_unreadable=True)
+        assert source.describe() == expected.describe()
+        for split, other in ((source.train, expected.train), (source.test, expected.test)):
+            assert split.images.tolist() == other.images.tolist()
+            assert split.labels.tolist() == other.labels.tolist()
+
+
+def test_skipped_images_are_counted_in_the_log(image_folder, caplog):
+    (image_folder / "train" / "a" / "x.png").write_text("no image")
+    with caplog.at_level("WARNING", logger="absl"):
+        data.load(image_folder, skip_unreadable=True)
+    assert "1 of 52 images cannot be used" in caplog.text
+    assert "x.png: cannot be decoded" in caplog.text
+
+
+def test_class_without_an_image_that_can_be_used(image_folder, single_tree):
+    for path in (image_folder / "test" / "b").iterdir():
+        path.write_text("no image")
+    with pytest.raises(data.DataError, match=r"images that can be used; none in test: \['b'\]"):
+        data.load(image_folder, skip_unreadable=True)
+    (single_tree / "two" / "00.png").write_text("no image")
+    with pytest.raises(data.DataError, match="class 'two' must have 2 images or more"):
+        data.load(single_tree, skip_unreadable=True)
 
 
 def test_long_list_of_bad_images_is_cut(image_folder):
@@ -114,6 +169,7 @@ def test_long_list_of_bad_images_is_cut(image_folder):
     assert "bad19.png" in message
     assert "bad20.png" not in message
     assert message.endswith("and 10 more")
+    assert len(error.value.files) == 30
 
 
 def test_empty_class(image_folder):

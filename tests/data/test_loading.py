@@ -14,6 +14,20 @@ def test_a_path_is_a_folder(image_folder, monkeypatch):
         assert data.load(path).describe()["kind"] == "folder"
 
 
+def test_a_path_that_ends_in_csv_is_a_table(image_folder, monkeypatch):
+    monkeypatch.chdir(image_folder)
+    monkeypatch.setenv("HOME", str(image_folder))
+    lines = [f"{path.relative_to(image_folder)},{path.parts[-2]}" for path in image_folder.glob("train/*/*.png")]
+    (image_folder / "mine.csv").write_text("\n".join(["path,label", *lines]))
+    for path in (image_folder / "mine.csv", "mine.csv", "./mine.csv", "~/mine.csv"):
+        assert data.load(path).describe()["kind"] == "csv"
+
+
+def test_a_folder_may_end_in_csv(image_folder):
+    folder = image_folder.rename(image_folder.with_suffix(".csv"))
+    assert data.load(folder).describe()["kind"] == "folder"
+
+
 @pytest.mark.parametrize("path", ["/no/such/place", "./none", "~/none"])
 def test_missing_folder(path):
     with pytest.raises(data.DataError, match=r"no such folder: .*(place|none)"):

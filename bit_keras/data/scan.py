@@ -1,0 +1,105 @@
+"""The look at every image file before a training, so that it does not stop on a bad one."""
+
+import concurrent.futures
+import dataclasses
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import tensorflow as tf
+from absl import logging
+from rich import progress
+from rich.console import Console
+
+from bit_keras.data import exif
+from bit_keras.data.errors import DataError, shortened
+
+_CHUNK = 1_000  # images that wait for a thread at one time
+
+
+@dataclasses.dataclass(frozen=True)
+class Look:
+    """What is known of an image that can be used.
+
+    Attributes:
+        size: (height, width) in pixels, upright.
+        orientation: as EXIF has it, 1 to 8.
+    """
+
+    size: tuple[int, int]
+    orientation: int
+
+
+def scan(paths: Sequence[Path], skip_unreadable: bool = False) -> dict[Path, Look]:
+    """Decodes every image once; shows a bar in a terminal and else logs how far it is.
+
+    Args:
+        paths: image files.
+        skip_unreadable: True leaves out, and logs, the images that cannot be used.
+
+    Returns:
+        What is known of each image, in the order of `paths`.
+
+    Raises:
+        DataError: an image cannot be used. The message names the first ones, its `files` are all of them.
+    """
+    looks, faults = {}, {}
+    with _bar() as bar, concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        task = bar.add_task("check images", total=len(paths))
+        for start in range(0, len(paths), _CHUNK):
+            chunk = paths[start : start + _CHUNK]
+            for path, result in zip(chunk, pool.map(_look, chunk), strict=True):
+                (faults if isinstance(result, str) else looks)[path] = result
+                bar.advance(task)
+            if bar.disable:
+                done = len(looks) + len(faults)
+                logging.log_every_n_seconds(logging.INFO, "%d of %d images checked", 10, done, len(paths))
+    if faults:
+        named = shortened([f"{path}: {fault}" for path, fault in faults.items()])
+        message = "\n  ".join([f"{len(faults)} of {len(paths)} images cannot be used:", *named])
+        if not skip_unreadable:
+            raise DataError(message, files=[str(path) for path in faults])
+        logging.warning("left out, %s", message)
+    return looks
+
+
+def _bar() -> progress.Progress:
+    console = Console(stderr=True)
+    return progress.Progress(
+        progress.TextColumn("{task.description}"),
+        progress.BarColumn(),
+        progress.MofNCompleteColumn(),
+        progress.TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
+    )
+
+
+def _look(path: Path) -> Look | str:
+    """Returns what is known of the image, or what is wrong with it."""
+    try:
+        encoded = path.read_bytes()
+        # Never without channels: TensorFlow 2.21 writes past the end of what it allocates for a moving WebP.
+        *frames, height, width, _ = tf.io.decode_image(encoded, channels=3).shape  # frames of GIF and WebP
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    except tf.errors.OpError:
+        if encoded[8:12] == b"WEBP":
+            return "cannot be decoded; a WebP file must be a single image without alpha, a PNG file may have it"
+        return "cannot be decoded as JPEG, PNG, BMP, WebP or GIF"
+    if frames and frames[0] > 1:
+        return f"must be a single image, got an animation of {frames[0]} frames"
+    if _is_coloured_by_palette(encoded):
+        return "must not be a BMP with a palette of colours, which TensorFlow ignores; save it as PNG"
+    orientation = exif.orientation(encoded)
+    return Look((width, height) if orientation >= 5 else (height, width), orientation)
+
+
+def _is_coloured_by_palette(encoded: bytes) -> bool:
+    """True of a BMP of 8 bits or less a pixel whose palette is not that of grey values."""
+    if not encoded.startswith(b"BM") or int.from_bytes(encoded[28:30], "little") > 8:
+        return False
+    start, end = 14 + int.from_bytes(encoded[14:18], "little"), int.from_bytes(encoded[10:14], "little")
+    colours = encoded[start:end]  # blue, green, red, 0
+    grey = bytes(range(256))[: len(colours) // 4]
+    return any(colours[channel::4] != grey for channel in range(3))
