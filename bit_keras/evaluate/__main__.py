@@ -1,0 +1,76 @@
+"""Program: evaluate a classifier on every example of a data set.
+
+Example:
+    python -m bit_keras.evaluate --model=/tmp/cifar10/weights.npz --dataset=cifar10 --output=/tmp/evaluation
+"""
+
+import sys
+
+from absl import app, flags, logging
+
+from bit_keras.evaluate.page import PRECISIONS, SPLITS, evaluate
+from bit_keras.logs import show_own_messages
+
+_LINES = {
+    "examples": "examples",
+    "top1_accuracy": "top-1 accuracy",
+    "top5_accuracy": "top-5 accuracy",
+    "mean_per_class_accuracy": "mean per-class accuracy",
+    "expected_calibration_error": "expected calibration error",
+    "cross_entropy": "cross-entropy (nats)",
+}
+
+
+def _define_flags() -> None:
+    flags.DEFINE_string("model", None, "Preset, weight file or address, or SavedModel directory.", required=True)
+    flags.DEFINE_string("dataset", None, '"digits", a TFDS name, or a folder of class folders.', required=True)
+    flags.DEFINE_enum("split", "test", SPLITS, "Which examples.")
+    flags.DEFINE_string("data_dir", None, "Folder of the TFDS data sets; TFDS's own default where not given.")
+    flags.DEFINE_integer("batch_size", 64, "Images at once.", lower_bound=1)
+    flags.DEFINE_integer("resolution", None, "Side of the images in pixels; the HyperRule's where not given.")
+    flags.DEFINE_enum("precision", "float32", PRECISIONS, "Of the computation; a SavedModel has its own.")
+    flags.DEFINE_string("output", None, "New or empty folder for numbers, tables and the confusion matrix.")
+    flags.DEFINE_string("variant", None, "Architecture that a weight file must hold; read off its shapes if not given.")
+
+
+def summary(metrics: dict) -> str:
+    """Returns one aligned line a number; see `Evaluation.metrics`."""
+    values = {text: metrics[name] for name, text in _LINES.items() if metrics[name] is not None}
+    numbers = [f"{value:,}" if isinstance(value, int) else f"{value:.4f}" for value in values.values()]
+    left, right = max(map(len, values)), max(map(len, numbers))
+    return "\n".join(f"{text:<{left}}  {number:>{right}}" for text, number in zip(values, numbers))
+
+
+def main(argv: list[str]) -> None:
+    if len(argv) > 1:
+        raise app.UsageError(f"settings are flags such as --split=train, got {argv[1:]}")
+    show_own_messages()
+    values = flags.FLAGS
+    try:
+        evaluation = evaluate(
+            values.model,
+            values.dataset,
+            values.output,
+            split=values.split,
+            data_dir=values.data_dir,
+            batch_size=values.batch_size,
+            resolution=values.resolution,
+            precision=values.precision,
+            variant=values.variant,
+        )
+    except (ValueError, OSError, ImportError) as error:
+        logging.error("%s", error)
+        sys.exit(1)
+    print(summary(evaluation.metrics))
+    if values.output:
+        print(f"report in {values.output}")
+
+
+def run() -> None:
+    """Entry point of the console script `bit-evaluate`."""
+    _define_flags()
+    app.run(main)
+
+
+if __name__ == "__main__":
+    run()

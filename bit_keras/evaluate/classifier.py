@@ -1,0 +1,75 @@
+"""What is evaluated: a BiT from any weights, or a SavedModel that runs as it is."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from bit_keras import checkpoints
+from bit_keras.checkpoints import CheckpointError
+from bit_keras.checkpoints.hub_module import is_saved_model
+from bit_keras.model import BiT
+
+
+class SavedModelClassifier:
+    """A SavedModel directory as `predict` wants a classifier.
+
+    A SavedModel is a program; run those whose origin is known.
+
+    Args:
+        path: a directory that `export_saved_model` wrote with kind="reusable", or another whose object is called with
+            float32 images [N, H, W, 3] in [0, 1] and `training`, and returns logits [N, K].
+
+    Attributes:
+        num_classes: K.
+
+    Raises:
+        ImportError: TensorFlow is not installed.
+        CheckpointError: the directory cannot be loaded, or what it holds is called in another way.
+    """
+
+    def __init__(self, path: Path):
+        try:
+            import tensorflow as tf
+        except ImportError as error:
+            raise ImportError("a SavedModel is run by TensorFlow: pip install tensorflow") from error
+        try:
+            self._loaded = tf.saved_model.load(os.fspath(path))
+            shape = self.predict_on_batch(np.zeros((1, 64, 64, 3), np.float32)).shape
+        except (tf.errors.OpError, OSError, TypeError, ValueError) as error:
+            raise CheckpointError(
+                f"{path} must be a reusable SavedModel, which is called with images and training=: {error}"
+            ) from error
+        if len(shape) != 2:
+            raise CheckpointError(f"{path} must return logits [N, K], got shape {list(shape)} for one image")
+        self.num_classes = shape[-1]
+
+    def predict_on_batch(self, images: np.ndarray) -> np.ndarray:
+        """Returns logits [N, K] for float32 images [N, H, W, 3] in [-1, 1]."""
+        return np.asarray(self._loaded((images + 1) / 2, training=False))  # SavedModels take [0, 1]
+
+
+def open_classifier(
+    model: str | os.PathLike, variant: str | None = None, precision: str = "float32"
+) -> BiT | SavedModelClassifier:
+    """Opens what is to be evaluated; the result has `num_classes` and `predict_on_batch`.
+
+    Args:
+        model: name of published weights, path or address of any format, as for `BiT.from_preset`; a SavedModel
+            directory is run itself.
+        variant: architecture that a weight file must hold; None for what its shapes say.
+        precision: dtype policy of the BiT.
+
+    Raises:
+        ValueError: as `BiT.from_preset`, or `variant` or `precision` for a SavedModel, which has its own.
+        FileNotFoundError, ConnectionError, ImportError, CheckpointError: as `BiT.from_preset`.
+    """
+    path, known_variant = checkpoints.locate(model, variant)
+    if not is_saved_model(path):
+        return BiT.from_preset(path, variant=known_variant, dtype=precision)
+    if variant is not None or precision != "float32":
+        raise ValueError(
+            "a SavedModel runs as it was written, without variant and in its own precision; got "
+            f"variant={variant!r}, precision={precision!r} for {path}"
+        )
+    return SavedModelClassifier(path)

@@ -1,0 +1,79 @@
+"""Numbers that tell how good a classifier's logits are."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+# Equal bins of the calibration error, as in arXiv 1706.04599.
+NUM_BINS = 15
+
+
+def top_classes(logits: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the k most likely classes and their softmax probabilities, both [N, k], from the best on.
+
+    Args:
+        logits: [N, K]. Equal ones keep the order of the classes, as in argmax.
+        k: 1 to K.
+    """
+    # Row by row: a sorted copy of all logits would take twice their memory.
+    classes = np.stack([np.argsort(-row, kind="stable")[:k] for row in logits])
+    scores = np.take_along_axis(logits, classes, axis=1).astype(np.float64)
+    return classes, np.exp(scores - _log_normalizer(logits)[:, None])
+
+
+def top_k_accuracy(classes: np.ndarray, labels: np.ndarray) -> float:
+    """Returns the share of examples, in [0, 1], whose true class [N] is among the k classes [N, k] named for it."""
+    return float(np.mean((classes == labels[:, None]).any(axis=1)))
+
+
+def cross_entropy(logits: np.ndarray, labels: np.ndarray) -> float:
+    """Returns the mean softmax cross-entropy in nats of logits [N, K] and true classes [N]."""
+    return float(np.mean(_log_normalizer(logits) - logits[np.arange(len(labels)), labels]))
+
+
+def expected_calibration_error(confidences: np.ndarray, is_right: np.ndarray, num_bins: int = NUM_BINS) -> float:
+    """Returns how far confidence is from accuracy, in [0, 1]; 0 is calibrated.
+
+    Examples are sorted by confidence into the bins (0, 1/M], (1/M, 2/M], ..., ((M-1)/M, 1]. The result is the sum over
+    bins of |share that is right - mean confidence|, each weighted by the bin's share of the examples.
+
+    Source: arXiv 1706.04599, section 2, equation 3.
+
+    Args:
+        confidences: [N], the probability of the class that was said, in (0, 1].
+        is_right: [N], whether that class is the true one.
+        num_bins: M.
+    """
+    edges = np.arange(1, num_bins) / num_bins
+    bins = np.digitize(confidences, edges, right=True)  # an edge belongs to the bin below it
+    gaps = np.bincount(bins, weights=is_right - confidences, minlength=num_bins)
+    return float(np.abs(gaps).sum() / len(confidences))
+
+
+def per_class(labels: np.ndarray, classes: np.ndarray, class_names: Sequence[str]) -> list[dict]:
+    """Returns one row a class: "class", "examples", "recall" and "precision".
+
+    Recall is the share of the class's examples that are said to be of it (its accuracy), None for a class without
+    examples; precision the share of what is said to be of the class that is, None for a class that is never said.
+
+    Args:
+        labels: true classes, [N].
+        classes: predicted classes, [N].
+        class_names: K names.
+    """
+    right = labels[labels == classes]
+    counts = [np.bincount(chosen, minlength=len(class_names)).tolist() for chosen in (labels, classes, right)]
+    return [
+        {"class": name, "examples": n, "recall": r / n if n else None, "precision": r / s if s else None}
+        for name, n, s, r in zip(class_names, *counts)
+    ]
+
+
+def mean_per_class_accuracy(rows: Sequence[dict]) -> float:
+    """Returns the mean recall of the rows of `per_class`, in [0, 1]; classes without examples do not count."""
+    return float(np.mean([row["recall"] for row in rows if row["recall"] is not None]))
+
+
+def _log_normalizer(logits: np.ndarray) -> np.ndarray:
+    """Returns log(sum(exp(logits))) over the classes, float64 [N]."""
+    return np.logaddexp.reduce(logits, axis=1, dtype=np.float64)
