@@ -3,9 +3,12 @@
 import contextlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+
+_UNFINISHED = ".unfinished"
 
 
 @contextlib.contextmanager
@@ -19,10 +22,16 @@ def whole(path: str | os.PathLike) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as scratch:
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.", suffix=_UNFINISHED) as scratch:
         temporary = Path(scratch, path.name)
         yield temporary
         os.replace(temporary, path)
+
+
+def sweep(folder: str | os.PathLike) -> None:
+    """Removes what processes that were killed inside `whole` left below `folder`; none may be writing there now."""
+    for path in list(Path(folder).rglob(f".*{_UNFINISHED}")):
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def write_json(path: str | os.PathLike, content: dict) -> None:

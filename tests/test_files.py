@@ -1,8 +1,11 @@
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 
-from bit_keras.files import whole, write_json
+from bit_keras.files import sweep, whole, write_json
 
 
 def test_replaces_a_file_at_the_end(tmp_path):
@@ -35,3 +38,20 @@ def _write_half(path):
     with whole(path) as temporary:
         temporary.write_text("half of")
         raise OSError("disk full")
+
+
+def test_what_a_killed_process_left_is_swept(tmp_path):
+    program = f"""
+import os, signal
+from bit_keras.files import whole
+with whole({str(tmp_path / "run" / "deep" / "file.txt")!r}) as temporary:
+    temporary.write_text("half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run([sys.executable, "-c", program], check=False, env=environment)
+    (tmp_path / "run" / ".hidden").mkdir()
+    assert [path.read_text() for path in tmp_path.rglob("file.txt")] == ["half"]
+    sweep(tmp_path / "run")
+    assert sorted(path.name for path in (tmp_path / "run").rglob("*")) == [".hidden", "deep"]
+    sweep(tmp_path / "nothing")

@@ -12,7 +12,7 @@ from absl import app, flags, logging
 
 from bit_keras.finetune import FinetuneConfig, finetune
 from bit_keras.logs import show_own_messages
-from bit_keras.training import TrainingInterrupted
+from bit_keras.training import TrainingDiverged, TrainingInterrupted
 
 _DEFINE = {str: flags.DEFINE_string, int: flags.DEFINE_integer, float: flags.DEFINE_float, bool: flags.DEFINE_boolean}
 
@@ -22,6 +22,7 @@ def _define_flags() -> None:
         kind = next(kind for kind in _DEFINE if field.type in (kind, kind | None))
         required = field.default == ""
         _DEFINE[kind](field.name, None if required else field.default, field.metadata["help"], required=required)
+    flags.DEFINE_boolean("dry_run", False, "Print model, data, rule, schedule and memory; write and train nothing.")
 
 
 def main(argv: list[str]) -> None:
@@ -30,12 +31,17 @@ def main(argv: list[str]) -> None:
     show_own_messages()
     settings = {field.name: flags.FLAGS[field.name].value for field in dataclasses.fields(FinetuneConfig)}
     try:
+        if flags.FLAGS.dry_run:
+            from bit_keras.finetune import page
+
+            print(page.dry_run(**settings))
+            return
         result = finetune(**settings)
     except TrainingInterrupted as interruption:
         command = shlex.join(["python", "-m", "bit_keras.finetune", *sys.argv[1:]])
         logging.error("%s; to go on:\n  %s", interruption, command)
         sys.exit(128 + interruption.signal)  # as a shell reports a program that a signal ended
-    except (ValueError, OSError, ImportError) as error:
+    except (ValueError, OSError, ImportError, TrainingDiverged) as error:
         logging.error("%s", error)
         sys.exit(1)
     print(f"test accuracy {result.test_accuracy:.4f}; report in {result.workdir / 'report'}")

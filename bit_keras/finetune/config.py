@@ -21,10 +21,13 @@ class FinetuneConfig:
     model: str = _option(
         "", "Preset (see bit_keras.list_presets()), npz file or address, or variant for random weights."
     )
-    dataset: str = _option("", '"digits", a TFDS name such as "cifar10", or a folder of class folders.')
+    dataset: str = _option(
+        "", '"digits", a TFDS name such as "cifar10", a folder of class folders, or a CSV file "path,label[,split]".'
+    )
     workdir: str = _option("", "Folder of the run: config.json, metrics.csv, weights.npz, report/ and more.")
     variant: str | None = _option(None, "Architecture in the weight file, where --model is a file or an address.")
     data_dir: str | None = _option(None, "Folder of the TFDS data sets; TFDS's own default where not given.")
+    skip_unreadable: bool = _option(False, "Leave out image files that cannot be read, instead of stopping.")
     examples_per_class: int | None = _option(None, "Train on that many examples of each class; all where not given.")
     seed: int = _option(0, "Of order, augmentation, MixUp, few-shot choice and random weights, in [0, 2**31).")
     small_batch: bool = _option(False, "The official code's choice for small devices: 128 images, learning rate 0.001.")

@@ -12,11 +12,10 @@ from absl import logging
 
 from bit_keras import data, report, training
 from bit_keras.evaluate import predict
+from bit_keras.finetune import plan
 from bit_keras.finetune.config import FinetuneConfig
 from bit_keras.finetune.workdir import claim
-from bit_keras.hyperrule import HyperRule
 from bit_keras.model import BiT, save_npz
-from bit_keras.upstream import upstream_schedule
 from bit_keras.variants import VARIANTS
 
 
@@ -39,35 +38,23 @@ class FinetuneResult:
 
 def run(model: str, dataset: str | data.Source, workdir: str | os.PathLike, **options) -> FinetuneResult:
     """See `bit_keras.finetune`."""
-    is_source = isinstance(dataset, data.Source)
-    config = FinetuneConfig(
-        model=os.fspath(model),
-        dataset=dataset.name if is_source else os.fspath(dataset),
-        workdir=os.fspath(workdir),
-        **options,
-    )
+    config = _config(model, dataset, workdir, options)
     if config.export_dir and Path(config.export_dir).exists():
         raise FileExistsError(f"export_dir must not exist yet, got {config.export_dir}")
     keras.utils.set_random_seed(config.seed)
     if config.deterministic:
         training.make_deterministic()
 
-    # Data
-    source = dataset if is_source else data.load(config.dataset, data_dir=config.data_dir)
-    if config.examples_per_class:
-        source = source.few_shot(config.examples_per_class, config.seed)
-
-    # Rule
-    rule = HyperRule(
-        source.num_train, source.image_size, config.batch_size, config.base_lr, config.steps, config.resolution
-    ).scaled(config.scale)
+    # Data and rule
+    source, rule, schedule = plan.task(config, dataset)
     if config.schedule == "hyperrule":
-        schedule, callbacks = rule.schedule, rule.callbacks(config.seed)
+        callbacks = rule.callbacks(config.seed)
     else:
-        schedule = upstream_schedule(rule.total_steps, rule.batch_size)
         callbacks = [training.HyperRuleCallback(schedule)]
     logging.info("%s: %d training and %d test examples", source.name, source.num_train, source.num_test)
     logging.info("%s at %d pixels", schedule, rule.crop)
+    if source.identity["kind"] != "tfds":  # which would be read once more
+        logging.info("%s", source.describe_balance())
 
     # Model
     network = _network(config, source.num_classes)
@@ -106,6 +93,7 @@ def run(model: str, dataset: str | data.Source, workdir: str | os.PathLike, **op
                 validation_data=test_batches,
                 callbacks=[
                     *callbacks,
+                    training.StopOnDivergence(source.num_classes, parts),
                     progress,
                     log,
                     keras.callbacks.TensorBoard(folder / "tensorboard", write_graph=False),
@@ -140,6 +128,17 @@ def run(model: str, dataset: str | data.Source, workdir: str | os.PathLike, **op
 
         export_saved_model(network, config.export_dir, class_names=source.class_names)
     return FinetuneResult(network, predictions.accuracy, summary, folder)
+
+
+def dry_run(model: str, dataset: str | data.Source, workdir: str | os.PathLike, **options) -> str:
+    """Returns what `run` would do as a page of text: model, data, rule, schedule, memory. Writes and trains nothing."""
+    config = _config(model, dataset, workdir, options)
+    return plan.describe(config, *plan.task(config, dataset))
+
+
+def _config(model: str, dataset: str | data.Source, workdir: str | os.PathLike, options: dict) -> FinetuneConfig:
+    name = dataset.name if isinstance(dataset, data.Source) else os.fspath(dataset)
+    return FinetuneConfig(model=os.fspath(model), dataset=name, workdir=os.fspath(workdir), **options)
 
 
 def _network(config: FinetuneConfig, num_classes: int) -> BiT:

@@ -4,7 +4,7 @@ import json
 import os
 from pathlib import Path
 
-from bit_keras.files import write_json
+from bit_keras.files import sweep, write_json
 
 CONFIG = "config.json"
 
@@ -20,6 +20,7 @@ def claim(workdir: str | os.PathLike, config: dict) -> Path:
         FileExistsError: the folder holds a run of another configuration, or something else.
     """
     folder = Path(workdir)
+    sweep(folder)
     record = folder / CONFIG
     config = json.loads(json.dumps(config))  # as it will be read back
     if record.is_file():

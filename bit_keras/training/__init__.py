@@ -6,6 +6,7 @@ from bit_keras.hyperrule import HyperRule, Schedule
 from bit_keras.training.callbacks import HyperRuleCallback
 from bit_keras.training.checkpoint import Checkpoint, steps_made
 from bit_keras.training.determinism import make_deterministic
+from bit_keras.training.divergence import StopOnDivergence, TrainingDiverged
 from bit_keras.training.epochs import epochs
 from bit_keras.training.freezing import FREEZES, count_trainable, freeze
 from bit_keras.training.interruption import StopOnSignal, TrainingInterrupted
@@ -21,7 +22,9 @@ __all__ = [
     "MetricsLog",
     "MixUp",
     "Progress",
+    "StopOnDivergence",
     "StopOnSignal",
+    "TrainingDiverged",
     "TrainingInterrupted",
     "WarmupThenDrops",
     "callbacks",

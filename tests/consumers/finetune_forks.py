@@ -6,6 +6,7 @@ Prints the process id of the fork, then its exit status (negative: the signal th
 import json
 import os
 import sys
+import traceback
 
 import bit_keras
 from bit_keras.finetune import page  # noqa: F401  imports what a run needs; nothing is computed before the fork
@@ -19,6 +20,8 @@ def main() -> None:
             try:
                 bit_keras.finetune(**json.loads(line))
                 status = 0
+            except BaseException:
+                traceback.print_exc()
             finally:
                 os._exit(status)
         print(child, flush=True)

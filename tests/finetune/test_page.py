@@ -124,6 +124,7 @@ OTHER = {
     "workdir": None,  # every test
     "variant": None,  # above
     "data_dir": None,  # tests/data
+    "skip_unreadable": None,  # below
     "examples_per_class": 3,
     "seed": 1,
     "small_batch": None,  # test_config.py
@@ -196,6 +197,23 @@ def test_trains_on_arrays_and_refuses_others_in_the_same_workdir(tmp_path, tiny_
             tmp_path,
             dataset=data.from_arrays(images[::-1], labels, images[:6], labels[:6], class_names=("left", "right")),
         )
+
+
+def test_unreadable_images_are_listed_in_a_file_or_left_out(tmp_path, tiny_network):
+    random = np.random.default_rng(0)
+    for name in ("left", "right"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        for k in range(10):
+            keras.utils.save_img(tmp_path / "data" / name / f"{k}.png", random.integers(0, 256, (12, 10, 3)))
+    bad = [tmp_path / "data" / "left" / "3.png", tmp_path / "data" / "right" / "7.png"]
+    for path in bad:
+        path.write_bytes(path.read_bytes()[:50])
+    with pytest.raises(data.DataError, match=r"3\.png[\s\S]*all of them: .*run\.unreadable\.txt; --skip_unreadable"):
+        run(tmp_path / "run", dataset=str(tmp_path / "data"))
+    assert (tmp_path / "run.unreadable.txt").read_text().splitlines() == [str(path) for path in bad]
+    assert not (tmp_path / "run").exists()
+    result = run(tmp_path / "run", dataset=str(tmp_path / "data"), skip_unreadable=True)
+    assert result.summary["train_examples"] + result.summary["test_examples"] == 18
 
 
 def test_faults_leave_no_workdir(tmp_path):

@@ -26,6 +26,12 @@ def test_another_configuration_is_refused_by_name(tmp_path):
     assert json.loads((tmp_path / "config.json").read_text())["seed"] == 0
 
 
+def test_what_a_killed_start_left_is_no_other_run(tmp_path):
+    (tmp_path / ".config.json.abc.unfinished").mkdir()
+    folder = claim(tmp_path, CONFIG)
+    assert [path.name for path in folder.iterdir()] == ["config.json"]
+
+
 def test_a_folder_of_something_else_is_refused(tmp_path):
     (tmp_path / "thesis.tex").write_text("")
     with pytest.raises(FileExistsError, match="must be a new or empty folder"):

@@ -19,7 +19,7 @@ class Clock:
         return self.now
 
 
-def train(monkeypatch, is_terminal, start=0, steps=6):
+def train(monkeypatch, is_terminal, start=0, steps=6, accumulate=1):
     """Runs two epochs of three steps of 8 images: 10 s for the first step, 0.5 s for each other, 7 s an evaluation."""
     screen = io.StringIO()
     console = rich.console.Console(file=screen, force_terminal=is_terminal, width=150)
@@ -28,8 +28,8 @@ def train(monkeypatch, is_terminal, start=0, steps=6):
     monkeypatch.setattr(progress, "time", clock)
     monkeypatch.setattr("rich.live.get_console", lambda: console)
     monkeypatch.setattr("rich.progress.get_console", lambda: console)
-    watch = Progress(total_steps=start + steps, batch_size=8)
-    watch.set_model(types.SimpleNamespace(optimizer=types.SimpleNamespace(iterations=start)))
+    watch = Progress(total_steps=(start + steps) // accumulate, batch_size=8 * accumulate, accumulate=accumulate)
+    watch.set_model(types.SimpleNamespace(optimizer=types.SimpleNamespace(_iterations=start)))
     epochs = []
     watch.on_train_begin()
     for epoch in range(2):
@@ -59,6 +59,13 @@ def test_without_a_terminal_every_epoch_is_a_log_line(monkeypatch, caplog):
     assert caplog.messages == [
         f"step {step}/6  loss 0.2500  accuracy 0.7500  val_accuracy 0.5000  16 images/s" for step in (3, 6)
     ]
+
+
+def test_accumulated_steps_are_counted_as_updates(monkeypatch, caplog):
+    with caplog.at_level("INFO", "absl"):
+        epochs, _ = train(monkeypatch, is_terminal=False, accumulate=3)
+    assert [message.split()[1] for message in caplog.messages] == ["1/2", "2/2"]
+    assert [logs["images_per_second"] for logs in epochs] == pytest.approx([16, 16])
 
 
 def test_a_terminal_shows_a_bar_with_speed_and_time_left(monkeypatch, caplog):

@@ -1,0 +1,48 @@
+"""A training that has gone wrong ends at once, before its state replaces the last good checkpoint."""
+
+import math
+
+import keras
+
+from bit_keras.training.checkpoint import steps_made
+
+
+class TrainingDiverged(ArithmeticError):
+    """The loss is no number, or far above that of guessing."""
+
+
+class StopOnDivergence(keras.callbacks.Callback):
+    """Ends `fit` when the running loss is NaN or infinite, or a hundred times that of guessing among the classes.
+
+    Its place is before the checkpoint's callback.
+
+    Args:
+        num_classes: guessing has a cross-entropy of log(num_classes).
+        accumulate: steps of the optimizer for one update.
+
+    Raises:
+        TrainingDiverged: from `fit`. The message names update, learning rate and loss.
+    """
+
+    def __init__(self, num_classes: int, accumulate: int = 1):
+        super().__init__()
+        self.max_loss = 100 * math.log(max(num_classes, 2))
+        self.accumulate = accumulate
+
+    def on_train_begin(self, logs=None):
+        self._steps = steps_made(self.model)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._steps_before = self._steps
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._steps = self._steps_before + batch + 1
+        loss = float((logs or {}).get("loss", 0.0))
+        if not loss <= self.max_loss:  # true for NaN
+            schedule = getattr(self.model.optimizer, "inner_optimizer", self.model.optimizer)._learning_rate
+            rate = schedule(self._steps - 1) if callable(schedule) else schedule
+            raise TrainingDiverged(
+                f"the loss is {loss:.4g} in update {self._steps // self.accumulate} at learning rate "
+                f"{float(rate):.3g}; allowed is {self.max_loss:.4g}. The last checkpoint is from before; a smaller "
+                "base_lr may help"
+            )
