@@ -3,8 +3,9 @@ PYTHON ?= python3
 
 .PHONY: demo test format bazel clean
 
-# Two files at a time: most of a test is one thread that starts a program or traces a graph.
-PYTEST = .venv/test/bin/python -m pytest --numprocesses=2 --dist=loadfile
+# Two files at a time: most of a test is one thread that starts a program or traces a graph. In their order: the one
+# long test would else come last, and alone.
+PYTEST = .venv/test/bin/python -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 
 # oneDNN trains the demo's small images two to three times faster than TensorFlow's default on AMD processors.
 demo: .venv/demo/installed

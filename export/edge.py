@@ -105,6 +105,7 @@ def export_edge(
         _write_images(source.train, source, calibration_examples, resolution, calibration)
         labels = _write_images(source.test, source, test_examples, resolution, images)
         fold(model).save(network)
+        logging.info("converting to %s", ", ".join(formats))
         # In a process of its own: the converters warn, print and log.
         run_python("no conversion", "-m", "export.edge_convert", network, calibration, written, *formats)
         expected = _predict(model, images)
@@ -158,6 +159,7 @@ def _predict(model: BiT, images_file: Path) -> np.ndarray:
 
 def _check(name: str, path: Path, images: Path, expected: np.ndarray, labels: np.ndarray) -> Artefact:
     """Runs one file in a fresh process and compares."""
+    logging.info("running %s in a fresh process", name)
     result = images.with_name("result.npz")
     # The file and not the module: it needs the runtime, and nothing of the library.
     run_python(f"{name} does not run", Path(__file__).with_name("edge_run.py"), path, images, result)

@@ -76,10 +76,13 @@ def export_serving(
     read_models_config(output)  # while nothing is written yet
     options = ServingOptions(model.num_classes, **options)
     with _without_new_empty_folders(path), whole(path) as written:
+        logging.info("writing %s and comparing it in a fresh process", path)
         export_saved_model(model, written, "serving", class_names, **_keywords(options))
+        logging.info("writing and running warm-up requests")
         write_warmup(written, name, options.resolution)
         loaded = tf.saved_model.load(str(written))
         count = replay_warmup(written, loaded)
+        logging.info("comparing and measuring at %d pixels", options.resolution)
         difference, rates = _compare(model, loaded, options), _measure(loaded, options.resolution)
     artefact = Artefact(f"serving, {options.precision}", path, difference, rates, {"warm-up requests": str(count)})
     write_configuration(output, name)

@@ -79,10 +79,13 @@ def export_module(
         if class_names is not None:
             names_file = scratch / "class_names.txt"
             names_file.write_text("".join(f"{each}\n" for each in class_names), encoding="utf-8")
+        logging.info("writing %s", output / name)
         _write(endpoints, _OUTPUTS[kind], variables, directory, names_file)
         np.savez(scratch / "expected.npz", **_expected(endpoints, _OUTPUTS[kind], variables))
+        logging.info("comparing it in a fresh process")
         difference = _check(directory, scratch / "expected.npz")
         write_archive(directory, written / f"{name}.tar.gz")
+        logging.info("measuring")
         rates = _measure(directory)
     archive = output / f"{name}.tar.gz"
     artefact = Artefact(

@@ -80,6 +80,7 @@ def export_tpu(
         rates = measure(tf.function(lambda images: call(2.0 * images - 1.0), reduce_retracing=True), resolution)
         facts = {}
         for form in FORMS:
+            logging.info("writing the %s form and checking it in a fresh process", form)
             _write(form, network, call, written / form, batch_sizes, resolution)
             # The file and not the module: the check needs TensorFlow, and nothing of the library.
             program, result = Path(__file__).with_name("tpu_check.py"), written.with_name(f"{form}.json")

@@ -38,7 +38,9 @@ RANKS = {
     "bit_keras.report": 6,
     "bit_keras.saved_model": 6,
     "bit_keras.convert": 7,
+    "bit_keras.evaluate.page": 7,
     "bit_keras.finetune": 7,
+    "bit_keras.evaluate.__main__": 8,
     "bit_keras": 8,  # the public names
     "bit_keras.finetune.__main__": 9,
 }
@@ -52,7 +54,7 @@ NOT_INSTALLED = {"benchmarks", "docs", "examples", "export", "hub_modules", "tes
 TENSORFLOW = {"tensorflow", "tensorflow_datasets", "tensorflow_hub", "tf_keras"}
 MAY_IMPORT_TENSORFLOW = (
     *("bit_keras.data", "bit_keras.saved_model", "bit_keras.saved_model_check"),
-    *("bit_keras.saved_model_layer", "bit_keras.serving_model"),
+    *("bit_keras.evaluate.classifier", "bit_keras.saved_model_layer", "bit_keras.serving_model"),
     *("bit_keras.checkpoints.hub_module", "bit_keras.peers", "bit_keras.training.determinism"),
 )
 
