@@ -6,7 +6,7 @@ from absl import logging as absl_logging
 
 
 def show_own_messages() -> None:
-    """Shows messages of this project from INFO on, those of TensorFlow, which logs in the same place, from WARNING on."""
+    """Shows messages of this project from INFO on; those of TensorFlow, logged in the same place, from WARNING on."""
     absl_logging.set_verbosity(absl_logging.INFO)
     absl_logging.get_absl_handler().addFilter(lambda record: record.levelno > logging.INFO or _is_own(record.pathname))
     logging.getLogger("tensorflow").setLevel(logging.WARNING)
