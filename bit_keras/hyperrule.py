@@ -43,25 +43,6 @@ class Schedule:
                 f"{supports[1:]}; a longer training keeps them apart"
             )
 
-    def scaled(self, how: str) -> "HyperRule":
-        """Returns the rule for another batch size than the paper's 512.
-
-        Args:
-            how: "none" leaves learning rate and length as they are; "linear" makes the learning rate proportional to
-                the batch size; "schedule" makes the training as much longer as the batch is smaller, so that it sees
-                as many images.
-
-        Raises:
-            ValueError: another word.
-        """
-        if how not in SCALES:
-            raise ValueError(f"scale must be one of {', '.join(SCALES)}, got {how!r}")
-        if how == "linear":
-            return dataclasses.replace(self, base_lr=self.base_lr * self.batch_size / _PAPER_BATCH)
-        if how == "schedule":
-            return dataclasses.replace(self, steps=max(1, round(self.total_steps * _PAPER_BATCH / self.batch_size)))
-        return self
-
     def learning_rate(self, step: int) -> float | None:
         """Learning rate of update `step`, counted from 0; None from `total_steps` on."""
         if step < 0:
