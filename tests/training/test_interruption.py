@@ -62,11 +62,5 @@ def test_without_a_signal_all_is_as_before(tmp_path):
 
 
 def test_a_second_signal_acts_as_ever(tmp_path):
-    class Twice(Send):
-        def _send(self, *moment):
-            if moment == self.moment:
-                os.kill(os.getpid(), self.number)
-                os.kill(os.getpid(), self.number)
-
     with pytest.raises(KeyboardInterrupt):
-        _fit(tmp_path, Twice(signal.SIGINT, ("batch", 1)))
+        _fit(tmp_path, Send(signal.SIGINT, ("test", 0)), Send(signal.SIGINT, ("test", 2)))
