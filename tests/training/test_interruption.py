@@ -1,6 +1,5 @@
 """SIGTERM and Ctrl-C."""
 
-import os
 import signal
 
 import keras
@@ -27,7 +26,7 @@ class Send(keras.callbacks.Callback):
 
     def _send(self, *moment):
         if moment == self.moment:
-            os.kill(os.getpid(), self.number)
+            signal.raise_signal(self.number)  # os.kill may reach another thread first, and the handler late
 
 
 def _fit(folder, *callbacks) -> int:
