@@ -57,3 +57,29 @@ def serve() -> Iterator[Callable[[type], str]]:
     for server in servers:
         server.shutdown()
         server.server_close()
+
+
+@pytest.fixture
+def mock_tfds(tmp_path):
+    """Function from a TFDS name, its splits' sizes and the examples to make to a context where all of it is there."""
+    import tensorflow_datasets as tfds
+
+    def mock(name: str, splits: dict[str, int], num_examples: int):
+        builder = tfds.builder(name, data_dir=tmp_path / "tfds")
+        infos = [
+            tfds.core.SplitInfo(
+                name=split,
+                shard_lengths=[count],
+                num_bytes=1_000 * count,
+                filename_template=tfds.core.ShardedFileTemplate(
+                    dataset_name=name, data_dir=builder.data_dir, split=split, filetype_suffix="tfrecord"
+                ),
+            )
+            for split, count in splits.items()
+        ]
+        builder.info.set_splits(tfds.core.SplitDict(infos))
+        builder.data_path.mkdir(parents=True)
+        builder.info.write_to_directory(builder.data_path)
+        return tfds.testing.mock_data(num_examples, data_dir=str(tmp_path / "tfds"))
+
+    return mock

@@ -1,7 +1,10 @@
 """Sources from arrays in memory."""
 
 import hashlib
+import os
+import zipfile
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -9,6 +12,8 @@ from bit_keras.data.errors import DataError
 from bit_keras.data.examples import Examples
 from bit_keras.data.fewshot import check_labels
 from bit_keras.data.source import Source
+
+_ARRAYS = {"train_images", "train_labels", "test_images", "test_labels"}
 
 
 def from_arrays(
@@ -46,6 +51,31 @@ def from_arrays(
         test=test,
         identity={"kind": "arrays", "fingerprint": _fingerprint(train, test, class_names)},
     )
+
+
+def open_arrays(path: str | os.PathLike) -> Source:
+    """Opens the arrays in an npz file.
+
+    Args:
+        path: holds "train_images", "train_labels", "test_images", "test_labels" and, where wanted, "class_names", as
+            `from_arrays` takes them. Grey images may be [N, H, W]; their values are repeated.
+
+    Raises:
+        DataError: the file is not such a file.
+    """
+    path = Path(path).expanduser()
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path} cannot be read as an npz file of arrays: {error}") from error
+    if set(arrays) - {"class_names"} != _ARRAYS:
+        raise DataError(f"{path} must hold {', '.join(sorted(_ARRAYS))} and may hold class_names, got {list(arrays)}")
+    for name in ("train_images", "test_images"):
+        if arrays[name].ndim == 3:
+            arrays[name] = np.repeat(arrays[name][..., None], 3, axis=-1)
+    class_names = arrays.pop("class_names", None)
+    return from_arrays(**arrays, class_names=None if class_names is None else class_names.tolist(), name=path.stem)
 
 
 def _examples(split: str, images: np.ndarray, labels: np.ndarray) -> Examples:

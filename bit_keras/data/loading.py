@@ -3,14 +3,21 @@
 import os
 from pathlib import Path
 
+from bit_keras.data.arrays import open_arrays
 from bit_keras.data.digits import open_digits
+from bit_keras.data.errors import DataError
 from bit_keras.data.folder import open_folder
 from bit_keras.data.source import Source
 from bit_keras.data.table import open_table
 
 
 def load(
-    name: str | os.PathLike, data_dir: str | None = None, *, seed: int = 0, skip_unreadable: bool = False
+    name: str | os.PathLike,
+    data_dir: str | None = None,
+    *,
+    manual_dir: str | None = None,
+    seed: int = 0,
+    skip_unreadable: bool = False,
 ) -> Source:
     """Opens the data of a task.
 
@@ -18,10 +25,13 @@ def load(
         name: one of
             "digits": 1,797 handwritten digits that come with the package;
             a path that ends in ".csv": a file that lists images and labels, see `open_table`;
+            a path that ends in ".npz": a file of arrays, see `open_arrays`;
             a path that exists or begins with "/", "." or "~": a folder of class folders, see `open_folder`;
             else a dataset of TensorFlow Datasets, such as "cifar10", "name/config" or "name:version", which is
             downloaded and prepared where it is not yet.
         data_dir: where TensorFlow Datasets keeps its data, None for its own default; not used by the others.
+        manual_dir: where the archives lie that TensorFlow Datasets cannot download itself, such as those of
+            imagenet2012; not used by the others.
         seed: of the split of a folder or a CSV file that has none, in [0, 2**32); not used by the others.
         skip_unreadable: True leaves out the images of a folder or a CSV file that cannot be used; not used by the
             others.
@@ -34,8 +44,16 @@ def load(
         return open_digits()
     if name.lower().endswith(".csv") and not Path(name).is_dir():
         return open_table(name, seed, skip_unreadable)
+    if name.lower().endswith(".npz") and not Path(name).is_dir():
+        return open_arrays(name)
     if name.startswith(("/", ".", "~")) or Path(name).is_dir():
         return open_folder(name, seed, skip_unreadable)
-    from bit_keras.data.tfds import open_tfds  # slow to import, and only needed here
+    try:
+        from bit_keras.data.tfds import open_tfds  # slow to import, and only needed here
+    except ImportError as error:
+        raise DataError(
+            f"TensorFlow Datasets need TensorFlow, which cannot be imported ({error}); allowed without it are "
+            f'"digits", the path of a folder and that of a CSV file, got {name!r}'
+        ) from error
 
-    return open_tfds(name, data_dir)
+    return open_tfds(name, data_dir, manual_dir)

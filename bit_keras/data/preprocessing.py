@@ -14,6 +14,23 @@ def decode(image: tf.Tensor) -> tf.Tensor:
     return tf.io.decode_image(image, channels=3, expand_animations=False)
 
 
+def measure(encoded: bytes) -> tuple[int, int, int]:
+    """Decodes an image.
+
+    Returns:
+        Number of frames, 1 but for GIF and WebP; height and width in pixels.
+
+    Raises:
+        ValueError: it cannot be decoded.
+    """
+    try:
+        # Never without channels: TensorFlow 2.21 writes past the end of what it allocates for a moving WebP.
+        *frames, height, width, _ = tf.io.decode_image(encoded, channels=3).shape
+    except tf.errors.OpError as error:
+        raise ValueError(f"cannot be decoded: {error.message}") from error
+    return *(frames or [1]), height, width
+
+
 def upright(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
     """Turns an image as its EXIF orientation asks for.
 
@@ -60,6 +77,52 @@ def train_image(
     if flip:
         image = tf.image.stateless_random_flip_left_right(image, flip_seed)
     return _scale(image)
+
+
+def pretraining_image(image: tf.Tensor, seed: tf.Tensor, *, crop: int, min_area: float, flip: bool = True) -> tf.Tensor:
+    """Augments an image as BiT's pre-training does: an inception crop, and a flip.
+
+    Of an encoded JPEG only the crop is decoded.
+
+    Source: arXiv 1912.11370, section 3.2; the crop is that of arXiv 1409.4842, section 6.
+
+    Args:
+        image: uint8 [H, W, 3] or an encoded image.
+        seed: int64 [2]; the result is a pure function of image and seed.
+        crop: side in pixels of the result.
+        min_area: least share of the image's area that a crop takes, in (0, 1]; the paper's is 0.08.
+        flip: True mirrors half of the images.
+
+    Returns:
+        float32 [crop, crop, 3] in [-1, 1].
+    """
+    crop_seed, flip_seed = tf.unstack(tf.random.split(seed, 2))
+
+    def window(shape: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        begin, size, _ = tf.image.stateless_sample_distorted_bounding_box(
+            shape,
+            tf.zeros([1, 0, 4]),
+            crop_seed,
+            aspect_ratio_range=(3 / 4, 4 / 3),
+            area_range=(min_area, 1.0),
+            use_image_if_no_bounding_boxes=True,
+        )
+        return begin, size
+
+    def of_jpeg() -> tf.Tensor:
+        begin, size = window(tf.io.extract_jpeg_shape(image))
+        return tf.image.decode_and_crop_jpeg(image, tf.concat([begin[:2], size[:2]], 0), channels=3)
+
+    def of_pixels() -> tf.Tensor:
+        pixels = decode(image)
+        begin, size = window(tf.shape(pixels))
+        return tf.slice(pixels, begin, size)
+
+    part = tf.cond(tf.io.is_jpeg(image), of_jpeg, of_pixels) if image.dtype == tf.string else of_pixels()
+    part = tf.ensure_shape(tf.image.resize(part, (crop, crop)), (crop, crop, 3))
+    if flip:
+        part = tf.image.stateless_random_flip_left_right(part, flip_seed)
+    return _scale(part)
 
 
 def test_image(image: tf.Tensor, *, crop: int) -> tf.Tensor:

@@ -2,17 +2,18 @@
 
 import concurrent.futures
 import dataclasses
+import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import tensorflow as tf
 from absl import logging
 from rich import progress
 from rich.console import Console
 
 from bit_keras.data import exif
 from bit_keras.data.errors import DataError, shortened
+from bit_keras.optional import is_installed
 
 _CHUNK = 1_000  # images that wait for a thread at one time
 
@@ -31,7 +32,9 @@ class Look:
 
 
 def scan(paths: Sequence[Path], skip_unreadable: bool = False) -> dict[Path, Look]:
-    """Decodes every image once; shows a bar in a terminal and else logs how far it is.
+    """Decodes every image once, by TensorFlow where it is installed and else by Pillow.
+
+    Shows a bar in a terminal and else logs how far it is.
 
     Args:
         paths: image files.
@@ -44,11 +47,12 @@ def scan(paths: Sequence[Path], skip_unreadable: bool = False) -> dict[Path, Loo
         DataError: an image cannot be used. The message names the first ones, its `files` are all of them.
     """
     looks, faults = {}, {}
+    look = functools.partial(_look, measure=_decoder())
     with _bar() as bar, concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         task = bar.add_task("check images", total=len(paths))
         for start in range(0, len(paths), _CHUNK):
             chunk = paths[start : start + _CHUNK]
-            for path, result in zip(chunk, pool.map(_look, chunk), strict=True):
+            for path, result in zip(chunk, pool.map(look, chunk), strict=True):
                 (faults if isinstance(result, str) else looks)[path] = result
                 bar.advance(task)
             if bar.disable:
@@ -75,20 +79,27 @@ def _bar() -> progress.Progress:
     )
 
 
-def _look(path: Path) -> Look | str:
+def _decoder() -> Callable[[bytes], tuple[int, int, int]]:
+    if is_installed("tensorflow"):
+        from bit_keras.data.preprocessing import measure
+    else:
+        from bit_keras.data.preprocessing_numpy import measure
+    return measure
+
+
+def _look(path: Path, measure: Callable[[bytes], tuple[int, int, int]]) -> Look | str:
     """Returns what is known of the image, or what is wrong with it."""
     try:
         encoded = path.read_bytes()
-        # Never without channels: TensorFlow 2.21 writes past the end of what it allocates for a moving WebP.
-        *frames, height, width, _ = tf.io.decode_image(encoded, channels=3).shape  # frames of GIF and WebP
+        frames, height, width = measure(encoded)
     except OSError as error:
         return f"cannot be read: {error.strerror}"
-    except tf.errors.OpError:
+    except ValueError:
         if encoded[8:12] == b"WEBP":
             return "cannot be decoded; a WebP file must be a single image without alpha, a PNG file may have it"
         return "cannot be decoded as JPEG, PNG, BMP, WebP or GIF"
-    if frames and frames[0] > 1:
-        return f"must be a single image, got an animation of {frames[0]} frames"
+    if frames > 1:
+        return f"must be a single image, got an animation of {frames} frames"
     if _is_coloured_by_palette(encoded):
         return "must not be a BMP with a palette of colours, which TensorFlow ignores; save it as PNG"
     orientation = exif.orientation(encoded)

@@ -1,11 +1,10 @@
 """What a task's data look like from outside, however they are stored."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 import numpy as np
-import tensorflow as tf
 
 from bit_keras.data import balance, fewshot
 
@@ -13,7 +12,8 @@ from bit_keras.data import balance, fewshot
 class Split(Protocol):
     """The examples of one split. An example is (image, label).
 
-    The image is uint8 [H, W, 3] or a scalar string that holds an encoded one, the label is int64.
+    The image is uint8 [H, W, 3] or a scalar string that holds an encoded one, the label is int64. The streams are
+    `tf.data.Dataset`s and need TensorFlow.
     """
 
     labels: np.ndarray  # int64 [N], in the order of `in_order`
@@ -21,11 +21,11 @@ class Split(Protocol):
     def __len__(self) -> int:
         """Number of examples."""
 
-    def in_order(self) -> tf.data.Dataset:
+    def in_order(self) -> Iterable:
         """Every example once, always in the same order."""
 
-    def shuffled(self, seed: int, start: int) -> tf.data.Dataset:
-        """Endless passes, each in another order, from the example at position `start` on."""
+    def shuffled(self, seed: int, start: int, shard: tuple[int, int] = (0, 1)) -> Iterable:
+        """Endless passes, each in another order, from position `start` on; of `shard` see `Source.train_examples`."""
 
     def take(self, indices: np.ndarray) -> "Split":
         """The examples at these places of `in_order`; `indices` is ascending."""
@@ -65,20 +65,21 @@ class Source:
         """Number of test examples."""
         return len(self.test)
 
-    def train_examples(self, seed: int, start: int = 0) -> tf.data.Dataset:
+    def train_examples(self, seed: int, start: int = 0, shard: tuple[int, int] = (0, 1)) -> Iterable:
         """Returns the endless stream of training examples, in another order in every pass over them.
 
         Args:
             seed: of the orders; the stream is a pure function of it.
             start: position of the first example: `train_examples(s, a)` equals `train_examples(s).skip(a)`.
+            shard: (index, count): the others of every `count` examples from `start` on are left out, undecoded.
 
         Returns:
-            A dataset of (image, label): uint8 [H, W, 3] or an encoded image as a scalar string; int64.
+            A `tf.data.Dataset` of (image, label): uint8 [H, W, 3] or an encoded image as a scalar string; int64.
         """
-        return self.train.shuffled(seed, start)
+        return self.train.shuffled(seed, start, shard)
 
-    def test_examples(self) -> tf.data.Dataset:
-        """Returns a dataset of (image, label) with every test example once, always in the same order."""
+    def test_examples(self) -> Iterable:
+        """Returns a `tf.data.Dataset` of (image, label) with every test example once, always in the same order."""
         return self.test.in_order()
 
     def few_shot(self, examples_per_class: int, seed: int) -> "Source":

@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import functools
+import textwrap
 
 import numpy as np
 import tensorflow as tf
@@ -10,14 +11,15 @@ import tensorflow_datasets as tfds
 
 from bit_keras.data import preprocessing
 from bit_keras.data.errors import DataError
-from bit_keras.data.examples import Examples, passes
+from bit_keras.data.examples import Examples
+from bit_keras.data.examples_tf import passes
 from bit_keras.data.source import Source, median_size
 
 _SHUFFLE_BYTES = 2**30  # of encoded images in the shuffle buffer: all of CIFAR, some 10,000 of ImageNet
 _SAMPLE = 64  # images whose median size stands for all
 
 
-def open_tfds(name: str, data_dir: str | None = None) -> Source:
+def open_tfds(name: str, data_dir: str | None = None, manual_dir: str | None = None) -> Source:
     """Opens a dataset of TensorFlow Datasets by its name; downloads and prepares it where it is not yet.
 
     Trains on "train". Tests on "test", or on "validation" where there is no test split or it has no labels
@@ -26,9 +28,12 @@ def open_tfds(name: str, data_dir: str | None = None) -> Source:
     Args:
         name: "name", "name/config", "name:version".
         data_dir: where the prepared data lie, None for the default of TensorFlow Datasets.
+        manual_dir: where the archives lie that only a user can download, such as those of imagenet2012; None for
+            "downloads/manual" in `data_dir`. Needed to prepare the data, and not after that.
 
     Raises:
-        DataError: there is no such dataset, or it is not one of labelled colour images with the splits to use.
+        DataError: there is no such dataset, it is not one of labelled colour images with the splits to use, or
+            archives are missing, with the dataset's own instructions.
     """
     try:
         builder = tfds.builder(name, data_dir=data_dir)
@@ -38,7 +43,7 @@ def open_tfds(name: str, data_dir: str | None = None) -> Source:
             f'no such data: {name!r}; allowed are "digits", the path of a folder or of a CSV file, and the names of '
             f"TensorFlow Datasets{', of which these come close: ' + ', '.join(close) if close else ''}"
         ) from error
-    builder.download_and_prepare()
+    _prepare(builder, manual_dir)
     _check_features(name, builder.info.features)
     train, test = _Stream(builder, "train"), _Stream(builder, _test_split(name, builder))
     return Source(
@@ -49,6 +54,19 @@ def open_tfds(name: str, data_dir: str | None = None) -> Source:
         test=test,
         identity={"kind": "tfds", "fingerprint": builder.info.full_name},
     )
+
+
+def _prepare(builder: tfds.core.DatasetBuilder, manual_dir: str | None) -> None:
+    """Downloads and prepares a dataset where it is not yet."""
+    try:
+        builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=manual_dir))
+    except (AssertionError, OSError) as error:  # TFDS asserts that the folder is not empty; builders open its files
+        if not builder.MANUAL_DOWNLOAD_INSTRUCTIONS:
+            raise
+        raise DataError(
+            f"{builder.info.full_name} must be downloaded by hand, to the folder {manual_dir or '--manual_dir'}: "
+            f"{error}\n{textwrap.dedent(builder.MANUAL_DOWNLOAD_INSTRUCTIONS).strip()}"
+        ) from error
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -69,7 +87,7 @@ class _Stream:
     def in_order(self) -> tf.data.Dataset:
         return self._open()
 
-    def shuffled(self, seed: int, start: int) -> tf.data.Dataset:
+    def shuffled(self, seed: int, start: int, shard: tuple[int, int] = (0, 1)) -> tf.data.Dataset:
         """Shuffles the files and then the examples, within a buffer."""
         bytes_per_example = max(1, self.builder.info.splits[self.split].num_bytes // len(self))
         buffer_size = max(1, min(len(self), _SHUFFLE_BYTES // bytes_per_example))
@@ -86,7 +104,7 @@ class _Stream:
             examples = self._open(shuffle_seed=file_seed)
             return examples.shuffle(buffer_size, seed_in_buffer, reshuffle_each_iteration=False)
 
-        return passes(one_pass, len(self), start)
+        return passes(one_pass, len(self), start, shard)
 
     def take(self, indices: np.ndarray) -> Examples:
         """Reads the encoded images of these examples into memory."""

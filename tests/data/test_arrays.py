@@ -70,3 +70,32 @@ def test_fingerprint_changes_with_the_data(changes):
     assert before == data.from_arrays(**_arguments()).describe()
     assert json.loads(json.dumps(before)) == before
     assert data.from_arrays(**_arguments(**changes)).describe()["fingerprint"] != before["fingerprint"]
+
+
+def test_a_file_of_arrays(tmp_path):
+    random = np.random.default_rng(0)
+    images, labels = random.integers(0, 256, (4, 5, 6), np.uint8), np.array([0, 1, 2, 0])
+    arrays = {"train_images": images, "train_labels": labels, "test_images": images[:2], "test_labels": labels[:2]}
+    np.savez(tmp_path / "grey.npz", **arrays, class_names=np.array(["a", "é", "c"]))
+    source = data.load(str(tmp_path / "grey.npz"))
+    assert (source.name, source.class_names, source.image_size) == ("grey", ("a", "é", "c"), (5, 6))
+    np.testing.assert_array_equal(source.train.images, np.repeat(images[..., None], 3, axis=-1))
+    np.testing.assert_array_equal(source.test.labels, labels[:2])
+    colour = {**arrays, "train_images": np.stack([images] * 3, axis=-1)}
+    np.savez(tmp_path / "colour.npz", **colour)
+    assert data.load(tmp_path / "colour.npz").class_names == ("0", "1", "2")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "cannot be read as an npz file of arrays"),
+        ({"train_images": np.zeros(1)}, r"must hold test_images, test_labels, train_images, train_labels and may hold"),
+        ({"x": np.array([object()])}, "cannot be read as an npz file of arrays"),
+    ],
+)
+def test_refuses_other_files(tmp_path, content, message):
+    path = tmp_path / "x.npz"
+    path.write_bytes(b"no archive") if content is None else np.savez(path, **content)
+    with pytest.raises(data.DataError, match=message):
+        data.load(path)

@@ -8,7 +8,7 @@ import tensorflow as tf
 from PIL import Image, ImageOps
 
 from bit_keras import data
-from bit_keras.data import exif, preprocessing
+from bit_keras.data import exif, preprocessing, preprocessing_numpy, scan
 
 _RNG = np.random.default_rng(0)
 PHOTO = Image.fromarray(np.kron(_RNG.integers(0, 256, (3, 4, 3), np.uint8), np.ones((16, 16, 1), np.uint8)))
@@ -71,17 +71,57 @@ def test_every_format_is_the_rgb_image_of_pillow(name):
     np.testing.assert_allclose(decoded.numpy().astype(int), np.asarray(expected, int), atol=2)
 
 
+@pytest.mark.parametrize("name", FILES)
+def test_pillow_decodes_every_format_as_tensorflow(name):
+    ours, theirs = preprocessing_numpy.decode(FILES[name]), preprocessing.decode(tf.constant(FILES[name])).numpy()
+    assert ours.dtype == np.uint8
+    assert preprocessing_numpy.measure(FILES[name]) == preprocessing.measure(FILES[name]) == (1, 48, 64)
+    np.testing.assert_allclose(ours.astype(int), theirs.astype(int), atol=2 if name.endswith("jpg") else 0)
+
+
+@pytest.mark.parametrize("quality", [75, 95])
+def test_a_jpeg_of_a_smooth_image_differs_by_few_grey_values(quality):
+    image = Image.fromarray(_RNG.integers(0, 256, (12, 17, 3), np.uint8)).resize((250, 171), Image.Resampling.BICUBIC)
+    encoded = _encode(image, "JPEG", quality=quality)
+    difference = preprocessing_numpy.decode(encoded).astype(int) - preprocessing.decode(tf.constant(encoded)).numpy()
+    assert np.abs(difference).max() <= 10
+    assert np.abs(difference).mean() < 1.5
+
+
+@pytest.mark.parametrize(
+    "encoded",
+    [
+        *(b"", b"no image", FILES["rgb.jpg"][:400], FILES["rgba.png"][:200], FILES["rgb.bmp"][:100]),
+        *(_encode(ALPHA, "WEBP"), _encode(PHOTO, "WEBP", save_all=True, append_images=[PHOTO.rotate(180)])),
+        *(_encode(PHOTO, "TIFF"), _encode(PHOTO.convert("1"), "BMP")),
+    ],
+)
+def test_what_tensorflow_does_not_decode_is_refused_by_pillow(encoded):
+    for module in (preprocessing, preprocessing_numpy):
+        with pytest.raises(ValueError, match=r"decoded|must"):
+            module.measure(encoded)
+
+
+def test_frames_of_a_gif_are_counted():
+    encoded = _encode(PHOTO, "GIF", save_all=True, append_images=[PHOTO.rotate(180)])
+    assert preprocessing_numpy.measure(encoded) == preprocessing.measure(encoded) == (2, 48, 64)
+
+
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
 def test_upper_eight_of_sixteen_bits_are_kept(channels):
     deep = _RNG.integers(0, 65_536, (8, 9, channels)).astype(np.uint16)
     expected = (deep if channels >= 3 else deep[..., [0, 0, 0]])[..., :3] >> 8
-    np.testing.assert_array_equal(preprocessing.decode(tf.io.encode_png(deep)), expected)
+    encoded = tf.io.encode_png(deep)
+    np.testing.assert_array_equal(preprocessing.decode(encoded), expected)
+    np.testing.assert_array_equal(preprocessing_numpy.decode(encoded.numpy()), expected)
 
 
-def test_every_format_passes_through_a_folder(write_classes):
+@pytest.mark.usefixtures("each_decoder")
+@pytest.mark.parametrize("loader", data.LOADERS)
+def test_every_format_passes_through_a_folder(loader, write_classes):
     source = data.load(write_classes(FILES))
     assert (source.num_train, source.image_size) == (2 * len(FILES), (48, 64))
-    images, _ = next(iter(data.train_batches(source, batch_size=30, resize=64, crop=48, seed=0)))
+    images, _ = next(iter(data.train_batches(source, batch_size=30, resize=64, crop=48, seed=0, loader=loader)))
     assert images.shape == (30, 48, 48, 3)
 
 
@@ -98,6 +138,7 @@ def test_orientation_is_applied_as_pillow_applies_it(kind, value, write_classes)
         photo, upright = preprocessing.decode(photo), preprocessing.decode(upright)
     np.testing.assert_allclose(photo.numpy().astype(int), expected, atol=2)
     np.testing.assert_array_equal(upright, PHOTO)
+    np.testing.assert_allclose(source.train.read(0)[0].astype(int), expected, atol=2)
 
 
 def test_batches_of_turned_images_have_their_shape_and_order(write_classes):
@@ -151,6 +192,13 @@ def test_no_valid_orientation_is_upright(encoded):
     assert exif.orientation(encoded) == 1
 
 
+@pytest.fixture(params=["tensorflow", "pillow"])
+def each_decoder(request, monkeypatch):
+    """Looks at images with TensorFlow, and as where it is not installed."""
+    monkeypatch.setattr(scan, "is_installed", lambda name: request.param == name)
+
+
+@pytest.mark.usefixtures("each_decoder")
 @pytest.mark.parametrize("options", [{}, {"save_all": True, "append_images": [PHOTO.convert("RGBA").rotate(180)]}])
 def test_webp_with_alpha_or_moving_is_refused(options, write_classes):
     for image in (ALPHA, PHOTO) if options else (ALPHA,):
@@ -159,6 +207,7 @@ def test_webp_with_alpha_or_moving_is_refused(options, write_classes):
             data.load(folder)
 
 
+@pytest.mark.usefixtures("each_decoder")
 def test_palette_bmp_is_refused(write_classes):
     """TensorFlow would take the numbers of its colours for grey values."""
     folder = write_classes({"grey.bmp": FILES["grey.bmp"], "palette.bmp": _encode(PHOTO.convert("P"), "BMP")})

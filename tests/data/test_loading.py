@@ -39,6 +39,28 @@ def test_unknown_name_says_what_is_allowed():
         data.load("cifar11")
 
 
+def test_names_of_tensorflow_datasets_need_tensorflow(monkeypatch):
+    monkeypatch.delitem(sys.modules, "bit_keras.data.tfds", raising=False)
+    monkeypatch.delattr(data, "tfds", raising=False)
+    monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
+    with pytest.raises(
+        data.DataError, match=r"Datasets need TensorFlow, .* folder and that of a CSV file, got 'cifar10'"
+    ):
+        data.load("cifar10")
+
+
+def test_the_loader_is_what_is_installed(monkeypatch):
+    assert data.choose_loader() == data.choose_loader("tf.data") == "tf.data"
+    assert data.choose_loader("grain") == "grain"
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+    assert data.choose_loader() == data.choose_loader("grain") == "grain"
+    with pytest.raises(ImportError, match=r"the loader tf\.data needs TensorFlow"):
+        data.choose_loader("tf.data")
+    monkeypatch.setitem(sys.modules, "grain", None)
+    with pytest.raises(ImportError, match=r"pip install 'bit-keras\[grain\]'"):
+        data.choose_loader()
+
+
 def test_bundled_data_do_not_import_tensorflow_datasets():
     code = "import sys; from bit_keras import data; data.load('digits'); sys.exit('tensorflow_datasets' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -39,6 +39,15 @@ def test_batch_is_a_pure_function_of_seed_and_step(any_source):
         assert not _same([first], [second])
 
 
+def test_shards_are_the_batch(any_source):
+    whole = _batches(any_source, 4, start_step=3)  # steps 3 to 6 cross the end of a pass
+    shards = [_batches(any_source, 4, start_step=3, shard=(index, 4)) for index in range(4)]
+    for step, (images, labels) in enumerate(whole):
+        for index in range(4):
+            np.testing.assert_array_equal(shards[index][step][0], images[index::4])
+            np.testing.assert_array_equal(shards[index][step][1], labels[index::4])
+
+
 def test_example_is_augmented_anew_in_every_pass(array_source):
     """One training example, whose batches differ by augmentation alone."""
     one = array_source.few_shot(1, seed=0)
@@ -104,6 +113,8 @@ def test_keras_trains_and_evaluates_on_the_batches(array_source):
         ({"crop": 0}, "crop must be 1 or more, got 0"),
         ({"resize": 8}, "resize must not be less than crop, got 8 and 9"),
         ({"start_step": -1}, "start_step must be 0 or more, got -1"),
+        ({"shard": (2, 2)}, r"shard must be \(index, count\) with 0 <= index < count"),
+        ({"shard": (0, 3)}, r"count divide batch_size 8; got \(0, 3\)"),
     ],
 )
 def test_bad_arguments(array_source, changes, message):

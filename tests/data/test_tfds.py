@@ -19,28 +19,9 @@ MOCKED = {
 
 
 @pytest.fixture
-def mocked(tmp_path):
+def mocked(mock_tfds):
     """Function from a name of MOCKED and a number of examples per split to the context of its mock."""
-
-    def mock(name, num_examples):
-        builder = tfds.builder(name, data_dir=tmp_path)
-        splits = [
-            tfds.core.SplitInfo(
-                name=split,
-                shard_lengths=[count],
-                num_bytes=1_000 * count,
-                filename_template=tfds.core.ShardedFileTemplate(
-                    dataset_name=name, data_dir=builder.data_dir, split=split, filetype_suffix="tfrecord"
-                ),
-            )
-            for split, count in MOCKED[name][0].items()
-        ]
-        builder.info.set_splits(tfds.core.SplitDict(splits))
-        builder.data_path.mkdir(parents=True)
-        builder.info.write_to_directory(builder.data_path)
-        return tfds.testing.mock_data(num_examples, data_dir=str(tmp_path))
-
-    return mock
+    return lambda name, num_examples: mock_tfds(name, MOCKED[name][0], num_examples)
 
 
 @pytest.mark.parametrize("name", MOCKED)
@@ -147,3 +128,38 @@ def test_stray_label_stops_training_and_few_shot(tfds_dir):
 def test_unfit_datasets(name, message, tfds_dir):
     with pytest.raises(data.DataError, match=f"(?s){message}"):
         data.load(name, data_dir=str(tfds_dir))
+
+
+class Byhand(tfds.core.GeneratorBasedBuilder):
+    """Images of an archive that only a user can download."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    MANUAL_DOWNLOAD_INSTRUCTIONS = """
+    Sign the licence and put archive.npz here.
+    """
+
+    def _info(self):
+        features = {"image": tfds.features.Image(shape=(6, 9, 3)), "label": tfds.features.ClassLabel(names=["a", "b"])}
+        return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
+
+    def _split_generators(self, dl_manager):
+        path = dl_manager.manual_dir / "archive.npz"
+        return {"train": self._generate_examples(path), "test": self._generate_examples(path)}
+
+    def _generate_examples(self, path):
+        with np.load(path) as archive:
+            for number, image in enumerate(archive["images"]):
+                yield number, {"image": image, "label": number % 2}
+
+
+def test_archives_that_only_a_user_can_download(tmp_path):
+    prepared, manual = tmp_path / "prepared", tmp_path / "manual"
+    with pytest.raises(data.DataError, match=rf"(?s)by hand, to the folder {manual}.*empty.*\nSign the licence"):
+        data.load("byhand", data_dir=str(prepared), manual_dir=str(manual))
+    manual.mkdir()
+    (manual / "readme").touch()
+    with pytest.raises(data.DataError, match=r"(?s)by hand, to the folder .*archive.npz.*\nSign the licence"):
+        data.load("byhand", data_dir=str(prepared), manual_dir=str(manual))
+    np.savez(manual / "archive.npz", images=np.zeros((4, 6, 9, 3), np.uint8))
+    assert data.load("byhand", data_dir=str(prepared), manual_dir=str(manual)).num_train == 4
+    assert data.load("byhand", data_dir=str(prepared)).num_train == 4  # prepared, so not needed any more

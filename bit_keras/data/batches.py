@@ -1,0 +1,157 @@
+"""Batches for training and for evaluation, made by tf.data or by grain."""
+
+from collections.abc import Iterable
+
+from bit_keras.data.examples import Examples
+from bit_keras.data.source import Source
+from bit_keras.optional import is_installed
+
+LOADERS = ("tf.data", "grain")
+
+
+def choose_loader(loader: str | None = None) -> str:
+    """Returns the library that makes the batches.
+
+    Both make the same test batches, and the same training batches where nothing is drawn at random; orders, crops and
+    flips are other ones. tf.data reads every source and needs TensorFlow. grain reads all but streams of TensorFlow
+    Datasets, decodes with Pillow and computes with NumPy.
+
+    Args:
+        loader: "tf.data", "grain", or None for tf.data where TensorFlow is installed and grain elsewhere.
+
+    Raises:
+        ImportError: the library is not installed.
+        ValueError: there is no such loader.
+    """
+    if loader not in (None, *LOADERS):
+        raise ValueError(f"loader must be one of {', '.join(LOADERS)}; got {loader!r}")
+    if loader != "grain":
+        if is_installed("tensorflow"):
+            return "tf.data"
+        if loader:
+            raise ImportError("the loader tf.data needs TensorFlow, which is not installed; allowed is grain")
+    if not is_installed("grain"):
+        raise ImportError("without tf.data images are loaded by grain: pip install 'bit-keras[grain]'")
+    return "grain"
+
+
+def train_batches(
+    source: Source,
+    *,
+    batch_size: int,
+    resize: int,
+    crop: int,
+    seed: int,
+    start_step: int = 0,
+    shard: tuple[int, int] = (0, 1),
+    random_crop: bool = True,
+    flip: bool = True,
+    min_area: float | None = None,
+    loader: str | None = None,
+) -> Iterable:
+    """Makes the endless training batches of a task; batch k is a pure function of loader, `seed` and k.
+
+    Args:
+        source: the task.
+        batch_size: images per batch of all shards together, 1 or more.
+        resize: side in pixels to which an image is resized before the random crop, not less than `crop`.
+        crop: side in pixels of the images in the batch, 1 or more.
+        seed: of order and augmentation.
+        start_step: number k of the first batch. The result equals that from 0 without the first `start_step` batches,
+            bit by bit.
+        shard: (index, count): of each batch only the images are made whose place in it, modulo count, is index; they
+            are those of the whole batch, bit by bit. `count` divides `batch_size`.
+        random_crop: False resizes straight to `crop`.
+        flip: True mirrors half of the images.
+        min_area: for the inception crops of pre-training, the least share of an image's area in (0, 1]; `resize` and
+            `random_crop` are not used then. None for the crops of the HyperRule.
+        loader: see `choose_loader`.
+
+    Returns:
+        What Keras's `fit` takes, a `tf.data.Dataset` or a `keras.utils.PyDataset`, of (images, labels): float32
+        [batch_size / count, crop, crop, 3] in [-1, 1]; one-hot float32 [batch_size / count, classes]. A label out of
+        range raises tf.errors.InvalidArgumentError in the former, and DataError before the latter is made.
+
+    Raises:
+        DataError: the loader cannot read the source.
+        ImportError: the loader is not installed.
+        ValueError: an argument is out of its range.
+    """
+    _check_positive(batch_size=batch_size, crop=crop)
+    if random_crop and resize < crop:
+        raise ValueError(f"resize must not be less than crop, got {resize} and {crop}")
+    if min_area is not None and not 0 < min_area <= 1:
+        raise ValueError(f"min_area must lie in (0, 1], got {min_area}")
+    if start_step < 0:
+        raise ValueError(f"start_step must be 0 or more, got {start_step}")
+    index, count = shard
+    if not 0 <= index < count or batch_size % count:
+        raise ValueError(
+            f"shard must be (index, count) with 0 <= index < count, and count divide batch_size {batch_size}; "
+            f"got {shard}"
+        )
+    return _engine(loader).train_batches(
+        source,
+        batch_size=batch_size,
+        resize=resize,
+        crop=crop,
+        seed=seed,
+        start_step=start_step,
+        shard=shard,
+        random_crop=random_crop,
+        flip=flip,
+        min_area=min_area,
+    )
+
+
+def test_batches(source: Source, *, batch_size: int, crop: int, loader: str | None = None) -> Iterable:  # noqa: PT028
+    """Makes batches that hold every test example of a task exactly once, always in the same order.
+
+    Args:
+        source: the task.
+        batch_size: images per batch, 1 or more. The last batch may be smaller.
+        crop: side in pixels to which the images are resized, 1 or more.
+        loader: see `choose_loader`.
+
+    Returns:
+        Finitely many (images, labels) as `train_batches` has them.
+
+    Raises:
+        DataError: the loader cannot read the source.
+        ImportError: the loader is not installed.
+        ValueError: an argument is out of its range.
+    """
+    _check_positive(batch_size=batch_size, crop=crop)
+    return _engine(loader).test_batches(source, batch_size=batch_size, crop=crop)
+
+
+def train_names(source: Source, *, batch_size: int, seed: int, step: int, loader: str | None = None) -> list[str]:
+    """Names the images of a batch of `train_batches`.
+
+    Args:
+        source, batch_size, seed, loader: as `train_batches` has them.
+        step: number of the batch.
+
+    Returns:
+        For each image its file, or "training image" and its index; of a stream of TensorFlow Datasets, which has no
+        index, no names.
+    """
+    split, start = source.train, step * batch_size
+    if not isinstance(split, Examples):
+        return []
+    indices = _engine(loader).train_indices(split, seed, start, batch_size)
+    return [str(split.images[index]) if split.in_files else f"training image {index}" for index in indices]
+
+
+def _engine(loader: str | None):
+    if choose_loader(loader) == "tf.data":
+        from bit_keras.data import pipeline as engine
+    else:
+        from bit_keras.data import pipeline_grain as engine
+    return engine
+
+
+def _check_positive(**values: int) -> None:
+    for name, value in values.items():
+        if value < 1:
+            raise ValueError(f"{name} must be 1 or more, got {value}")
