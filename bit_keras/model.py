@@ -4,6 +4,7 @@ Source: arXiv 1912.11370, section 3.1; official `bit_tf2/models.py` and `bit_pyt
 are the paths of the official weight files.
 """
 
+import itertools
 import os
 
 import keras
@@ -22,6 +23,9 @@ class Backbone(keras.Model):
     Args:
         variant: name of a row of `bit_keras.variants`, for example "R50x1".
         dtype: dtype policy or its name, None for Keras's global one.
+        remat: rematerialize, that is keep no more than the inputs of the residual units for the backward pass and
+            compute the rest once more there. Source: "Training Deep Nets with Sublinear Memory Cost",
+            arXiv 1604.06174.
 
     Input shape: [N, H, W, 3] in [-1, 1], any H and W.
     Output shape: [N, 2048 * width], float32 under a mixed policy.
@@ -30,18 +34,29 @@ class Backbone(keras.Model):
         ValueError: there is no such variant.
     """
 
-    def __init__(self, variant: str, dtype=None, name: str = "backbone", **kwargs):
+    def __init__(self, variant: str, dtype=None, remat: bool = False, name: str = "backbone", **kwargs):
         row = get_variant(variant)
         policy = keras.dtype_policies.get(dtype)
         images = keras.Input((None, None, 3), name="images", dtype=policy.variable_dtype)
-        stages = _stages(images, row, policy)
+        stages, boundaries = _stages(images, row, policy)
         x = _norm_relu(stages["block4"], "", policy)
         # A mean over many pixels and the head after it are taken in float32.
         features = layers.GlobalAveragePooling2D(name="features", dtype=policy.variable_dtype)(x)
         super().__init__(inputs=images, outputs=features, name=name, **kwargs)
         self.dtype_policy = policy
         self.variant = row
+        self.remat = remat
         self._pyramid_outputs = stages
+        # Bound methods: a `keras.Function` itself would be tracked, and its layers saved twice.
+        self._parts = [keras.Function(*ends).call for ends in itertools.pairwise([images, *boundaries, features])]
+
+    def call(self, inputs, training=None, mask=None):
+        if not self.remat:
+            return super().call(inputs, training=training, mask=mask)
+        for part in self._parts:
+            # A function of its own for each call: JAX would reuse the trace of an earlier one, with its variables.
+            inputs = keras.remat(lambda x, part=part: part(x))(inputs)
+        return inputs
 
     @property
     def pyramid_outputs(self) -> dict:
@@ -52,7 +67,12 @@ class Backbone(keras.Model):
         return dict(self._pyramid_outputs)
 
     def get_config(self):
-        return {**super().get_config(), "variant": self.variant.name, "frozen": _frozen_names(self.layers)}
+        return {
+            **super().get_config(),
+            "variant": self.variant.name,
+            "remat": self.remat,
+            "frozen": _frozen_names(self.layers),
+        }
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
@@ -72,6 +92,7 @@ class BiT(keras.Model):
         variant: name of a row of `bit_keras.variants`, for example "R50x1".
         num_classes: outputs of the head, 1 or more.
         dtype: dtype policy or its name, None for Keras's global one.
+        remat: train in less memory and more time; see `Backbone`.
 
     Input shape: [N, H, W, 3] in [-1, 1], any H and W.
     Output shape: [N, num_classes], logits; float32 under a mixed policy.
@@ -84,10 +105,10 @@ class BiT(keras.Model):
         >>> features = model.backbone(images)
     """
 
-    def __init__(self, variant: str, num_classes: int, dtype=None, name: str = "bit", **kwargs):
+    def __init__(self, variant: str, num_classes: int, dtype=None, remat: bool = False, name: str = "bit", **kwargs):
         if num_classes < 1:
             raise ValueError(f"num_classes must be 1 or more, got {num_classes}")
-        backbone = Backbone(variant, dtype=dtype)
+        backbone = Backbone(variant, dtype=dtype, remat=remat)
         policy = backbone.dtype_policy
         images = keras.Input((None, None, 3), name="images", dtype=policy.variable_dtype)
         # Transfer starts from a head of zeros (section 3.3): the first updates move the head alone.
@@ -115,6 +136,7 @@ class BiT(keras.Model):
         variant: str | None = None,
         dtype=None,
         file_format: str | None = None,
+        remat: bool = False,
     ) -> "BiT":
         """Builds a BiT with trained weights.
 
@@ -127,6 +149,7 @@ class BiT(keras.Model):
             dtype: dtype policy or its name, None for Keras's global one.
             file_format: which of the files of a published preset to take, "npz", "h5", "timm", "transformers" or
                 "hub"; None for the official npz.
+            remat: train in less memory and more time; see `Backbone`.
 
         Raises:
             ValueError: no such preset or file, no such variant, or a variant that contradicts the preset.
@@ -139,7 +162,8 @@ class BiT(keras.Model):
         shapes = checkpoints.shapes_of(arrays)
         variant = checkpoints.resolve_variant(path, shapes, variant)
         has_new_head = num_classes is not None
-        model = cls(variant, num_classes if has_new_head else checkpoints.head_size(path, shapes), dtype=dtype)
+        num_classes = num_classes if has_new_head else checkpoints.head_size(path, shapes)
+        model = cls(variant, num_classes, dtype=dtype, remat=remat)
         checkpoints.apply_weights(model, arrays, skip_head=has_new_head)
         return model
 
@@ -148,6 +172,7 @@ class BiT(keras.Model):
             **super().get_config(),
             "variant": self.variant.name,
             "num_classes": self.num_classes,
+            "remat": self.backbone.remat,
             "frozen": _frozen_names([*self.layers, *self.backbone.layers]),
         }
 
@@ -197,21 +222,22 @@ def _freeze(layers, names: list[str]) -> None:
             layer.trainable = False
 
 
-def _stages(images, variant: Variant, policy) -> dict:
-    """Returns the outputs of the stem and of the four blocks."""
+def _stages(images, variant: Variant, policy) -> tuple[dict, list]:
+    """Returns the outputs of the stem and of the four blocks; and those of the stem and of every unit."""
     x = layers.ZeroPadding2D(3, name="root_block_padding", dtype=policy)(images)
     path = "root_block/standardized_conv2d"
     x = _conv(path, variant.stem_filters, 7, strides=2, policy=policy)(x)
     # The official network pads the pool with zeros; Keras's own "same" padding would be -inf, and not symmetric.
     x = layers.ZeroPadding2D(1, name="root_block_pool_padding", dtype=policy)(x)
     x = layers.MaxPooling2D(3, 2, name="root_block_pool", dtype=policy)(x)
-    stages = {"root_block": x}
+    stages, boundaries = {"root_block": x}, [x]
     for block, units in enumerate(variant.units, start=1):
         for unit in range(1, units + 1):
             strides = 2 if unit == 1 and block > 1 else 1
             x = _unit(x, f"block{block}/unit{unit:02d}", variant.bottleneck_filters(block), strides, unit == 1, policy)
+            boundaries.append(x)
         stages[f"block{block}"] = x
-    return stages
+    return stages, boundaries
 
 
 def _unit(x, path: str, filters: int, strides: int, has_projection: bool, policy):

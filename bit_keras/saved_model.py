@@ -3,6 +3,7 @@
 TensorFlow is imported where it is needed: the library works without it until something is exported.
 """
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -176,6 +177,19 @@ def _write_reusable(model: keras.Model, path: Path, names_file: Path, options: d
     tf.saved_model.save(root, str(path), signatures={"serving_default": serve})
 
 
+@contextlib.contextmanager
+def _without_remat(model: keras.Model):
+    """Each load of a SavedModel would warn of the custom gradients that rematerialization leaves in it."""
+    backbones = [layer for layer in (model, *model.layers) if isinstance(layer, Backbone) and layer.remat]
+    for backbone in backbones:
+        backbone.remat = False
+    try:
+        yield
+    finally:
+        for backbone in backbones:
+            backbone.remat = True
+
+
 def _regularization_loss(variable: keras.Variable):
     """Returns the loss of one variable as a tf.function without arguments; a default argument would be one."""
     import tensorflow as tf
@@ -184,7 +198,8 @@ def _regularization_loss(variable: keras.Variable):
 
 
 def _write(kind: str, model: keras.Model, path: Path, names_file: Path, options: dict) -> None:
-    _WRITERS[kind](model, path, names_file, options)
+    with _without_remat(model):
+        _WRITERS[kind](model, path, names_file, options)
 
 
 def _write_in_fresh_process(kind: str, model: keras.Model, path: Path, names_file: Path, options: dict) -> None:

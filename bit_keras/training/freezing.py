@@ -4,8 +4,8 @@ import keras
 
 from bit_keras.model import BiT
 
-_STAGES = ("root_block", "block1", "block2", "block3", "block4")
-FREEZES = ("none", "head_only", *_STAGES)
+STAGES = ("root_block", "block1", "block2", "block3", "block4")
+FREEZES = ("none", "head_only", *STAGES)
 
 
 def freeze(model: BiT, what: str) -> None:
@@ -23,7 +23,7 @@ def freeze(model: BiT, what: str) -> None:
     if what == "head_only":
         model.backbone.trainable = False
     elif what != "none":
-        frozen = tuple(f"{stage}_" for stage in _STAGES[: _STAGES.index(what) + 1])
+        frozen = tuple(f"{stage}_" for stage in STAGES[: STAGES.index(what) + 1])
         for layer in model.backbone.layers:
             if layer.name.startswith(frozen):
                 layer.trainable = False

@@ -1,0 +1,110 @@
+"""Program: peak memory of training steps, each measured in a process of its own, beside what `--dry_run` estimates.
+
+Example:
+    python -m benchmarks.step_memory --case=R50x1,16,128 --case=R50x1,16,128,remat --case=R50x1,64,128,accumulate=4
+"""
+
+import ctypes
+import gc
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+from absl import app, flags
+
+_CASES = flags.DEFINE_multi_string(
+    "case",
+    [
+        *("R17x0.5,64,32", "R17x0.5,256,32", "R17x0.5,256,32,remat"),
+        *("R50x1,8,128", "R50x1,32,128", "R50x1,32,128,remat", "R50x1,32,128,accumulate=4"),
+        *("R50x1,32,128,freeze=block2", "R50x1,16,128,precision=mixed_bfloat16"),
+    ],
+    "VARIANT,BATCH,CROP and any of remat, accumulate=N, freeze=STAGE and precision=POLICY, with commas between.",
+)
+_NUM_CLASSES = 10
+# What is free goes back to the system, so that memory held is memory used.
+_ALLOCATORS = {"TF_ONEDNN_USE_SYSTEM_ALLOCATOR": "1", "MALLOC_MMAP_THRESHOLD_": "65536"}
+_MEASURE = flags.DEFINE_string("measure", None, "Measure this case and print its bytes; for the program itself.")
+
+
+def parse(case: str) -> dict:
+    """Returns the arguments of `estimate_memory`, except for the classes, of a case as the flag has it.
+
+    Raises:
+        ValueError: the case is written in another way.
+    """
+    variant, batch_size, crop, *options = case.split(",")
+    arguments = dict(option.split("=") if "=" in option else (option, True) for option in options)
+    unknown = set(arguments) - {"remat", "accumulate", "freeze", "precision"}
+    if unknown:
+        raise ValueError(f"options of a case are remat, accumulate=, freeze= and precision=, got {case!r}")
+    if "accumulate" in arguments:
+        arguments["accumulate"] = int(arguments["accumulate"])
+    return {"variant": variant, "batch_size": int(batch_size), "crop": int(crop), **arguments}
+
+
+def measure(variant, batch_size, crop, precision="float32", accumulate=1, freeze="none", remat=False) -> int:
+    """Returns the bytes of a network and its optimizer, plus those that this process adds for an update at its peak.
+
+    Graphs that the first update makes do not count. Args are those of `estimate_memory`.
+    """
+    from bit_keras import BiT, HyperRule, training
+
+    model = BiT(variant, _NUM_CLASSES, dtype=precision, remat=remat)
+    training.freeze(model, freeze)
+    optimizer = training.optimizer(HyperRule(50_000, (crop, crop)).schedule, accumulate=accumulate)
+    model.compile(optimizer, keras.losses.CategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
+
+    def update(batch_size, crop):
+        labels = np.eye(_NUM_CLASSES, dtype="float32")[np.zeros(batch_size, int)]
+        for _ in range(accumulate):
+            model.train_on_batch(np.zeros((batch_size, crop, crop, 3), "float32"), labels)
+
+    update(2, 8)
+    update(3, 16)  # from the second shape on, TensorFlow has a graph for all
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
+    before = _status("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # the peak becomes what is held now
+    for _ in range(2):
+        update(batch_size // accumulate, crop)
+    state = 4 * sum(math.prod(variable.shape) for variable in [*model.variables, *model.optimizer.variables])
+    return state + _status("VmHWM") - before
+
+
+def _status(name: str) -> int:
+    """A line of /proc/self/status in bytes."""
+    lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return int(lines[name].split()[0]) * 1024
+
+
+def _measure_in_child(case: str) -> int:
+    command = [sys.executable, "-m", "benchmarks.step_memory", f"--measure={case}"]
+    process = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env={**os.environ, **_ALLOCATORS})
+    return int(process.stdout.splitlines()[-1])
+
+
+def main(_) -> None:
+    if _MEASURE.value:
+        print(measure(**parse(_MEASURE.value)))
+        return
+    from bit_keras.finetune.plan import estimate_memory
+    from bit_keras.variants import VARIANTS
+
+    print(f"| {keras.backend.backend()} | measured | estimated | estimated / measured |\n|---|---|---|---|")
+    for case in _CASES.value:
+        arguments = parse(case)
+        variant = VARIANTS[arguments.pop("variant")]
+        memory = estimate_memory(variant, _NUM_CLASSES, **arguments)
+        estimated, measured = memory.weights + memory.activations, _measure_in_child(case)
+        print(
+            f"| {case} | {measured / 1e9:.2f} GB | {estimated / 1e9:.2f} GB | {estimated / measured:.2f} |", flush=True
+        )
+
+
+if __name__ == "__main__":
+    app.run(main)
