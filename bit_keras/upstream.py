@@ -1,10 +1,15 @@
-"""The learning rate schedule of BiT's upstream pre-training (arXiv 1912.11370, section 3.2), for any length."""
+"""Learning rate schedules of trainings from random weights, for any length."""
+
+import dataclasses
+import math
 
 from bit_keras.hyperrule import Schedule
 
 
 def upstream_schedule(total_steps: int, batch_size: int) -> Schedule:
     """The schedule of BiT-S and BiT-M: warm-up, then drops by 10 at 30, 60 and 80 of 90 epochs.
+
+    Source: arXiv 1912.11370, section 3.2.
 
     Args:
         total_steps: updates of the whole training, at least 5.
@@ -15,3 +20,43 @@ def upstream_schedule(total_steps: int, batch_size: int) -> Schedule:
     """
     drops = tuple(round(total_steps * epoch / 90) for epoch in (30, 60, 80))
     return Schedule(0.03 * batch_size / 256, max(1, round(total_steps / 22)), drops, total_steps)
+
+
+@dataclasses.dataclass(frozen=True)
+class CosineSchedule:
+    """Linear warm-up from 0, then half a cosine down to 0.
+
+    Source: arXiv 2106.05237, section 3.
+
+    Attributes:
+        base_lr: learning rate after the warm-up, more than 0.
+        warmup_steps: updates until `base_lr` is reached, 1 or more.
+        total_steps: updates of the whole training, more than `warmup_steps`.
+
+    Raises:
+        ValueError: a number is out of its range.
+    """
+
+    base_lr: float
+    warmup_steps: int
+    total_steps: int
+
+    def __post_init__(self):
+        if not self.base_lr > 0:
+            raise ValueError(f"base_lr must be more than 0, got {self.base_lr}")
+        if not 1 <= self.warmup_steps < self.total_steps:
+            raise ValueError(
+                "warmup_steps must be 1 or more and less than total_steps, got "
+                f"{self.warmup_steps} and {self.total_steps}"
+            )
+
+    def learning_rate(self, step: int) -> float | None:
+        """Learning rate of update `step`, counted from 0; None from `total_steps` on."""
+        if step < 0:
+            raise ValueError(f"step must be 0 or more, got {step}")
+        if step >= self.total_steps:
+            return None
+        if step < self.warmup_steps:
+            return self.base_lr * step / self.warmup_steps
+        done = (step - self.warmup_steps) / (self.total_steps - self.warmup_steps)
+        return self.base_lr * (1 + math.cos(math.pi * done)) / 2

@@ -49,7 +49,7 @@ def predict(model: keras.Model, batches: Iterable, num_mistakes: int = 24) -> Pr
     """Runs a classifier over all batches.
 
     Args:
-        model: images to logits [N, K].
+        model: images to logits [N, K], by its `predict_on_batch`.
         batches: pairs (images [N, H, W, 3] in [-1, 1], one-hot labels [N, K]), for example
             `bit_keras.data.test_batches(...)`; the last batch may be smaller.
         num_mistakes: wrongly classified images to keep, the worst.

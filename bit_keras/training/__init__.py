@@ -3,36 +3,60 @@
 import keras
 
 from bit_keras.hyperrule import HyperRule, Schedule
+from bit_keras.training.best import BestWeights, best_row
 from bit_keras.training.callbacks import HyperRuleCallback
 from bit_keras.training.checkpoint import Checkpoint, steps_made
 from bit_keras.training.determinism import make_deterministic
+from bit_keras.training.distribution import (
+    DISTRIBUTIONS,
+    Distribution,
+    DistributionError,
+    check_batch,
+    count_devices,
+    start_distribution,
+)
 from bit_keras.training.divergence import StopOnDivergence, TrainingDiverged
 from bit_keras.training.epochs import epochs
-from bit_keras.training.freezing import FREEZES, count_trainable, freeze
+from bit_keras.training.freezing import FREEZES, STAGES, count_trainable, freeze
 from bit_keras.training.interruption import StopOnSignal, TrainingInterrupted
 from bit_keras.training.metrics_log import MetricsLog
 from bit_keras.training.mixup import MixUp
 from bit_keras.training.progress import Progress
-from bit_keras.training.schedule import WarmupThenDrops
+from bit_keras.training.schedule import WarmupThenCosine, WarmupThenDrops, in_graph
+from bit_keras.training.weight_decay import SGDWithL2
+from bit_keras.upstream import CosineSchedule
 
 __all__ = [
+    "DISTRIBUTIONS",
     "FREEZES",
+    "STAGES",
+    "BestWeights",
     "Checkpoint",
+    "Distribution",
+    "DistributionError",
     "HyperRuleCallback",
     "MetricsLog",
     "MixUp",
     "Progress",
+    "SGDWithL2",
     "StopOnDivergence",
     "StopOnSignal",
     "TrainingDiverged",
     "TrainingInterrupted",
+    "WarmupThenCosine",
     "WarmupThenDrops",
+    "best_row",
     "callbacks",
+    "check_batch",
+    "count_devices",
     "count_trainable",
+    "distillation_optimizer",
     "epochs",
     "freeze",
     "make_deterministic",
     "optimizer",
+    "pretraining_optimizer",
+    "start_distribution",
     "steps_made",
 ]
 
@@ -45,9 +69,44 @@ def optimizer(schedule: Schedule, momentum: float = 0.9, accumulate: int = 1) ->
         momentum: of SGD.
         accumulate: steps whose mean gradient makes one update.
     """
-    rate = WarmupThenDrops(**vars(schedule), accumulation_steps=accumulate)
-    steps = accumulate if accumulate > 1 else None  # Keras takes no 1
-    return keras.optimizers.SGD(rate, momentum=momentum, gradient_accumulation_steps=steps)
+    return keras.optimizers.SGD(momentum=momentum, **_schedule_options(schedule, accumulate))
+
+
+def pretraining_optimizer(schedule: Schedule, weight_decay: float = 1e-4, accumulate: int = 1) -> SGDWithL2:
+    """Returns the optimizer of BiT's pre-training: SGD with momentum 0.9 and an L2 penalty on the kernels.
+
+    Args:
+        schedule: of the learning rate, in updates.
+        weight_decay: weight of the penalty.
+        accumulate: steps whose mean gradient makes one update.
+    """
+    return SGDWithL2(momentum=0.9, l2=weight_decay, **_schedule_options(schedule, accumulate))
+
+
+def distillation_optimizer(
+    schedule: Schedule | CosineSchedule, weight_decay: float = 3e-4, accumulate: int = 1
+) -> keras.optimizers.AdamW:
+    """Returns the optimizer of distillation: Adam, decoupled weight decay, gradients clipped to a norm of 1.
+
+    Source: arXiv 2106.05237, section 3.
+
+    Args:
+        schedule: of the learning rate, in updates.
+        weight_decay: share by which an update at the highest learning rate shrinks the weights.
+        accumulate: steps whose mean gradient makes one update.
+    """
+    # Keras multiplies the decay by the learning rate.
+    return keras.optimizers.AdamW(
+        weight_decay=weight_decay / schedule.base_lr, global_clipnorm=1.0, **_schedule_options(schedule, accumulate)
+    )
+
+
+def _schedule_options(schedule: Schedule | CosineSchedule, accumulate: int) -> dict:
+    """Options of an optimizer that follows the schedule."""
+    return {
+        "learning_rate": in_graph(schedule, accumulate),
+        "gradient_accumulation_steps": accumulate if accumulate > 1 else None,  # Keras takes no 1
+    }
 
 
 def callbacks(rule: HyperRule, seed: int = 0) -> list[keras.callbacks.Callback]:

@@ -3,7 +3,9 @@
 import keras
 
 from bit_keras.hyperrule import Schedule
-from bit_keras.training.schedule import WarmupThenDrops
+from bit_keras.training.checkpoint import steps_made
+from bit_keras.training.schedule import in_graph
+from bit_keras.upstream import CosineSchedule
 
 
 class HyperRuleCallback(keras.callbacks.Callback):
@@ -23,7 +25,7 @@ class HyperRuleCallback(keras.callbacks.Callback):
         ValueError: at the start of training, when the optimizer has already made all updates.
     """
 
-    def __init__(self, schedule: Schedule):
+    def __init__(self, schedule: Schedule | CosineSchedule):
         super().__init__()
         self.schedule = schedule
 
@@ -31,13 +33,13 @@ class HyperRuleCallback(keras.callbacks.Callback):
         # Under float16 a LossScaleOptimizer stands around the optimizer that makes the updates.
         optimizer = getattr(self.model.optimizer, "inner_optimizer", self.model.optimizer)
         self._accumulation = optimizer.gradient_accumulation_steps or 1
-        self._steps = int(optimizer._iterations)
+        self._steps = steps_made(self.model)
         if self.step >= self.schedule.total_steps:
             raise ValueError(
                 f"the schedule ends after {self.schedule.total_steps} updates and the optimizer has made {self.step}; "
                 "compile the model with a new optimizer to train again"
             )
-        optimizer.learning_rate = WarmupThenDrops(**vars(self.schedule), accumulation_steps=self._accumulation)
+        optimizer.learning_rate = in_graph(self.schedule, self._accumulation)
         # A step traced by an earlier fit holds the learning rate of that time.
         self.model.make_train_function(force=True)
 

@@ -1,7 +1,10 @@
 """The state of a training run in one file."""
 
+import contextlib
 import json
 import os
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import h5py
@@ -25,16 +28,18 @@ class Checkpoint(keras.callbacks.Callback):
         path: the file, which must end in ".weights.h5".
         log: of the epochs so far. Its callback must stand before this one.
         every: steps of the optimizer between two writes inside an epoch, None for none.
+        writes: False writes nothing there; for workers that are not the chief, which must all take part.
 
     Raises:
         ValueError: another ending.
     """
 
-    def __init__(self, path: str | os.PathLike, log: MetricsLog, every: int | None = None):
+    def __init__(self, path: str | os.PathLike, log: MetricsLog, every: int | None = None, writes: bool = True):
         super().__init__()
         self.path = Path(path)
         self.log = log
         self.every = every
+        self.writes = writes
         self._running = []
         if not self.path.name.endswith(".weights.h5"):
             raise ValueError(f'the name of a checkpoint must end in ".weights.h5", got {str(path)!r}')
@@ -55,7 +60,8 @@ class Checkpoint(keras.callbacks.Callback):
         self._running = state["running"]
         if self._running:  # metrics make their variables when they are first called
             nothing = ops.zeros((1, model.output_shape[-1]))
-            model.compute_metrics(None, nothing, nothing)
+            with keras.StatelessScope():  # tf.distribute lets only replicas update a metric
+                model.compute_metrics(None, nothing, nothing)
         return steps_made(model)
 
     def save(self, running: bool) -> None:
@@ -68,7 +74,8 @@ class Checkpoint(keras.callbacks.Callback):
             self.model.jax_state_sync()  # jax keeps the state of an epoch out of the model
         metrics = [ops.convert_to_numpy(v).tolist() for v in self.model.metrics_variables] if running else []
         state = json.dumps({"rows": self.log.rows, "running": metrics}).encode()
-        with whole(self.path) as temporary:
+        # Keras makes variables while it saves, for which workers wait for each other: all of them save.
+        with whole(self.path) if self.writes else _thrown_away(self.path.name) as temporary:
             self.model.save_weights(temporary)
             with h5py.File(temporary, "a") as file:
                 file[_STATE] = np.frombuffer(state, np.uint8)
@@ -95,7 +102,14 @@ class Checkpoint(keras.callbacks.Callback):
         self.save(running=False)
 
 
+@contextlib.contextmanager
+def _thrown_away(name: str) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder, name)
+
+
 def steps_made(model: keras.Model) -> int:
     """Returns the steps that the optimizer of a compiled model has made; of several accumulated ones each counts."""
     # Under float16 a LossScaleOptimizer stands around the optimizer that counts.
-    return int(getattr(model.optimizer, "inner_optimizer", model.optimizer)._iterations)
+    count = getattr(model.optimizer, "inner_optimizer", model.optimizer)._iterations
+    return int(ops.convert_to_numpy(count))  # int() takes no variable of tf.distribute

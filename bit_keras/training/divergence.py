@@ -1,6 +1,7 @@
 """A training that has gone wrong ends at once, before its state replaces the last good checkpoint."""
 
 import math
+from collections.abc import Callable
 
 import keras
 
@@ -19,13 +20,15 @@ class StopOnDivergence(keras.callbacks.Callback):
     Args:
         num_classes: guessing has a cross-entropy of log(num_classes).
         accumulate: steps of the optimizer for one update.
+        name_batch: function from the number of a step to a text that says which images its batch held.
 
     Raises:
-        TrainingDiverged: from `fit`. The message names update, learning rate and loss.
+        TrainingDiverged: from `fit`. The message names update, learning rate, loss and batch.
     """
 
-    def __init__(self, num_classes: int, accumulate: int = 1):
+    def __init__(self, num_classes: int, accumulate: int = 1, name_batch: Callable[[int], str] = lambda step: ""):
         super().__init__()
+        self.name_batch = name_batch
         self.max_loss = 100 * math.log(max(num_classes, 2))
         self.accumulate = accumulate
 
@@ -44,5 +47,5 @@ class StopOnDivergence(keras.callbacks.Callback):
             raise TrainingDiverged(
                 f"the loss is {loss:.4g} in update {self._steps // self.accumulate} at learning rate "
                 f"{float(rate):.3g}; allowed is {self.max_loss:.4g}. The last checkpoint is from before; a smaller "
-                "base_lr may help"
+                f"base_lr may help. {self.name_batch(self._steps - 1)}".rstrip()
             )

@@ -2,6 +2,7 @@
 
 import signal
 import threading
+from collections.abc import Callable
 
 import keras
 
@@ -28,6 +29,8 @@ class StopOnSignal(keras.callbacks.Callback):
 
     Args:
         checkpoint: to save with. Its callback must stand before this one.
+        agree: function from the signal that came here, 0 for none, to that which came to any worker; called by all of
+            them after every step.
 
     Raises:
         TrainingInterrupted: from `fit`, when a signal came.
@@ -35,10 +38,11 @@ class StopOnSignal(keras.callbacks.Callback):
 
     SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
-    def __init__(self, checkpoint: Checkpoint):
+    def __init__(self, checkpoint: Checkpoint, agree: Callable[[int], int] = lambda number: number):
         super().__init__()
         self.checkpoint = checkpoint
-        self._received = None
+        self.agree = agree
+        self._received = 0
         self._handlers = {}
 
     def __enter__(self) -> "StopOnSignal":
@@ -55,10 +59,12 @@ class StopOnSignal(keras.callbacks.Callback):
         self.__exit__()
 
     def on_train_batch_end(self, batch, logs=None):
-        if self._received is not None and not self.checkpoint.ends_epoch(batch):
+        if self.checkpoint.ends_epoch(batch):
+            return
+        if number := self.agree(self._received):
             self.checkpoint.save(running=True)
-            raise TrainingInterrupted(self._received)
+            raise TrainingInterrupted(number)
 
     def on_epoch_end(self, epoch, logs=None):
-        if self._received is not None:  # and the checkpoint has been written
-            raise TrainingInterrupted(self._received)
+        if number := self.agree(self._received):  # and the checkpoint has been written
+            raise TrainingInterrupted(number)

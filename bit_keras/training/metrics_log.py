@@ -15,15 +15,15 @@ class MetricsLog(keras.callbacks.Callback):
     `keras.callbacks.CSVLogger` appends: a training that is killed leaves half a row there, or one too many.
 
     Args:
-        path: the file.
+        path: the file, None to write none.
 
     Attributes:
         rows: {name of a metric: number} of each epoch, "epoch" among them.
     """
 
-    def __init__(self, path: str | os.PathLike):
+    def __init__(self, path: str | os.PathLike | None):
         super().__init__()
-        self.path = Path(path)
+        self.path = None if path is None else Path(path)
         self.rows: list[dict[str, float]] = []
 
     def restore(self, rows: list[dict[str, float]]) -> None:
@@ -36,6 +36,8 @@ class MetricsLog(keras.callbacks.Callback):
         self._write()
 
     def _write(self) -> None:
+        if self.path is None:
+            return
         names = list(dict.fromkeys(name for row in self.rows for name in row))
         with whole(self.path) as temporary, open(temporary, "w", newline="") as file:
             writer = csv.DictWriter(file, names)

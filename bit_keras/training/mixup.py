@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from bit_keras.training.distribution import replica
+
 
 class MixUp(keras.callbacks.Callback):
     """Trains on pairs of images: share * a + (1 - share) * b, and their labels likewise.
@@ -10,6 +12,10 @@ class MixUp(keras.callbacks.Callback):
     One share ~ Beta(alpha, alpha) for a batch; the partners are a random permutation of the batch. Both are
     functions of (seed, step), so a restored run draws what an uninterrupted one would. Evaluation and prediction
     are left alone.
+
+    On several devices: under tf.distribute each replica has a share of its own for its part of the batch, and partners
+    from this part, so that the numbers depend on how many replicas there are. On jax the batch is one, with the numbers
+    of one device; where several processes deliver it in parts one after another, an image has other partners.
 
     The callback stands in front of `model.train_step` while `fit` runs, on every backend. The model's batches must
     be (images of floats, labels [N, classes] of floats), without sample weights.
@@ -62,11 +68,12 @@ class MixUp(keras.callbacks.Callback):
         return tuple(_blend(x, ops.take(x, partner, axis=0), ops.cast(share, x.dtype)) for x in (images, labels))
 
     def _step(self, state=None):
-        """Steps that the optimizer has made, inside the traced step."""
+        """Number of the draw: steps that the optimizer has made, inside the traced step."""
         optimizer = self.model.optimizer
         count = getattr(optimizer, "inner_optimizer", optimizer)._iterations
         if state is None:
-            return count.value
+            number, replicas = replica()
+            return count.value * replicas + ops.cast(number, count.dtype)  # a draw for each step and replica
         return state[2][next(i for i, variable in enumerate(optimizer.variables) if variable is count)]
 
 

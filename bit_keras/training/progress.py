@@ -62,6 +62,7 @@ class Progress(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         is_first = self._steps == self._first_step
         self._steps = self._steps_before + batch + 1
+        self._now = time.perf_counter()
         if is_first:  # it was traced and compiled: not the speed of the training
             self._start_clock()
         elif not self._bar.disable and time.perf_counter() > self._next_look:
@@ -69,13 +70,9 @@ class Progress(keras.callbacks.Callback):
             self._read_clock()
             self._bar.update(self._task, completed=self._updates, numbers=self._numbers(logs or {}))
 
-    def on_test_begin(self, logs=None):
-        self._read_clock()
-
     def on_epoch_end(self, epoch, logs=None):
         logs = {} if logs is None else logs
-        if "val_loss" not in logs:  # else the clock was read before the evaluation
-            self._read_clock()
+        self._read_clock()
         logs["seconds"] = time.perf_counter() - self._epoch_began
         logs["images_per_second"] = self._rate
         line = f"step {self._updates}/{self.total_steps}  {self._numbers(logs)}"
@@ -95,7 +92,7 @@ class Progress(keras.callbacks.Callback):
     def _read_clock(self):
         steps = self._steps - self._clock_steps
         if steps:
-            self._rate = steps * self.batch_size / self.accumulate / (time.perf_counter() - self._clock)
+            self._rate = steps * self.batch_size / self.accumulate / (self._now - self._clock)
 
     def _numbers(self, logs: dict) -> str:
         numbers = [f"{name} {float(logs[name]):.4f}" for name in ("loss", "accuracy", "val_accuracy") if name in logs]

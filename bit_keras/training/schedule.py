@@ -1,11 +1,13 @@
-"""A `bit_keras.hyperrule.Schedule` inside the training graph."""
+"""Learning rate schedules inside the training graph."""
 
 import dataclasses
+import math
 
 import keras
 from keras import ops
 
 from bit_keras.hyperrule import Schedule
+from bit_keras.upstream import CosineSchedule
 
 
 @keras.saving.register_keras_serializable(package="bit_keras")
@@ -48,3 +50,38 @@ class WarmupThenDrops(keras.optimizers.schedules.LearningRateSchedule):
 
     def get_config(self):
         return {**dataclasses.asdict(self.schedule), "accumulation_steps": self.accumulation_steps}
+
+
+@keras.saving.register_keras_serializable(package="bit_keras")
+class WarmupThenCosine(keras.optimizers.schedules.LearningRateSchedule):
+    """Linear warm-up from 0, half a cosine down to 0, 0 after the end; otherwise as `WarmupThenDrops`.
+
+    Args:
+        base_lr, warmup_steps, total_steps: as in `bit_keras.upstream.CosineSchedule`.
+        accumulation_steps: steps of the optimizer for one update.
+
+    Raises:
+        ValueError: a number is out of its range.
+    """
+
+    def __init__(self, base_lr: float, warmup_steps: int, total_steps: int, accumulation_steps: int = 1):
+        if accumulation_steps < 1:
+            raise ValueError(f"accumulation_steps must be 1 or more, got {accumulation_steps}")
+        self.schedule = CosineSchedule(base_lr, warmup_steps, total_steps)
+        self.accumulation_steps = accumulation_steps
+
+    def __call__(self, step):
+        schedule = self.schedule
+        update = ops.cast(ops.floor_divide(ops.cast(step, "int32"), self.accumulation_steps), "float32")
+        warm = update * schedule.base_lr / schedule.warmup_steps
+        done = ops.minimum((update - schedule.warmup_steps) / (schedule.total_steps - schedule.warmup_steps), 1.0)
+        return ops.where(update < schedule.warmup_steps, warm, schedule.base_lr * (1 + ops.cos(math.pi * done)) / 2)
+
+    def get_config(self):
+        return {**dataclasses.asdict(self.schedule), "accumulation_steps": self.accumulation_steps}
+
+
+def in_graph(schedule: Schedule | CosineSchedule, accumulation_steps: int = 1):
+    """Returns the Keras schedule of a record."""
+    kind = WarmupThenCosine if isinstance(schedule, CosineSchedule) else WarmupThenDrops
+    return kind(**vars(schedule), accumulation_steps=accumulation_steps)

@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 
 from bit_keras import HyperRule
-from bit_keras.training import WarmupThenDrops
+from bit_keras.training import WarmupThenCosine, WarmupThenDrops
+from bit_keras.upstream import CosineSchedule
 
 pytestmark = pytest.mark.any_backend
 
@@ -57,3 +58,22 @@ def test_refuses_numbers_out_of_range():
         WarmupThenDrops(0.1, 7, (9,), 20, accumulation_steps=0)
     with pytest.raises(ValueError, match="ascending"):
         WarmupThenDrops(0.1, 10, (9,), 20)
+
+
+def test_the_cosine_equals_its_record_and_kerass():
+    record = CosineSchedule(0.03, 10, 50)
+    steps = np.arange(53)
+    rates = keras.ops.convert_to_numpy(WarmupThenCosine(**vars(record))(keras.ops.convert_to_tensor(steps)))
+    np.testing.assert_allclose(rates, [record.learning_rate(step) or 0.0 for step in steps], rtol=1e-5, atol=1e-8)
+    reference = keras.optimizers.schedules.CosineDecay(0.0, 40, warmup_target=0.03, warmup_steps=10)
+    np.testing.assert_allclose(rates, [float(reference(step)) for step in steps], rtol=1e-5, atol=1e-8)
+
+
+def test_the_cosine_counts_updates_and_refuses_numbers_out_of_range():
+    schedule = WarmupThenCosine(0.03, 10, 50, accumulation_steps=4)
+    assert float(schedule(4 * 20 + 3)) == float(WarmupThenCosine(0.03, 10, 50)(20))
+    copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(schedule))
+    assert copy.get_config() == schedule.get_config()
+    for arguments, message in [((0, 1, 2), "base_lr"), ((1, 0, 2), "warmup_steps"), ((1, 2, 2), "warmup_steps")]:
+        with pytest.raises(ValueError, match=message):
+            WarmupThenCosine(*arguments)

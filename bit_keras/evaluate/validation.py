@@ -1,0 +1,28 @@
+"""Evaluation while a model trains."""
+
+from collections.abc import Iterable
+
+import keras
+
+from bit_keras.evaluate.predictions import predict
+
+
+class Validation(keras.callbacks.Callback):
+    """Evaluates after every epoch and adds "val_accuracy" and "val_loss" to the logs, for the callbacks after this one.
+
+    Keras's own `validation_data` is not right on several devices, which cannot share the smaller last batch.
+
+    Args:
+        predictor: the model, or what computes its logits; see `predict`.
+        batches: as `predict` takes them; read anew every time.
+    """
+
+    def __init__(self, predictor, batches: Iterable):
+        super().__init__()
+        self.predictor = predictor
+        self.batches = batches
+
+    def on_epoch_end(self, epoch, logs=None):
+        predictions = predict(self.predictor, self.batches, num_mistakes=0)
+        if logs is not None:
+            logs.update(val_accuracy=predictions.accuracy, val_loss=predictions.loss)
