@@ -53,5 +53,10 @@ def test_confusion_matrix_shows_shares_and_counts():
 
 def test_mistakes_are_named_by_both_classes_and_a_perfect_network_has_none():
     figure = report.worst_mistakes(predictions(), NAMES)
-    assert [axes.get_title() for axes in figure.axes] == ["dog\nnot cat", "cat\nnot dog"]
+    (axes,) = figure.axes
+    assert [text.get_text() for text in axes.texts] == ["dog\nnot cat", "cat\nnot dog"]
+    for image, text in zip(axes.images, axes.texts, strict=True):
+        left, right, _, top = image.get_extent()
+        assert left < text.get_position()[0] < right
+        assert 0 < text.get_position()[1] - top < 0.1
     assert report.worst_mistakes(predictions(mistakes=0), NAMES).get_suptitle() == "no mistakes"

@@ -23,8 +23,10 @@ def finetune(model: str, dataset, workdir: str, **options):
 
     Raises:
         ValueError: a setting is out of its range, unknown, or the data are faulty (`bit_keras.data.DataError`).
+        ImportError: a setting needs a package that is not installed.
         FileExistsError: `workdir` belongs to another run, or `export_dir` exists.
+        bit_keras.training.DistributionError: devices or workers do not come together.
     """
-    from bit_keras.finetune import page  # imports TensorFlow for tf.data
+    from bit_keras.finetune import page
 
     return page.run(model, dataset, workdir, **options)

@@ -2,13 +2,15 @@
 
 import dataclasses
 import itertools
-import os
-from pathlib import Path
+import math
+from collections.abc import Iterator
 
 from bit_keras import checkpoints, data
-from bit_keras.files import whole
+from bit_keras.checkpoints.architecture import weight_shapes
 from bit_keras.finetune.config import FinetuneConfig
 from bit_keras.hyperrule import HyperRule, Schedule
+from bit_keras.runs import open_source
+from bit_keras.training import STAGES
 from bit_keras.upstream import upstream_schedule
 from bit_keras.variants import EXPANSION, VARIANTS, Variant
 from bit_keras.zoo import PRESETS
@@ -21,8 +23,9 @@ class Memory:
     """Estimated bytes of a training step.
 
     Attributes:
-        weights: float32 weights, gradients and momentum.
-        activations: what the backward pass needs of the forward pass, for one part of the batch.
+        weights: float32 weights, and gradients, their sum under accumulation, and momentum of those that train.
+        activations: what the backward pass needs of the forward pass: feature maps of one part of the batch, and
+            standardized kernels.
     """
 
     weights: int
@@ -31,7 +34,7 @@ class Memory:
 
 def task(config: FinetuneConfig, dataset: str | data.Source) -> tuple[data.Source, HyperRule, Schedule]:
     """Returns the data of a run, its rule, and the schedule that it follows."""
-    source = dataset if isinstance(dataset, data.Source) else _load(config)
+    source = open_source(config, dataset)
     if config.examples_per_class:
         source = source.few_shot(config.examples_per_class, config.seed)
     rule = HyperRule(
@@ -42,57 +45,105 @@ def task(config: FinetuneConfig, dataset: str | data.Source) -> tuple[data.Sourc
     return source, rule, upstream_schedule(rule.total_steps, rule.batch_size)
 
 
-def _load(config: FinetuneConfig) -> data.Source:
-    try:
-        return data.load(config.dataset, data_dir=config.data_dir, skip_unreadable=config.skip_unreadable)
-    except data.DataError as error:
-        if error.files:
-            listing = Path(f"{config.workdir.rstrip(os.sep)}.unreadable.txt")  # the workdir itself is that of a run
-            with whole(listing) as temporary:
-                temporary.write_text("".join(f"{file}\n" for file in error.files), encoding="utf-8")
-            raise data.DataError(f"{error}\nall of them: {listing}; --skip_unreadable leaves them out") from error
-        raise
+def estimate_memory(
+    variant: Variant,
+    num_classes: int,
+    batch_size: int,
+    crop: int,
+    precision: str = "float32",
+    accumulate: int = 1,
+    freeze: str = "none",
+    remat: bool = False,
+) -> Memory:
+    """Estimates what a training step needs; libraries, graphs and workspaces come on top.
 
-
-def estimate_memory(variant: Variant, num_classes: int, batch_size: int, crop: int, precision: str) -> Memory:
-    """Estimates what a training step needs; libraries and their workspaces come on top.
-
-    Every unit keeps its sum and, around each of its convolutions, the normalized input and the output.
+    It counts what the tensorflow backend keeps; `benchmarks/step_memory.py` holds it against measurements.
 
     Args:
         variant: the architecture.
         num_classes: outputs of the head.
-        batch_size: images at one time.
+        batch_size: images of an update.
         crop: side of the images in pixels.
-        precision: as in `FinetuneConfig`.
+        precision, accumulate, freeze, remat: as in `FinetuneConfig`.
     """
-    side = -(-crop // 4)
-    values = (crop // 2) ** 2 * variant.stem_filters + side**2 * variant.stem_filters
+    stages = (*STAGES, "group_norm")
+    last = {"none": -1, "head_only": len(STAGES)}.get(freeze)
+    frozen = stages[: (stages.index(freeze) if last is None else last) + 1]
+    frozen_keys = tuple(f"resnet/{stage}/" for stage in frozen)
+    sizes = {key: math.prod(shape) for key, shape in weight_shapes(variant, num_classes).items()}
+    trainable = sum(size for key, size in sizes.items() if not key.startswith(frozen_keys))
+    copies = 3 if accumulate > 1 else 2  # gradient and momentum, and the sum of gradients
+    weights = 4 * (sum(sizes.values()) + copies * trainable)
+
+    held = peak = 0
+    for stage, inside, output in _parts(variant, batch_size // accumulate, crop, _BYTES[precision]):
+        peak = max(peak, held + inside + output)
+        if stage in frozen:
+            held = output
+        else:
+            held += output if remat else inside + output
+    # The centered and the standardized kernel, a gradient on its way between the two, and the cast kernel where there
+    # is one. Rematerialization was not seen to save them: they do not depend on a unit's input, so nothing delays them.
+    kernels = (12 if precision == "float32" else 12 + _BYTES[precision]) * trainable
+    return Memory(weights, peak + kernels)
+
+
+def _parts(variant: Variant, images: int, crop: int, size: int) -> Iterator[tuple[str, int, int]]:
+    """Yields for the stem, for each unit and for the last norm its stage, and the bytes inside of it and of its output.
+
+    Args:
+        variant: the architecture.
+        images: images at one time.
+        crop: side of the images in pixels.
+        size: bytes of a value in the precision of the convolutions.
+    """
+    # For a value that is normalized: ReLU's output, the centered value, and the cast one where it is not float32.
+    norm = size + 4 + (4 if size < 4 else 0)
+    channels = variant.stem_filters
+    side = -(-crop // 2)
+    padded = 3 * (crop + 6) ** 2 + channels * (side + 2) ** 2
+    side = -(-side // 2)
+    yield "root_block", images * size * padded, images * size * channels * side**2
     for block, units in enumerate(variant.units, start=1):
-        side_before, side = side, side if block == 1 else -(-side // 2)
         filters = variant.bottleneck_filters(block)
-        inputs = variant.stem_filters if block == 1 else EXPANSION * variant.bottleneck_filters(block - 1)
         for unit in range(units):
-            is_first = unit == 0
-            before, channels = (side_before, inputs) if is_first else (side, EXPANSION * filters)
-            # a: normalized input, output; b: the same; c: normalized input, output; sum; the projection's output.
-            values += before**2 * (channels + 2 * filters)
-            values += side**2 * (2 * filters + (2 + is_first) * EXPANSION * filters)
-    parameters = variant.parameters + (num_classes - 1000) * (variant.num_features + 1)
-    return Memory(3 * 4 * parameters, values * batch_size * _BYTES[precision])
+            before = side
+            is_strided = unit == 0 and block > 1
+            side = -(-side // 2) if is_strided else side
+            normalized = before**2 * (channels + filters) + side**2 * filters
+            convolved = before**2 * filters + side**2 * filters + (filters * (before + 2) ** 2 if is_strided else 0)
+            channels = EXPANSION * filters
+            inside = images * (norm * normalized + size * convolved)
+            yield f"block{block}", inside, images * size * channels * side**2
+    yield "group_norm", images * norm * channels * side**2, 0
 
 
-def describe(config: FinetuneConfig, source: data.Source, rule: HyperRule, schedule: Schedule) -> str:
+def describe(
+    config: FinetuneConfig,
+    source: data.Source,
+    rule: HyperRule,
+    schedule: Schedule,
+    num_devices: int | None = 1,
+) -> str:
     """Returns a page of text: model, data, rule, schedule and memory of a run.
 
     Args:
         config: of the run.
         source: its data.
         rule, schedule: what the run would follow.
+        num_devices: of all workers together, which share a batch; None where it is not known yet.
     """
     row = _variant(config)
-    part = config.batch_size // config.accumulate
-    memory = estimate_memory(row, source.num_classes, part, rule.crop, config.precision)
+    memory = estimate_memory(
+        row,
+        source.num_classes,
+        config.batch_size // (num_devices or 1),
+        rule.crop,
+        config.precision,
+        config.accumulate,
+        config.freeze,
+        config.remat,
+    )
     rates = [(0, schedule.warmup_steps, "rises from 0 to", schedule.base_lr)]
     supports = [schedule.warmup_steps, *(step + 1 for step in schedule.drop_steps), schedule.total_steps]
     for begin, end in itertools.pairwise(supports):
@@ -105,6 +156,7 @@ def describe(config: FinetuneConfig, source: data.Source, rule: HyperRule, sched
         f"{source.image_size[0]}x{source.image_size[1]} pixels",
         f"images     resized to {rule.resize}, cropped to {rule.crop}; evaluated at {rule.crop}",
         f"batch      {config.batch_size} images" + (f" in {config.accumulate} parts" if config.accumulate > 1 else ""),
+        f"devices    {_devices(config, num_devices)}",
         f"MixUp      {rule.mixup_alpha if config.schedule == 'hyperrule' and rule.mixup_alpha else 'none'}",
         f"length     {schedule.total_steps:,} updates, {schedule.total_steps * config.batch_size:,} images",
         *(
@@ -112,9 +164,17 @@ def describe(config: FinetuneConfig, source: data.Source, rule: HyperRule, sched
             for n, (begin, end, word, rate) in enumerate(rates)
         ),
         f"memory     about {_gigabytes(memory.weights)} for weights, gradients and momentum, "
-        f"{_gigabytes(memory.activations)} for activations",
+        f"{_gigabytes(memory.activations)} for activations"
+        + (" of a device" if num_devices != 1 else "")
+        + (", computed twice" if config.remat else ""),
     ]
     return "\n".join(lines)
+
+
+def _devices(config: FinetuneConfig, number: int | None) -> str:
+    if config.distribute == "none":
+        return "1"
+    return f"{number or 'those of the TPU'} ({config.distribute})"
 
 
 def _variant(config: FinetuneConfig) -> Variant:

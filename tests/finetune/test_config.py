@@ -19,6 +19,7 @@ GOOD = FinetuneConfig(model="R17x0.5", dataset="digits", workdir="w")
         ({"schedule": "cosine"}, "schedule must be one of hyperrule, upstream; got 'cosine'"),
         ({"accumulate": 3}, "accumulate must divide the batch size 512, got 3"),
         ({"accumulate": 0}, "accumulate must divide the batch size 512, got 0"),
+        ({"loader": "torch"}, "loader must be one of tf.data, grain; got 'torch'"),
         ({"scale": "sqrt"}, "scale must be one of none, linear, schedule; got 'sqrt'"),
         ({"freeze": "block5"}, "freeze must be one of none, head_only, root_block, block1, block2, block3, block4"),
         ({"precision": "int8"}, "precision must be one of float32, mixed_bfloat16, mixed_float16; got 'int8'"),

@@ -16,6 +16,7 @@ import bit_keras
 from bit_keras import data
 from bit_keras.checkpoints import read_npz
 from bit_keras.finetune import FinetuneConfig, page
+from bit_keras.runs import outcome, training_run
 
 SMALL = {"model": "R17x0.5", "dataset": "digits", "steps": 12, "batch_size": 16, "resolution": 16, "flip": False}
 
@@ -58,7 +59,7 @@ def test_learns_and_writes_all_that_a_run_should_leave(tmp_path):
 def tiny_network(monkeypatch):
     """Puts one convolution in the place of the network and draws nothing: for tests of the run around these."""
 
-    def build(variant, num_classes, dtype=None):
+    def build(variant, num_classes, dtype=None, remat=False):
         return keras.Sequential(
             [
                 keras.Input((None, None, 3)),
@@ -69,8 +70,9 @@ def tiny_network(monkeypatch):
         )
 
     monkeypatch.setattr(page, "BiT", build)
-    monkeypatch.setattr(page, "save_npz", lambda *arguments: None)
-    monkeypatch.setattr(page.report, "write", lambda *arguments: None)
+    for module in (outcome, training_run):
+        monkeypatch.setattr(module, "save_npz", lambda *arguments: None)
+    monkeypatch.setattr(outcome.report, "write", lambda *arguments: None)
 
 
 class _Killed(Exception):
@@ -124,12 +126,15 @@ OTHER = {
     "workdir": None,  # every test
     "variant": None,  # above
     "data_dir": None,  # tests/data
+    "manual_dir": None,  # tests/data
+    "loader": "grain",
     "skip_unreadable": None,  # below
     "examples_per_class": 3,
     "seed": 1,
     "small_batch": None,  # test_config.py
     "scale": "linear",
     "accumulate": None,  # below: it changes memory alone
+    "remat": None,  # below: it changes memory alone
     "freeze": None,  # test_freezing.py: needs the real network
     "batch_size": 8,
     "base_lr": 0.03,
@@ -142,6 +147,7 @@ OTHER = {
     "eval_every": None,  # above
     "checkpoint_every": None,  # test_kill.py
     "deterministic": None,  # test_kill.py
+    "distribute": None,  # test_distribution.py: it changes speed alone
     "export_dir": None,  # below
 }
 
@@ -173,6 +179,11 @@ def test_accumulated_parts_are_one_batch(tmp_path, tiny_network):
     for a, b in zip(*rows, strict=True):
         assert (a["step"], a["learning_rate"]) == (b["step"], b["learning_rate"])
         assert float(a["loss"]) == pytest.approx(float(b["loss"]), rel=1e-4)
+
+
+def test_a_run_may_go_on_with_rematerialization(tmp_path, tiny_network):
+    run(tmp_path / "run")
+    assert run(tmp_path / "run", remat=True).workdir == tmp_path / "run"
 
 
 def test_a_frozen_part_does_not_move(tmp_path, golden_npz, caplog):

@@ -5,7 +5,7 @@ import pytest
 
 from bit_keras import data
 from bit_keras.finetune import page
-from bit_keras.finetune.plan import estimate_memory
+from bit_keras.finetune.plan import Memory, estimate_memory
 from bit_keras.variants import VARIANTS
 
 
@@ -35,8 +35,27 @@ def test_a_published_network_is_described_without_its_file(cifar, tmp_path):
         "updates 301 to 400: 3e-05",
         "updates 401 to 499: 3e-06",
     ]
-    assert "about 4.6 GB for weights, gradients and momentum" in text
+    assert "about 6.1 GB for weights, gradients and momentum" in text
     assert not (tmp_path / "run").exists()
+
+
+def test_the_page_of_cifar10(mock_tfds, tmp_path):
+    with mock_tfds("cifar10", {"train": 50_000, "test": 10_000}, num_examples=10):
+        text = page.dry_run("BiT-M-R101x3", "cifar10", tmp_path / "run")
+    for line in (
+        "model      BiT-M-R101x3: R101x3, 381,851,338 weights with a head of 10 classes",
+        "data       cifar10: 50,000 training and 10,000 test examples, 32x32 pixels",
+        "images     resized to 160, cropped to 128; evaluated at 128",
+        "batch      512 images",
+        "MixUp      0.1",
+        "length     10,000 updates, 5,120,000 images",
+        "rate       updates 0 to 499: rises from 0 to 0.003",
+        "           updates 500 to 3,000: 0.003",
+        "           updates 3,001 to 6,000: 0.0003",
+        "           updates 6,001 to 9,000: 3e-05",
+        "           updates 9,001 to 9,999: 3e-06",
+    ):
+        assert line in text.splitlines()
 
 
 def test_a_file_is_described_by_its_shapes(cifar, golden_npz, tmp_path):
@@ -46,10 +65,49 @@ def test_a_file_is_described_by_its_shapes(cifar, golden_npz, tmp_path):
     assert "MixUp      none" in text
 
 
+def _small(**options) -> Memory:
+    return estimate_memory(VARIANTS["R17x0.5"], 10, **{"batch_size": 1, "crop": 8, **options})
+
+
+# Of R17x0.5 for an image of 8 pixels, counted by hand, from the stem to the last norm.
+NORMALIZED = [0, 384, 832, 384, 512, 1024, 1024]
+CONVOLVED = [1740, 256, 1344, 128, 1408, 2816, 0]
+OUTPUTS = [128, 512, 256, 256, 512, 1024, 0]
+PARAMETERS = 2_087_978
+HEAD = 10 * 1025
+
+
+def test_memory_is_as_counted_by_hand():
+    of_an_image = 8 * sum(NORMALIZED) + 4 * sum(CONVOLVED) + 4 * sum(OUTPUTS)
+    assert _small() == Memory(3 * 4 * PARAMETERS, of_an_image + 12 * PARAMETERS)
+    assert _small(batch_size=64).activations == 64 * of_an_image + 12 * PARAMETERS
+    in_half = 10 * sum(NORMALIZED) + 2 * sum(CONVOLVED) + 2 * sum(OUTPUTS)  # statistics stay in float32
+    for precision in ("mixed_bfloat16", "mixed_float16"):
+        assert _small(precision=precision) == Memory(3 * 4 * PARAMETERS, in_half + 14 * PARAMETERS)
+
+
+def test_memory_of_rematerialization_is_that_of_outputs_and_one_unit():
+    block4 = 8 * NORMALIZED[5] + 4 * CONVOLVED[5]
+    assert _small(remat=True) == Memory(3 * 4 * PARAMETERS, 4 * sum(OUTPUTS) + block4 + 12 * PARAMETERS)
+
+
+def test_memory_of_accumulation_is_that_of_a_part_and_a_sum():
+    part = _small(batch_size=8)
+    assert _small(batch_size=32, accumulate=4) == Memory(part.weights + 4 * PARAMETERS, part.activations)
+
+
+def test_frozen_stages_need_weights_alone():
+    norms = (32 + 2 * 32) + (128 + 2 * 64) + (256 + 2 * 64)
+    frozen = 4704 + 18432 + 94208 + 69632 + 2 * norms  # which have beta and gamma
+    kept = 8 * sum(NORMALIZED[4:]) + 4 * sum(CONVOLVED[4:]) + 4 * sum(OUTPUTS[3:]) + 12 * (PARAMETERS - frozen)
+    assert _small(freeze="block2") == Memory(3 * 4 * PARAMETERS - 2 * 4 * frozen, kept)
+    assert _small(freeze="head_only").weights == 4 * (PARAMETERS + 2 * HEAD)
+
+
 def test_memory_grows_as_it_must():
-    base = estimate_memory(VARIANTS["R50x1"], 1000, 8, 128, "float32")
-    assert base.weights == 3 * 4 * 25_549_352
-    assert estimate_memory(VARIANTS["R50x1"], 1000, 16, 128, "float32").activations == 2 * base.activations
-    assert estimate_memory(VARIANTS["R50x1"], 1000, 8, 128, "mixed_bfloat16").activations == base.activations // 2
-    assert estimate_memory(VARIANTS["R50x1"], 1000, 8, 256, "float32").activations == 4 * base.activations
-    assert estimate_memory(VARIANTS["R50x3"], 1000, 8, 128, "float32").activations == 3 * base.activations
+    def activations(name="R50x1", batch_size=1024, crop=128):
+        return estimate_memory(VARIANTS[name], 1000, batch_size, crop).activations
+
+    assert activations(batch_size=2048) == pytest.approx(2 * activations(), rel=0.01)
+    assert activations(crop=256) == pytest.approx(4 * activations(), rel=0.05)  # padding grows less
+    assert activations("R50x3") == pytest.approx(3 * activations(), rel=0.05)

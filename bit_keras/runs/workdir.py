@@ -35,6 +35,21 @@ def claim(workdir: str | os.PathLike, config: dict) -> Path:
     return folder
 
 
+def join(workdir: str | os.PathLike, config: dict) -> Path:
+    """Opens the folder that another worker of the same run has claimed.
+
+    Raises:
+        FileExistsError: the configuration there is not that of this worker.
+        FileNotFoundError: there is none, so that the workers do not see the same folder.
+    """
+    folder = Path(workdir)
+    record = folder / CONFIG
+    if not record.is_file():
+        raise FileNotFoundError(f"all workers must share workdir; the chief has made it, and here {record} is missing")
+    _refuse_other(folder, json.loads(record.read_text()), json.loads(json.dumps(config)))
+    return folder
+
+
 def _refuse_other(folder: Path, old: dict, new: dict) -> None:
     changed = [name for name in {**old, **new} if old.get(name) != new.get(name)]
     if changed:

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from bit_keras.finetune.workdir import claim
+from bit_keras.runs.workdir import claim, join
 
 CONFIG = {"seed": 0, "data": {"name": "digits", "sizes": (8, 8)}}
 
@@ -37,3 +37,12 @@ def test_a_folder_of_something_else_is_refused(tmp_path):
     with pytest.raises(FileExistsError, match="must be a new or empty folder"):
         claim(tmp_path, CONFIG)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_worker_joins_the_folder_of_the_same_run(tmp_path):
+    with pytest.raises(FileNotFoundError, match="all workers must share workdir"):
+        join(tmp_path, CONFIG)
+    claim(tmp_path, CONFIG)
+    assert join(tmp_path, CONFIG) == tmp_path
+    with pytest.raises(FileExistsError, match="seed: 0 there, 1 asked for"):
+        join(tmp_path, {**CONFIG, "seed": 1})

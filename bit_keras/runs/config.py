@@ -1,0 +1,85 @@
+"""The settings that every run has."""
+
+import dataclasses
+
+import keras
+
+from bit_keras.data import LOADERS, Source
+from bit_keras.training import DISTRIBUTIONS
+
+PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+# What a run writes to or reads from, how often it saves, on what devices it runs and in how much memory: beyond
+# rounding, no part of what it computes.
+_PLACES = ("workdir", "manual_dir", "checkpoint_every", "distribute", "remat")
+
+
+def option(default, text: str):
+    """Returns the field of a setting, which is a flag as well; `text` is the flag's help."""
+    return dataclasses.field(default=default, metadata={"help": text})
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig:
+    """Settings of one run; each field is a flag of the run's program.
+
+    Raises:
+        ValueError: a setting is out of its range.
+    """
+
+    model: str = option("", "Variant.")
+    dataset: str = option(
+        "",
+        '"digits", a TFDS name such as "cifar10", a folder of class folders, a CSV file "path,label[,split]", or an '
+        "npz file of arrays.",
+    )
+    workdir: str = option("", "Folder of the run: config.json, metrics.csv, weights.npz, report/ and more.")
+    data_dir: str | None = option(None, "Folder of the TFDS data sets; TFDS's own default where not given.")
+    manual_dir: str | None = option(None, "Folder of the archives that TFDS cannot download, such as ImageNet's.")
+    loader: str | None = option(
+        None, '"tf.data", or "grain" without TensorFlow; where not given the first of them that is installed.'
+    )
+    skip_unreadable: bool = option(False, "Leave out image files that cannot be read, instead of stopping.")
+    seed: int = option(0, "Of order, augmentation, MixUp and random weights, in [0, 2**31).")
+    batch_size: int | None = option(512, "Images per update.")
+    accumulate: int = option(1, "Parts of a batch whose gradients are summed up for one update, to save memory.")
+    remat: bool = option(False, "Compute activations once more in the backward pass: less memory, more time.")
+    flip: bool = option(True, "Mirror half of the training images; off where that changes the label.")
+    precision: str = option("float32", '"float32", "mixed_bfloat16" or "mixed_float16".')
+    eval_every: int | None = option(None, "Updates between evaluations; a tenth of all where not given.")
+    checkpoint_every: int | None = option(None, "Updates between checkpoints; at evaluations alone where not given.")
+    distribute: str = option(
+        "none", 'On many devices: "mirrored", "multi_worker", "tpu" (tensorflow) or "data_parallel" (jax).'
+    )
+    deterministic: bool = option(False, "Repeatable to the bit on the same machine; may be slower on a GPU.")
+
+    def __post_init__(self):
+        for name in ("model", "dataset", "workdir"):
+            if not getattr(self, name):
+                raise ValueError(f"{name} must be given")
+        if not 0 <= self.seed < 2**31:
+            raise ValueError(f"seed must lie in [0, 2**31), got {self.seed}")
+        for name in ("batch_size", "eval_every", "checkpoint_every"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be 1 or more, got {value}")
+        if self.accumulate < 1 or self.batch_size % self.accumulate:
+            raise ValueError(f"accumulate must divide the batch size {self.batch_size}, got {self.accumulate}")
+        check_choice("loader", self.loader, (None, *LOADERS))
+        check_choice("distribute", self.distribute, tuple(DISTRIBUTIONS))
+        check_choice("precision", self.precision, PRECISIONS)
+
+    @property
+    def part(self) -> int:
+        """Images of one step of the optimizer, of which an update takes `accumulate`."""
+        return self.batch_size // self.accumulate
+
+    def identity(self, source: Source) -> dict:
+        """Returns what decides the numbers of the run, beyond rounding; JSON-able."""
+        settings = {name: value for name, value in dataclasses.asdict(self).items() if name not in _PLACES}
+        return {**settings, "data": source.describe(), "backend": keras.backend.backend()}
+
+
+def check_choice(name: str, value: str | None, allowed: tuple[str | None, ...]) -> None:
+    """Raises ValueError unless a setting is one of those that are allowed."""
+    if value not in allowed:
+        raise ValueError(f"{name} must be one of {', '.join(filter(None, allowed))}; got {value!r}")

@@ -1,0 +1,223 @@
+"""Fine-tuning on several devices and in several processes ends with the numbers of one device."""
+
+import csv
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bit_keras import data
+from bit_keras.checkpoints import read_npz
+from bit_keras.finetune import page
+
+ROOT = Path(__file__).parents[2]
+PROGRAM = ROOT / "tests" / "consumers" / "finetune_distributed.py"
+SECONDS = 200  # after which a process that hangs fails
+
+# 13 test examples are divided by neither the batch nor the devices. Few training examples: no MixUp.
+NUM_TRAIN, NUM_TEST = 40, 13
+SETTINGS = {"variant": "R17x0.5", "steps": 6, "eval_every": 3, "batch_size": 8, "resolution": 16, "base_lr": 0.01}
+
+
+def _arrays(num_train: int) -> dict[str, np.ndarray]:
+    random = np.random.default_rng(0)
+    return {
+        "train_images": random.integers(0, 256, (num_train, 4, 4, 3), np.uint8),
+        "train_labels": np.arange(num_train) % 10,
+        "test_images": random.integers(0, 256, (NUM_TEST, 4, 4, 3), np.uint8),
+        "test_labels": np.arange(NUM_TEST) % 10,
+    }
+
+
+@pytest.fixture(scope="module")
+def finetune(tmp_path_factory, golden_npz) -> Callable:
+    """Function from one list of runs a process, and one environment a process, to what each process printed."""
+    folder = tmp_path_factory.mktemp("data")
+    np.savez(folder / "few.npz", **_arrays(NUM_TRAIN))
+    np.savez(folder / "many.npz", **_arrays(20_000))
+
+    def start(runs: list[dict], variables: dict[str, str], name: str) -> subprocess.Popen:
+        runs = [
+            json.dumps({"model": str(golden_npz), **SETTINGS, **run, "workdir": str(run["workdir"])}) for run in runs
+        ]
+        path = os.pathsep.join([str(ROOT), *sys.path])
+        return subprocess.Popen(
+            [sys.executable, PROGRAM, folder / f"{name}.npz", *runs],
+            env={**os.environ, "PYTHONPATH": path, **variables},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(runs: list[list[dict]], variables: list[dict[str, str]], name: str = "few") -> list[list[str]]:
+        processes = [start(*each, name) for each in zip(runs, variables, strict=True)]
+        deadline = time.monotonic() + SECONDS
+        try:
+            said = [process.communicate(timeout=max(1, deadline - time.monotonic())) for process in processes]
+        finally:
+            for process in processes:
+                process.kill()
+                process.wait()
+        for process, (_, errors) in zip(processes, said):
+            assert process.returncode == 0, errors
+        return [[line for line in output.splitlines() if "[Gloo]" not in line] for output, _ in said]
+
+    return run
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    for each in sockets:
+        each.bind(("127.0.0.1", 0))
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+def _tf_workers() -> list[dict[str, str]]:
+    cluster = {"worker": [f"127.0.0.1:{port}" for port in _free_ports(2)]}
+    tasks = [{"type": "worker", "index": index} for index in range(2)]
+    return [
+        {"KERAS_BACKEND": "tensorflow", "TF_CONFIG": json.dumps({"cluster": cluster, "task": task})} for task in tasks
+    ]
+
+
+def _jax_processes() -> list[dict[str, str]]:
+    (port,) = _free_ports(1)
+    return [
+        {
+            **_jax(1),
+            "KERAS_DISTRIBUTION_JOB_ADDRESSES": f"127.0.0.1:{port}",
+            "KERAS_DISTRIBUTION_NUM_PROCESSES": "2",
+            "KERAS_DISTRIBUTION_PROCESS_ID": str(index),
+        }
+        for index in range(2)
+    ]
+
+
+def _jax(devices: int) -> dict[str, str]:
+    flags = f"--xla_backend_optimization_level=0 --xla_force_host_platform_device_count={devices}"
+    return {"KERAS_BACKEND": "jax", "XLA_FLAGS": flags}
+
+
+@pytest.fixture(scope="module")
+def tensorflow_runs(finetune, tmp_path_factory) -> Path:
+    """Folder of "one" on one device, and of "mirrored" on two, which was cut off after step 2 and started again."""
+    folder = tmp_path_factory.mktemp("tensorflow")
+    mirrored = {"workdir": folder / "mirrored", "distribute": "mirrored"}
+    runs = [{"workdir": folder / "one"}, {**mirrored, "signal_at": 2}, mirrored]
+    ((_, cut, resumed),) = finetune([runs], [{"KERAS_BACKEND": "tensorflow", "LOGICAL_CPUS": "2"}])
+    assert cut == "stopped by SIGTERM; the state is saved"
+    assert json.loads(resumed)["shape"] == [3, 10]
+    return folder
+
+
+@pytest.fixture(scope="module")
+def jax_runs(finetune, tmp_path_factory) -> Path:
+    """As `tensorflow_runs`: "one", and "four" devices, which accumulate two parts of a batch."""
+    folder = tmp_path_factory.mktemp("jax")
+    four = {"workdir": folder / "four", "distribute": "data_parallel", "accumulate": 2}
+    runs = [{"workdir": folder / "one"}, {**four, "signal_at": 3}, four]
+    ((_, cut, resumed),) = finetune([runs], [_jax(4)])
+    assert cut == "stopped by SIGTERM; the state is saved"
+    assert json.loads(resumed)["shape"] == [3, 10]
+    return folder
+
+
+def _rows(workdir: Path) -> list[dict[str, str]]:
+    with open(workdir / "metrics.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _assert_same_run(first: Path, second: Path, golden_npz: Path) -> None:
+    """Compares weights, logs and final test."""
+    before, a, b = (read_npz(path) for path in (golden_npz, first / "weights.npz", second / "weights.npz"))
+    assert set(a) == set(b)
+    for key, weights in a.items():
+        np.testing.assert_allclose(b[key], weights, rtol=0, atol=1e-5 * np.abs(weights).max(), err_msg=key)
+    moved = [np.abs(a[key] - before[key]).max() / np.abs(a[key]).max() for key in a if "kernel" in key]
+    assert min(moved) > 1e-4, "the tolerance must be small beside what training does"
+    for mine, theirs in zip(_rows(first), _rows(second), strict=True):
+        assert set(mine) == set(theirs)
+        for name in ("step", "learning_rate", "loss", "accuracy", "val_loss", "val_accuracy"):
+            assert float(theirs[name]) == pytest.approx(float(mine[name]), rel=1e-5), name
+    mine, theirs = (json.loads((folder / "report" / "summary.json").read_text()) for folder in (first, second))
+    assert mine["test_examples"] == theirs["test_examples"] == NUM_TEST
+    assert theirs["test_accuracy"] == mine["test_accuracy"]
+    assert theirs["test_loss"] == pytest.approx(mine["test_loss"], rel=1e-5)
+    # Only the chief wrote, and all that it wrote is whole.
+    assert sorted(path.name for path in second.iterdir()) == sorted(path.name for path in first.iterdir())
+    assert not list(second.rglob(".*"))
+    writers = {path.name.split(".")[5] for path in (second / "tensorboard" / "train").iterdir()}  # numbers of processes
+    assert len(writers) == 1
+
+
+def test_mirrored_and_resumed(tensorflow_runs, golden_npz):
+    _assert_same_run(tensorflow_runs / "one", tensorflow_runs / "mirrored", golden_npz)
+
+
+def test_jax_devices_accumulating_and_resumed(jax_runs, golden_npz):
+    _assert_same_run(jax_runs / "one", jax_runs / "four", golden_npz)
+
+
+def test_workers_of_tf_distribute(finetune, tensorflow_runs, golden_npz):
+    """A signal to one worker ends all of them after the same step; started again, they end like one device."""
+    workdir = tensorflow_runs / "workers"
+    run = {"workdir": workdir, "distribute": "multi_worker"}
+    said = finetune([[run, run], [{**run, "signal_at": 2}, run]], _tf_workers())
+    for cut, resumed in said:
+        assert cut == "stopped by SIGTERM; the state is saved"
+        assert json.loads(resumed)["shape"] == [3, 10]
+    _assert_same_run(tensorflow_runs / "one", workdir, golden_npz)
+
+
+def test_processes_of_jax(finetune, jax_runs, golden_npz):
+    workdir = jax_runs / "processes"
+    run = {"workdir": workdir, "distribute": "data_parallel"}
+    said = finetune([[run, run], [{**run, "signal_at": 2}, run]], _jax_processes())
+    for cut, resumed in said:
+        assert cut == "stopped by SIGTERM; the state is saved"
+        assert json.loads(resumed)["shape"] == [3, 10]
+    _assert_same_run(jax_runs / "one", workdir, golden_npz)
+
+
+def test_workers_of_different_settings_end_together(finetune, tmp_path):
+    runs = [[{"workdir": tmp_path / "run", "distribute": "data_parallel", "seed": seed}] for seed in range(2)]
+    for said in finetune(runs, _jax_processes()):
+        assert said == ["DistributionError: all workers must have the same settings and data"]
+    assert not (tmp_path / "run").exists()
+
+
+def test_mixup_on_replicas_is_part_of_the_run(finetune, tmp_path):
+    """With MixUp the numbers depend on the replicas, so that a run is that of their number."""
+    run = {"workdir": tmp_path / "run", "steps": 5, "eval_every": 5}
+    mixed, refused = finetune(
+        [[{**run, "distribute": "mirrored"}, run]], [{"KERAS_BACKEND": "tensorflow", "LOGICAL_CPUS": "2"}], "many"
+    )[0][:2]
+    assert json.loads(mixed)["shape"] == [3, 10]
+    assert float(_rows(tmp_path / "run")[-1]["loss"]) < 5
+    assert refused.startswith("FileExistsError")
+
+
+def test_dry_run_says_on_how_many_devices(monkeypatch, golden_npz, tmp_path):
+    cluster = {"worker": ["a:1", "b:1", "c:1"]}
+    monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": cluster, "task": {"type": "worker", "index": 1}}))
+    source = data.from_arrays(*_arrays(NUM_TRAIN).values())
+    arguments = {"model": str(golden_npz), "dataset": source, "workdir": tmp_path / "run", "distribute": "multi_worker"}
+    text = page.dry_run(**arguments, batch_size=9)
+    assert "devices    3 (multi_worker)" in text.splitlines()
+    assert "activations of a device" in text
+    assert "devices    those of the TPU (tpu)" in page.dry_run(**{**arguments, "distribute": "tpu"}).splitlines()
+    with pytest.raises(ValueError, match="3 devices must divide the batch equally, got batch_size 8"):
+        page.dry_run(**arguments, batch_size=8)
+    with pytest.raises(ValueError, match="'mirrored' needs 2 devices or more, got 1"):
+        page.run(**{**arguments, "distribute": "mirrored"})
+    assert not (tmp_path / "run").exists()
