@@ -1,0 +1,213 @@
+"""Distillation: a student learns what a teacher says of the same views, long and with strong MixUp.
+
+Source: "Knowledge distillation: A good teacher is patient and consistent" (arXiv 2106.05237), section 3.
+
+Example:
+    python -m bit_keras.distill --teacher=BiT-M-R152x2-ILSVRC2012 --model=R50x1 --dataset=imagenet2012 \
+        --workdir=/tmp/distilled
+"""
+
+import dataclasses
+import functools
+import math
+import os
+from pathlib import Path
+
+import keras
+from absl import app, logging
+from keras import ops
+
+from bit_keras import data, training
+from bit_keras.model import BiT
+from bit_keras.runs import (
+    RunConfig,
+    check_identity,
+    conclude,
+    fit,
+    inception_batches,
+    make_config,
+    open_folder,
+    open_source,
+    option,
+    program,
+    start,
+)
+from bit_keras.upstream import CosineSchedule
+from bit_keras.variants import VARIANTS
+
+
+@keras.saving.register_keras_serializable(package="bit_keras")
+class Distiller(keras.Model):
+    """A student that trains on what a teacher says of the very images that it sees itself, MixUp and all.
+
+    The loss is the Kullback-Leibler divergence of the student's softmax from the teacher's, in nats, both at a
+    temperature t, times t squared. Labels are only for metrics.
+
+    Args:
+        student: images to logits [N, K]; trains.
+        teacher: the same; does not train, and is in inference mode.
+        temperature: t, more than 0.
+
+    Raises:
+        ValueError: the two differ in K, or the temperature is not more than 0.
+    """
+
+    def __init__(self, student: BiT, teacher: keras.Model, temperature: float = 1.0, **kwargs):
+        if student.output_shape[-1] != teacher.output_shape[-1]:
+            raise ValueError(
+                "teacher and student must have the same classes, got "
+                f"{teacher.output_shape[-1]} and {student.output_shape[-1]}"
+            )
+        if not temperature > 0:
+            raise ValueError(f"temperature must be more than 0, got {temperature}")
+        super().__init__(**kwargs)
+        self.student = student
+        self.teacher = teacher
+        self.temperature = temperature
+        teacher.trainable = False
+
+    @property
+    def output_shape(self) -> tuple:
+        """Of the student."""
+        return self.student.output_shape
+
+    def call(self, images, training=None):
+        return self.student(images, training=training)
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        t = self.temperature
+        said = ops.log_softmax(ops.cast(self.teacher(x, training=False), "float32") / t)
+        says = ops.log_softmax(ops.cast(y_pred, "float32") / t)
+        return ops.mean(ops.sum(ops.exp(said) * (said - says), axis=-1)) * t**2
+
+
+@dataclasses.dataclass(frozen=True)
+class DistillConfig(RunConfig):
+    """Settings of one run; each field is a flag of `python -m bit_keras.distill`, its text the flag's help.
+
+    Raises:
+        ValueError: a setting is out of its range.
+    """
+
+    model: str = option("", "The student: variant for random weights, preset or weight file.")
+    teacher: str = option("", "Preset or weight file of a network for the same classes.")
+    temperature: float = option(1.0, "Of both softmaxes, more than 0.")
+    epochs: float = option(300.0, "Passes over the training images.")
+    base_lr: float = option(0.001, "Learning rate of Adam after the warm-up, which is followed by half a cosine.")
+    weight_decay: float = option(3e-4, "Share by which an update at the highest learning rate shrinks the weights.")
+    mixup_alpha: float = option(1.0, "Of MixUp's Beta distribution; 0 for none.")
+    resolution: int = option(224, "Side of the crop in pixels.")
+    min_area: float = option(0.08, "Least share of an image's area that a training crop takes, in (0, 1].")
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not self.teacher:
+            raise ValueError("teacher must be given")
+        for name in ("temperature", "epochs", "base_lr"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be more than 0, got {getattr(self, name)}")
+        for name in ("weight_decay", "mixup_alpha"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must be 0 or more, got {getattr(self, name)}")
+        if self.resolution < 1:
+            raise ValueError(f"resolution must be 1 or more, got {self.resolution}")
+
+
+@dataclasses.dataclass(frozen=True)
+class DistillResult:
+    """What a run made.
+
+    Attributes:
+        student: the trained student.
+        test_accuracy: share of the test examples that the student gets right, in [0, 1].
+        summary: what `report/summary.json` holds.
+        workdir: folder of the run; `weights.npz` there are the student's.
+    """
+
+    student: BiT
+    test_accuracy: float
+    summary: dict
+    workdir: Path
+
+
+def distill(
+    student: str, teacher: str, dataset: str | data.Source, workdir: str | os.PathLike, **options
+) -> DistillResult:
+    """Trains a student to say what a teacher says of the same images.
+
+    Adam with decoupled weight decay, gradients clipped to a norm of 1, warm-up over 1/60 of the training and half a
+    cosine. Writes what `bit_keras.finetune` writes, and goes on after an interruption as that does.
+
+    Args:
+        student: variant for random weights, preset or weight file.
+        teacher: preset or weight file whose head has the classes of the data.
+        dataset: as `bit_keras.finetune` takes it.
+        workdir: folder of the run.
+        **options: the other fields of `DistillConfig`.
+
+    Raises:
+        ValueError: a setting is out of its range, the teacher has other classes, or the data are faulty.
+        FileExistsError: `workdir` belongs to another run.
+    """
+    config = make_config(DistillConfig, student, dataset, workdir, {"teacher": os.fspath(teacher), **options})
+    distribution = start(config)
+    prepare = functools.partial(open_source, config, dataset)
+    source = distribution.in_turn(prepare, prepare)
+    steps = math.ceil(config.epochs * source.num_train / config.batch_size)
+    schedule = CosineSchedule(config.base_lr, max(1, round(steps / 60)), steps)
+    logging.info("%s: %d training and %d test examples", source.name, source.num_train, source.num_test)
+    logging.info("%s at %d pixels, loaded by %s", schedule, config.resolution, config.loader)
+    identity = config.identity(source)
+    if config.mixup_alpha and distribution.mixup_parts > 1:
+        identity["mixup_parts"] = distribution.mixup_parts
+    check_identity(identity, distribution)
+
+    with distribution.scope():
+        network = Distiller(
+            _student(config, source.num_classes),
+            BiT.from_preset(config.teacher, dtype=config.precision),
+            config.temperature,
+        )
+        network.build((None, config.resolution, config.resolution, 3))
+        network.compile(
+            training.distillation_optimizer(schedule, config.weight_decay, config.accumulate),
+            metrics=[keras.metrics.CategoricalAccuracy("accuracy")],
+        )
+    folder = open_folder(config, identity, distribution)
+    batches = inception_batches(config, source)
+    callbacks = [training.HyperRuleCallback(schedule)]
+    if config.mixup_alpha:
+        callbacks.append(training.MixUp(config.mixup_alpha, config.seed))
+    log = fit(
+        network,
+        config,
+        source,
+        schedule,
+        *batches,
+        folder,
+        distribution,
+        callbacks,
+        keep=network.student,
+    )
+    trained, summary = conclude(network.student, source, schedule, log, batches[1], folder, distribution)
+    return DistillResult(trained, summary["test_accuracy"], summary, folder)
+
+
+def _student(config: DistillConfig, num_classes: int) -> BiT:
+    if config.model in VARIANTS:
+        return BiT(config.model, num_classes, dtype=config.precision, remat=config.remat)
+    return BiT.from_preset(config.model, num_classes, dtype=config.precision, remat=config.remat)
+
+
+def _run(**settings) -> str:
+    result = distill(settings.pop("model"), **settings)
+    return f"test accuracy {result.test_accuracy:.4f}; weights in {result.workdir / 'weights.npz'}"
+
+
+def main(argv: list[str]) -> None:
+    program.main("bit_keras.distill", DistillConfig, _run, argv)
+
+
+if __name__ == "__main__":
+    program.define_flags(DistillConfig)
+    app.run(main)

@@ -1,0 +1,245 @@
+"""Program: few-shot transfer, with fine-tuning by the HyperRule and with a linear probe, over several draws.
+
+Every run has a folder of its own, so that a sweep that was cut off goes on where it was.
+
+Example:
+    python -m bit_keras.few_shot --models=BiT-M-R50x1,BiT-S-R50x1 --datasets=cifar10,cifar100 --workdir=/tmp/few_shot
+"""
+
+import dataclasses
+import itertools
+import json
+import os
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+
+import keras
+import numpy as np
+from absl import app, flags, logging
+from matplotlib.figure import Figure
+
+from bit_keras import data
+from bit_keras.files import whole, write_json
+from bit_keras.finetune import FinetuneConfig, finetune
+from bit_keras.hyperrule import HyperRule
+from bit_keras.logs import show_own_messages
+from bit_keras.model import BiT
+from bit_keras.runs.workdir import claim
+from bit_keras.variants import VARIANTS
+
+SHOTS = (1, 5, 10, 25, 100)
+OPTIONS = ("steps", "batch_size", "resolution", "flip", "eval_every")  # of a fine-tuning
+METHODS = ("fine-tuned", "linear probe")
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One cell of the sweep.
+
+    Attributes:
+        model: preset, weight file or, for random weights, variant.
+        dataset: name of the task.
+        method: one of `METHODS`.
+        shots: training examples of each class.
+        seed: of the draw, and of the training.
+    """
+
+    model: str
+    dataset: str
+    method: str
+    shots: int
+    seed: int
+
+    @property
+    def folder(self) -> str:
+        """Name of its folder."""
+        parts = (Path(self.model).stem, Path(self.dataset).stem, self.method.replace(" ", "_"), self.shots, self.seed)
+        return "-".join(map(str, parts))
+
+
+def sweep(
+    models: Sequence[str],
+    datasets: Sequence[str],
+    workdir: str | os.PathLike,
+    *,
+    shots: Sequence[int] = SHOTS,
+    seeds: int = 5,
+    **options,
+) -> list[dict]:
+    """Measures the test accuracy of every combination and writes few_shot.json, few_shot.md and few_shot.png.
+
+    Args:
+        models: presets, weight files or variants for random weights.
+        datasets: as `bit_keras.data.load` takes them.
+        workdir: folder of the sweep.
+        shots: training examples of each class.
+        seeds: draws, numbered from 0.
+        **options: of `bit_keras.finetune`, for example `steps`; the resolution holds for the probe, too.
+
+    Returns:
+        A record for each run: the fields of `Run` and "test_accuracy".
+
+    Raises:
+        ValueError: a setting is out of its range, or a class has fewer examples than `shots`.
+        FileExistsError: `workdir` belongs to a sweep of other options.
+    """
+    workdir = claim(workdir, {"options": options})
+    records = []
+    for name in datasets:
+        source = data.load(name)
+        for model, method, count, seed in itertools.product(models, METHODS, shots, range(seeds)):
+            run = Run(model, name, method, count, seed)
+            record = workdir / "runs" / run.folder / "few_shot.json"
+            if not record.is_file():
+                accuracy = MEASURES[method](run, source, record.parent, options)
+                write_json(record, {**dataclasses.asdict(run), "test_accuracy": accuracy})
+                keras.backend.clear_session()
+            records.append(json.loads(record.read_text()))
+            logging.info("%s: %.4f", run.folder, records[-1]["test_accuracy"])
+    write_json(workdir / "few_shot.json", {"options": options, "runs": records})
+    with whole(workdir / "few_shot.md") as path:
+        path.write_text(table(records))
+    with whole(workdir / "few_shot.png") as path:
+        plot(records).savefig(path, dpi=100)
+    return records
+
+
+def _finetuned(run: Run, source: data.Source, folder: Path, options: dict) -> float:
+    few = source.few_shot(run.shots, run.seed)
+    return finetune(run.model, few, folder / "run", seed=run.seed, **options).test_accuracy
+
+
+def _probed(run: Run, source: data.Source, folder: Path, options: dict) -> float:
+    few = source.few_shot(run.shots, run.seed)
+    keras.utils.set_random_seed(run.seed)
+    network = BiT(run.model, 1) if run.model in VARIANTS else BiT.from_preset(run.model, 1)
+    rule = HyperRule(few.num_train, few.image_size, resolution=options.get("resolution"))
+    examples = dataclasses.replace(few, test=few.train)  # each once, and not augmented
+    features, labels = _features(network, examples, rule.crop)
+    test_features, test_labels = _features(network, few, rule.crop)
+    scores = ridge(features, labels, few.num_classes).predict(test_features)
+    return float(np.mean(scores.argmax(axis=-1) == test_labels))
+
+
+def ridge(features: np.ndarray, labels: np.ndarray, num_classes: int):
+    """Fits one-hot labels by least squares, with the L2 penalty of the smallest leave-one-out error.
+
+    Args:
+        features: [N, D].
+        labels: integers [N] in [0, num_classes).
+        num_classes: K.
+
+    Returns:
+        An object whose `predict` makes scores [M, K] of features [M, D].
+
+    Raises:
+        ImportError: scikit-learn is not installed.
+    """
+    try:
+        from sklearn.linear_model import RidgeCV
+    except ImportError as error:
+        raise ImportError('a linear probe needs scikit-learn: pip install "bit-keras[few_shot]"') from error
+    variance = max(float(np.mean(np.var(features, axis=0, dtype=np.float64))), np.finfo(np.float32).tiny)
+    penalties = len(features) * features.shape[1] * variance * 10.0 ** np.arange(-6, 3)  # of the sum of squares
+    return RidgeCV(penalties).fit(features.astype(np.float64), np.eye(num_classes)[labels])
+
+
+MEASURES = dict(zip(METHODS, (_finetuned, _probed), strict=True))
+
+
+def _features(network: BiT, source: data.Source, crop: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns pooled features [N, D] and labels [N] of the test split."""
+    features, labels = [], []
+    for images, targets in data.test_batches(source, batch_size=128, crop=crop):
+        features.append(np.asarray(network.backbone.predict_on_batch(np.asarray(images)), np.float32))
+        labels.append(np.asarray(targets).argmax(axis=-1))
+    return np.concatenate(features), np.concatenate(labels)
+
+
+def _groups(records: list[dict]) -> dict[tuple[str, str, str], dict[int, list[float]]]:
+    """Returns {(dataset, method, model): {shots: accuracies}}."""
+    groups = {}
+    for record in records:
+        key = record["dataset"], record["method"], record["model"]
+        groups.setdefault(key, {}).setdefault(record["shots"], []).append(record["test_accuracy"])
+    return groups
+
+
+def table(records: list[dict]) -> str:
+    """Returns a Markdown table of the test accuracies in percent: median (minimum to maximum) over the draws."""
+    shots = sorted({record["shots"] for record in records})
+    lines = [
+        "| task | weights | method | " + " | ".join(f"{count} a class" for count in shots) + " |",
+        "|---|---|---|" + "---|" * len(shots),
+    ]
+    for (dataset, method, model), cells in _groups(records).items():
+        row = [_percent(cells[count]) for count in shots]
+        lines.append(" | ".join([f"| {Path(dataset).stem}", _weights(model), method, *row]) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _percent(accuracies: list[float]) -> str:
+    low, median, high = (100 * value for value in (min(accuracies), statistics.median(accuracies), max(accuracies)))
+    return f"{median:.1f} ({low:.1f} to {high:.1f})"
+
+
+def plot(records: list[dict]) -> Figure:
+    """Draws the median test accuracy over examples per class, a panel for each task, the range shaded."""
+    tasks = list(dict.fromkeys(record["dataset"] for record in records))
+    models = list(dict.fromkeys(record["model"] for record in records))
+    figure = Figure(figsize=(0.8 + 4.2 * len(tasks), 4), layout="constrained")
+    panels = dict(zip(tasks, np.atleast_1d(figure.subplots(1, len(tasks), sharey=True))))
+    for (dataset, method, model), cells in _groups(records).items():
+        shots = sorted(cells)
+        color = f"C{models.index(model)}"
+        style = "-o" if method == METHODS[0] else "--s"
+        medians = [statistics.median(cells[count]) for count in shots]
+        panels[dataset].plot(shots, medians, style, color=color, ms=4, label=f"{_weights(model)}, {method}")
+        lows, highs = ([choose(cells[count]) for count in shots] for choose in (min, max))
+        panels[dataset].fill_between(shots, lows, highs, color=color, alpha=0.12, linewidth=0)
+    for task, axes in panels.items():
+        axes.set(xscale="log", xlabel="training examples of each class", title=Path(task).stem, ylim=(0, 1))
+        ticks = sorted({record["shots"] for record in records})
+        axes.set_xticks(ticks, ticks)
+        axes.minorticks_off()
+        axes.grid(alpha=0.3)
+    first = panels[tasks[0]]
+    first.set_ylabel("test accuracy")
+    first.legend(loc="lower right", fontsize=8)
+    return figure
+
+
+def _weights(model: str) -> str:
+    return f"random {model}" if model in VARIANTS else Path(model).stem
+
+
+def _define_flags() -> None:
+    flags.DEFINE_list("models", None, "Presets, weight files, or variants for random weights.", required=True)
+    flags.DEFINE_list("datasets", None, "As in bit_keras.finetune.", required=True)
+    flags.DEFINE_string("workdir", None, "Folder of the sweep.", required=True)
+    flags.DEFINE_list("shots", [str(count) for count in SHOTS], "Training examples of each class.")
+    flags.DEFINE_integer("seeds", 5, "Draws of the training examples.", lower_bound=1)
+    for name in OPTIONS:
+        field = FinetuneConfig.__dataclass_fields__[name]
+        kind = flags.DEFINE_boolean if field.type is bool else flags.DEFINE_integer
+        kind(name, field.default, field.metadata["help"])
+
+
+def main(_) -> None:
+    show_own_messages()
+    values = flags.FLAGS.flag_values_dict()
+    sweep(
+        values["models"],
+        values["datasets"],
+        values["workdir"],
+        shots=[int(count) for count in values["shots"]],
+        seeds=values["seeds"],
+        **{name: values[name] for name in OPTIONS},
+    )
+    print(Path(values["workdir"], "few_shot.md").read_text())
+
+
+if __name__ == "__main__":
+    _define_flags()
+    app.run(main)

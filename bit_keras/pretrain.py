@@ -1,0 +1,157 @@
+"""Pre-training of a BiT from random weights, as a function and as a program.
+
+Source: arXiv 1912.11370, section 3.2.
+
+Example:
+    python -m bit_keras.pretrain --model=R50x1 --dataset=imagenet2012 --workdir=/tmp/bit_s_r50x1
+"""
+
+import dataclasses
+import functools
+import math
+import os
+from pathlib import Path
+
+import keras
+from absl import app, logging
+from keras import ops
+
+from bit_keras import data, training
+from bit_keras.model import BiT
+from bit_keras.runs import (
+    RunConfig,
+    check_choice,
+    check_identity,
+    conclude,
+    fit,
+    inception_batches,
+    make_config,
+    open_folder,
+    open_source,
+    option,
+    program,
+    start,
+)
+from bit_keras.upstream import upstream_schedule
+from bit_keras.variants import get_variant
+
+
+@dataclasses.dataclass(frozen=True)
+class PretrainConfig(RunConfig):
+    """Settings of one run; each field is a flag of `python -m bit_keras.pretrain`, its text the flag's help.
+
+    Raises:
+        ValueError: a setting is out of its range.
+    """
+
+    model: str = option("", "Variant, for example R50x1.")
+    loss: str = option("softmax", '"softmax" as for BiT-S, or "sigmoid" as for BiT-M.')
+    epochs: float = option(90.0, "Passes over the training images; the drops are at 30, 60 and 80 ninetieths.")
+    batch_size: int = option(4096, "Images per update; the learning rate is 0.03 * batch_size / 256.")
+    resolution: int = option(224, "Side of the crop in pixels.")
+    min_area: float = option(0.08, "Least share of an image's area that a training crop takes, in (0, 1].")
+    weight_decay: float = option(1e-4, "L2 penalty on the kernels, in the gradient.")
+
+    def __post_init__(self):
+        super().__post_init__()
+        get_variant(self.model)
+        check_choice("loss", self.loss, ("softmax", "sigmoid"))
+        if not self.epochs > 0:
+            raise ValueError(f"epochs must be more than 0, got {self.epochs}")
+        if self.resolution < 1:
+            raise ValueError(f"resolution must be 1 or more, got {self.resolution}")
+        if not 0 < self.min_area <= 1:
+            raise ValueError(f"min_area must lie in (0, 1], got {self.min_area}")
+        if self.weight_decay < 0:
+            raise ValueError(f"weight_decay must be 0 or more, got {self.weight_decay}")
+
+
+@dataclasses.dataclass(frozen=True)
+class PretrainResult:
+    """What a run made.
+
+    Attributes:
+        model: the network with its upstream head.
+        test_accuracy: share of the test examples that it gets right, in [0, 1].
+        summary: what `report/summary.json` holds.
+        workdir: folder of the run; `weights.npz` there is what `BiT.from_preset` takes.
+    """
+
+    model: BiT
+    test_accuracy: float
+    summary: dict
+    workdir: Path
+
+
+def pretrain(model: str, dataset: str | data.Source, workdir: str | os.PathLike, **options) -> PretrainResult:
+    """Trains a BiT from random weights as the paper pre-trains: SGD with L2 penalty, warm-up, three drops.
+
+    Writes what `bit_keras.finetune` writes. A run that was cut off and is started again with the same settings goes
+    on from its last checkpoint.
+
+    Args:
+        model: name of a variant.
+        dataset: as `bit_keras.finetune` takes it.
+        workdir: folder of the run.
+        **options: the other fields of `PretrainConfig`.
+
+    Raises:
+        ValueError: a setting is out of its range, or the data are faulty (`bit_keras.data.DataError`).
+        FileExistsError: `workdir` belongs to another run.
+    """
+    config = make_config(PretrainConfig, model, dataset, workdir, options)
+    distribution = start(config)
+    prepare = functools.partial(open_source, config, dataset)
+    source = distribution.in_turn(prepare, prepare)
+    steps = math.ceil(config.epochs * source.num_train / config.batch_size)
+    schedule = upstream_schedule(steps, config.batch_size)
+    logging.info("%s: %d training and %d test examples", source.name, source.num_train, source.num_test)
+    logging.info("%s at %d pixels, loaded by %s", schedule, config.resolution, config.loader)
+    identity = config.identity(source)
+    check_identity(identity, distribution)
+
+    with distribution.scope():
+        network = BiT(config.model, source.num_classes, dtype=config.precision, remat=config.remat)
+        network.compile(
+            training.pretraining_optimizer(schedule, config.weight_decay, config.accumulate),
+            _loss(config.loss, network),
+            metrics=[keras.metrics.CategoricalAccuracy("accuracy")],
+        )
+    folder = open_folder(config, identity, distribution)
+    batches = inception_batches(config, source)
+    callbacks = [training.HyperRuleCallback(schedule)]
+    log = fit(network, config, source, schedule, *batches, folder, distribution, callbacks)
+    network, summary = conclude(network, source, schedule, log, batches[1], folder, distribution)
+    return PretrainResult(network, summary["test_accuracy"], summary, folder)
+
+
+def _loss(name: str, network: BiT) -> keras.losses.Loss:
+    """Returns the loss; for the sigmoid one a head bias is set with which a class begins at odds of 1 to K."""
+    if name == "softmax":
+        return keras.losses.CategoricalCrossentropy(from_logits=True)
+    head = network.layers[-1]
+    head.bias.assign(ops.full(head.bias.shape, -math.log(network.num_classes)))
+    return SigmoidCrossEntropy()
+
+
+@keras.saving.register_keras_serializable(package="bit_keras")
+class SigmoidCrossEntropy(keras.losses.Loss):
+    """Binary cross-entropy of logits, summed over the classes; any number of them may be true of an image."""
+
+    def call(self, y_true, y_pred):
+        losses = ops.relu(y_pred) - y_pred * y_true + ops.softplus(-ops.abs(y_pred))
+        return ops.sum(losses, axis=-1)
+
+
+def _run(**settings) -> str:
+    result = pretrain(**settings)
+    return f"test accuracy {result.test_accuracy:.4f}; weights in {result.workdir / 'weights.npz'}"
+
+
+def main(argv: list[str]) -> None:
+    program.main("bit_keras.pretrain", PretrainConfig, _run, argv)
+
+
+if __name__ == "__main__":
+    program.define_flags(PretrainConfig)
+    app.run(main)
