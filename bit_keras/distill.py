@@ -9,7 +9,6 @@ Example:
 
 import dataclasses
 import functools
-import math
 import os
 from pathlib import Path
 
@@ -20,20 +19,19 @@ from keras import ops
 from bit_keras import data, training
 from bit_keras.model import BiT
 from bit_keras.runs import (
-    RunConfig,
+    InceptionConfig,
     check_identity,
     conclude,
     fit,
-    inception_batches,
     make_config,
     open_folder,
+    open_network,
     open_source,
     option,
     program,
     start,
 )
 from bit_keras.upstream import CosineSchedule
-from bit_keras.variants import VARIANTS
 
 
 @keras.saving.register_keras_serializable(package="bit_keras")
@@ -82,7 +80,7 @@ class Distiller(keras.Model):
 
 
 @dataclasses.dataclass(frozen=True)
-class DistillConfig(RunConfig):
+class DistillConfig(InceptionConfig):
     """Settings of one run; each field is a flag of `python -m bit_keras.distill`, its text the flag's help.
 
     Raises:
@@ -96,21 +94,16 @@ class DistillConfig(RunConfig):
     base_lr: float = option(0.001, "Learning rate of Adam after the warm-up, which is followed by half a cosine.")
     weight_decay: float = option(3e-4, "Share by which an update at the highest learning rate shrinks the weights.")
     mixup_alpha: float = option(1.0, "Of MixUp's Beta distribution; 0 for none.")
-    resolution: int = option(224, "Side of the crop in pixels.")
-    min_area: float = option(0.08, "Least share of an image's area that a training crop takes, in (0, 1].")
 
     def __post_init__(self):
         super().__post_init__()
         if not self.teacher:
             raise ValueError("teacher must be given")
-        for name in ("temperature", "epochs", "base_lr"):
+        for name in ("temperature", "base_lr"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be more than 0, got {getattr(self, name)}")
-        for name in ("weight_decay", "mixup_alpha"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must be 0 or more, got {getattr(self, name)}")
-        if self.resolution < 1:
-            raise ValueError(f"resolution must be 1 or more, got {self.resolution}")
+        if self.mixup_alpha < 0:
+            raise ValueError(f"mixup_alpha must be 0 or more, got {self.mixup_alpha}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,18 +146,16 @@ def distill(
     distribution = start(config)
     prepare = functools.partial(open_source, config, dataset)
     source = distribution.in_turn(prepare, prepare)
-    steps = math.ceil(config.epochs * source.num_train / config.batch_size)
+    steps = config.total_steps(source)
     schedule = CosineSchedule(config.base_lr, max(1, round(steps / 60)), steps)
     logging.info("%s: %d training and %d test examples", source.name, source.num_train, source.num_test)
     logging.info("%s at %d pixels, loaded by %s", schedule, config.resolution, config.loader)
-    identity = config.identity(source)
-    if config.mixup_alpha and distribution.mixup_parts > 1:
-        identity["mixup_parts"] = distribution.mixup_parts
+    identity = config.identity(source, distribution.mixup_parts if config.mixup_alpha else 1)
     check_identity(identity, distribution)
 
     with distribution.scope():
         network = Distiller(
-            _student(config, source.num_classes),
+            open_network(config.model, source.num_classes, dtype=config.precision, remat=config.remat),
             BiT.from_preset(config.teacher, dtype=config.precision),
             config.temperature,
         )
@@ -174,7 +165,7 @@ def distill(
             metrics=[keras.metrics.CategoricalAccuracy("accuracy")],
         )
     folder = open_folder(config, identity, distribution)
-    batches = inception_batches(config, source)
+    batches = config.batches(source)
     callbacks = [training.HyperRuleCallback(schedule)]
     if config.mixup_alpha:
         callbacks.append(training.MixUp(config.mixup_alpha, config.seed))
@@ -191,12 +182,6 @@ def distill(
     )
     trained, summary = conclude(network.student, source, schedule, log, batches[1], folder, distribution)
     return DistillResult(trained, summary["test_accuracy"], summary, folder)
-
-
-def _student(config: DistillConfig, num_classes: int) -> BiT:
-    if config.model in VARIANTS:
-        return BiT(config.model, num_classes, dtype=config.precision, remat=config.remat)
-    return BiT.from_preset(config.model, num_classes, dtype=config.precision, remat=config.remat)
 
 
 def _run(**settings) -> str:

@@ -25,6 +25,7 @@ from bit_keras.finetune import FinetuneConfig, finetune
 from bit_keras.hyperrule import HyperRule
 from bit_keras.logs import show_own_messages
 from bit_keras.model import BiT
+from bit_keras.runs import open_network, program
 from bit_keras.runs.workdir import claim
 from bit_keras.variants import VARIANTS
 
@@ -113,7 +114,7 @@ def _finetuned(run: Run, source: data.Source, folder: Path, options: dict) -> fl
 def _probed(run: Run, source: data.Source, folder: Path, options: dict) -> float:
     few = source.few_shot(run.shots, run.seed)
     keras.utils.set_random_seed(run.seed)
-    network = BiT(run.model, 1) if run.model in VARIANTS else BiT.from_preset(run.model, 1)
+    network = open_network(run.model, 1)
     rule = HyperRule(few.num_train, few.image_size, resolution=options.get("resolution"))
     examples = dataclasses.replace(few, test=few.train)  # each once, and not augmented
     features, labels = _features(network, examples, rule.crop)
@@ -220,10 +221,7 @@ def _define_flags() -> None:
     flags.DEFINE_string("workdir", None, "Folder of the sweep.", required=True)
     flags.DEFINE_list("shots", [str(count) for count in SHOTS], "Training examples of each class.")
     flags.DEFINE_integer("seeds", 5, "Draws of the training examples.", lower_bound=1)
-    for name in OPTIONS:
-        field = FinetuneConfig.__dataclass_fields__[name]
-        kind = flags.DEFINE_boolean if field.type is bool else flags.DEFINE_integer
-        kind(name, field.default, field.metadata["help"])
+    program.define_flags(FinetuneConfig, OPTIONS)
 
 
 def main(_) -> None:

@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 _UNFINISHED = ".unfinished"
@@ -32,6 +32,12 @@ def sweep(folder: str | os.PathLike) -> None:
     """Removes what processes that were killed inside `whole` left below `folder`; none may be writing there now."""
     for path in list(Path(folder).rglob(f".*{_UNFINISHED}")):
         shutil.rmtree(path, ignore_errors=True)
+
+
+def write_lines(path: str | os.PathLike, lines: Iterable[str]) -> None:
+    """Writes a text file of these lines in UTF-8, whole or not at all."""
+    with whole(path) as temporary:
+        temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
 def write_json(path: str | os.PathLike, content: dict) -> None:

@@ -19,12 +19,11 @@ from keras import ops
 from bit_keras import data, training
 from bit_keras.model import BiT
 from bit_keras.runs import (
-    RunConfig,
+    InceptionConfig,
     check_choice,
     check_identity,
     conclude,
     fit,
-    inception_batches,
     make_config,
     open_folder,
     open_source,
@@ -37,7 +36,7 @@ from bit_keras.variants import get_variant
 
 
 @dataclasses.dataclass(frozen=True)
-class PretrainConfig(RunConfig):
+class PretrainConfig(InceptionConfig):
     """Settings of one run; each field is a flag of `python -m bit_keras.pretrain`, its text the flag's help.
 
     Raises:
@@ -48,22 +47,12 @@ class PretrainConfig(RunConfig):
     loss: str = option("softmax", '"softmax" as for BiT-S, or "sigmoid" as for BiT-M.')
     epochs: float = option(90.0, "Passes over the training images; the drops are at 30, 60 and 80 ninetieths.")
     batch_size: int = option(4096, "Images per update; the learning rate is 0.03 * batch_size / 256.")
-    resolution: int = option(224, "Side of the crop in pixels.")
-    min_area: float = option(0.08, "Least share of an image's area that a training crop takes, in (0, 1].")
     weight_decay: float = option(1e-4, "L2 penalty on the kernels, in the gradient.")
 
     def __post_init__(self):
         super().__post_init__()
         get_variant(self.model)
         check_choice("loss", self.loss, ("softmax", "sigmoid"))
-        if not self.epochs > 0:
-            raise ValueError(f"epochs must be more than 0, got {self.epochs}")
-        if self.resolution < 1:
-            raise ValueError(f"resolution must be 1 or more, got {self.resolution}")
-        if not 0 < self.min_area <= 1:
-            raise ValueError(f"min_area must lie in (0, 1], got {self.min_area}")
-        if self.weight_decay < 0:
-            raise ValueError(f"weight_decay must be 0 or more, got {self.weight_decay}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,7 +92,7 @@ def pretrain(model: str, dataset: str | data.Source, workdir: str | os.PathLike,
     distribution = start(config)
     prepare = functools.partial(open_source, config, dataset)
     source = distribution.in_turn(prepare, prepare)
-    steps = math.ceil(config.epochs * source.num_train / config.batch_size)
+    steps = config.total_steps(source)
     schedule = upstream_schedule(steps, config.batch_size)
     logging.info("%s: %d training and %d test examples", source.name, source.num_train, source.num_test)
     logging.info("%s at %d pixels, loaded by %s", schedule, config.resolution, config.loader)
@@ -118,7 +107,7 @@ def pretrain(model: str, dataset: str | data.Source, workdir: str | os.PathLike,
             metrics=[keras.metrics.CategoricalAccuracy("accuracy")],
         )
     folder = open_folder(config, identity, distribution)
-    batches = inception_batches(config, source)
+    batches = config.batches(source)
     callbacks = [training.HyperRuleCallback(schedule)]
     log = fit(network, config, source, schedule, *batches, folder, distribution, callbacks)
     network, summary = conclude(network, source, schedule, log, batches[1], folder, distribution)

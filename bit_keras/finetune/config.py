@@ -45,9 +45,9 @@ class FinetuneConfig(RunConfig):
         check_choice("freeze", self.freeze, FREEZES)
         check_choice("schedule", self.schedule, ("hyperrule", "upstream"))
 
-    def identity(self, source: Source) -> dict:
+    def identity(self, source: Source, mixup_parts: int = 1) -> dict:
         """See `RunConfig`."""
-        identity = super().identity(source)
+        identity = super().identity(source, mixup_parts)
         for name in ("export_dir", "small_batch"):  # the latter is in the batch and the learning rate
             del identity[name]
         return identity

@@ -13,8 +13,7 @@ from bit_keras.finetune import plan
 from bit_keras.finetune.config import FinetuneConfig
 from bit_keras.model import BiT
 from bit_keras.optional import is_installed
-from bit_keras.runs import check_identity, conclude, fit, make_config, open_folder, start
-from bit_keras.variants import VARIANTS
+from bit_keras.runs import check_identity, conclude, fit, make_batches, make_config, open_folder, open_network, start
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,14 +54,15 @@ def run(model: str, dataset: str | data.Source, workdir: str | os.PathLike, **op
     if source.identity["kind"] != "tfds":  # which would be read once more
         logging.info("%s", source.describe_balance())
 
-    identity = config.identity(source)
-    if config.schedule == "hyperrule" and rule.mixup_alpha and distribution.mixup_parts > 1:
-        identity["mixup_parts"] = distribution.mixup_parts
+    mixes = config.schedule == "hyperrule" and rule.mixup_alpha
+    identity = config.identity(source, distribution.mixup_parts if mixes else 1)
     check_identity(identity, distribution)
 
     # Model
     with distribution.scope():
-        network = _network(config, source.num_classes)
+        network = open_network(
+            config.model, source.num_classes, config.variant, dtype=config.precision, remat=config.remat
+        )
         training.freeze(network, config.freeze)
         network.compile(
             training.optimizer(schedule, rule.momentum, config.accumulate),
@@ -73,19 +73,8 @@ def run(model: str, dataset: str | data.Source, workdir: str | os.PathLike, **op
     folder = open_folder(config, identity, distribution)
 
     # Fit
-    train_batches = functools.partial(
-        data.train_batches,
-        source,
-        batch_size=config.part,
-        resize=rule.resize,
-        crop=rule.crop,
-        seed=config.seed,
-        random_crop=config.random_crop,
-        flip=config.flip,
-        loader=config.loader,
-    )
-    test_batches = data.test_batches(source, batch_size=config.part, crop=rule.crop, loader=config.loader)
-    log = fit(network, config, source, schedule, train_batches, test_batches, folder, distribution, callbacks)
+    batches = make_batches(config, source, rule.crop, resize=rule.resize, random_crop=config.random_crop)
+    log = fit(network, config, source, schedule, *batches, folder, distribution, callbacks)
 
     # Evaluate, report, export
     def export(network: BiT) -> None:
@@ -94,7 +83,7 @@ def run(model: str, dataset: str | data.Source, workdir: str | os.PathLike, **op
 
             export_saved_model(network, config.export_dir, class_names=source.class_names)
 
-    network, summary = conclude(network, source, schedule, log, test_batches, folder, distribution, export)
+    network, summary = conclude(network, source, schedule, log, batches[1], folder, distribution, export)
     return FinetuneResult(network, summary["test_accuracy"], summary, folder)
 
 
@@ -105,12 +94,3 @@ def dry_run(model: str, dataset: str | data.Source, workdir: str | os.PathLike, 
     if num_devices:
         training.check_batch(config.distribute, num_devices, config.batch_size, config.accumulate)
     return plan.describe(config, *plan.task(config, dataset), num_devices)
-
-
-def _network(config: FinetuneConfig, num_classes: int) -> BiT:
-    if config.model in VARIANTS:
-        logging.warning("%s starts from random weights, not from pre-trained ones", config.model)
-        return BiT(config.model, num_classes, dtype=config.precision, remat=config.remat)
-    return BiT.from_preset(
-        config.model, num_classes, variant=config.variant, dtype=config.precision, remat=config.remat
-    )

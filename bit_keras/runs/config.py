@@ -73,9 +73,16 @@ class RunConfig:
         """Images of one step of the optimizer, of which an update takes `accumulate`."""
         return self.batch_size // self.accumulate
 
-    def identity(self, source: Source) -> dict:
-        """Returns what decides the numbers of the run, beyond rounding; JSON-able."""
+    def identity(self, source: Source, mixup_parts: int = 1) -> dict:
+        """Returns what decides the numbers of the run, beyond rounding; JSON-able.
+
+        Args:
+            source: its data.
+            mixup_parts: of the distribution, where the run mixes images.
+        """
         settings = {name: value for name, value in dataclasses.asdict(self).items() if name not in _PLACES}
+        if mixup_parts > 1:
+            settings["mixup_parts"] = mixup_parts
         return {**settings, "data": source.describe(), "backend": keras.backend.backend()}
 
 

@@ -1,27 +1,42 @@
-"""The batches of trainings from random weights."""
+"""What trainings on inception crops have in common, from settings to batches."""
 
-import functools
+import dataclasses
+import math
 from collections.abc import Callable, Iterable
 
 from bit_keras import data
+from bit_keras.runs.batches import make_batches
+from bit_keras.runs.config import RunConfig, option
 
 
-def inception_batches(config, source: data.Source) -> tuple[Callable[..., Iterable], Iterable]:
-    """Returns training batches of inception crops, as `fit` takes them, and the test batches.
+@dataclasses.dataclass(frozen=True)
+class InceptionConfig(RunConfig):
+    """Settings of a run that counts its length in epochs and trains on inception crops.
 
-    Args:
-        config: a `RunConfig` with `resolution` and `min_area`.
-        source: the data.
+    Raises:
+        ValueError: a setting is out of its range.
     """
-    train = functools.partial(
-        data.train_batches,
-        source,
-        batch_size=config.part,
-        resize=config.resolution,
-        crop=config.resolution,
-        seed=config.seed,
-        flip=config.flip,
-        min_area=config.min_area,
-        loader=config.loader,
-    )
-    return train, data.test_batches(source, batch_size=config.part, crop=config.resolution, loader=config.loader)
+
+    epochs: float = option(90.0, "Passes over the training images.")
+    resolution: int = option(224, "Side of the crop in pixels.")
+    min_area: float = option(0.08, "Least share of an image's area that a training crop takes, in (0, 1].")
+    weight_decay: float = option(1e-4, "Weight decay, 0 or more.")
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not self.epochs > 0:
+            raise ValueError(f"epochs must be more than 0, got {self.epochs}")
+        if self.resolution < 1:
+            raise ValueError(f"resolution must be 1 or more, got {self.resolution}")
+        if not 0 < self.min_area <= 1:
+            raise ValueError(f"min_area must lie in (0, 1], got {self.min_area}")
+        if self.weight_decay < 0:
+            raise ValueError(f"weight_decay must be 0 or more, got {self.weight_decay}")
+
+    def total_steps(self, source: data.Source) -> int:
+        """Returns the updates of the whole training."""
+        return math.ceil(self.epochs * source.num_train / self.batch_size)
+
+    def batches(self, source: data.Source) -> tuple[Callable[..., Iterable], Iterable]:
+        """Returns the training batches, as `fit` takes them, and the test batches."""
+        return make_batches(self, source, self.resolution, resize=self.resolution, min_area=self.min_area)

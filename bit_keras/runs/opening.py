@@ -10,7 +10,7 @@ import keras
 from absl import logging
 
 from bit_keras import data, training
-from bit_keras.files import whole
+from bit_keras.files import write_lines
 from bit_keras.runs.config import RunConfig
 from bit_keras.runs.workdir import claim, join
 
@@ -59,8 +59,7 @@ def open_source(config: RunConfig, dataset: str | os.PathLike | data.Source) -> 
     except data.DataError as error:
         if error.files:
             listing = Path(f"{config.workdir.rstrip(os.sep)}.unreadable.txt")  # the workdir itself is that of a run
-            with whole(listing) as temporary:
-                temporary.write_text("".join(f"{file}\n" for file in error.files), encoding="utf-8")
+            write_lines(listing, error.files)
             raise data.DataError(f"{error}\nall of them: {listing}; --skip_unreadable leaves them out") from error
         raise
 

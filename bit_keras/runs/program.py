@@ -3,7 +3,7 @@
 import dataclasses
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Container
 
 from absl import app, flags, logging
 
@@ -13,9 +13,11 @@ from bit_keras.training import DistributionError, TrainingDiverged, TrainingInte
 _DEFINE = {str: flags.DEFINE_string, int: flags.DEFINE_integer, float: flags.DEFINE_float, bool: flags.DEFINE_boolean}
 
 
-def define_flags(config: type) -> None:
-    """Defines a flag for each field of a configuration; those with the default "" must be given."""
+def define_flags(config: type, names: Container[str] | None = None) -> None:
+    """Defines a flag for each field of a configuration, or for those named; those with the default "" must be given."""
     for field in dataclasses.fields(config):
+        if names is not None and field.name not in names:
+            continue
         kind = next(kind for kind in _DEFINE if field.type in (kind, kind | None))
         required = field.default == ""
         _DEFINE[kind](field.name, None if required else field.default, field.metadata["help"], required=required)

@@ -11,7 +11,7 @@ from absl import logging
 from bit_keras import data, training
 from bit_keras.data.errors import shortened
 from bit_keras.evaluate import Validation
-from bit_keras.files import whole
+from bit_keras.files import write_lines
 from bit_keras.hyperrule import Schedule
 from bit_keras.model import BiT, save_npz
 from bit_keras.optional import is_installed
@@ -97,8 +97,7 @@ def _name_batch(config: RunConfig, source: data.Source, listing: Path | None, st
     if not names:
         return f"Its batch held the images {step * config.part} to {(step + 1) * config.part - 1} of all that were read"
     if listing is not None:
-        with whole(listing) as temporary:
-            temporary.write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
+        write_lines(listing, names)
     return f"Its batch, listed in {listing or 'the workdir'}: {', '.join(shortened(names))}"
 
 

@@ -15,8 +15,8 @@ import pytest
 import bit_keras
 from bit_keras import data
 from bit_keras.checkpoints import read_npz
-from bit_keras.finetune import FinetuneConfig, page
-from bit_keras.runs import outcome, training_run
+from bit_keras.finetune import FinetuneConfig
+from bit_keras.runs import network, outcome, training_run
 
 SMALL = {"model": "R17x0.5", "dataset": "digits", "steps": 12, "batch_size": 16, "resolution": 16, "flip": False}
 
@@ -69,7 +69,7 @@ def tiny_network(monkeypatch):
             ]
         )
 
-    monkeypatch.setattr(page, "BiT", build)
+    monkeypatch.setattr(network, "BiT", build)
     for module in (outcome, training_run):
         monkeypatch.setattr(module, "save_npz", lambda *arguments: None)
     monkeypatch.setattr(outcome.report, "write", lambda *arguments: None)
