@@ -28,6 +28,7 @@ from bit_keras.model import BiT
 from bit_keras.runs import open_network, program
 from bit_keras.runs.workdir import claim
 from bit_keras.variants import VARIANTS
+from bit_keras.zoo import PRESETS
 
 SHOTS = (1, 5, 10, 25, 100)
 OPTIONS = ("steps", "batch_size", "resolution", "flip", "eval_every")  # of a fine-tuning
@@ -55,7 +56,7 @@ class Run:
     @property
     def folder(self) -> str:
         """Name of its folder."""
-        parts = (Path(self.model).stem, Path(self.dataset).stem, self.method.replace(" ", "_"), self.shots, self.seed)
+        parts = (_short(self.model), _short(self.dataset), self.method.replace(" ", "_"), self.shots, self.seed)
         return "-".join(map(str, parts))
 
 
@@ -89,11 +90,12 @@ def sweep(
     records = []
     for name in datasets:
         source = data.load(name)
+        measures = dict(zip(METHODS, (_finetuned, _Probe()), strict=True))
         for model, method, count, seed in itertools.product(models, METHODS, shots, range(seeds)):
             run = Run(model, name, method, count, seed)
             record = workdir / "runs" / run.folder / "few_shot.json"
             if not record.is_file():
-                accuracy = MEASURES[method](run, source, record.parent, options)
+                accuracy = measures[method](run, source, record.parent, options)
                 write_json(record, {**dataclasses.asdict(run), "test_accuracy": accuracy})
                 keras.backend.clear_session()
             records.append(json.loads(record.read_text()))
@@ -111,16 +113,25 @@ def _finetuned(run: Run, source: data.Source, folder: Path, options: dict) -> fl
     return finetune(run.model, few, folder / "run", seed=run.seed, **options).test_accuracy
 
 
-def _probed(run: Run, source: data.Source, folder: Path, options: dict) -> float:
-    few = source.few_shot(run.shots, run.seed)
-    keras.utils.set_random_seed(run.seed)
-    network = open_network(run.model, 1)
-    rule = HyperRule(few.num_train, few.image_size, resolution=options.get("resolution"))
-    examples = dataclasses.replace(few, test=few.train)  # each once, and not augmented
-    features, labels = _features(network, examples, rule.crop)
-    test_features, test_labels = _features(network, few, rule.crop)
-    scores = ridge(features, labels, few.num_classes).predict(test_features)
-    return float(np.mean(scores.argmax(axis=-1) == test_labels))
+class _Probe:
+    """Linear probes on one task, whose draws of training images share the features of the test images."""
+
+    def __init__(self):
+        self._test = {}
+
+    def __call__(self, run: Run, source: data.Source, folder: Path, options: dict) -> float:
+        few = source.few_shot(run.shots, run.seed)
+        crop = HyperRule(few.num_train, few.image_size, resolution=options.get("resolution")).crop
+        keras.utils.set_random_seed(run.seed)
+        network = open_network(run.model, 1)
+        weights = run.model, run.seed if run.model in VARIANTS else None
+        if weights not in self._test:
+            self._test[weights] = _features(network, few, crop)
+        examples = dataclasses.replace(few, test=few.train)  # each once, and not augmented
+        features, labels = _features(network, examples, crop)
+        test_features, test_labels = self._test[weights]
+        scores = ridge(features, labels, few.num_classes).predict(test_features)
+        return float(np.mean(scores.argmax(axis=-1) == test_labels))
 
 
 def ridge(features: np.ndarray, labels: np.ndarray, num_classes: int):
@@ -144,9 +155,6 @@ def ridge(features: np.ndarray, labels: np.ndarray, num_classes: int):
     variance = max(float(np.mean(np.var(features, axis=0, dtype=np.float64))), np.finfo(np.float32).tiny)
     penalties = len(features) * features.shape[1] * variance * 10.0 ** np.arange(-6, 3)  # of the sum of squares
     return RidgeCV(penalties).fit(features.astype(np.float64), np.eye(num_classes)[labels])
-
-
-MEASURES = dict(zip(METHODS, (_finetuned, _probed), strict=True))
 
 
 def _features(network: BiT, source: data.Source, crop: int) -> tuple[np.ndarray, np.ndarray]:
@@ -176,7 +184,7 @@ def table(records: list[dict]) -> str:
     ]
     for (dataset, method, model), cells in _groups(records).items():
         row = [_percent(cells[count]) for count in shots]
-        lines.append(" | ".join([f"| {Path(dataset).stem}", _weights(model), method, *row]) + " |")
+        lines.append(" | ".join([f"| {_short(dataset)}", _weights(model), method, *row]) + " |")
     return "\n".join(lines) + "\n"
 
 
@@ -200,7 +208,7 @@ def plot(records: list[dict]) -> Figure:
         lows, highs = ([choose(cells[count]) for count in shots] for choose in (min, max))
         panels[dataset].fill_between(shots, lows, highs, color=color, alpha=0.12, linewidth=0)
     for task, axes in panels.items():
-        axes.set(xscale="log", xlabel="training examples of each class", title=Path(task).stem, ylim=(0, 1))
+        axes.set(xscale="log", xlabel="training examples of each class", title=_short(task), ylim=(0, 1))
         ticks = sorted({record["shots"] for record in records})
         axes.set_xticks(ticks, ticks)
         axes.minorticks_off()
@@ -211,8 +219,13 @@ def plot(records: list[dict]) -> Figure:
     return figure
 
 
+def _short(name: str) -> str:
+    """Returns the name of a preset, variant or data set as it is, and a path without folder and ending."""
+    return name if name in PRESETS or name in VARIANTS else Path(name).stem
+
+
 def _weights(model: str) -> str:
-    return f"random {model}" if model in VARIANTS else Path(model).stem
+    return f"random {model}" if model in VARIANTS else _short(model)
 
 
 def _define_flags() -> None:

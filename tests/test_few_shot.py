@@ -47,18 +47,20 @@ def test_the_penalty_of_the_probe_follows_the_scale_of_the_features():
 
 def test_a_sweep_goes_on_where_it_was(golden_npz, tmp_path, monkeypatch):
     options = {"steps": 5, "batch_size": 8, "resolution": 16, "eval_every": 5}
-    sweep = {"models": [str(golden_npz)], "datasets": ["digits"], "workdir": tmp_path, "shots": [1]}
+    sweep = {"models": [str(golden_npz)], "datasets": ["digits"], "workdir": tmp_path, "shots": [1, 2]}
     calls = []
-    for method, measure in list(few_shot.MEASURES.items()):
-        monkeypatch.setitem(
-            few_shot.MEASURES, method, lambda run, *rest, measure=measure: calls.append(run) or measure(run, *rest)
+    for name in ("finetune", "_features"):
+        function = getattr(few_shot, name)
+        monkeypatch.setattr(
+            few_shot, name, lambda *args, f=function, n=name, **kwargs: calls.append(n) or f(*args, **kwargs)
         )
     records = few_shot.sweep(**sweep, seeds=1, **options)
-    assert len(calls) == len(records) == 2
+    assert len(records) == 4
+    assert sorted(calls) == ["_features"] * 3 + ["finetune"] * 2  # the test images once
     assert all(0 <= record["test_accuracy"] <= 1 for record in records)
     assert json.loads((tmp_path / "few_shot.json").read_text())["runs"] == records
     assert few_shot.sweep(**sweep, seeds=1, **options) == records
-    assert len(calls) == 2
+    assert len(calls) == 5
     assert (tmp_path / "few_shot.md").read_text() == few_shot.table(records)
     assert (tmp_path / "few_shot.png").read_bytes().startswith(b"\x89PNG")
     with pytest.raises(FileExistsError, match="steps"):
