@@ -12,15 +12,15 @@ PACKAGE = "dataset-fashion-mnist"
 CLASSES = ("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
 
 
-def read(package: Path) -> dict[str, np.ndarray]:
-    """Returns {"train_images", "train_labels", "test_images", "test_labels"}, images padded to uint8 [N, 32, 32]."""
+def read(package: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Returns {split: (images padded to uint8 [N, 32, 32], labels [N])}."""
     files = {Path(name).name: content for name, content in packages.members(package, ("-ubyte.gz",))}
-    arrays = {}
+    splits = {}
     for split, prefix in (("train", "train"), ("test", "t10k")):
         images = read_idx(files[f"{prefix}-images-idx3-ubyte.gz"])
-        arrays[f"{split}_images"] = np.pad(images, ((0, 0), (2, 2), (2, 2)))
-        arrays[f"{split}_labels"] = read_idx(files[f"{prefix}-labels-idx1-ubyte.gz"]).astype(np.int64)
-    return arrays
+        labels = read_idx(files[f"{prefix}-labels-idx1-ubyte.gz"]).astype(np.int64)
+        splits[split] = np.pad(images, ((0, 0), (2, 2), (2, 2))), labels
+    return splits
 
 
 def read_idx(content: bytes) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Program: makes the images that the shipped network is pre-trained on, out of Debian packages.
 
-Fashion-MNIST and letters of 1,900 typefaces: pieces of clothing and letters, no digits. Needs apt-get.
+Fashion-MNIST, letters of 1,900 typefaces and clip art: clothes, letters and things, no digits, in grey and in colour.
+Needs apt-get.
 
 Example:
     python -m pretraining.images --out=/tmp/upstream.npz
@@ -13,35 +14,42 @@ import numpy as np
 from absl import app, flags, logging
 
 from bit_keras.files import whole
-from pretraining import fashion, letters, packages
+from pretraining import clipart, fashion, letters, packages
+from pretraining.colours import coloured
 
 _OUT = flags.DEFINE_string("out", None, "The npz file to write.", required=True)
 _PACKAGES = flags.DEFINE_string("packages", "/tmp/bit_keras_packages", "Where the Debian packages are kept.")
-_SEED = flags.DEFINE_integer("seed", 0, "Of size, place, turn, slant and choice of the letters.")
+_SEED = flags.DEFINE_integer("seed", 0, "Of the drawing.")
 _SPLITS = ("train", "test")
 
 
 def make(folder: Path, seed: int = 0) -> dict[str, np.ndarray]:
-    """Returns the arrays of `bit_keras.data.load("...npz")`: clothes and letters, uint8 [N, 32, 32].
+    """Returns the arrays of `bit_keras.data.load("...npz")`: clothes, letters and clip art, uint8 [N, 32, 32, 3].
 
     Args:
         folder: where the Debian packages are kept; those missing are downloaded.
         seed: of the drawing.
     """
-    clothes = fashion.read(packages.fetch([fashion.PACKAGE], folder)[0])
-    names = Path(__file__).with_name("fonts.txt").read_text().split()
-    drawn = _letters(packages.fetch(names, folder), seed)
-    arrays = {"class_names": np.array([*fashion.CLASSES, *letters.CLASSES])}
+    random = np.random.default_rng(seed)
+    fonts = Path(__file__).with_name("fonts.txt").read_text().split()
+    parts = (
+        (fashion.CLASSES, fashion.read(packages.fetch([fashion.PACKAGE], folder)[0])),
+        (letters.CLASSES, _letters(packages.fetch(fonts, folder), random)),
+        (clipart.CLASSES, clipart.draw(packages.fetch([clipart.PACKAGE], folder)[0], random)),
+    )
+    arrays = {"class_names": np.concatenate([classes for classes, _ in parts])}
     for split in _SPLITS:
-        images, labels = drawn[split]
-        arrays[f"{split}_images"] = np.concatenate([clothes[f"{split}_images"], images])
-        arrays[f"{split}_labels"] = np.concatenate([clothes[f"{split}_labels"], labels + len(fashion.CLASSES)])
+        images, labels, first = [], [], 0
+        for classes, drawn in parts:
+            images.append(drawn[split][0] if drawn[split][0].ndim == 4 else coloured(drawn[split][0], random))
+            labels.append(drawn[split][1] + first)
+            first += len(classes)
+        arrays[f"{split}_images"], arrays[f"{split}_labels"] = np.concatenate(images), np.concatenate(labels)
     return arrays
 
 
-def _letters(font_packages: list[Path], seed: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def _letters(font_packages: list[Path], random: np.random.Generator) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Returns {split: (images, labels)}; a typeface is in one split alone."""
-    random = np.random.default_rng(seed)
     drawn = {split: [] for split in _SPLITS}
     for package in font_packages:
         split = "test" if letters.is_for_testing(package) else "train"
@@ -60,9 +68,7 @@ def main(_) -> None:
     with whole(_OUT.value) as path:
         np.savez_compressed(path, **arrays)
     for split in _SPLITS:
-        labels = arrays[f"{split}_labels"]
-        clothes = int((labels < len(fashion.CLASSES)).sum())
-        logging.info("%s: %d pieces of clothing, %d letters", split, clothes, len(labels) - clothes)
+        logging.info("%s: %d images", split, len(arrays[f"{split}_labels"]))
     logging.info("%d classes; wrote %s", len(arrays["class_names"]), _OUT.value)
 
 

@@ -1,0 +1,51 @@
+"""Program: makes the weight file that ships, in halved precision, out of a run of bit_keras.pretrain.
+
+Example:
+    python -m pretraining.pack --run=/tmp/mini --dataset=/tmp/upstream.npz --out=bit_keras/weights/BiT-mini-R17x0.5.npz
+"""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+from absl import app, flags
+
+from bit_keras import data
+from bit_keras.checkpoints import read_npz
+from bit_keras.evaluate import predict
+from bit_keras.files import whole
+from bit_keras.model import BiT
+
+
+def pack(weights: Path, out: Path) -> None:
+    """Writes a compressed copy of an official npz file in float16."""
+    arrays = {key: array.astype(np.float16) for key, array in read_npz(weights).items()}
+    with whole(out) as path:
+        np.savez_compressed(path, **arrays)
+
+
+def compare(before: Path, after: Path, source: data.Source, resolution: int) -> str:
+    """Returns what became of test accuracy and logits, in words."""
+    batches = data.test_batches(source, batch_size=256, crop=resolution)
+    was, now = (predict(BiT.from_preset(path), batches) for path in (before, after))
+    difference = np.abs(now.logits - was.logits).max() / np.abs(was.logits).max()
+    return (
+        f"test accuracy {was.accuracy:.4f} in {before.name}, {now.accuracy:.4f} in {after.name}; largest difference of "
+        f"the logits {difference:.1e} of their scale"
+    )
+
+
+def main(_) -> None:
+    values = flags.FLAGS
+    weights, out = Path(values.run, "weights.npz"), Path(values.out)
+    pack(weights, out)
+    print(compare(weights, out, data.load(values.dataset), values.resolution))
+    print(f"{out.stat().st_size:,} bytes, sha256 {hashlib.sha256(out.read_bytes()).hexdigest()}")
+
+
+if __name__ == "__main__":
+    flags.DEFINE_string("run", None, "Folder of the run.", required=True)
+    flags.DEFINE_string("dataset", None, "What the run was trained on.", required=True)
+    flags.DEFINE_string("out", None, "The npz file to write.", required=True)
+    flags.DEFINE_integer("resolution", 32, "Side of the test images, in pixels.")
+    app.run(main)
