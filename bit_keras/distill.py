@@ -33,6 +33,8 @@ from bit_keras.runs import (
 )
 from bit_keras.upstream import CosineSchedule
 
+LABELS = "labels"  # in the place of a teacher
+
 
 @keras.saving.register_keras_serializable(package="bit_keras")
 class Distiller(keras.Model):
@@ -43,15 +45,16 @@ class Distiller(keras.Model):
 
     Args:
         student: images to logits [N, K]; trains.
-        teacher: the same; does not train, and is in inference mode.
+        teacher: the same; does not train, and is in inference mode. None for a student that learns from the labels
+            alone, by their cross-entropy: what distillation is compared with.
         temperature: t, more than 0.
 
     Raises:
         ValueError: the two differ in K, or the temperature is not more than 0.
     """
 
-    def __init__(self, student: BiT, teacher: keras.Model, temperature: float = 1.0, **kwargs):
-        if student.output_shape[-1] != teacher.output_shape[-1]:
+    def __init__(self, student: BiT, teacher: keras.Model | None, temperature: float = 1.0, **kwargs):
+        if teacher is not None and student.output_shape[-1] != teacher.output_shape[-1]:
             raise ValueError(
                 "teacher and student must have the same classes, got "
                 f"{teacher.output_shape[-1]} and {student.output_shape[-1]}"
@@ -62,7 +65,8 @@ class Distiller(keras.Model):
         self.student = student
         self.teacher = teacher
         self.temperature = temperature
-        teacher.trainable = False
+        if teacher is not None:
+            teacher.trainable = False
 
     @property
     def output_shape(self) -> tuple:
@@ -73,6 +77,8 @@ class Distiller(keras.Model):
         return self.student(images, training=training)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        if self.teacher is None:
+            return ops.mean(ops.categorical_crossentropy(y, y_pred, from_logits=True))
         t = self.temperature
         said = ops.log_softmax(ops.cast(self.teacher(x, training=False), "float32") / t)
         says = ops.log_softmax(ops.cast(y_pred, "float32") / t)
@@ -88,7 +94,7 @@ class DistillConfig(InceptionConfig):
     """
 
     model: str = option("", "The student: variant for random weights, preset or weight file.")
-    teacher: str = option("", "Preset or weight file of a network for the same classes.")
+    teacher: str = option("", f"Preset or weight file of a network for the same classes, or {LABELS} to do without.")
     temperature: float = option(1.0, "Of both softmaxes, more than 0.")
     epochs: float = option(300.0, "Passes over the training images.")
     base_lr: float = option(0.001, "Learning rate of Adam after the warm-up, which is followed by half a cosine.")
@@ -133,7 +139,8 @@ def distill(
 
     Args:
         student: variant for random weights, preset or weight file.
-        teacher: preset or weight file whose head has the classes of the data.
+        teacher: preset or weight file whose head has the classes of the data, or "labels": the same training without
+            a teacher.
         dataset: as `bit_keras.finetune` takes it.
         workdir: folder of the run.
         **options: the other fields of `DistillConfig`.
@@ -156,7 +163,7 @@ def distill(
     with distribution.scope():
         network = Distiller(
             open_network(config.model, source.num_classes, dtype=config.precision, remat=config.remat),
-            BiT.from_preset(config.teacher, dtype=config.precision),
+            None if config.teacher == LABELS else BiT.from_preset(config.teacher, dtype=config.precision),
             config.temperature,
         )
         network.build((None, config.resolution, config.resolution, 3))

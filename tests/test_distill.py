@@ -39,6 +39,16 @@ def test_the_loss_is_the_divergence_in_numpy(kernels, temperature):
 
 
 @pytest.mark.any_backend
+def test_without_a_teacher_the_loss_is_the_cross_entropy_of_the_labels(kernels):
+    images = np.random.default_rng(1).normal(size=(5, 2, 2, 3)).astype("float32")
+    targets = np.random.default_rng(2).dirichlet(np.ones(4), 5).astype("float32")  # as MixUp makes them
+    distiller = Distiller(_linear(kernels[0]), None)
+    distiller.compile(keras.optimizers.SGD(0.1))
+    expected = -np.mean(np.sum(targets * np.log(_softmax(images.reshape(5, 12) @ kernels[0])), axis=-1))
+    assert float(distiller.evaluate(images, targets, verbose=0)) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.any_backend
 def test_the_student_comes_to_say_what_the_teacher_says_of_mixed_images(kernels):
     images = np.random.default_rng(1).normal(size=(64, 2, 2, 3)).astype("float32")
     labels = np.eye(4, dtype="float32")[np.zeros(64, int)]  # of no use: only the teacher counts

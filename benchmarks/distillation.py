@@ -1,0 +1,142 @@
+"""Program: a student with a teacher against the same student alone, over trainings of several lengths.
+
+The teacher is fine-tuned on the task first. Both students train from random weights by the recipe of
+`bit_keras.distill`, on the same views. Every run has a folder of its own, so that a series that was cut off goes on.
+
+Example:
+    python -m benchmarks.distillation --teacher=BiT-M-R152x2 --model=R50x1 --dataset=cifar100 --workdir=/tmp/distilled
+"""
+
+import itertools
+import os
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+
+import keras
+from absl import app, flags, logging
+from matplotlib.figure import Figure
+
+from bit_keras import data
+from bit_keras.distill import LABELS, DistillConfig, distill
+from bit_keras.files import whole, write_json
+from bit_keras.finetune import finetune
+from bit_keras.logs import show_own_messages
+from bit_keras.runs import program
+from bit_keras.runs.workdir import claim
+
+OPTIONS = ("model", "batch_size", "resolution", "min_area", "flip", "base_lr", "temperature")  # of a student
+STUDENTS = ("alone", "distilled")
+
+
+def compare(
+    teacher: str,
+    dataset: str,
+    workdir: str | os.PathLike,
+    *,
+    epochs: Sequence[float],
+    seeds: int = 3,
+    examples_per_class: int | None = None,
+    teacher_steps: int | None = None,
+    **options,
+) -> dict:
+    """Trains a teacher and all students and writes distillation.json, distillation.md and distillation.png.
+
+    Args:
+        teacher: preset or weight file that the teacher is fine-tuned from.
+        dataset: as `bit_keras.data.load` takes it.
+        workdir: folder of the series.
+        epochs: lengths of the students' trainings.
+        seeds: students of each kind and length, numbered from 0.
+        examples_per_class: training examples that all of them see, None for all.
+        teacher_steps: updates of the teacher's fine-tuning, None for the HyperRule's.
+        **options: fields of `bit_keras.distill.DistillConfig`, those in OPTIONS.
+
+    Returns:
+        {"teacher": its test accuracy, "runs": [{"student", "epochs", "seed", "test_accuracy"}]}.
+
+    Raises:
+        FileExistsError: `workdir` belongs to a series of other options.
+    """
+    settings = {"teacher": os.fspath(teacher), "dataset": dataset, "examples_per_class": examples_per_class}
+    workdir = claim(workdir, {**settings, "teacher_steps": teacher_steps, **options})
+    source = data.load(dataset)
+    if examples_per_class:
+        source = source.few_shot(examples_per_class, seed=0)
+    common = {name: options[name] for name in ("batch_size", "resolution", "flip") if name in options}
+    tuned = finetune(teacher, source, workdir / "teacher", steps=teacher_steps, **common)
+    teachers = dict(zip(STUDENTS, (LABELS, str(workdir / "teacher" / "weights.npz")), strict=True))
+    model = options.pop("model")
+    runs = []
+    for length, seed, student in itertools.product(epochs, range(seeds), STUDENTS):
+        folder = workdir / "runs" / f"{student}-{length:g}-{seed}"
+        result = distill(model, teachers[student], source, folder, epochs=length, seed=seed, **options)
+        runs.append({"student": student, "epochs": length, "seed": seed, "test_accuracy": result.test_accuracy})
+        logging.info("%s: %.4f", folder.name, result.test_accuracy)
+        keras.backend.clear_session()
+    results = {"teacher": tuned.test_accuracy, "runs": runs}
+    write_json(workdir / "distillation.json", results)
+    with whole(workdir / "distillation.md") as path:
+        path.write_text(table(results))
+    with whole(workdir / "distillation.png") as path:
+        plot(results).savefig(path, dpi=100)
+    return results
+
+
+def _accuracies(results: dict, student: str) -> dict[float, list[float]]:
+    """Returns {epochs: percentages}."""
+    accuracies = {}
+    for run in results["runs"]:
+        if run["student"] == student:
+            accuracies.setdefault(run["epochs"], []).append(100 * run["test_accuracy"])
+    return accuracies
+
+
+def table(results: dict) -> str:
+    """Returns a Markdown table of the test accuracies in percent: median (minimum to maximum) over the seeds."""
+    rows = {student: _accuracies(results, student) for student in STUDENTS}
+    lengths = sorted(rows[STUDENTS[0]])
+    lines = [
+        "| student | " + " | ".join(f"{length:g} epochs" for length in lengths) + " |",
+        "|---" * (len(lengths) + 1) + "|",
+    ]
+    for student, cells in rows.items():
+        cells = [f"{statistics.median(x):.1f} ({min(x):.1f} to {max(x):.1f})" for x in map(cells.get, lengths)]
+        lines.append(f"| {student} | " + " | ".join(cells) + " |")
+    return "\n".join([*lines, "", f"The teacher: {100 * results['teacher']:.1f}"]) + "\n"
+
+
+def plot(results: dict) -> Figure:
+    """Draws the median test accuracy over the length of the training, the range shaded, and the teacher's."""
+    figure = Figure(figsize=(5, 4), layout="constrained")
+    axes = figure.subplots()
+    for student in STUDENTS:
+        cells = _accuracies(results, student)
+        lengths = sorted(cells)
+        (line,) = axes.plot(lengths, [statistics.median(cells[x]) for x in lengths], "-o", ms=4, label=student)
+        lows, highs = ([choose(cells[x]) for x in lengths] for choose in (min, max))
+        axes.fill_between(lengths, lows, highs, color=line.get_color(), alpha=0.15, linewidth=0)
+    axes.axhline(100 * results["teacher"], ls="--", color="black", lw=1, label="teacher")
+    axes.set(xscale="log", xlabel="epochs of the student's training", ylabel="test accuracy in %")
+    axes.set_xticks(lengths, [f"{length:g}" for length in lengths])
+    axes.minorticks_off()
+    axes.grid(alpha=0.3)
+    axes.legend(loc="lower right")
+    return figure
+
+
+def main(_) -> None:
+    show_own_messages()
+    values = flags.FLAGS.flag_values_dict()
+    names = ("teacher", "dataset", "workdir", "seeds", "examples_per_class", "teacher_steps", *OPTIONS)
+    compare(epochs=[float(length) for length in values["epochs"]], **{name: values[name] for name in names})
+    print(Path(values["workdir"], "distillation.md").read_text())
+
+
+if __name__ == "__main__":
+    flags.DEFINE_list("epochs", ["30", "100", "300"], "Lengths of the students' trainings.")
+    flags.DEFINE_integer("seeds", 3, "Students of each kind and length.", lower_bound=1)
+    flags.DEFINE_integer("examples_per_class", None, "Training examples of each class, all by default.", lower_bound=1)
+    flags.DEFINE_integer("teacher_steps", None, "Updates of the teacher's fine-tuning.")
+    program.define_flags(DistillConfig, ("dataset", "workdir", "teacher", *OPTIONS))
+    app.run(main)
