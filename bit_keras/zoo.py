@@ -1,8 +1,9 @@
-"""Table of the published weights and of the files that hold them.
+"""Table of the published weights, and of those that come with the package, and of the files that hold them.
 
 Sources: the bucket and README of google-research/big_transfer; google-research/big_vision, configs/proj/distill (the
 teachers, and the accuracies in its README); timm/models/resnetv2.py; the module pages in tensorflow/tfhub.dev. All
-weights are Apache-2.0; the data that they were trained on have terms of their own.
+weights are Apache-2.0; the data that they were trained on have terms of their own. weights/BiT-mini-R17x0.5.md tells
+of the one that was trained for this package.
 """
 
 import dataclasses
@@ -25,7 +26,8 @@ class WeightFile:
 
     Attributes:
         url: an https address, "hf://OWNER/REPOSITORY/FILE" on the Hugging Face hub or
-            "kaggle://OWNER/MODEL/FRAMEWORK/VARIATION" on Kaggle, where the TF Hub modules went.
+            "kaggle://OWNER/MODEL/FRAMEWORK/VARIATION" on Kaggle, where the TF Hub modules went, or
+            "package://PATH" for a file of this package.
         format: one of FORMATS. "timm" and "transformers" are safetensors files, "hub" a SavedModel.
         md5: of the file in hexadecimal digits, where somebody recorded it.
         sha256: likewise.
@@ -86,6 +88,8 @@ class Preset:
         """Address of the official npz file."""
         return self.files[0].url
 
+
+_MINI_SHA256 = "98d53a08797369c4ae3869b2c86c44c8fae8f64f15b2077acbd5fe78a6f17622"
 
 # What the paper describes. Of R152x2, which came later, Google published no h5 copies, hub modules and VTAB runs.
 _PAPER_VARIANTS = ("R50x1", "R101x1", "R50x3", "R101x3", "R152x4")
@@ -171,7 +175,15 @@ _SAVED_MODEL = (
 )
 
 # For messages.
-_FAMILIES = ("BiT-S-*", "BiT-M-*", "BiT-M-*-ILSVRC2012", "BiT-distilled-*", "BiT-teacher-*", "BiT-M-*-run?-*")
+_FAMILIES = (
+    "BiT-mini-*",
+    "BiT-S-*",
+    "BiT-M-*",
+    "BiT-M-*-ILSVRC2012",
+    "BiT-distilled-*",
+    "BiT-teacher-*",
+    "BiT-M-*-run?-*",
+)
 
 
 def _npz(stem: str) -> WeightFile:
@@ -196,6 +208,11 @@ def _timm(name: str) -> WeightFile:
 
 def _kaggle(variation: str, **facts) -> WeightFile:
     return WeightFile(f"kaggle://google/bit/tensorFlow2/{variation}", "hub", **facts)
+
+
+def _mini() -> Preset:
+    file = WeightFile("package://weights/BiT-mini-R17x0.5.npz", sha256=_MINI_SHA256, hash_source="this package")
+    return Preset("BiT-mini-R17x0.5", "R17x0.5", "clothes, letters and clip art", 360, (file,), training_resolution=32)
 
 
 def _bit_s(variant: str) -> Preset:
@@ -320,6 +337,7 @@ def _table(rows: Iterable[Preset]) -> dict[str, Preset]:
 
 PRESETS = _table(
     [
+        _mini(),
         *(_bit_s(variant) for variant in _VARIANTS),
         *(_bit_m(variant) for variant in _VARIANTS),
         *(_bit_m_ilsvrc2012(variant) for variant in _VARIANTS),

@@ -80,8 +80,7 @@ def _module(module: Module) -> str:
         classes=_classes(module) if is_classifier else "none",
         accuracy=_accuracy(module),
         preset=row.name,
-        file=row.url.rpartition("/")[2],
-        url=row.url,
+        file=_file(row.url),
         variant=row.variant,
         parameters=f"{num_parameters(module):,}",
         official=_official(module),
@@ -154,6 +153,11 @@ def _comments(values: dict[str, str]) -> str:
 
 def _in_pixels(resolution: int | None) -> str:
     return f"trained on {resolution}x{resolution}" if resolution else "the resolution of the training is not on record"
+
+
+def _file(url: str) -> str:
+    name = url.rpartition("/")[2]
+    return f"{name}, which comes with the package" if url.startswith("package://") else f"[{name}]({url})"
 
 
 def _classes(module: Module) -> str:

@@ -12,6 +12,7 @@ PUBLISHER = "bit-keras"
 TASKS = {"classification": "image-classification", "feature-vector": "image-feature-vector"}
 
 _VTAB = "VTAB-1k "
+_UPSTREAM = ("mini", "S", "M")  # weights of the upstream training alone
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,8 +60,8 @@ def _modules(presets: Iterable[Preset]) -> dict[str, Module]:
     """Returns {name: module}: a classifier of each preset and, of those trained upstream, a feature vector."""
     modules = []
     for row in presets:
-        stem = row.name.removeprefix("BiT-").lower()
-        if row.name in (f"BiT-S-{row.variant}", f"BiT-M-{row.variant}"):
+        stem = row.name.removeprefix("BiT-").lower().replace(".", "")  # which handles do not have
+        if row.name in (f"BiT-{size}-{row.variant}" for size in _UPSTREAM):
             modules.append(Module(stem, row.name, "feature-vector", page=stem))
         dataset = f"-{row.labels}" if row.labels and row.labels not in stem else ""
         name = f"{stem}{dataset}-classification"

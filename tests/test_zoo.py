@@ -34,6 +34,7 @@ VTAB = {
 
 # {pattern of names: (rows, pattern of the npz below the bucket)}
 FAMILIES = {
+    r"BiT-mini-(R17x0\.5)": (1, r"package://weights/\g<0>"),
     r"BiT-S-(R\d+x\d)": (6, r"\g<0>"),
     r"BiT-M-(R\d+x\d)": (6, r"\g<0>"),
     r"BiT-M-(R\d+x\d)-ILSVRC2012": (6, r"\g<0>"),
@@ -57,11 +58,13 @@ def test_families(pattern):
     assert len(rows) == count
     for row in rows:
         assert row.variant == re.fullmatch(pattern, row.name)[1]
-        assert row.files[0] == WeightFile(f"{BUCKET}/{re.sub(pattern, stem, row.name)}.npz")
+        address = re.sub(pattern, stem, row.name) + ".npz"
+        assert row.files[0].url == (address if "://" in address else f"{BUCKET}/{address}")
+        assert row.files[0].format == "npz"
 
 
 def test_every_row_is_of_one_family():
-    assert sum(count for count, _ in FAMILIES.values()) == len(PRESETS) == 311
+    assert sum(count for count, _ in FAMILIES.values()) == len(PRESETS) == 312
     for name in PRESETS:
         assert sum(re.fullmatch(pattern, name) is not None for pattern in FAMILIES) == 1
 
@@ -96,8 +99,8 @@ def test_rows(row):
     assert row.input_range == (-1, 1)
     assert (row.accuracy is None) == (row.evaluation_resolution is None) == (not row.accuracy_source)
     for file in row.files:
-        assert (file.md5 is None) == (not file.hash_source)
-        assert file.sha256 is None
+        assert (file.md5 is None and file.sha256 is None) == (not file.hash_source)
+        assert (file.sha256 is None) == (not file.url.startswith("package://"))
 
 
 def test_addresses_are_unique():
@@ -279,7 +282,7 @@ def test_an_unknown_name_is_answered_with_close_ones(name, close):
         get_preset(name)
     message = str(caught.value)
     assert close in message
-    assert "bit_keras.list_presets() lists all 311" in message
+    assert "bit_keras.list_presets() lists all 312" in message
     assert len(message) < 500
 
 
@@ -312,7 +315,7 @@ def test_no_other_file_is_faulty():
 def test_describe():
     lines = describe("*R50x3*").splitlines()
     heading, rows = lines[0], lines[1:-1]
-    assert lines[-1] == "60 of 311 presets"
+    assert lines[-1] == "60 of 312 presets"
     assert [line.split()[0] for line in rows] == list_presets("*R50x3*")
     assert rows[:3] == [
         "BiT-S-R50x3                            R50x3    1000     ImageNet-1k                   224          "
@@ -328,6 +331,6 @@ def test_describe():
 
 def test_describe_all():
     lines = describe().splitlines()
-    assert len(lines) == 311 + 2
-    assert lines[-1] == "311 of 311 presets"
-    assert describe("nothing").splitlines()[1:] == ["0 of 311 presets"]
+    assert len(lines) == 312 + 2
+    assert lines[-1] == "312 of 312 presets"
+    assert describe("nothing").splitlines()[1:] == ["0 of 312 presets"]

@@ -6,6 +6,7 @@
 | gs://bucket/path | Google Cloud Storage, public objects |
 | hf://owner/repo[@revision]/path | the Hugging Face hub or HF_ENDPOINT, with HF_TOKEN; revision main by default |
 | kaggle://owner/model/framework/variation[/version][/path] | Kaggle Models, through kagglehub |
+| package://path | this package itself, which ships a file or two |
 """
 
 import hashlib
@@ -14,7 +15,7 @@ import re
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlparse
 
-SCHEMES = ("http", "https", "gs", "hf", "kaggle")
+SCHEMES = ("http", "https", "gs", "hf", "kaggle", "package")
 GOOGLE_STORAGE = "https://storage.googleapis.com"
 HUGGING_FACE = "https://huggingface.co"
 
@@ -77,6 +78,18 @@ def mirrors(url: str) -> list[str]:
         path = path.relative_to(bucket)
     bases = os.environ.get("BIT_KERAS_MIRROR", "").split(",")
     return [f"{base.strip().rstrip('/')}/{path}" for base in bases if base.strip()]
+
+
+def package_path(url: str) -> Path:
+    """Returns where the file of a package address lies.
+
+    Raises:
+        ValueError: the package has no such file.
+    """
+    path = Path(__file__).parents[1].joinpath(*_parts_below_scheme(url))
+    if not path.is_file():
+        raise ValueError(f"the package has no file {url!r}")
+    return path
 
 
 def kaggle_handle(url: str) -> tuple[str, str | None]:

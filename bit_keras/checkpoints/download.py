@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 import filelock
 from absl import logging
 
-from bit_keras.checkpoints.addresses import SCHEMES, cache_path, is_url, mirrors, request_for, scheme
+from bit_keras.checkpoints.addresses import SCHEMES, cache_path, is_url, mirrors, package_path, request_for, scheme
 from bit_keras.checkpoints.checks import CheckpointError
 from bit_keras.checkpoints.contents import check_contents
 from bit_keras.checkpoints.kaggle import fetch_from_kaggle
@@ -32,7 +32,7 @@ def fetch(url: str, md5: str | None = None, sha256: str | None = None) -> Path:
     BIT_KERAS_OFFLINE=1 no network is used. Kaggle's files lie in kagglehub's cache; kagglehub checks them.
 
     Args:
-        url: an http, https, gs, hf or kaggle address; see `bit_keras.checkpoints.addresses`.
+        url: an http, https, gs, hf, kaggle or package address; see `bit_keras.checkpoints.addresses`.
         md5: 32 hexadecimal digits that the file must have, None if they are not known.
         sha256: 64 of them.
 
@@ -50,6 +50,8 @@ def fetch(url: str, md5: str | None = None, sha256: str | None = None) -> Path:
         raise ValueError(f"an address must begin with {', '.join(f'{each}://' for each in SCHEMES)}, got {url!r}")
     if scheme(url) == "kaggle":
         return _fetch_from_kaggle(url, hashes)
+    if scheme(url) == "package":
+        return _fetch_from_package(url, hashes)
     local = cache_path(url)
     if not local.is_file():
         sources = _sources(url, local)
@@ -89,6 +91,15 @@ def _fetch_from_kaggle(url: str, hashes: list[tuple[str, str, str]]) -> Path:
         _check_hashes(path, hashes)
     elif hashes:
         raise ValueError(f"{url} is a folder, which has no hash")
+    return path
+
+
+def _fetch_from_package(url: str, hashes: list[tuple[str, str, str]]) -> Path:
+    path = package_path(url)
+    try:
+        _check_hashes(path, hashes)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path} is not the file that was shipped: {error}\nInstall bit-keras anew") from error
     return path
 
 

@@ -19,7 +19,14 @@ def _environment(tmp_path, monkeypatch):
 
 
 def test_is_url():
-    for name in (OFFICIAL, "HTTP://host/weights.npz", "gs://bucket/w.npz", "hf://a/b/c", "kaggle://a/b/c/d"):
+    for name in (
+        OFFICIAL,
+        "HTTP://host/weights.npz",
+        "gs://bucket/w.npz",
+        "hf://a/b/c",
+        "kaggle://a/b/c/d",
+        "package://a/b",
+    ):
         assert is_url(name)
     names = ("weights.npz", "/tmp/weights.npz", "C:\\weights.npz", "BiT-S-R50x1", "", "s3://bucket/w.npz", "hf:a/b/c")
     for name in (*names, "https", "http:/host/weights.npz", "./gs://bucket/w.npz"):
@@ -128,6 +135,8 @@ def test_kaggle_handles():
 
 
 def test_schemes_are_all_that_is_served():
-    with pytest.raises(ValueError, match="must begin with http://, https://, gs://, hf://, kaggle://, got 's3://b/w'"):
+    with pytest.raises(
+        ValueError, match="must begin with http://, https://, gs://, hf://, kaggle://, package://, got 's3://b/w'"
+    ):
         request_for("s3://b/w")
-    assert set(addresses.SCHEMES) == {"http", "https", "gs", "hf", "kaggle"}
+    assert set(addresses.SCHEMES) == {"http", "https", "gs", "hf", "kaggle", "package"}

@@ -330,6 +330,17 @@ def test_the_hub_as_mirror_gets_the_token_and_others_do_not(site, url, new_site,
 FILES = ["saved_model.pb", "tfhub_module.pb", "variables/variables.data-00000-of-00001", "variables/variables.index"]
 
 
+def test_a_file_of_the_package(cache):
+    path = fetch("package://data/digits.npz")
+    assert path == Path(addresses.__file__).parents[1] / "data" / "digits.npz"
+    assert fetch("package://data/digits.npz", sha256=_sha256(path.read_bytes())) == path
+    with pytest.raises(CheckpointError, match=r"digits\.npz is not the file that was shipped: .*\nInstall"):
+        fetch("package://data/digits.npz", sha256="0" * 64)
+    with pytest.raises(ValueError, match="the package has no file"):
+        fetch("package://../README.md")
+    assert not _names(cache)
+
+
 def test_a_folder(site, cache):
     site.files = {f"/vtab/run0.tfhub/{name}": name.encode() for name in FILES}
     for _ in range(2):

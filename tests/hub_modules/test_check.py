@@ -144,11 +144,11 @@ def run(*arguments) -> subprocess.CompletedProcess:
 
 def test_program(catalogue):
     result = run()
-    assert (result.returncode, result.stdout) == (0, "323 modules on 43 pages, 0 faults\n"), result.stderr
+    assert (result.returncode, result.stdout) == (0, "325 modules on 45 pages, 0 faults\n"), result.stderr
     change(catalogue, MODULE, "num-classes: 1000", "num-classes: 10")
     result = run(f"--directory={catalogue}")
     assert result.returncode == 1
     assert result.stdout.splitlines() == [
         f"{MODULE}: num-classes must be '1000', got '10'",
-        "323 modules on 43 pages, 1 faults",
+        "325 modules on 45 pages, 1 faults",
     ]

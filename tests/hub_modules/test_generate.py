@@ -95,6 +95,6 @@ def test_program(tmp_path):
         command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path}, check=False
     )
     assert result.returncode == 0, result.stderr
-    assert result.stdout == f"44 files in {tmp_path}\n"
+    assert result.stdout == f"46 files in {tmp_path}\n"
     written = {file.relative_to(tmp_path): file.read_text() for file in tmp_path.rglob("*.md")}
     assert written == {Path(name): text for name, text in generate.generate().items()}

@@ -25,9 +25,10 @@ def test_every_preset_is_a_classifier_and_those_of_the_upstream_training_are_fea
     assert classifiers == list(zoo.PRESETS)
     features = {module.preset for module in MODULES.values() if module.kind == "feature-vector"}
     assert features == {
-        f"BiT-{size}-R{v}" for size in "SM" for v in ("50x1", "101x1", "50x3", "101x3", "152x2", "152x4")
+        "BiT-mini-R17x0.5",
+        *(f"BiT-{size}-R{v}" for size in "SM" for v in ("50x1", "101x1", "50x3", "101x3", "152x2", "152x4")),
     }
-    assert len(MODULES) == 311 + 12
+    assert len(MODULES) == 312 + 13
 
 
 def test_names_and_handles_are_unique():
@@ -39,7 +40,7 @@ def test_names_and_handles_are_unique():
 def test_pages():
     sizes = {stem: len(modules) for stem, modules in pages().items()}
     assert {stem: size for stem, size in sizes.items() if size > 1} == {f"m-{v}-vtab": 19 * 3 for v in IN_PAPER}
-    assert len(sizes) == 25 + 5 + 2 + 6 + 5  # official, R152x2, distilled, teachers, VTAB
+    assert len(sizes) == 2 + 25 + 5 + 2 + 6 + 5  # mini, official, R152x2, distilled, teachers, VTAB
     assert sum(sizes.values()) == len(MODULES)
 
 
@@ -82,7 +83,7 @@ def test_metadata_of_a_collection():
 
 def test_get_module():
     assert get_module("m-r50x1") is MODULES["m-r50x1"]
-    with pytest.raises(ValueError, match=r"unknown module 'M-R50x1'; closest: m-r50x1, .* lists all 323"):
+    with pytest.raises(ValueError, match=r"unknown module 'M-R50x1'; closest: m-r50x1, .* lists all 325"):
         get_module("M-R50x1")
     with pytest.raises(ValueError, match="closest: none"):
         get_module("0")
