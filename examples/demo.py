@@ -17,7 +17,7 @@ from bit_keras import data
 from bit_keras.logs import show_own_messages
 
 _WORKDIR = flags.DEFINE_string("workdir", "demo_output", "Folder for the run; must not hold another one.")
-_STEPS = flags.DEFINE_integer("steps", 100, "Updates of the training.")
+_STEPS = flags.DEFINE_integer("steps", 300, "Updates of the training.")
 
 PRETRAINED = "BiT-mini-R17x0.5"
 RANDOM = "R17x0.5"
@@ -26,7 +26,7 @@ RESOLUTION = 32
 
 def demo(workdir: str, steps: int) -> None:
     """Fine-tunes the network that ships on handwritten digits, exports it and compares it with its copy in
-    hub.KerasLayer; at the end shows what the same training makes of random weights."""
+    hub.KerasLayer; at the end shows what as many updates make of random weights."""
     saved_model = Path(workdir, "saved_model")
     if saved_model.exists():
         raise FileExistsError(f"{workdir} holds a finished demo; remove it or choose another --workdir")
@@ -45,15 +45,15 @@ def demo(workdir: str, steps: int) -> None:
     print(f"\nreloading {saved_model} with hub.KerasLayer in a process without bit_keras:")
     compare_with_hub(result.model, saved_model)
 
-    print("\nthe same training from random weights:")
-    control = train(RANDOM, str(Path(workdir, "random_weights")), steps)
+    print("\nthe same network from random weights, with the schedule of BiT's upstream training for the HyperRule:")
+    control = train(RANDOM, str(Path(workdir, "random_weights")), steps, schedule="upstream")
     print(f"\ntest accuracy after {steps} updates")
     print(f"  from {PRETRAINED}: {result.test_accuracy:.2%}")
     print(f"  from random weights:   {control.test_accuracy:.2%}")
 
 
 def train(model: str, workdir: str, steps: int, **options):
-    """Fine-tunes on the digits by the HyperRule, on small images for a few updates."""
+    """Trains on the digits, as small images and for a few updates."""
     return bit_keras.finetune(
         model=model,
         dataset="digits",
