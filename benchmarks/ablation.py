@@ -1,146 +1,193 @@
-"""Program: BiT's group normalization and weight standardization against their absence, on one budget.
+"""Program: pre-training with group or batch normalization, with and without weight standardization.
 
-The same network is trained from random weights as `bit_keras.pretrain` trains, four times with each seed. Every run has
-a file of its own, so that a series that was cut off goes on where it was.
+Four networks, alike but for these layers, are trained from random weights on the same batches, by the recipe of
+`bit_keras.pretrain`. Every run has a folder of its own, so that an ablation that was cut off goes on where it was.
+
+Source: arXiv 1912.11370, the table of normalizations in its analysis.
 
 Example:
-    python -m benchmarks.ablation --dataset=imagenet2012 --model=R50x1 --steps=28000 --batch_size=4096 --workdir=/tmp/a
+    python -m benchmarks.ablation --model=R50x1 --dataset=imagenet2012 --steps=28151 --workdir=/tmp/ablation
 """
 
+import dataclasses
 import itertools
 import json
 import os
 import statistics
-from collections.abc import Sequence
+from pathlib import Path
 
 import keras
 from absl import app, flags, logging
 
-from bit_keras import data, training
-from bit_keras.evaluate import predict
+from bit_keras import BiT, data, training
 from bit_keras.files import whole, write_json
 from bit_keras.layers import GroupNormalization, StandardizedConv2D
 from bit_keras.logs import show_own_messages
-from bit_keras.model import BiT
 from bit_keras.pretrain import PretrainConfig
-from bit_keras.runs import program
+from bit_keras.runs import fit, make_config, open_folder, open_source, program, start
 from bit_keras.runs.workdir import claim
 from bit_keras.upstream import upstream_schedule
 
-OPTIONS = ("model", "batch_size", "resolution", "min_area", "flip", "weight_decay")
-# {(normalization, weight standardization): top-1 of R50x1 on ILSVRC-2012 at batch 4096}: arXiv 1912.11370, section 4.
-PAPER = {("group", True): 76.0, ("group", False): 70.2, ("batch", False): 75.6, ("batch", True): 75.8}
+OPTIONS = (
+    *("batch_size", "resolution", "min_area", "flip", "weight_decay", "precision", "accumulate", "eval_every"),
+    *("checkpoint_every", "data_dir", "manual_dir", "loader", "skip_unreadable"),
+)  # of a pre-training
 
 
-def make_network(variant: str, num_classes: int, normalization: str, standardized: bool) -> keras.Model:
-    """Returns a BiT with random weights and another normalization.
+@dataclasses.dataclass(frozen=True)
+class Normalization:
+    """One row of the ablation.
 
-    Args:
-        variant: name of the architecture.
-        num_classes: outputs of the head.
-        normalization: "group", or "batch" with a moving average of momentum 0.9, since trainings here are short.
-        standardized: whether kernels are standardized; those that are not begin as He et al. (2015) say.
+    Attributes:
+        batch: normalize over the batch, instead of over groups of channels.
+        standardize: standardize the kernels.
+        paper: top-1 accuracy of an R50x1 on ImageNet in percent, trained with batches of 4096 images.
     """
 
-    def clone(layer):
-        policy = layer.dtype_policy
-        if isinstance(layer, StandardizedConv2D) and not standardized:
-            shape = (layer.filters, layer.kernel_size, layer.strides, layer.padding)
-            return keras.layers.Conv2D(
-                *shape, use_bias=False, kernel_initializer="he_normal", name=layer.name, dtype=policy
-            )
-        if isinstance(layer, GroupNormalization) and normalization == "batch":
-            return keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=layer.name, dtype=policy)
-        return type(layer).from_config(layer.get_config())
+    batch: bool
+    standardize: bool
+    paper: float
 
-    images = keras.Input((None, None, 3), name="images")
-    backbone = keras.models.clone_model(BiT(variant, num_classes).backbone, images, clone_function=clone)
-    head = keras.layers.Dense(num_classes, kernel_initializer="zeros", name="head")
-    return keras.Model(backbone.input, head(backbone.output))
+    @property
+    def name(self) -> str:
+        return ("BN" if self.batch else "GN") + ("+WS" if self.standardize else "")
+
+
+NORMALIZATIONS = (
+    Normalization(batch=False, standardize=True, paper=76.0),
+    Normalization(batch=False, standardize=False, paper=70.2),
+    Normalization(batch=True, standardize=False, paper=75.6),
+    Normalization(batch=True, standardize=True, paper=75.8),
+)
+
+
+def renormalize(model: BiT, normalization: Normalization, momentum: float = 0.9) -> keras.Model:
+    """Returns a network of the same graph and layer names with random weights, normalized in another way.
+
+    Plain kernels are drawn as standardized ones are, by He's normal initializer. Padding is left as it is: where the
+    network pads in a layer of its own, so does the new one. Batch normalization has the epsilon of group normalization,
+    and takes its statistics over as many images as are computed at once, so that `accumulate` changes them.
+
+    Args:
+        model: the network, left as it was.
+        normalization: of the new one.
+        momentum: of the moving statistics of batch normalization. Keras's own 0.99 would leave a twentieth of the
+            initial ones after 300 updates.
+
+    Returns:
+        A functional model: images [N, H, W, 3] in [-1, 1] to logits [N, K].
+    """
+
+    def clone(layer: keras.layers.Layer) -> keras.layers.Layer:
+        config = layer.get_config()
+        if isinstance(layer, GroupNormalization) and normalization.batch:
+            del config["groups"]
+            return keras.layers.BatchNormalization(momentum=momentum, **config)
+        if isinstance(layer, StandardizedConv2D) and not normalization.standardize:
+            del config["epsilon"]
+            return keras.layers.Conv2D(use_bias=False, **config)
+        return type(layer).from_config(config)
+
+    images = keras.Input((None, None, 3), name="images", dtype=model.dtype_policy.variable_dtype)
+    backbone = keras.models.clone_model(model.backbone, images, clone_function=clone)
+    return keras.Model(images, clone(model.get_layer("head"))(backbone.output), name=model.name)
 
 
 def ablate(
-    dataset: str,
-    workdir: str | os.PathLike,
-    *,
-    steps: int,
-    seeds: int = 3,
-    combinations: Sequence = tuple(PAPER),
-    **options,
+    model: str, dataset: str | data.Source, workdir: str | os.PathLike, *, steps: int, seeds: int = 3, **options
 ) -> list[dict]:
-    """Trains every combination and writes ablation.json and ablation.md.
+    """Measures the test accuracy of every normalization and writes ablation.json and ablation.md.
 
     Args:
-        dataset: as `bit_keras.data.load` takes it.
-        workdir: folder of the series.
-        steps: updates of a training, 5 or more.
-        seeds: trainings of each combination, numbered from 0.
-        combinations: pairs (normalization, standardized) to train.
-        **options: fields of `bit_keras.pretrain.PretrainConfig`, those in OPTIONS.
+        model: name of a variant.
+        dataset: as `bit_keras.finetune` takes it.
+        workdir: folder of the ablation.
+        steps: updates of each run, at least 5.
+        seeds: of random weights, order and augmentation, numbered from 0.
+        **options: those of `PretrainConfig` that `OPTIONS` names.
 
     Returns:
-        A record for each training: "normalization", "standardized", "seed", "test_accuracy".
+        A record for each run: "normalization", "seed", "test_accuracy" in [0, 1], and the "loss" of the last training
+        images.
 
     Raises:
-        FileExistsError: `workdir` belongs to a series of other options.
+        ValueError: a setting is out of its range, or the data are faulty (`bit_keras.data.DataError`).
+        FileExistsError: `workdir` belongs to an ablation of other settings.
+        TrainingInterrupted: a signal came; the state is saved.
+        TrainingDiverged: the loss of a run is no number, or too high.
     """
-    workdir = claim(workdir, {"dataset": dataset, "steps": steps, **options})
-    source = data.load(dataset)
+    config = make_config(PretrainConfig, model, dataset, workdir, options)
+    source = open_source(config, dataset)
+    config = dataclasses.replace(config, epochs=steps * config.batch_size / source.num_train)
+    upstream_schedule(steps, config.batch_size)  # refuses a number of steps before anything is written
+    settings = {"steps": steps, **config.identity(source)}
+    workdir = claim(workdir, settings)
     records = []
-    for seed, (normalization, standardized) in itertools.product(range(seeds), combinations):
-        record = workdir / "runs" / f"{normalization}-{'standardized' if standardized else 'plain'}-{seed}.json"
+    for seed, normalization in itertools.product(range(seeds), NORMALIZATIONS):
+        folder = workdir / "runs" / f"{normalization.name}-{seed}"
+        record = folder / "ablation.json"
         if not record.is_file():
-            keras.utils.set_random_seed(seed)
-            config = PretrainConfig(dataset=dataset, workdir=str(workdir), seed=seed, **options)
-            network = make_network(config.model, source.num_classes, normalization, standardized)
-            accuracy = _train(network, source, config, steps)
-            run = {"normalization": normalization, "standardized": standardized, "seed": seed}
-            write_json(record, {**run, "test_accuracy": accuracy})
+            run = dataclasses.replace(config, seed=seed, workdir=str(folder / "run"))
+            measures = _measure(run, source, normalization, steps)
+            write_json(record, {"normalization": normalization.name, "seed": seed, **measures})
             keras.backend.clear_session()
         records.append(json.loads(record.read_text()))
-        logging.info("%s: %.4f", record.stem, records[-1]["test_accuracy"])
-    write_json(workdir / "ablation.json", {"steps": steps, "options": options, "runs": records})
+        logging.info("%s: %.4f", folder.name, records[-1]["test_accuracy"])
+    write_json(workdir / "ablation.json", {"settings": settings, "runs": records})
     with whole(workdir / "ablation.md") as path:
-        path.write_text(table(records))
+        path.write_text(table(records, f"{config.model} on {Path(source.name).stem}"))
     return records
 
 
-def _train(network: keras.Model, source: data.Source, config: PretrainConfig, steps: int) -> float:
+def _measure(config: PretrainConfig, source: data.Source, normalization: Normalization, steps: int) -> dict:
+    """Trains once."""
+    distribution = start(config)
     schedule = upstream_schedule(steps, config.batch_size)
+    network = renormalize(BiT(config.model, source.num_classes, dtype=config.precision), normalization)
     network.compile(
-        training.pretraining_optimizer(schedule, config.weight_decay),
+        training.pretraining_optimizer(schedule, config.weight_decay, config.accumulate),
         keras.losses.CategoricalCrossentropy(from_logits=True),
+        metrics=[keras.metrics.CategoricalAccuracy("accuracy")],
     )
-    train_batches, test_batches = config.batches(source)
+    identity = {"normalization": normalization.name, "steps": steps, **config.identity(source)}
+    folder = open_folder(config, identity, distribution)
     callbacks = [training.HyperRuleCallback(schedule)]
-    network.fit(train_batches(), epochs=1, steps_per_epoch=steps, callbacks=callbacks, shuffle=False, verbose=0)
-    return predict(network, test_batches).accuracy
+    log = fit(network, config, source, schedule, *config.batches(source), folder, distribution, callbacks)
+    return {"test_accuracy": log.rows[-1]["val_accuracy"], "loss": log.rows[-1]["loss"]}
 
 
-def table(records: list[dict]) -> str:
-    """Returns a Markdown table of the test accuracies in percent: median (minimum to maximum) over the seeds."""
-    lines = ["| normalization | weight standardization | here | paper, R50x1 |", "|---|---|---|---|"]
-    for (normalization, standardized), reported in PAPER.items():
-        accuracies = [
-            100 * record["test_accuracy"]
-            for record in records
-            if (record["normalization"], record["standardized"]) == (normalization, standardized)
-        ]
-        if accuracies:
-            here = f"{statistics.median(accuracies):.1f} ({min(accuracies):.1f} to {max(accuracies):.1f})"
-            lines.append(f"| {normalization} | {'yes' if standardized else 'no'} | {here} | {reported} |")
+def table(records: list[dict], title: str) -> str:
+    """Returns a Markdown table of test accuracies in percent: median (minimum to maximum) over the seeds; the paper's.
+
+    Args:
+        records: as `ablate` returns them.
+        title: what was trained, for the head of its column.
+    """
+    lines = [f"| normalization | {title} | R50x1 on ImageNet (paper) |", "|---|---|---|"]
+    for normalization in NORMALIZATIONS:
+        accuracies = [100 * row["test_accuracy"] for row in records if row["normalization"] == normalization.name]
+        median, low, high = statistics.median(accuracies), min(accuracies), max(accuracies)
+        lines.append(f"| {normalization.name} | {median:.1f} ({low:.1f} to {high:.1f}) | {normalization.paper:.1f} |")
     return "\n".join(lines) + "\n"
+
+
+def _define_flags() -> None:
+    flags.DEFINE_string("model", "R17x0.5", "Variant.")
+    flags.DEFINE_string("dataset", None, "As in bit_keras.pretrain.", required=True)
+    flags.DEFINE_string("workdir", None, "Folder of the ablation.", required=True)
+    flags.DEFINE_integer("steps", None, "Updates of each run.", lower_bound=5, required=True)
+    flags.DEFINE_integer("seeds", 3, "Runs of each normalization.", lower_bound=1)
+    program.define_flags(PretrainConfig, OPTIONS)
 
 
 def main(_) -> None:
     show_own_messages()
     values = flags.FLAGS.flag_values_dict()
-    names = ("dataset", "workdir", "steps", "seeds", *OPTIONS)
-    print(table(ablate(**{name: values[name] for name in names})))
+    names = ("model", "dataset", "workdir", "steps", "seeds", *OPTIONS)
+    ablate(**{name: values[name] for name in names})
+    print(Path(values["workdir"], "ablation.md").read_text())
 
 
 if __name__ == "__main__":
-    flags.DEFINE_integer("steps", None, "Updates of a training.", required=True, lower_bound=5)
-    flags.DEFINE_integer("seeds", 3, "Trainings of each combination.", lower_bound=1)
-    program.define_flags(PretrainConfig, ("dataset", "workdir", *OPTIONS))
+    _define_flags()
     app.run(main)

@@ -33,7 +33,7 @@ def fit(
 ) -> training.MetricsLog:
     """Fits a compiled network over a whole schedule; goes on where an earlier start of the run left off.
 
-    Writes checkpoint/, metrics.csv, tensorboard/ and best.npz to the folder.
+    Writes checkpoint/, metrics.csv, tensorboard/ and, of a BiT, best.npz to the folder.
 
     Args:
         network: a classifier, compiled under `distribution.scope()` with an optimizer of the schedule.
@@ -45,7 +45,7 @@ def fit(
         folder: of the run.
         distribution: which devices train.
         callbacks: that stand before those of the run; one must follow the schedule.
-        keep: the part of the network whose best weights are written, None for all of it.
+        keep: the part of the network whose best weights are written, None for all of it if that is a BiT.
 
     Returns:
         The metrics of all evaluations.
@@ -73,9 +73,11 @@ def fit(
         progress,
         log,
     ]
+    kept = keep or network
     if is_chief:
-        best = training.BestWeights(log, lambda: save_npz(keep or network, folder / "best.npz"))
-        all_callbacks += [*_tensorboard(folder / "tensorboard"), best]
+        all_callbacks += _tensorboard(folder / "tensorboard")
+    if is_chief and isinstance(kept, BiT):
+        all_callbacks.append(training.BestWeights(log, lambda: save_npz(kept, folder / "best.npz")))
     stop_on_signal = training.StopOnSignal(checkpoint, distribution.maximum)
     with contextlib.closing(progress), stop_on_signal as stop, distribution.scope():
         for epochs in training.epochs(start, eval_every * parts, schedule.total_steps * parts):
