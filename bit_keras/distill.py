@@ -153,6 +153,7 @@ def distill(
     distribution = start(config)
     prepare = functools.partial(open_source, config, dataset)
     source = distribution.in_turn(prepare, prepare)
+    source.check_one_label("distillation")
     steps = config.total_steps(source)
     schedule = CosineSchedule(config.base_lr, max(1, round(steps / 60)), steps)
     logging.info("%s: %d training and %d test examples", source.name, source.num_train, source.num_test)

@@ -61,7 +61,8 @@ class PretrainResult:
 
     Attributes:
         model: the network with its upstream head.
-        test_accuracy: share of the test examples that it gets right, in [0, 1].
+        test_accuracy: share of the test examples whose most likely class is the true one, or one of them (precision
+            at 1), in [0, 1].
         summary: what `report/summary.json` holds.
         workdir: folder of the run; `weights.npz` there is what `BiT.from_preset` takes.
     """
@@ -80,7 +81,7 @@ def pretrain(model: str, dataset: str | data.Source, workdir: str | os.PathLike,
 
     Args:
         model: name of a variant.
-        dataset: as `bit_keras.finetune` takes it.
+        dataset: as `bit_keras.finetune` takes it; with the loss "sigmoid" an image may have several labels.
         workdir: folder of the run.
         **options: the other fields of `PretrainConfig`.
 
@@ -92,6 +93,8 @@ def pretrain(model: str, dataset: str | data.Source, workdir: str | os.PathLike,
     distribution = start(config)
     prepare = functools.partial(open_source, config, dataset)
     source = distribution.in_turn(prepare, prepare)
+    if config.loss == "softmax":
+        source.check_one_label("loss softmax")
     steps = config.total_steps(source)
     schedule = upstream_schedule(steps, config.batch_size)
     logging.info("%s: %d training and %d test examples", source.name, source.num_train, source.num_test)
@@ -104,7 +107,7 @@ def pretrain(model: str, dataset: str | data.Source, workdir: str | os.PathLike,
         network.compile(
             training.pretraining_optimizer(schedule, config.weight_decay, config.accumulate),
             _loss(config.loss, network),
-            metrics=[keras.metrics.CategoricalAccuracy("accuracy")],
+            metrics=[_accuracy(source.multi_label)],
         )
     folder = open_folder(config, identity, distribution)
     batches = config.batches(source)
@@ -112,6 +115,19 @@ def pretrain(model: str, dataset: str | data.Source, workdir: str | os.PathLike,
     log = fit(network, config, source, schedule, *batches, folder, distribution, callbacks)
     network, summary = conclude(network, source, schedule, log, batches[1], folder, distribution)
     return PretrainResult(network, summary["test_accuracy"], summary, folder)
+
+
+def _accuracy(multi_label: bool) -> keras.metrics.Metric:
+    if multi_label:
+        return keras.metrics.MeanMetricWrapper(precision_at_1, "accuracy")
+    return keras.metrics.CategoricalAccuracy("accuracy")
+
+
+@keras.saving.register_keras_serializable(package="bit_keras")
+def precision_at_1(y_true, y_pred):
+    """Returns 1 where the class of the largest logit is one of the true ones and else 0, [N]; `y_true` is multi-hot."""
+    best = ops.expand_dims(ops.argmax(y_pred, axis=-1), -1)
+    return ops.squeeze(ops.take_along_axis(y_true, best, axis=-1), -1)
 
 
 def _loss(name: str, network: BiT) -> keras.losses.Loss:

@@ -24,6 +24,8 @@ def write(
 ) -> None:
     """Writes learning_curve.png, learning_rate.png, confusion_matrix.png, worst_mistakes.png and summary.json.
 
+    Where several labels may be true of an image there is no confusion matrix and there are no mistakes.
+
     Args:
         folder: where to, made if it is missing.
         metrics: one row an evaluation, in order: "step", "loss", "accuracy", "val_loss", "val_accuracy".
@@ -35,9 +37,10 @@ def write(
     figures = {
         "learning_curve": learning_curve(metrics, summary["test_accuracy"]),
         "learning_rate": learning_rate_curve(schedule),
-        "confusion_matrix": confusion_matrix(predictions, class_names),
-        "worst_mistakes": worst_mistakes(predictions, class_names),
     }
+    if not predictions.multi_label:
+        figures["confusion_matrix"] = confusion_matrix(predictions, class_names)
+        figures["worst_mistakes"] = worst_mistakes(predictions, class_names)
     for name, figure in figures.items():
         with whole(Path(folder, f"{name}.png")) as path:
             figure.savefig(path, dpi=100)

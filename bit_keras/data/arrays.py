@@ -28,10 +28,11 @@ def from_arrays(
 
     Args:
         train_images: uint8 [N, H, W, 3].
-        train_labels: integers [N] in [0, number of classes).
+        train_labels: integers [N] in [0, number of classes); or, where several labels may be true of an image, a matrix
+            [N, number of classes] of booleans or of 0 and 1, with one label or more in each row.
         test_images: uint8 [M, H', W', 3].
-        test_labels: integers [M] in [0, number of classes).
-        class_names: one name for each class; None for "0" up to the largest training label.
+        test_labels: the same for the M test images.
+        class_names: one name for each class; None for "0" up to the largest training label or the last column.
         name: what the task is called.
 
     Raises:
@@ -39,10 +40,16 @@ def from_arrays(
     """
     train = _examples("train", train_images, train_labels)
     test = _examples("test", test_images, test_labels)
+    multi_label = train.labels.ndim == 2
+    shapes = [np.shape(train_labels), np.shape(test_labels)]
+    if shapes[0][1:] != shapes[1][1:]:
+        raise DataError(f"both splits must have labels of one kind and of the same classes, got the shapes {shapes}")
     if class_names is None:
-        class_names = [str(label) for label in range(train.labels.max() + 1)]
-    check_labels("train_labels", train.labels, len(class_names))
-    check_labels("test_labels", test.labels, len(class_names))
+        class_names = [str(label) for label in range(shapes[0][1] if multi_label else train.labels.max() + 1)]
+    if multi_label and len(class_names) != shapes[0][1]:
+        raise DataError(f"labels must have a column for each of {len(class_names)} classes, got {shapes[0][1]}")
+    for what, split in {} if multi_label else {"train_labels": train, "test_labels": test}.items():
+        check_labels(what, split.labels, len(class_names))
     return Source(
         name=name,
         class_names=tuple(class_names),
@@ -50,6 +57,7 @@ def from_arrays(
         train=train,
         test=test,
         identity={"kind": "arrays", "fingerprint": _fingerprint(train, test, class_names)},
+        multi_label=multi_label,
     )
 
 
@@ -86,11 +94,27 @@ def _examples(split: str, images: np.ndarray, labels: np.ndarray) -> Examples:
         raise DataError(f"{split}_images must have the shape [N, H, W, 3], got {list(images.shape)}")
     if not images.size:
         raise DataError(f"{split}_images must not be empty, got the shape {list(images.shape)}")
+    if labels.ndim == 2 and labels.shape[1] > 1:
+        return Examples(images, _numbers(split, labels, len(images)))
     if not np.issubdtype(labels.dtype, np.integer):
         raise DataError(f"{split}_labels must be integers, got {labels.dtype}")
     if labels.shape != images.shape[:1]:
         raise DataError(f"{split}_labels must have the shape [{len(images)}], as the images, got {list(labels.shape)}")
     return Examples(images, labels.astype(np.int64))
+
+
+def _numbers(split: str, matrix: np.ndarray, length: int) -> np.ndarray:
+    """Returns the numbers of the true labels, int64 [N, L] filled up with -1."""
+    if len(matrix) != length or not np.isin(matrix, (0, 1)).all() or not matrix.any(axis=1).all():
+        raise DataError(
+            f"{split}_labels, a matrix, must have a row for each of {length} images, with 0 or 1 for each class and "
+            f"one 1 or more, got {matrix.dtype} {list(matrix.shape)}, of which {np.count_nonzero(matrix)} are not 0"
+        )
+    columns = np.nonzero(matrix)[1]
+    counts = np.count_nonzero(matrix, axis=1)
+    numbers = np.full((length, counts.max()), -1, np.int64)
+    numbers[np.arange(counts.max()) < counts[:, None]] = columns
+    return numbers
 
 
 def _fingerprint(train: Examples, test: Examples, class_names: Sequence[str]) -> str:

@@ -16,7 +16,7 @@ class Examples:
 
     Attributes:
         images: uint8 [N, H, W, 3], or N encoded images, or the names of N files.
-        labels: int64 [N].
+        labels: int64 [N], or [N, L] filled up with -1.
         in_files: True where `images` are names of files.
         orientations: int32 [N], as EXIF has them; with them encoded images are decoded and turned upright.
     """
@@ -29,8 +29,8 @@ class Examples:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def read(self, index: int) -> tuple[np.ndarray, int]:
-        """Returns image, uint8 [H, W, 3], and label.
+    def read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """Returns image, uint8 [H, W, 3], and label, int64 [] or [L].
 
         Raises:
             DataError: the image cannot be read.
@@ -46,7 +46,7 @@ class Examples:
             raise DataError(f"{name}: {error}", files=[name] if self.in_files else ()) from error
         if self.orientations is not None:
             image = preprocessing_numpy.upright(image, self.orientations[index])
-        return image, int(self.labels[index])
+        return image, self.labels[index]
 
     def in_order(self) -> Iterable:
         from bit_keras.data import examples_tf

@@ -63,6 +63,10 @@ def _batch(examples: tf.data.Dataset, batch_size: int, drop_remainder: bool = Fa
 
 
 def _one_hot(label: tf.Tensor, source: Source) -> tf.Tensor:
+    if source.multi_label:  # -1 fills up
+        message = f"{source.name}: labels must be -1 or lie in [0, {source.num_classes}), got"
+        tf.debugging.Assert(tf.reduce_all((label >= -1) & (label < source.num_classes)), [message, label])
+        return tf.reduce_max(tf.one_hot(label, source.num_classes), axis=0)
     # tf.one_hot answers a label out of range with zeros, which would train in silence.
     message = f"{source.name}: labels must lie in [0, {source.num_classes}), got"
     tf.debugging.Assert((label >= 0) & (label < source.num_classes), [message, label])

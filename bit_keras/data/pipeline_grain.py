@@ -144,10 +144,11 @@ class _Examples(grain.sources.RandomAccessDataSource):
 def _with_index(source: Source, split: Split) -> Examples:
     if not isinstance(split, Examples):
         raise DataError(
-            f"the loader grain asks for examples by their index, which {source.name}, a stream of TensorFlow Datasets, "
-            "does not have; allowed are the loader tf.data and few-shot examples"
+            f"the loader grain asks for examples by their index, which {source.name}, of the kind "
+            f"{source.identity['kind']}, does not give it; allowed is the loader tf.data"
         )
-    check_labels(f"{source.name}: labels", split.labels, source.num_classes)
+    labels = split.labels[split.labels != -1] if source.multi_label else split.labels
+    check_labels(f"{source.name}: labels", labels, source.num_classes)
     return split
 
 
@@ -157,7 +158,7 @@ def _random_bits(seed: int, stream: int, number: int, size: int) -> np.ndarray:
     return np.random.Philox(key=key, counter=np.array([0, 0, 0, stream], np.uint64)).random_raw(size)
 
 
-def _one_hot(label: int, source: Source) -> np.ndarray:
+def _one_hot(label: np.ndarray, source: Source) -> np.ndarray:
     one_hot = np.zeros(source.num_classes, np.float32)
-    one_hot[label] = 1
+    one_hot[label[label != -1] if source.multi_label else label] = 1
     return one_hot

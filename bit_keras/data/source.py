@@ -7,16 +7,17 @@ from typing import Protocol
 import numpy as np
 
 from bit_keras.data import balance, fewshot
+from bit_keras.data.errors import DataError
 
 
 class Split(Protocol):
     """The examples of one split. An example is (image, label).
 
-    The image is uint8 [H, W, 3] or a scalar string that holds an encoded one, the label is int64. The streams are
-    `tf.data.Dataset`s and need TensorFlow.
+    The image is uint8 [H, W, 3] or a scalar string that holds an encoded one, the label is int64, or int64 [L] filled
+    up with -1 where several are true of an image. The streams are `tf.data.Dataset`s and need TensorFlow.
     """
 
-    labels: np.ndarray  # int64 [N], in the order of `in_order`
+    labels: np.ndarray  # int64 [N] or [N, L], in the order of `in_order`
 
     def __len__(self) -> int:
         """Number of examples."""
@@ -42,6 +43,7 @@ class Source:
         train: the training split.
         test: the test split.
         identity: the kind of source and a fingerprint of its data.
+        multi_label: True where several labels may be true of an image.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Source:
     train: Split
     test: Split
     identity: dict
+    multi_label: bool = False
 
     @property
     def num_classes(self) -> int:
@@ -74,13 +77,22 @@ class Source:
             shard: (index, count): the others of every `count` examples from `start` on are left out, undecoded.
 
         Returns:
-            A `tf.data.Dataset` of (image, label): uint8 [H, W, 3] or an encoded image as a scalar string; int64.
+            A `tf.data.Dataset` of (image, label): uint8 [H, W, 3] or an encoded image as a scalar string; int64
+            or, with `multi_label`, int64 [L] filled up with -1.
         """
         return self.train.shuffled(seed, start, shard)
 
     def test_examples(self) -> Iterable:
         """Returns a `tf.data.Dataset` of (image, label) with every test example once, always in the same order."""
         return self.test.in_order()
+
+    def check_one_label(self, what: str) -> None:
+        """Raises DataError where several labels may be true of an image, which `what` cannot use."""
+        if self.multi_label:
+            raise DataError(
+                f"{what} takes one label per image; dataset {self.name} has several: use bit_keras.pretrain with "
+                "--loss=sigmoid"
+            )
 
     def few_shot(self, examples_per_class: int, seed: int) -> "Source":
         """Returns this task with a small training split that is a pure function of `seed`.
@@ -90,9 +102,10 @@ class Source:
             seed: of the draw, in [0, 2**32). With one seed a larger draw contains the smaller ones.
 
         Raises:
-            DataError: a class has fewer examples.
+            DataError: a class has fewer examples, or an image has several labels.
             ValueError: an argument is out of its range.
         """
+        self.check_one_label("a few-shot draw")
         indices = fewshot.draw(self.train.labels, self.class_names, examples_per_class, seed)
         drawn = {"examples_per_class": examples_per_class, "seed": seed}
         identity = {**self.identity, "few_shot": [*self.identity.get("few_shot", []), drawn]}
@@ -102,7 +115,11 @@ class Source:
         """Returns one line on how many training images the classes have: fewest, median, most, and the ratio.
 
         Data of TensorFlow Datasets are read once for it.
+
+        Raises:
+            DataError: an image has several labels, or a label is out of its range.
         """
+        self.check_one_label("the balance of the classes")
         return balance.describe_balance(self.train.labels, self.class_names)
 
     def describe(self) -> dict:

@@ -94,6 +94,7 @@ def evaluate(
     # Data
     if not isinstance(source, data.Source):
         source = data.load(source, data_dir=data_dir)
+    source.check_one_label("evaluation")
     if split == "train":
         source = dataclasses.replace(source, test=source.train)
     crop = HyperRule(source.num_train, source.image_size, resolution=resolution).crop

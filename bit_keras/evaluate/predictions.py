@@ -13,8 +13,9 @@ class Predictions:
 
     Attributes:
         logits: [N, K] float32.
-        labels: [N] int64, the true classes.
-        mistake_images: [M, H, W, 3] in [-1, 1], the wrongly classified images of the highest loss, worst first.
+        labels: [N] int64, the true classes; or boolean [N, K] where several may be true of an image.
+        mistake_images: [M, H, W, 3] in [-1, 1], the wrongly classified images of the highest loss, worst first;
+            none where several classes may be true.
         mistakes: [M] int64, their numbers among the N examples.
     """
 
@@ -24,18 +25,27 @@ class Predictions:
     mistakes: np.ndarray
 
     @property
+    def multi_label(self) -> bool:
+        return self.labels.ndim == 2
+
+    @property
     def classes(self) -> np.ndarray:
         """Most likely classes, [N]."""
         return self.logits.argmax(axis=-1)
 
     @property
     def accuracy(self) -> float:
-        """Share of examples whose most likely class is the true one, in [0, 1]."""
+        """Share of examples whose most likely class is the true one, or one of them (precision at 1), in [0, 1]."""
+        if self.multi_label:
+            return float(np.mean(self.labels[np.arange(len(self.labels)), self.classes]))
         return float(np.mean(self.classes == self.labels))
 
     @property
     def loss(self) -> float:
-        """Mean softmax cross-entropy in nats."""
+        """Mean softmax cross-entropy in nats; of several true classes the sigmoid one, summed over the classes."""
+        if self.multi_label:
+            losses = np.logaddexp(0, self.logits) - self.logits * self.labels
+            return float(np.mean(losses.sum(axis=-1, dtype=np.float64)))
         return float(np.mean(_cross_entropy(self.logits, self.labels)))
 
     def confusion(self) -> np.ndarray:
@@ -45,7 +55,7 @@ class Predictions:
         return counts
 
 
-def predict(model: keras.Model, batches: Iterable, num_mistakes: int = 24) -> Predictions:
+def predict(model: keras.Model, batches: Iterable, num_mistakes: int = 24, multi_label: bool = False) -> Predictions:
     """Runs a classifier over all batches.
 
     Args:
@@ -53,6 +63,7 @@ def predict(model: keras.Model, batches: Iterable, num_mistakes: int = 24) -> Pr
         batches: pairs (images [N, H, W, 3] in [-1, 1], one-hot labels [N, K]), for example
             `bit_keras.data.test_batches(...)`; the last batch may be smaller.
         num_mistakes: wrongly classified images to keep, the worst.
+        multi_label: True where the labels are multi-hot; no mistakes are kept then.
 
     Raises:
         ValueError: there is no batch.
@@ -60,12 +71,14 @@ def predict(model: keras.Model, batches: Iterable, num_mistakes: int = 24) -> Pr
     logits, labels, worst = [], [], []
     count = 0
     for images, targets in batches:
-        images, batch_labels = np.asarray(images), np.asarray(targets).argmax(axis=-1)
+        images, targets = np.asarray(images), np.asarray(targets)
+        batch_labels = targets > 0 if multi_label else targets.argmax(axis=-1)
         batch_logits = np.asarray(model.predict_on_batch(images), np.float32)
-        losses = _cross_entropy(batch_logits, batch_labels)
-        wrong = np.flatnonzero(batch_logits.argmax(axis=-1) != batch_labels)
-        worst += [(losses[i], count + i, images[i]) for i in wrong]
-        worst = sorted(worst, key=lambda mistake: -mistake[0])[:num_mistakes]
+        if not multi_label:
+            losses = _cross_entropy(batch_logits, batch_labels)
+            wrong = np.flatnonzero(batch_logits.argmax(axis=-1) != batch_labels)
+            worst += [(losses[i], count + i, images[i]) for i in wrong]
+            worst = sorted(worst, key=lambda mistake: -mistake[0])[:num_mistakes]
         logits.append(batch_logits)
         labels.append(batch_labels)
         count += len(images)

@@ -15,14 +15,16 @@ class Validation(keras.callbacks.Callback):
     Args:
         predictor: the model, or what computes its logits; see `predict`.
         batches: as `predict` takes them; read anew every time.
+        multi_label: as `predict` has it.
     """
 
-    def __init__(self, predictor, batches: Iterable):
+    def __init__(self, predictor, batches: Iterable, multi_label: bool = False):
         super().__init__()
         self.predictor = predictor
         self.batches = batches
+        self.multi_label = multi_label
 
     def on_epoch_end(self, epoch, logs=None):
-        predictions = predict(self.predictor, self.batches, num_mistakes=0)
+        predictions = predict(self.predictor, self.batches, num_mistakes=0, multi_label=self.multi_label)
         if logs is not None:
             logs.update(val_accuracy=predictions.accuracy, val_loss=predictions.loss)

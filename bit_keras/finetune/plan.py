@@ -35,6 +35,7 @@ class Memory:
 def task(config: FinetuneConfig, dataset: str | data.Source) -> tuple[data.Source, HyperRule, Schedule]:
     """Returns the data of a run, its rule, and the schedule that it follows."""
     source = open_source(config, dataset)
+    source.check_one_label("fine-tuning")
     if config.examples_per_class:
         source = source.few_shot(config.examples_per_class, config.seed)
     rule = HyperRule(

@@ -33,9 +33,10 @@ def conclude(
         export: called with the network at the end, by the chief alone.
 
     Returns:
-        The network, on one device, and what `report/summary.json` holds.
+        The network, on one device, and what `report/summary.json` holds; "test_accuracy" is precision at 1 where
+        several labels may be true of an image.
     """
-    predictions = predict(distribution.predictor(network), test_batches)
+    predictions = predict(distribution.predictor(network), test_batches, multi_label=source.multi_label)
     network = distribution.plain(network)
     rates = [row["images_per_second"] for row in log.rows if math.isfinite(row["images_per_second"])]
     best_row = training.best_row(log.rows)

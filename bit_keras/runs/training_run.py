@@ -67,7 +67,7 @@ def fit(
     name_batch = functools.partial(_name_batch, config, source, folder / "diverged.txt" if is_chief else None)
     progress = training.Progress(schedule.total_steps, config.batch_size, parts)
     all_callbacks = [
-        Validation(distribution.predictor(network), test_batches),
+        Validation(distribution.predictor(network), test_batches, source.multi_label),
         *callbacks,
         training.StopOnDivergence(source.num_classes, parts, name_batch),
         progress,
