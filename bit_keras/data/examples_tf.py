@@ -13,13 +13,18 @@ def in_order(examples: Examples) -> tf.data.Dataset:
 
 def shuffled(examples: Examples, seed: int, start: int, shard: tuple[int, int]) -> tf.data.Dataset:
     """Returns endless passes; see `bit_keras.data.source.Split`."""
+    return _read(examples, shuffled_indices(len(examples), seed, start, shard))
+
+
+def shuffled_indices(length: int, seed: int, start: int, shard: tuple[int, int]) -> tf.data.Dataset:
+    """Returns the indices of endless passes over `length` examples, another permutation in each; see `passes`."""
 
     def indices(number: tf.Tensor) -> tf.data.Dataset:
         key = tf.stack([tf.constant(seed, tf.int64), number])
-        order = tf.random.experimental.stateless_shuffle(tf.range(len(examples), dtype=tf.int64), key, alg="philox")
+        order = tf.random.experimental.stateless_shuffle(tf.range(length, dtype=tf.int64), key, alg="philox")
         return tf.data.Dataset.from_tensor_slices(order)
 
-    return _read(examples, passes(indices, len(examples), start, shard))
+    return passes(indices, length, start, shard)
 
 
 def passes(one_pass, length: int, start: int, shard: tuple[int, int]) -> tf.data.Dataset:

@@ -7,6 +7,7 @@ from bit_keras.data.arrays import open_arrays
 from bit_keras.data.digits import open_digits
 from bit_keras.data.errors import DataError
 from bit_keras.data.folder import open_folder
+from bit_keras.data.shards import find_shards
 from bit_keras.data.source import Source
 from bit_keras.data.table import open_table
 
@@ -26,7 +27,8 @@ def load(
             "digits": 1,797 handwritten digits that come with the package;
             a path that ends in ".csv": a file that lists images and labels, see `open_table`;
             a path that ends in ".npz": a file of arrays, see `open_arrays`;
-            a path that exists or begins with "/", "." or "~": a folder of class folders, see `open_folder`;
+            a folder that holds TFRecord files "train-*", see `open_tfrecords`;
+            another path that exists or begins with "/", "." or "~": a folder of class folders, see `open_folder`;
             else a dataset of TensorFlow Datasets, such as "cifar10", "name/config" or "name:version", which is
             downloaded and prepared where it is not yet.
         data_dir: where TensorFlow Datasets keeps its data, None for its own default; not used by the others.
@@ -46,6 +48,14 @@ def load(
         return open_table(name, seed, skip_unreadable)
     if name.lower().endswith(".npz") and not Path(name).is_dir():
         return open_arrays(name)
+    if find_shards(Path(name).expanduser(), "train"):
+        try:
+            from bit_keras.data.tfrecords import open_tfrecords
+        except ImportError as error:
+            raise DataError(
+                f"TFRecord files need TensorFlow, which cannot be imported ({error}); got {name}"
+            ) from error
+        return open_tfrecords(name)
     if name.startswith(("/", ".", "~")) or Path(name).is_dir():
         return open_folder(name, seed, skip_unreadable)
     try:

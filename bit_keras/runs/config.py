@@ -29,8 +29,8 @@ class RunConfig:
     model: str = option("", "Variant.")
     dataset: str = option(
         "",
-        '"digits", a TFDS name such as "cifar10", a folder of class folders, a CSV file "path,label[,split]", or an '
-        "npz file of arrays.",
+        '"digits", a TFDS name such as "cifar10", a folder of class folders or of TFRecord files, a CSV file '
+        '"path,label[,split]", or an npz file of arrays.',
     )
     workdir: str = option("", "Folder of the run: config.json, metrics.csv, weights.npz, report/ and more.")
     data_dir: str | None = option(None, "Folder of the TFDS data sets; TFDS's own default where not given.")
