@@ -60,6 +60,15 @@ def test_without_a_signal_all_is_as_before(tmp_path):
     assert [signal.getsignal(number) for number in StopOnSignal.SIGNALS] == handlers
 
 
+@pytest.fixture
+def _ctrl_c_is_taken():
+    """A shell starts background jobs so that they ignore it."""
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, handler)
+
+
+@pytest.mark.usefixtures("_ctrl_c_is_taken")
 def test_a_second_signal_acts_as_ever(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         _fit(tmp_path, Send(signal.SIGINT, ("test", 0)), Send(signal.SIGINT, ("test", 2)))
