@@ -69,9 +69,9 @@ def train_batches(
 
     Returns:
         What Keras's `fit` takes, a `tf.data.Dataset` or a `keras.utils.PyDataset`, of (images, labels): float32
-        [batch_size / count, crop, crop, 3] in [-1, 1]; one-hot float32 [batch_size / count, classes], or
-            multi-hot of a source with `multi_label`. A label out of
-        range raises tf.errors.InvalidArgumentError in the former, and DataError before the latter is made.
+        [batch_size / count, crop, crop, 3] in [-1, 1]; one-hot float32 [batch_size / count, classes], or multi-hot ones
+        of a source with `multi_label`. A label out of range raises tf.errors.InvalidArgumentError in the former, and
+        DataError before the latter is made.
 
     Raises:
         DataError: the loader cannot read the source.
@@ -134,8 +134,8 @@ def train_names(source: Source, *, batch_size: int, seed: int, step: int, loader
         step: number of the batch.
 
     Returns:
-        For each image its file, or "training image" and its index; of TFRecord files and of TensorFlow
-        Datasets no names.
+        For each image its file, or "training image" and its index; of TFRecord files and of TensorFlow Datasets no
+        names.
     """
     split, start = source.train, step * batch_size
     if not isinstance(split, Examples):
