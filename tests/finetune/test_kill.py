@@ -91,9 +91,11 @@ def test_killed_at_random_points(tmp_path, forks):
 
     clock, kills, ends = random.Random(0), 0, 0
     while kills < KILLS:
+        start = time.monotonic()
         status = forks.run(tmp_path / "killed", kill_after=clock.uniform(0, duration))
         kills += status != 0
         if status == 0:
+            duration = min(duration, time.monotonic() - start)  # the machine may have been busy
             assert _result(tmp_path / "killed") == expected
             shutil.rmtree(tmp_path / "killed")
             ends += 1
