@@ -7,7 +7,7 @@ among their pictures, and pictures of calendars and clocks, for their digits.
 import io
 import zlib
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -67,7 +67,7 @@ def _pictures(package: Path) -> Iterator[tuple[int, str, bytes]]:
     for name, content in packages.members(package, (".png",)):
         folder, _, file = name.partition("/openclipart/png/")[2].rpartition("/")
         if folder in labels and not file.startswith(_DIGITS):
-            yield labels[folder], PurePosixPath(file).name, content
+            yield labels[folder], file, content
 
 
 def _view(picture: Image.Image, random: np.random.Generator) -> np.ndarray:

@@ -48,8 +48,8 @@ def from_arrays(
         class_names = [str(label) for label in range(shapes[0][1] if multi_label else train.labels.max() + 1)]
     if multi_label and len(class_names) != shapes[0][1]:
         raise DataError(f"labels must have a column for each of {len(class_names)} classes, got {shapes[0][1]}")
-    for what, split in {} if multi_label else {"train_labels": train, "test_labels": test}.items():
-        check_labels(what, split.labels, len(class_names))
+    check_labels("train_labels", train.labels, len(class_names))
+    check_labels("test_labels", test.labels, len(class_names))
     return Source(
         name=name,
         class_names=tuple(class_names),

@@ -39,7 +39,8 @@ def draw(labels: np.ndarray, class_names: Sequence[str], examples_per_class: int
 
 
 def check_labels(what: str, labels: np.ndarray, num_classes: int) -> None:
-    """Raises DataError unless all labels lie in [0, num_classes)."""
-    wrong = labels[(labels < 0) | (labels >= num_classes)]
+    """Raises DataError unless all labels, [N] or [N, L] filled up with -1, lie in [0, num_classes)."""
+    lowest = -1 if labels.ndim == 2 else 0
+    wrong = labels[(labels < lowest) | (labels >= num_classes)]
     if len(wrong):
         raise DataError(f"{what} must lie in [0, {num_classes}), got {wrong[0]}")

@@ -147,8 +147,7 @@ def _with_index(source: Source, split: Split) -> Examples:
             f"the loader grain asks for examples by their index, which {source.name}, of the kind "
             f"{source.identity['kind']}, does not give it; allowed is the loader tf.data"
         )
-    labels = split.labels[split.labels != -1] if source.multi_label else split.labels
-    check_labels(f"{source.name}: labels", labels, source.num_classes)
+    check_labels(f"{source.name}: labels", split.labels, source.num_classes)
     return split
 
 
