@@ -10,21 +10,21 @@ Example:
 """
 
 import dataclasses
+import functools
 import itertools
-import json
 import os
-import statistics
 from pathlib import Path
 
 import keras
 from absl import app, flags, logging
 
-from bit_keras import BiT, data, training
+from bit_keras import BiT, data, spread, training
 from bit_keras.files import whole, write_json
 from bit_keras.layers import GroupNormalization, StandardizedConv2D
 from bit_keras.logs import show_own_messages
 from bit_keras.pretrain import PretrainConfig
 from bit_keras.runs import fit, make_config, open_folder, open_source, program, start
+from bit_keras.runs.series import recorded
 from bit_keras.runs.workdir import claim
 from bit_keras.upstream import upstream_schedule
 
@@ -125,13 +125,9 @@ def ablate(
     records = []
     for seed, normalization in itertools.product(range(seeds), NORMALIZATIONS):
         folder = workdir / "runs" / f"{normalization.name}-{seed}"
-        record = folder / "ablation.json"
-        if not record.is_file():
-            run = dataclasses.replace(config, seed=seed, workdir=str(folder / "run"))
-            measures = _measure(run, source, normalization, steps)
-            write_json(record, {"normalization": normalization.name, "seed": seed, **measures})
-            keras.backend.clear_session()
-        records.append(json.loads(record.read_text()))
+        run = dataclasses.replace(config, seed=seed, workdir=str(folder / "run"))
+        measure = functools.partial(_measure, run, source, normalization, steps)
+        records.append(recorded(folder / "ablation.json", measure))
         logging.info("%s: %.4f", folder.name, records[-1]["test_accuracy"])
     write_json(workdir / "ablation.json", {"settings": settings, "runs": records})
     with whole(workdir / "ablation.md") as path:
@@ -153,7 +149,12 @@ def _measure(config: PretrainConfig, source: data.Source, normalization: Normali
     folder = open_folder(config, identity, distribution)
     callbacks = [training.HyperRuleCallback(schedule)]
     log = fit(network, config, source, schedule, *config.batches(source), folder, distribution, callbacks)
-    return {"test_accuracy": log.rows[-1]["val_accuracy"], "loss": log.rows[-1]["loss"]}
+    return {
+        "normalization": normalization.name,
+        "seed": config.seed,
+        "test_accuracy": log.rows[-1]["val_accuracy"],
+        "loss": log.rows[-1]["loss"],
+    }
 
 
 def table(records: list[dict], title: str) -> str:
@@ -165,9 +166,8 @@ def table(records: list[dict], title: str) -> str:
     """
     lines = [f"| normalization | {title} | R50x1 on ImageNet (paper) |", "|---|---|---|"]
     for normalization in NORMALIZATIONS:
-        accuracies = [100 * row["test_accuracy"] for row in records if row["normalization"] == normalization.name]
-        median, low, high = statistics.median(accuracies), min(accuracies), max(accuracies)
-        lines.append(f"| {normalization.name} | {median:.1f} ({low:.1f} to {high:.1f}) | {normalization.paper:.1f} |")
+        accuracies = [row["test_accuracy"] for row in records if row["normalization"] == normalization.name]
+        lines.append(f"| {normalization.name} | {spread.in_percent(accuracies)} | {normalization.paper:.1f} |")
     return "\n".join(lines) + "\n"
 
 

@@ -9,7 +9,6 @@ Example:
 
 import itertools
 import os
-import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,7 +16,7 @@ import keras
 from absl import app, flags, logging
 from matplotlib.figure import Figure
 
-from bit_keras import data
+from bit_keras import data, spread
 from bit_keras.distill import LABELS, DistillConfig, distill
 from bit_keras.files import whole, write_json
 from bit_keras.finetune import finetune
@@ -84,11 +83,11 @@ def compare(
 
 
 def _accuracies(results: dict, student: str) -> dict[float, list[float]]:
-    """Returns {epochs: percentages}."""
+    """Returns {epochs: accuracies}."""
     accuracies = {}
     for run in results["runs"]:
         if run["student"] == student:
-            accuracies.setdefault(run["epochs"], []).append(100 * run["test_accuracy"])
+            accuracies.setdefault(run["epochs"], []).append(run["test_accuracy"])
     return accuracies
 
 
@@ -101,7 +100,7 @@ def table(results: dict) -> str:
         "|---" * (len(lengths) + 1) + "|",
     ]
     for student, cells in rows.items():
-        cells = [f"{statistics.median(x):.1f} ({min(x):.1f} to {max(x):.1f})" for x in map(cells.get, lengths)]
+        cells = [spread.in_percent(cells[length]) for length in lengths]
         lines.append(f"| {student} | " + " | ".join(cells) + " |")
     return "\n".join([*lines, "", f"The teacher: {100 * results['teacher']:.1f}"]) + "\n"
 
@@ -111,16 +110,11 @@ def plot(results: dict) -> Figure:
     figure = Figure(figsize=(5, 4), layout="constrained")
     axes = figure.subplots()
     for student in STUDENTS:
-        cells = _accuracies(results, student)
-        lengths = sorted(cells)
-        (line,) = axes.plot(lengths, [statistics.median(cells[x]) for x in lengths], "-o", ms=4, label=student)
-        lows, highs = ([choose(cells[x]) for x in lengths] for choose in (min, max))
-        axes.fill_between(lengths, lows, highs, color=line.get_color(), alpha=0.15, linewidth=0)
+        cells = {length: [100 * x for x in values] for length, values in _accuracies(results, student).items()}
+        spread.plot(axes, cells, "-o", label=student)
     axes.axhline(100 * results["teacher"], ls="--", color="black", lw=1, label="teacher")
-    axes.set(xscale="log", xlabel="epochs of the student's training", ylabel="test accuracy in %")
-    axes.set_xticks(lengths, [f"{length:g}" for length in lengths])
-    axes.minorticks_off()
-    axes.grid(alpha=0.3)
+    axes.set(xlabel="epochs of the student's training", ylabel="test accuracy in %")
+    spread.set_log_ticks(axes, sorted(cells))
     axes.legend(loc="lower right")
     return figure
 

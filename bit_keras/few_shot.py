@@ -7,11 +7,10 @@ Example:
 """
 
 import dataclasses
+import functools
 import itertools
-import json
 import os
-import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import keras
@@ -19,13 +18,14 @@ import numpy as np
 from absl import app, flags, logging
 from matplotlib.figure import Figure
 
-from bit_keras import data
+from bit_keras import data, spread
 from bit_keras.files import whole, write_json
 from bit_keras.finetune import FinetuneConfig, finetune
 from bit_keras.hyperrule import HyperRule
 from bit_keras.logs import show_own_messages
 from bit_keras.model import BiT
 from bit_keras.runs import open_network, program
+from bit_keras.runs.series import recorded
 from bit_keras.runs.workdir import claim
 from bit_keras.variants import VARIANTS
 from bit_keras.zoo import PRESETS
@@ -93,12 +93,9 @@ def sweep(
         measures = dict(zip(METHODS, (_finetuned, _Probe()), strict=True))
         for model, method, count, seed in itertools.product(models, METHODS, shots, range(seeds)):
             run = Run(model, name, method, count, seed)
-            record = workdir / "runs" / run.folder / "few_shot.json"
-            if not record.is_file():
-                accuracy = measures[method](run, source, record.parent, options)
-                write_json(record, {**dataclasses.asdict(run), "test_accuracy": accuracy})
-                keras.backend.clear_session()
-            records.append(json.loads(record.read_text()))
+            folder = workdir / "runs" / run.folder
+            measure = functools.partial(_measure, measures[method], run, source, folder, options)
+            records.append(recorded(folder / "few_shot.json", measure))
             logging.info("%s: %.4f", run.folder, records[-1]["test_accuracy"])
     write_json(workdir / "few_shot.json", {"options": options, "runs": records})
     with whole(workdir / "few_shot.md") as path:
@@ -106,6 +103,10 @@ def sweep(
     with whole(workdir / "few_shot.png") as path:
         plot(records).savefig(path, dpi=100)
     return records
+
+
+def _measure(method: Callable[..., float], run: Run, *rest) -> dict:
+    return {**dataclasses.asdict(run), "test_accuracy": method(run, *rest)}
 
 
 def _finetuned(run: Run, source: data.Source, folder: Path, options: dict) -> float:
@@ -183,14 +184,9 @@ def table(records: list[dict]) -> str:
         "|---|---|---|" + "---|" * len(shots),
     ]
     for (dataset, method, model), cells in _groups(records).items():
-        row = [_percent(cells[count]) for count in shots]
+        row = [spread.in_percent(cells[count]) for count in shots]
         lines.append(" | ".join([f"| {_short(dataset)}", _weights(model), method, *row]) + " |")
     return "\n".join(lines) + "\n"
-
-
-def _percent(accuracies: list[float]) -> str:
-    low, median, high = (100 * value for value in (min(accuracies), statistics.median(accuracies), max(accuracies)))
-    return f"{median:.1f} ({low:.1f} to {high:.1f})"
 
 
 def plot(records: list[dict]) -> Figure:
@@ -200,19 +196,12 @@ def plot(records: list[dict]) -> Figure:
     figure = Figure(figsize=(0.8 + 4.2 * len(tasks), 4), layout="constrained")
     panels = dict(zip(tasks, np.atleast_1d(figure.subplots(1, len(tasks), sharey=True))))
     for (dataset, method, model), cells in _groups(records).items():
-        shots = sorted(cells)
-        color = f"C{models.index(model)}"
         style = "-o" if method == METHODS[0] else "--s"
-        medians = [statistics.median(cells[count]) for count in shots]
-        panels[dataset].plot(shots, medians, style, color=color, ms=4, label=f"{_weights(model)}, {method}")
-        lows, highs = ([choose(cells[count]) for count in shots] for choose in (min, max))
-        panels[dataset].fill_between(shots, lows, highs, color=color, alpha=0.12, linewidth=0)
+        label = f"{_weights(model)}, {method}"
+        spread.plot(panels[dataset], cells, style, color=f"C{models.index(model)}", label=label)
     for task, axes in panels.items():
-        axes.set(xscale="log", xlabel="training examples of each class", title=_short(task), ylim=(0, 1))
-        ticks = sorted({record["shots"] for record in records})
-        axes.set_xticks(ticks, ticks)
-        axes.minorticks_off()
-        axes.grid(alpha=0.3)
+        axes.set(xlabel="training examples of each class", title=_short(task), ylim=(0, 1))
+        spread.set_log_ticks(axes, sorted({record["shots"] for record in records}))
     first = panels[tasks[0]]
     first.set_ylabel("test accuracy")
     first.legend(loc="lower right", fontsize=8)

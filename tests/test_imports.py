@@ -37,6 +37,7 @@ RANKS = {
     "bit_keras.saved_model_layer": 5,
     "bit_keras.serving_model": 5,
     "bit_keras.report": 6,
+    "bit_keras.spread": 6,
     "bit_keras.saved_model": 6,
     "bit_keras.convert": 7,
     "bit_keras.evaluate.page": 7,
