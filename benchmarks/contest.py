@@ -1,0 +1,118 @@
+"""Contenders that take turns, each in a process of its own, so that all meet the machine in the same moods.
+
+A program is its own contender: it runs `python -m PROGRAM --contender=NAME` for each, and there calls `take_turns`.
+"""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+GEMM = "GEMM "  # names of contenders that measure the machine: "GEMM float32", "GEMM bfloat16"
+_GEMM_SIDE = 2048
+_MARK = "contender: "
+
+
+def take_turns(step: Callable[[], object], calls: int = 1, warm_up: int = 2, **facts) -> None:
+    """Runs a contender: each turn is one call of `step` that does not count, then `calls` that do.
+
+    Args:
+        step: the work; it returns when the work is done.
+        calls: counted calls a turn.
+        warm_up: calls before the first turn, which compile and allocate.
+        **facts: what else the contest shall return, fit for JSON.
+    """
+    for _ in range(warm_up):
+        step()
+    _say(facts)
+    for _ in sys.stdin:
+        step()  # caches and memory are this contender's again
+        start = time.perf_counter()
+        for _ in range(calls):
+            step()
+        _say((time.perf_counter() - start) / calls)
+
+
+def contest(
+    module: str, contenders: Mapping[str, Mapping[str, str]], rounds: int, flags: Sequence[str] = ()
+) -> tuple[dict[str, list[float]], dict[str, dict]]:
+    """Lets contenders take turns.
+
+    Args:
+        module: program that runs as a contender where it is given --contender.
+        contenders: {name: environment variables of its process}.
+        rounds: turns of each.
+        flags: further flags of the program.
+
+    Returns:
+        {name: seconds of a call in each round}, and {name: facts}.
+
+    Raises:
+        RuntimeError: a contender ended before its turn.
+    """
+    processes = {}
+    try:
+        facts, seconds = {}, {name: [] for name in contenders}
+        for name, environment in contenders.items():
+            command = [sys.executable, "-m", module, f"--contender={name}", *flags]
+            environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2", **environment}
+            processes[name] = subprocess.Popen(
+                command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            )
+            facts[name] = _answer(name, processes[name])  # one after another: they warm up alone
+        for _ in range(rounds):
+            for name, process in processes.items():
+                process.stdin.write("go\n")
+                process.stdin.flush()
+                seconds[name].append(_answer(name, process))
+        return seconds, facts
+    finally:
+        for process in processes.values():
+            process.kill()
+            process.communicate()
+
+
+def ratio(seconds: Mapping[str, Sequence[float]], slow: str, fast: str) -> str:
+    """Returns "median (minimum to maximum)" of how many times faster `fast` is, round by round."""
+    ratios = [a / b for a, b in zip(seconds[slow], seconds[fast])]
+    return f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+
+
+def milliseconds(seconds: Sequence[float]) -> str:
+    """Returns "median (minimum to maximum)" in milliseconds."""
+    low, median, high = (1000 * value for value in (min(seconds), statistics.median(seconds), max(seconds)))
+    return f"{median:.1f} ({low:.1f} to {high:.1f})"
+
+
+def multiply(dtype: str) -> None:
+    """Is the contender that multiplies square matrices, in torch."""
+    import torch
+
+    a, b = (torch.randn(_GEMM_SIDE, _GEMM_SIDE).to(getattr(torch, dtype)) for _ in range(2))
+    take_turns(lambda: a @ b, calls=5)
+
+
+def gemm_rate(seconds: Sequence[float]) -> float:
+    """Returns the operations per second, two for each multiplication, of the contender that multiplies matrices."""
+    return 2 * _GEMM_SIDE**3 / statistics.median(seconds)
+
+
+def processor() -> str:
+    """Returns what /proc says of the processor, and how many cores there are."""
+    with open("/proc/cpuinfo", encoding="utf-8") as lines:
+        model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown")
+    return f"{model}, {os.cpu_count()} cores"
+
+
+def _say(what) -> None:
+    print(_MARK + json.dumps(what), flush=True)
+
+
+def _answer(name: str, process: subprocess.Popen):
+    for line in process.stdout:
+        if line.startswith(_MARK):
+            return json.loads(line.removeprefix(_MARK))
+    raise RuntimeError(f"contender {name!r} ended with status {process.wait()}")
