@@ -3,10 +3,7 @@
 import keras
 from keras import ops
 
-
-def _statistics_dtype(dtype: str) -> str:
-    """float32 for half precision, where a mean over a feature map would round away; else `dtype` itself."""
-    return keras.backend.result_type(dtype, "float32")
+from bit_keras import kernels
 
 
 @keras.saving.register_keras_serializable(package="bit_keras")
@@ -67,21 +64,14 @@ class StandardizedConv2D(keras.layers.Layer):
             autocast=False,  # an epsilon of 1e-10 is 0 in half precision: standardize first, then cast
         )
 
-    def standardized_kernel(self, dtype: str | None = None):
+    def standardized_kernel(self, dtype: str | None = None, training: bool | None = None):
         """Returns the kernel that is convolved with: [kh, kw, C, filters], in `dtype` or the compute dtype."""
-        kernel = ops.cast(self.kernel, _statistics_dtype(self.variable_dtype))
-        kernel = kernel - ops.mean(kernel, axis=(0, 1, 2), keepdims=True)
-        variance = ops.mean(ops.square(kernel), axis=(0, 1, 2), keepdims=True)
-        return ops.cast(kernel / ops.sqrt(variance + self.epsilon), dtype or self.compute_dtype)
+        kernel = ops.cast(self.kernel, kernels.statistics_dtype(self.variable_dtype))
+        return kernels.standardize(kernel, self.epsilon, dtype or self.compute_dtype, training)
 
-    def call(self, inputs):
-        return ops.conv(
-            inputs,
-            self.standardized_kernel(),
-            strides=self.strides,
-            padding=self.padding,
-            data_format="channels_last",
-        )
+    def call(self, inputs, training=None):
+        kernel = self.standardized_kernel(training=training)
+        return kernels.convolve(inputs, kernel, self.strides, self.padding, training)
 
     def compute_output_shape(self, input_shape):
         sizes = []
@@ -106,17 +96,14 @@ class StandardizedConv2D(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="bit_keras")
 class GroupNormalization(keras.layers.Layer):
-    """Group normalization over height, width and the channels of a group.
-
-    Mean and variance are taken for each channel in float32, combined to groups on [N, C] tensors, and applied as
-    one scale and shift, without the 5-D reshapes of the textbook form. The variance is summed around the channel's
-    mean: E[x^2] - E[x]^2 would save a read of the feature map, but loses every digit where the mean is large.
+    """Group normalization over height, width and the channels of a group, in float32; then ReLU, if asked for.
 
     Source: "Group Normalization", arXiv 1803.08494; official `normalization.py`, class GroupNormalization.
 
     Args:
         groups: number of groups, a divisor of the channels.
         epsilon: added to the variance. BiT uses 1e-5; Keras's own layer defaults to 1e-3.
+        activation: of the outputs, "relu" or None.
         beta_initializer: initializer of the shift.
         gamma_initializer: initializer of the scale.
 
@@ -131,6 +118,7 @@ class GroupNormalization(keras.layers.Layer):
         self,
         groups: int = 32,
         epsilon: float = 1e-5,
+        activation: str | None = None,
         beta_initializer="zeros",
         gamma_initializer="ones",
         **kwargs,
@@ -138,6 +126,7 @@ class GroupNormalization(keras.layers.Layer):
         super().__init__(**kwargs)
         self.groups = groups
         self.epsilon = epsilon
+        self.activation = activation
         self.beta_initializer = keras.initializers.get(beta_initializer)
         self.gamma_initializer = keras.initializers.get(gamma_initializer)
         self.input_spec = keras.layers.InputSpec(ndim=4)
@@ -145,6 +134,8 @@ class GroupNormalization(keras.layers.Layer):
             raise ValueError(f"groups must be 1 or more, got {groups}")
         if epsilon <= 0:
             raise ValueError(f"epsilon must be more than 0, got {epsilon}")
+        if activation not in (None, "relu"):
+            raise ValueError(f'activation must be "relu" or None, got {activation!r}')
 
     def build(self, input_shape):
         channels = input_shape[-1]
@@ -156,25 +147,17 @@ class GroupNormalization(keras.layers.Layer):
         )
         self.beta = self.add_weight(name="beta", shape=(channels,), initializer=self.beta_initializer, autocast=False)
 
-    def call(self, inputs):
-        channels = inputs.shape[-1]
-        dtype = _statistics_dtype(self.compute_dtype)
-        inputs = ops.cast(inputs, dtype)
-        mean = ops.mean(inputs, axis=(1, 2), keepdims=True)  # [N, 1, 1, C]
-        variance = ops.mean(ops.square(inputs - mean), axis=(1, 2))  # [N, C]
-
-        mean = ops.reshape(mean, (-1, self.groups, channels // self.groups))  # [N, G, C/G]
-        variance = ops.reshape(variance, (-1, self.groups, channels // self.groups))
-        group_mean = ops.mean(mean, axis=-1, keepdims=True)  # [N, G, 1]
-        # Law of total variance: within the channels of a group plus between them.
-        group_variance = ops.mean(variance + ops.square(mean - group_mean), axis=-1, keepdims=True)
-
-        gamma = ops.reshape(ops.cast(self.gamma, dtype), (self.groups, channels // self.groups))  # [G, C/G]
-        beta = ops.reshape(ops.cast(self.beta, dtype), (self.groups, channels // self.groups))
-        scale = gamma * ops.rsqrt(group_variance + self.epsilon)  # [N, G, C/G]
-        shift = beta - group_mean * scale
-        outputs = inputs * ops.reshape(scale, (-1, 1, 1, channels)) + ops.reshape(shift, (-1, 1, 1, channels))
-        return ops.cast(outputs, self.compute_dtype)
+    def call(self, inputs, training=None):
+        dtype = kernels.statistics_dtype(self.compute_dtype)
+        return kernels.normalize(
+            inputs,
+            ops.cast(self.gamma, dtype),
+            ops.cast(self.beta, dtype),
+            self.groups,
+            self.epsilon,
+            relu=self.activation is not None,
+            training=training,
+        )
 
     def compute_output_shape(self, input_shape):
         return input_shape
@@ -184,6 +167,7 @@ class GroupNormalization(keras.layers.Layer):
             **super().get_config(),
             "groups": self.groups,
             "epsilon": self.epsilon,
+            "activation": self.activation,
             "beta_initializer": keras.initializers.serialize(self.beta_initializer),
             "gamma_initializer": keras.initializers.serialize(self.gamma_initializer),
         }

@@ -10,7 +10,7 @@ import os
 import keras
 from keras import layers
 
-from bit_keras import checkpoints
+from bit_keras import checkpoints, kernels
 from bit_keras.checkpoints import names
 from bit_keras.layers import GroupNormalization, StandardizedConv2D
 from bit_keras.variants import EXPANSION, Variant, get_variant
@@ -55,7 +55,11 @@ class Backbone(keras.Model):
             return super().call(inputs, training=training, mask=mask)
         for part in self._parts:
             # A function of its own for each call: JAX would reuse the trace of an earlier one, with its variables.
-            inputs = keras.remat(lambda x, part=part: part(x))(inputs)
+            def run(x, part=part):
+                with kernels.in_training(training):
+                    return part(x)
+
+            inputs = keras.remat(run)(inputs)
         return inputs
 
     @property
@@ -265,5 +269,4 @@ def _conv(path: str, filters: int, size: int, strides: int = 1, padding: str = "
 
 
 def _norm_relu(x, prefix: str, policy):
-    x = GroupNormalization(name=names.layer_name(f"{prefix}group_norm"), dtype=policy)(x)
-    return layers.ReLU(name=names.layer_name(f"{prefix}relu"), dtype=policy)(x)
+    return GroupNormalization(activation="relu", name=names.layer_name(f"{prefix}group_norm"), dtype=policy)(x)

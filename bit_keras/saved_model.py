@@ -14,7 +14,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from bit_keras import files
+from bit_keras import files, kernels
 from bit_keras.model import Backbone, BiT
 from bit_keras.processes import run_python
 
@@ -198,7 +198,7 @@ def _regularization_loss(variable: keras.Variable):
 
 
 def _write(kind: str, model: keras.Model, path: Path, names_file: Path, options: dict) -> None:
-    with _without_remat(model):
+    with _without_remat(model), kernels.portable():
         _WRITERS[kind](model, path, names_file, options)
 
 

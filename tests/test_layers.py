@@ -71,6 +71,7 @@ CHANGED = {
         "kernel_regularizer": keras.regularizers.L2(0.25),
     },
     GroupNormalization: {
+        "activation": "relu",
         "groups": 2,
         "epsilon": 0.1,
         "beta_initializer": "ones",

@@ -72,9 +72,9 @@ def test_every_convolution_is_computed_once_more(golden_npz, monkeypatch, remat)
     model = BiT.from_preset(golden_npz, remat=remat)
     calls, call = collections.Counter(), StandardizedConv2D.call
 
-    def counted(self, inputs):
+    def counted(self, inputs, training=None):
         calls[self.name] += 1
-        return call(self, inputs)
+        return call(self, inputs, training)
 
     monkeypatch.setattr(StandardizedConv2D, "call", counted)
     _gradients(model, IMAGES, LABELS)

@@ -23,12 +23,14 @@ from bit_keras.training.metrics_log import MetricsLog
 from bit_keras.training.mixup import MixUp
 from bit_keras.training.progress import Progress
 from bit_keras.training.schedule import WarmupThenCosine, WarmupThenDrops, in_graph
+from bit_keras.training.sgd import SGD
 from bit_keras.training.weight_decay import SGDWithL2
 from bit_keras.upstream import CosineSchedule
 
 __all__ = [
     "DISTRIBUTIONS",
     "FREEZES",
+    "SGD",
     "STAGES",
     "BestWeights",
     "Checkpoint",
@@ -61,7 +63,7 @@ __all__ = [
 ]
 
 
-def optimizer(schedule: Schedule, momentum: float = 0.9, accumulate: int = 1) -> keras.optimizers.SGD:
+def optimizer(schedule: Schedule, momentum: float = 0.9, accumulate: int = 1) -> SGD:
     """Returns BiT's optimizer: SGD with momentum, no weight decay, the schedule in the graph.
 
     Args:
@@ -69,7 +71,7 @@ def optimizer(schedule: Schedule, momentum: float = 0.9, accumulate: int = 1) ->
         momentum: of SGD.
         accumulate: steps whose mean gradient makes one update.
     """
-    return keras.optimizers.SGD(momentum=momentum, **_schedule_options(schedule, accumulate))
+    return SGD(momentum=momentum, **_schedule_options(schedule, accumulate))
 
 
 def pretraining_optimizer(schedule: Schedule, weight_decay: float = 1e-4, accumulate: int = 1) -> SGDWithL2:

@@ -50,7 +50,11 @@ class Checkpoint(keras.callbacks.Callback):
         Returns:
             Steps that the optimizer has made, 0 without a file.
         """
+        # TensorFlow traces the first step twice if optimizer or metrics make their variables in it.
         model.optimizer.build(model.trainable_variables)
+        nothing = ops.zeros((1, model.output_shape[-1]))
+        with keras.StatelessScope():  # tf.distribute lets only replicas update a metric
+            model.compute_metrics(None, nothing, nothing)
         if not self.path.is_file():
             return 0
         model.load_weights(self.path)
@@ -58,10 +62,6 @@ class Checkpoint(keras.callbacks.Callback):
             state = json.loads(file[_STATE][()].tobytes())
         self.log.restore(state["rows"])
         self._running = state["running"]
-        if self._running:  # metrics make their variables when they are first called
-            nothing = ops.zeros((1, model.output_shape[-1]))
-            with keras.StatelessScope():  # tf.distribute lets only replicas update a metric
-                model.compute_metrics(None, nothing, nothing)
         return steps_made(model)
 
     def save(self, running: bool) -> None:

@@ -2,9 +2,11 @@
 
 import keras
 
+from bit_keras.training.sgd import SGD
+
 
 @keras.saving.register_keras_serializable(package="bit_keras")
-class SGDWithL2(keras.optimizers.SGD):
+class SGDWithL2(SGD):
     """SGD on the loss plus `l2` / 2 times the sum of the squares of all kernels.
 
     The gradient of that sum goes through the momentum, as in the paper's code; the `weight_decay` of Keras's

@@ -1,0 +1,303 @@
+"""Arithmetic of the two layers. In training gradients are those written here: fewer passes over memory, and less kept.
+
+On the tensorflow backend a training step runs it as XLA programs, each of which reads and writes a feature map once.
+Convolutions stay outside: on a CPU, XLA has slower ones.
+"""
+
+import contextlib
+import contextvars
+import functools
+import math
+from collections.abc import Callable, Iterator, Sequence
+
+import keras
+from keras import ops
+
+_LARGE = 2**19  # numbers in an array
+_AGAIN = "_bit_keras_again"  # attribute of a tensor: makes it once more, for a gradient that does not keep it
+_portable = contextvars.ContextVar("portable", default=False)
+_training = contextvars.ContextVar("training", default=None)
+
+
+@contextlib.contextmanager
+def portable() -> Iterator[None]:
+    """Takes nothing but plain operations in the block, for graphs that are saved.
+
+    A restored graph has no gradient where ours stands, and XLA compiles it anew at every value that training changes.
+    """
+    token = _portable.set(True)
+    try:
+        yield
+    finally:
+        _portable.reset(token)
+
+
+@contextlib.contextmanager
+def in_training(training: bool | None) -> Iterator[None]:
+    """Says to layers without a training argument what it is, for calls that are made again in a backward pass.
+
+    Keras knows it in the forward pass alone, and both must compute the same.
+    """
+    token = _training.set(training)
+    try:
+        yield
+    finally:
+        _training.reset(token)
+
+
+def statistics_dtype(dtype: str) -> str:
+    """float32 for half precision, where a mean over a feature map would round away; else `dtype` itself."""
+    return keras.backend.result_type(dtype, "float32")
+
+
+def normalize(inputs, gamma, beta, groups: int, epsilon: float, relu: bool, training: bool | None):
+    """Group normalization, and ReLU where asked for.
+
+    Mean and variance are taken for each channel, combined to groups on [N, C] tensors, and applied as one scale and
+    shift. For the gradient no more is kept than the inputs.
+
+    Args:
+        inputs: [N, H, W, C].
+        gamma, beta: [C], of the dtype of the statistics.
+        groups: number of groups, a divisor of C.
+        epsilon: added to the variance.
+        relu: whether negative outputs become 0.
+        training: whether this is a step of training.
+
+    Returns:
+        [N, H, W, C], in the dtype of `inputs`.
+    """
+    run = _runner(training, inputs.shape)
+    parts = _parts(inputs.shape[1:3]) if run is _compiled else 1
+    moments = functools.partial(run, _group_moments, groups=groups, epsilon=epsilon, parts=parts)
+    if run is _plainly:
+        return _apply(inputs, *moments(inputs, gamma, beta)[:2], relu)
+    again = None
+
+    @ops.custom_gradient
+    def call(inputs, gamma, beta):
+        nonlocal again
+        scale, shift, *state = moments(inputs, gamma, beta)
+        again = functools.partial(run, _apply, inputs, scale, shift, relu=relu)
+
+        def gradient(*arguments, upstream=None):
+            upstream = arguments[0] if upstream is None else upstream
+            maps = (inputs, upstream, scale, shift)
+            slope, offset, *of_parameters = run(
+                _gradient_sums, *maps, *state, gamma, groups=groups, relu=relu, parts=parts
+            )
+            return run(_gradient, *maps, slope, offset, relu=relu), *of_parameters
+
+        return again(), gradient
+
+    outputs = call(inputs, gamma, beta)
+    if run is _compiled:
+        setattr(outputs, _AGAIN, again)
+    return outputs
+
+
+def standardize(kernel, epsilon: float, dtype: str, training: bool | None = None):
+    """Gives each filter of a kernel zero mean and unit variance.
+
+    Args:
+        kernel: [H, W, C, filters].
+        epsilon: added to the variance.
+        dtype: of the result; the statistics are float32 in any case.
+        training: whether this is a step of training.
+
+    Returns:
+        [H, W, C, filters].
+    """
+    run = _runner(training, kernel.shape)
+    parts = _parts(kernel.shape[:-1]) if run is _compiled else 1
+    if run is _plainly:
+        return _standardize(kernel, epsilon, dtype, parts)
+
+    @ops.custom_gradient
+    def call(kernel):
+        def gradient(*arguments, upstream=None):
+            upstream = arguments[0] if upstream is None else upstream
+            return run(_standardize_gradient, kernel, upstream, epsilon=epsilon, parts=parts)
+
+        return run(_standardize, kernel, epsilon=epsilon, dtype=dtype, parts=parts), gradient
+
+    return call(kernel)
+
+
+def convolve(inputs, kernel, strides: tuple[int, int], padding: str, training: bool | None):
+    """2-D convolution; in training on the tensorflow backend a 1x1 one is a matrix product, whose gradients are faster.
+
+    Args:
+        inputs: [N, H, W, C].
+        kernel: [H, W, C, filters].
+        strides: along height and width.
+        padding: "valid" or "same".
+        training: whether this is a step of training.
+
+    Returns:
+        [N, H', W', filters].
+    """
+    run = _runner(training, inputs.shape)
+    if run not in (_compiled, _shared):
+        return ops.conv(inputs, kernel, strides=strides, padding=padding, data_format="channels_last")
+    from bit_keras import convolution_tf
+
+    again = getattr(inputs, _AGAIN, None)
+    if tuple(kernel.shape[:2]) != (1, 1) or max(strides) == 1:
+        return convolution_tf.convolve(inputs, kernel, strides, padding, again)
+    every = functools.partial(run, _every, strides=strides)
+    return convolution_tf.convolve(every(inputs), kernel, (1, 1), padding, again and (lambda: every(again())))
+
+
+def _every(inputs, strides):
+    return inputs[:, :: strides[0], :: strides[1]]
+
+
+def _group_moments(inputs, gamma, beta, groups, epsilon, parts):
+    """Scale and shift of each channel; mean and 1 / standard deviation of its group: all [N, C]."""
+    x = _pixels(inputs)
+    mean = ops.mean(x, axis=1)  # [N, C]
+    # Around the mean: E[x^2] - E[x]^2 would save a read of the map, but loses every digit where the mean is large.
+    (variance,) = _means(lambda x: [ops.square(x - mean[:, None])], [x], parts)
+    group_mean = _of_groups(mean, groups)
+    # Law of total variance: within the channels of a group plus between them.
+    group_variance = _of_groups(variance + ops.square(mean - group_mean), groups)
+    rstd = ops.rsqrt(group_variance + epsilon)
+    scale = gamma * rstd
+    return scale, beta - group_mean * scale, group_mean, rstd
+
+
+def _apply(inputs, scale, shift, relu):
+    y = _pixels(inputs) * scale[:, None] + shift[:, None]
+    y = ops.relu(y) if relu else y
+    return ops.reshape(ops.cast(y, inputs.dtype), ops.shape(inputs))
+
+
+def _gradient_sums(inputs, upstream, scale, shift, mean, rstd, gamma, groups, relu, parts):
+    """What the gradient adds to the scaled upstream, x * slope + offset, [N, C] each; gradients of gamma and beta."""
+
+    def terms(x, dy):
+        dy = _through_relu(x, dy, scale, shift) if relu else dy
+        return [dy, dy * x]
+
+    x = _pixels(inputs)
+    of_shift, of_scale = _means(terms, [x, _pixels(upstream)], parts)  # [N, C]
+    of_scale = (of_scale - mean * of_shift) * rstd
+    slope = -ops.square(rstd) * _of_groups(gamma * of_scale, groups)
+    offset = -rstd * _of_groups(gamma * of_shift, groups) - slope * mean
+    count = ops.cast(ops.shape(x)[1], x.dtype)
+    return slope, offset, count * ops.sum(of_scale, axis=0), count * ops.sum(of_shift, axis=0)
+
+
+def _gradient(inputs, upstream, scale, shift, slope, offset, relu):
+    x, dy = _pixels(inputs), _pixels(upstream)
+    dy = _through_relu(x, dy, scale, shift) if relu else dy
+    dx = dy * scale[:, None] + x * slope[:, None] + offset[:, None]
+    return ops.reshape(ops.cast(dx, inputs.dtype), ops.shape(inputs))
+
+
+def _through_relu(x, dy, scale, shift):
+    return ops.where(x * scale[:, None] + shift[:, None] > 0, dy, ops.zeros((), dy.dtype))
+
+
+def _standardize(kernel, epsilon, dtype, parts):
+    rows, rstd = _standardized_rows(kernel, epsilon, parts)
+    return ops.reshape(ops.cast(rows * rstd, dtype), kernel.shape)
+
+
+def _standardize_gradient(kernel, upstream, epsilon, parts):
+    rows, rstd = _standardized_rows(kernel, epsilon, parts)
+    upstream = ops.reshape(ops.cast(upstream, rows.dtype), rows.shape)
+    mean, slope = _means(lambda dy, x: [dy, dy * x], [upstream, rows], parts)
+    slope = slope * ops.square(rstd)
+    gradient = (upstream - mean[:, None] - rows * slope[:, None]) * rstd
+    return ops.reshape(ops.cast(gradient, kernel.dtype), kernel.shape)
+
+
+def _standardized_rows(kernel, epsilon, parts):
+    """The filters [1, H * W * C, filters] without their means, and 1 / standard deviation [1, filters]."""
+    dtype = statistics_dtype(keras.backend.standardize_dtype(kernel.dtype))
+    rows = ops.reshape(ops.cast(kernel, dtype), (1, -1, kernel.shape[-1]))
+    rows = rows - ops.mean(rows, axis=1, keepdims=True)
+    (variance,) = _means(lambda x: [ops.square(x)], [rows], parts)
+    return rows, ops.rsqrt(variance + epsilon)
+
+
+def _pixels(maps):
+    """[N, H, W, C] as [N, H * W, C] in the dtype of the statistics."""
+    _, height, width, channels = maps.shape
+    batch, pixels = (ops.shape(maps)[0], -1) if None in (height, width) else (-1, height * width)
+    dtype = statistics_dtype(keras.backend.standardize_dtype(maps.dtype))
+    return ops.cast(ops.reshape(maps, (batch, pixels, channels)), dtype)
+
+
+def _of_groups(x, groups):
+    """Means over the channels of a group, for each of its channels: [N, C] to [N, C]."""
+    channels = x.shape[-1]
+    means = ops.mean(ops.reshape(x, (-1, groups, channels // groups)), axis=-1)
+    return ops.repeat(means, channels // groups, axis=-1)
+
+
+def _means(terms: Callable, maps: list, parts: int) -> list:
+    """Means over the pixels of the terms that a function makes of maps [N, P, C]: [N, C] each.
+
+    XLA on a CPU walks through such a sum one number after another. So parts of the map are added up first, many
+    numbers at once.
+    """
+    if parts == 1:
+        return [ops.mean(term, axis=1) for term in terms(*maps)]
+    size = maps[0].shape[1] // parts
+    sums = zip(*(terms(*(x[:, k * size : (k + 1) * size] for x in maps)) for k in range(parts)))
+    return [ops.mean(sum(term[1:], start=term[0]), axis=1) / parts for term in sums]
+
+
+def _parts(sizes) -> int:
+    """Into how many equal parts an array of these sizes can be cut, 8 at most; 1 where a size is unknown."""
+    if None in sizes:
+        return 1
+    return max(parts for parts in range(1, 9) if math.prod(sizes) % parts == 0)
+
+
+def _runner(training: bool | None, shape: Sequence[int | None]) -> Callable:
+    """Says how functions of arrays of this shape are run; an unknown size counts as 32.
+
+    XLA takes a tenth of a second to compile one, which pays for large arrays alone.
+    """
+    training = _training.get() if training is None else training
+    if not training or _portable.get():
+        return _plainly
+    if keras.backend.backend() != "tensorflow":
+        return _directly
+    return _compiled if math.prod(size or 32 for size in shape) >= _LARGE else _shared
+
+
+def _plainly(function: Callable, *tensors, **settings):
+    """Calls a function whose gradient is left to the backend."""
+    return function(*tensors, **settings)
+
+
+def _directly(function: Callable, *tensors, **settings):
+    """Calls a function that has a gradient of ours."""
+    return function(*tensors, **settings)
+
+
+def _shared(function: Callable, *tensors, **settings):
+    """Traces a function once for all layers that call it on arrays of the same shapes."""
+    return _program(function, _signature(tensors), tuple(settings.items()), jit_compile=False)(*tensors)
+
+
+def _compiled(function: Callable, *tensors, **settings):
+    """Runs a function as an XLA program."""
+    return _program(function, _signature(tensors), tuple(settings.items()), jit_compile=True)(*tensors)
+
+
+def _signature(tensors) -> tuple:
+    return tuple((tuple(tensor.shape), keras.backend.standardize_dtype(tensor.dtype)) for tensor in tensors)
+
+
+@functools.cache
+def _program(function, signature, settings, jit_compile):
+    """A tf.function for each signature: one that is traced for many would warn of it."""
+    import tensorflow as tf
+
+    return tf.function(functools.partial(function, **dict(settings)), jit_compile=jit_compile, autograph=False)
