@@ -1,4 +1,4 @@
-"""Convolution in training on TensorFlow, with gradients written by hand: faster on a CPU, and its inputs are not kept."""
+"""Convolution in training on TensorFlow, with gradients written by hand: faster on a CPU, and no inputs kept."""
 
 from collections.abc import Callable
 
