@@ -20,7 +20,7 @@ from absl import app, flags
 from benchmarks import contest
 
 _ROUNDS = flags.DEFINE_integer("rounds", 7, "Turns of each contender.", lower_bound=1)
-_IMAGES = flags.DEFINE_integer("images", 128, "JPEG files.", lower_bound=1)
+_IMAGES = 128  # two batches
 _CONTENDER = flags.DEFINE_string("contender", None, "For the program itself: be this contender.")
 _FOLDER = flags.DEFINE_string("folder", None, "For the program itself: where the images lie.")
 _CORES = flags.DEFINE_integer("cores", 1, "For the program itself: how many to run on.")
@@ -135,7 +135,7 @@ def main(_) -> None:
         _be_contender()
         return
     with tempfile.TemporaryDirectory() as folder:
-        sizes = write_images(Path(folder), _IMAGES.value)
+        sizes = write_images(Path(folder), _IMAGES)
         print(f"{contest.processor()}; {len(sizes)} JPEG files of 500x375, {statistics.mean(sizes) / 1000:.0f} kB each")
         for cores in sorted({1, len(os.sched_getaffinity(0))}):
             flags_ = [f"--folder={folder}", f"--cores={cores}"]

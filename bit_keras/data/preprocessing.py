@@ -142,5 +142,5 @@ def _resize(image: tf.Tensor, side: int) -> tf.Tensor:
     def scale_last() -> tf.Tensor:
         return (resize(image) - 127.5) / 127.5
 
-    small = tf.reduce_prod(tf.shape(image, tf.int64)[:2]) <= 3 * side**2
+    small = tf.reduce_prod(tf.shape(image, tf.int64)[:2]) <= 2 * side**2
     return tf.ensure_shape(tf.cond(small, scale_first, scale_last), (side, side, 3))

@@ -102,7 +102,7 @@ def _noise(height, width, channels=3):
     return np.random.default_rng(height * width).integers(0, 256, (height, width, channels), np.uint8)
 
 
-# From one pixel to more of them than pay for the conversion before the resize, 3 a pixel of the result.
+# From one pixel to more of them than pay for the conversion before the resize, 2 a pixel of the result.
 SIZES = [
     (1, 1),
     (1, 9),
