@@ -29,7 +29,7 @@ PLAIN, OURS, OURS_SMALL, DECODER = "tf.image, 512 to 480", "ours, 512 to 480", "
 PLAIN_TEST, OURS_TEST = "tf.image, evaluation at 480", "ours, evaluation at 480"
 CONTENDERS = (PLAIN, OURS, PLAIN_TEST, OURS_TEST, OURS_SMALL, DECODER)
 BATCH_SIZE = 64
-_BATCHES = 4  # a call: 256 images
+_BATCHES = 8  # a call: 512 images
 
 
 def photo(seed: int, width: int = 500, height: int = 375) -> bytes:
@@ -92,26 +92,30 @@ def plain(folder: Path, batch_size: int, train: bool):
     return examples.map(prepare, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size).prefetch(1)
 
 
-def work(contender: str, folder: Path, batch_size: int = BATCH_SIZE, cores: int = 1) -> Callable[[], int]:
-    """Returns a function that makes the next batch of a contender, and returns its number of images."""
+def work(
+    contender: str, folder: Path, batch_size: int = BATCH_SIZE, batches: int = _BATCHES, cores: int = 1
+) -> Callable[[], int]:
+    """Returns a function that makes so many batches, and returns the number of their images.
+
+    It begins anew each time: batches made ahead would be free in its turn, and slow down the next contender's.
+    """
     if contender == DECODER:
-        return _decoder(folder, batch_size, cores)
+        return _decoder(folder, batch_size * batches, cores)
     from bit_keras import data
 
-    if contender == PLAIN:
-        batches = iter(plain(folder, batch_size, train=True))
-    elif contender == PLAIN_TEST:
-        batches = iter(plain(folder, batch_size, train=False).repeat())
+    if contender in (PLAIN, PLAIN_TEST):
+        dataset = plain(folder, batch_size, train=contender == PLAIN)
     elif contender == OURS_TEST:
-        batches = iter(data.test_batches(data.load(str(folder)), batch_size=batch_size, crop=480).repeat())
+        dataset = data.test_batches(data.load(str(folder)), batch_size=batch_size, crop=480)
     else:
         resize, crop = (512, 480) if contender == OURS else (160, 128)
         source = data.load(str(folder))
-        batches = iter(data.train_batches(source, batch_size=batch_size, resize=resize, crop=crop, seed=0))
-    return lambda: len(next(batches)[0])
+        dataset = data.train_batches(source, batch_size=batch_size, resize=resize, crop=crop, seed=0)
+    dataset = dataset.repeat().take(batches)
+    return lambda: sum(len(images) for images, _ in dataset)
 
 
-def _decoder(folder: Path, batch_size: int, cores: int) -> Callable[[], int]:
+def _decoder(folder: Path, count: int, cores: int) -> Callable[[], int]:
     import simplejpeg
 
     files = itertools.cycle([path.read_bytes() for path in sorted(folder.glob("train/*/*.jpg"))])
@@ -120,14 +124,13 @@ def _decoder(folder: Path, batch_size: int, cores: int) -> Callable[[], int]:
     def decode(file: bytes) -> np.ndarray:
         return simplejpeg.decode_jpeg(file, fastdct=True)  # TensorFlow's transform
 
-    return lambda: len(list(threads.map(decode, itertools.islice(files, batch_size))))
+    return lambda: len(list(threads.map(decode, itertools.islice(files, count))))
 
 
 def _be_contender() -> None:
     # Before TensorFlow counts the cores.
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-_CORES.value :])
-    make_batch = work(_CONTENDER.value, Path(_FOLDER.value), cores=_CORES.value)
-    contest.take_turns(lambda: [make_batch() for _ in range(_BATCHES)], calls=2)
+    contest.take_turns(work(_CONTENDER.value, Path(_FOLDER.value), cores=_CORES.value))
 
 
 def main(_) -> None:

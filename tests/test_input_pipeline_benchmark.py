@@ -23,14 +23,14 @@ def test_images_are_photographs_in_size_and_differ():
 
 @pytest.mark.parametrize("contender", [name for name in input_pipeline.CONTENDERS if name != input_pipeline.DECODER])
 def test_contenders_make_batches(folder, contender):
-    make_batch = input_pipeline.work(contender, folder, batch_size=2)
-    assert [make_batch() for _ in range(3)] == [2, 2, 2]
+    make_batches = input_pipeline.work(contender, folder, batch_size=2, batches=3)
+    assert [make_batches() for _ in range(2)] == [6, 6]
 
 
 def test_decoder_makes_batches(folder):
     pytest.importorskip("simplejpeg")
-    make_batch = input_pipeline.work(input_pipeline.DECODER, folder, batch_size=3, cores=2)
-    assert [make_batch() for _ in range(3)] == [3, 3, 3]
+    make_batches = input_pipeline.work(input_pipeline.DECODER, folder, batch_size=2, batches=3, cores=2)
+    assert [make_batches() for _ in range(2)] == [6, 6]
 
 
 def test_the_plain_contender_evaluates_as_the_library_does(folder):

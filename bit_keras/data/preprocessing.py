@@ -130,7 +130,7 @@ def _resize(image: tf.Tensor, side: int) -> tf.Tensor:
     """Returns float32 [side, side, 3] in [-1, 1] of uint8 [H, W, 3].
 
     Bilinear without antialiasing, as in the official code, from which the published numbers come. TensorFlow does it
-    twice as fast for float32 as for uint8, which pays for the conversion of all pixels unless there are many.
+    faster for float32 than for uint8, which pays for the conversion of all pixels unless there are many.
     """
 
     def resize(pixels: tf.Tensor) -> tf.Tensor:
