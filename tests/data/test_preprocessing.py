@@ -82,3 +82,82 @@ def test_train_image_is_a_pure_function_of_its_seed():
     )
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()
+
+
+def _plain(image, seed, resize, crop, random_crop=True, flip=True):
+    """The same draws in the words of tf.image, each step on its own."""
+    crop_seed, flip_seed = tf.unstack(tf.random.split(seed, 2))
+    if image.dtype == tf.string:
+        image = tf.io.decode_image(image, channels=3, expand_animations=False)
+    side = resize if random_crop else crop
+    image = tf.image.resize(tf.cast(image, tf.float32), (side, side))
+    if random_crop:
+        image = tf.image.stateless_random_crop(image, (crop, crop, 3), crop_seed)
+    if flip:
+        image = tf.image.stateless_random_flip_left_right(image, flip_seed)
+    return (image - 127.5) / 127.5
+
+
+def _noise(height, width, channels=3):
+    return np.random.default_rng(height * width).integers(0, 256, (height, width, channels), np.uint8)
+
+
+# From one pixel to more of them than pay for the conversion before the resize, 2 a pixel of the result.
+SIZES = [
+    (1, 1),
+    (1, 9),
+    (13, 1),
+    (8, 8),
+    (11, 7),
+    (2, 300),
+    (300, 2),
+    (31, 33),
+    (34, 35),
+    (35, 35),
+    (97, 64),
+    (375, 500),
+]
+
+
+@pytest.mark.parametrize("switches", [{}, {"flip": False}, {"random_crop": False}])
+@pytest.mark.parametrize(("height", "width"), SIZES)
+def test_train_image_is_that_of_tf_image(height, width, switches):
+    image = tf.constant(_noise(height, width))
+    for step in range(4):
+        seed = tf.constant([7, step], tf.int64)
+        result = preprocessing.train_image(image, seed, resize=20, crop=16, **switches)
+        np.testing.assert_allclose(result, _plain(image, seed, 20, 16, **switches), atol=2e-6)
+
+
+@pytest.mark.parametrize(("height", "width"), [(375, 500), (500, 375), (333, 511), (1200, 1600)])
+def test_train_image_at_the_size_of_large_images(height, width):
+    encoded = tf.io.encode_jpeg(_noise(height, width))
+    for step in range(2):
+        seed = tf.constant([7, step], tf.int64)
+        result = preprocessing.train_image(encoded, seed, resize=512, crop=480)
+        np.testing.assert_allclose(result, _plain(encoded, seed, 512, 480), atol=2e-6)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("encode", [tf.io.encode_png, tf.io.encode_jpeg])
+def test_train_image_of_encoded_images_in_a_graph(encode, channels):
+    encoded = encode(_noise(19, 23, channels))
+    graph = tf.function(lambda image, seed: preprocessing.train_image(image, seed, resize=20, crop=16))
+    for step in range(4):
+        seed = tf.constant([7, step], tf.int64)
+        np.testing.assert_allclose(graph(encoded, seed), _plain(encoded, seed, 20, 16), atol=2e-6)
+
+
+def test_crops_at_the_border():
+    """A crop one pixel smaller lies in one of the four corners; one as large as the image is the image."""
+    image = tf.constant(_noise(9, 14))
+    corners = set()
+    for step in range(24):
+        seed = tf.constant([1, step], tf.int64)
+        result = preprocessing.train_image(image, seed, resize=12, crop=11, flip=False)
+        expected = _plain(image, seed, 12, 11, flip=False)
+        np.testing.assert_allclose(result, expected, atol=2e-6)
+        corners.add(expected.numpy().tobytes())
+    assert len(corners) == 4
+    whole = preprocessing.train_image(image, seed, resize=12, crop=12, flip=False)
+    np.testing.assert_array_equal(whole, preprocessing.test_image(image, crop=12))
