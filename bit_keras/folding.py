@@ -45,8 +45,8 @@ def fold(model: BiT | Backbone, dtype: str | None = None, convolution_dtype: str
     """Returns a network of the same outputs that standardizes no kernel when it is called.
 
     Its convolutions are `keras.layers.Conv2D` under the same names, so that no runtime has to do the arithmetic of
-    weight standardization, and it is not meant for training. In float32 the outputs are equal to 1e-6 of their
-    scale.
+    weight standardization, and it is not meant for training. In float32 its outputs differ by
+    rounding alone.
 
     Args:
         model: the network, left as it was.

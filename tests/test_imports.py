@@ -33,6 +33,7 @@ RANKS = {
     "bit_keras.evaluate": 5,
     "bit_keras.folding": 4,
     "bit_keras.peers": 5,
+    "bit_keras.prediction": 5,
     "bit_keras.saved_model_check": 5,
     "bit_keras.saved_model_layer": 5,
     "bit_keras.serving_model": 5,
@@ -51,8 +52,8 @@ RANKS = {
     "bit_keras.finetune.__main__": 10,
 }
 
-# HyperRule makes its Keras objects for the user; only a call of these methods needs the package.
-EXCEPTIONS = {("bit_keras.hyperrule", "bit_keras.training")}
+# HyperRule makes its Keras objects for the user, and BiT predicts; only a call of these methods needs the package.
+EXCEPTIONS = {("bit_keras.hyperrule", "bit_keras.training"), ("bit_keras.model", "bit_keras.prediction")}
 
 # Run from a checkout, and are not installed.
 NOT_INSTALLED = {"benchmarks", "docs", "examples", "export", "hub_modules", "pretraining", "tests", "tools"}
@@ -63,7 +64,8 @@ MAY_IMPORT_TENSORFLOW = (
     "bit_keras.data.tfrecords",
     *("bit_keras.saved_model", "bit_keras.saved_model_check"),
     *("bit_keras.evaluate.classifier", "bit_keras.saved_model_layer", "bit_keras.serving_model"),
-    *("bit_keras.checkpoints.hub_module", "bit_keras.peers", "bit_keras.training.determinism"),
+    *("bit_keras.checkpoints.hub_module", "bit_keras.peers", "bit_keras.prediction"),
+    "bit_keras.training.determinism",
     *("bit_keras.training.distribution", "bit_keras.training.distribution_tf"),
 )
 
