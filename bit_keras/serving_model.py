@@ -17,9 +17,9 @@ from bit_keras.zoo import LABELS
 PRECISIONS = ("float32", "bfloat16")
 ACTIVATIONS = {"softmax": tf.nn.softmax, "sigmoid": tf.sigmoid}
 
-# Weights up to this size are constants of the graph, which oneDNN puts into its own order once. As variables it does so
-# in each call, and a graph may not be larger than 2 GiB.
-MAX_CONSTANT_BYTES = 2**30
+# Weights up to this size are constants of the graph, which oneDNN puts into its own order once; as variables it does so
+# in each call. TensorFlow copies constants while it loads and optimizes: 100 MB of them take 2 GB more than variables.
+MAX_CONSTANT_BYTES = 2**27
 
 # Images that are decoded at one time; times `max_pixels` it bounds the memory.
 _PARALLEL_DECODES = 8

@@ -124,7 +124,7 @@ def test_a_failed_prediction_leaves_the_model_as_it_was():
     own = model.predict_function
 
     def broken():
-        yield IMAGES[:2]
+        yield (IMAGES[:2],)
         raise KeyboardInterrupt("stop")
 
     with pytest.raises((KeyboardInterrupt, Exception), match="stop"):
@@ -141,7 +141,7 @@ def test_generators_and_callbacks():
             self.models, self.batches = (*self.models, self.model), self.batches + 1
 
     model, count = _model(), Count()
-    found = model.predict((IMAGES[k : k + 1] for k in range(3)), verbose=0, callbacks=[count])
+    found = model.predict(((IMAGES[k : k + 1],) for k in range(3)), steps=3, verbose=0, callbacks=[count])
     expected = keras.ops.convert_to_numpy(model(IMAGES[:3]))
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
     assert count.batches == 3
