@@ -170,6 +170,7 @@ def _timm():
 
 
 def _transformers():
+    from tests import torchvision_operators  # noqa: F401, I001  before transformers
     from transformers import BitConfig, BitForImageClassification
 
     return BitForImageClassification(BitConfig(layer_type="preactivation", num_labels=_CLASSES))
