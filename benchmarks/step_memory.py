@@ -27,7 +27,7 @@ _CASES = flags.DEFINE_multi_string(
 )
 _NUM_CLASSES = 10
 # What is free goes back to the system, so that memory held is memory used.
-_ALLOCATORS = {"TF_ONEDNN_USE_SYSTEM_ALLOCATOR": "1", "MALLOC_MMAP_THRESHOLD_": "65536"}
+ALLOCATORS = {"TF_ONEDNN_USE_SYSTEM_ALLOCATOR": "1", "MALLOC_MMAP_THRESHOLD_": "65536"}
 _MEASURE = flags.DEFINE_string("measure", None, "Measure this case and print its bytes; for the program itself.")
 
 
@@ -68,23 +68,23 @@ def measure(variant, batch_size, crop, precision="float32", accumulate=1, freeze
     update(3, 16)  # from the second shape on, TensorFlow has a graph for all
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)
-    before = _status("VmRSS")
+    before = status("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # the peak becomes what is held now
     for _ in range(2):
         update(batch_size // accumulate, crop)
     state = 4 * sum(math.prod(variable.shape) for variable in [*model.variables, *model.optimizer.variables])
-    return state + _status("VmHWM") - before
+    return state + status("VmHWM") - before
 
 
-def _status(name: str) -> int:
-    """A line of /proc/self/status in bytes."""
+def status(name: str) -> int:
+    """Returns a line of /proc/self/status in bytes, for example "VmRSS"."""
     lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     return int(lines[name].split()[0]) * 1024
 
 
 def _measure_in_child(case: str) -> int:
     command = [sys.executable, "-m", "benchmarks.step_memory", f"--measure={case}"]
-    process = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env={**os.environ, **_ALLOCATORS})
+    process = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env={**os.environ, **ALLOCATORS})
     return int(process.stdout.splitlines()[-1])
 
 

@@ -171,6 +171,13 @@ class BiT(keras.Model):
         checkpoints.apply_weights(model, arrays, skip_head=has_new_head)
         return model
 
+    def predict(self, x, batch_size=None, verbose="auto", steps=None, callbacks=None):
+        """As `keras.Model.predict`; of several batches it standardizes the kernels once, see `prediction.folded`."""
+        from bit_keras import prediction
+
+        with prediction.folded(self, x, batch_size):
+            return super().predict(x, batch_size, verbose, steps, callbacks)
+
     def get_config(self):
         return {
             **super().get_config(),

@@ -35,6 +35,7 @@ RANKS = {
     "bit_keras.evaluate": 7,
     "bit_keras.folding": 6,
     "bit_keras.peers": 7,
+    "bit_keras.prediction": 7,
     "bit_keras.saved_model_check": 7,
     "bit_keras.saved_model_layer": 7,
     "bit_keras.serving_model": 7,
@@ -53,8 +54,8 @@ RANKS = {
     "bit_keras.finetune.__main__": 12,
 }
 
-# HyperRule makes its Keras objects for the user; only a call of these methods needs the package.
-EXCEPTIONS = {("bit_keras.hyperrule", "bit_keras.training")}
+# HyperRule makes its Keras objects for the user, and BiT predicts; only a call of these methods needs the package.
+EXCEPTIONS = {("bit_keras.hyperrule", "bit_keras.training"), ("bit_keras.model", "bit_keras.prediction")}
 
 # Run from a checkout, and are not installed.
 NOT_INSTALLED = {"benchmarks", "docs", "examples", "export", "hub_modules", "pretraining", "tests", "tools"}
@@ -66,7 +67,8 @@ MAY_IMPORT_TENSORFLOW = (
     *("bit_keras.saved_model", "bit_keras.saved_model_check"),
     *("bit_keras.evaluate.classifier", "bit_keras.saved_model_layer", "bit_keras.serving_model"),
     *("bit_keras.convolution_tf", "bit_keras.kernels", "bit_keras.training.sgd"),
-    *("bit_keras.checkpoints.hub_module", "bit_keras.peers", "bit_keras.training.determinism"),
+    *("bit_keras.checkpoints.hub_module", "bit_keras.peers", "bit_keras.prediction"),
+    "bit_keras.training.determinism",
     *("bit_keras.training.distribution", "bit_keras.training.distribution_tf"),
 )
 

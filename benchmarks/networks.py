@@ -1,0 +1,66 @@
+"""The R50x1 of other libraries, with random weights, and what an image costs."""
+
+import math
+
+import keras
+
+
+def timm(num_classes: int):
+    """Returns timm's network, a torch module of NCHW images that gives logits."""
+    from tests import torchvision_operators  # noqa: F401, I001  before timm
+
+    import timm
+
+    return timm.create_model("resnetv2_50x1_bit", num_classes=num_classes)
+
+
+def transformers(num_classes: int):
+    """Returns the network of transformers, a torch module of NCHW images whose answer has `logits`."""
+    from tests import torchvision_operators  # noqa: F401, I001  before transformers
+    from transformers import BitConfig, BitForImageClassification
+
+    return BitForImageClassification(BitConfig(layer_type="preactivation", num_labels=num_classes))
+
+
+def compiled(module):
+    """Returns the module as torch compiles it."""
+    import torch
+
+    return torch.compile(module)
+
+
+@keras.saving.register_keras_serializable(package="bit_keras_benchmarks")
+class PlainStandardizedConv2D(keras.layers.Conv2D):
+    """Weight standardization as ports of BiT to Keras write it: in the forward pass, its gradient left to the backend."""
+
+    def call(self, inputs):
+        mean = keras.ops.mean(self.kernel, axis=(0, 1, 2), keepdims=True)
+        variance = keras.ops.var(self.kernel, axis=(0, 1, 2), keepdims=True)
+        kernel = (self.kernel - mean) / keras.ops.sqrt(variance + 1e-10)
+        return keras.ops.conv(inputs, kernel, strides=self.strides, padding=self.padding)
+
+
+def unfolded(num_classes: int) -> keras.Model:
+    """Returns the network in Keras's own layers: images [N, H, W, 3] in [-1, 1] to logits."""
+    from bit_keras import BiT
+    from bit_keras.layers import GroupNormalization, StandardizedConv2D
+
+    def clone(layer):
+        if isinstance(layer, StandardizedConv2D):
+            shape = (layer.filters, layer.kernel_size, layer.strides, layer.padding)
+            return PlainStandardizedConv2D(*shape, use_bias=False, name=layer.name)
+        if isinstance(layer, GroupNormalization):
+            norm = keras.layers.GroupNormalization(layer.groups, epsilon=layer.epsilon, name="norm")
+            return keras.Sequential([norm, keras.layers.ReLU()], name=layer.name)
+        return type(layer).from_config(layer.get_config())
+
+    backbone = keras.models.clone_model(BiT("R50x1", 1).backbone, keras.Input((None, None, 3)), clone_function=clone)
+    return keras.Model(backbone.input, keras.layers.Dense(num_classes)(backbone.output))
+
+
+def multiplications(network: keras.Model, side: int) -> int:
+    """Returns the multiplications of convolutions and head for an image of side x side pixels."""
+    # At the shapes of an image, which the layers of a network of any size do not know.
+    sized = keras.models.clone_model(network, keras.Input((side, side, 3)))
+    kernels = [(layer.output.shape, layer.kernel.shape) for layer in sized.layers if hasattr(layer, "kernel")]
+    return sum(math.prod(size for size in output[:-1] if size) * math.prod(kernel) for output, kernel in kernels)

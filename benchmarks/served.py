@@ -1,0 +1,197 @@
+"""Program: inference of a served BiT beside other libraries and runtimes, on the CPU, with random weights.
+
+Example:
+    python -m benchmarks.served --batch_size=1 --batch_size=8 --rounds=7
+
+Ours is the signature serving_default of a SavedModel for TF Serving. timm and transformers run in torch,
+"unfolded Keras" is the network with `keras.layers.GroupNormalization` and weight standardization in the forward pass,
+ONNX Runtime, LiteRT and OpenVINO run what `export.edge_convert` makes of the folded network. It needs the packages
+of the extras edge and dev, and openvino.
+"""
+
+import os
+import statistics
+import tempfile
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+from absl import app, flags
+
+from benchmarks import contest, networks
+
+_HALF = ", bfloat16"
+_OURS, _TIMM = "bit_keras", "timm"
+CONTENDERS = (
+    *(_OURS, _OURS + _HALF),
+    *(_TIMM, _TIMM + _HALF, "timm compiled", "timm compiled" + _HALF),
+    *("transformers", "unfolded Keras"),
+    *("onnxruntime", "LiteRT", "openvino", "openvino" + _HALF),
+)
+# The dtype in which the matrix product is measured that a contender is held against.
+_GEMMS = {dtype: contest.GEMM + dtype for dtype in ("float32", "bfloat16")}
+
+_CONTENDER = flags.DEFINE_string("contender", None, "Run as this contender; for the program itself.")
+_FOLDER = flags.DEFINE_string("folder", None, "Where the exported networks are; for the program itself.")
+_ONLY = flags.DEFINE_multi_enum("only", None, CONTENDERS, "Contenders, all by default.")
+_BATCH_SIZES = flags.DEFINE_multi_integer("batch_size", [1, 8], "Images of a call.", lower_bound=1)
+_SIDE = flags.DEFINE_integer("side", 224, "Side of the images in pixels.", lower_bound=1)
+_ROUNDS = flags.DEFINE_integer("rounds", 7, "Turns of each contender.", lower_bound=1)
+_CLASSES = 1000
+
+
+def main(_) -> None:
+    if _CONTENDER.value:
+        run(_CONTENDER.value)
+        return
+    names = _ONLY.value or CONTENDERS
+    print(contest.processor() + "; " + _versions())
+    with tempfile.TemporaryDirectory() as folder:
+        macs = export(Path(folder))
+        for batch_size in _BATCH_SIZES.value:
+            settings = [f"--folder={folder}", f"--side={_SIDE.value}", f"--batch_size={batch_size}"]
+            contenders = {name: {} for name in (*names, *_GEMMS.values())}
+            seconds, _ = contest.contest("benchmarks.served", contenders, _ROUNDS.value, settings)
+            print("\n" + table(seconds, batch_size, macs))
+
+
+def table(seconds: dict[str, list[float]], batch_size: int, macs: int) -> str:
+    """Returns a table of a contest.
+
+    Args:
+        seconds: of a call of each contender in each round.
+        batch_size: images of a call.
+        macs: multiplications of an image.
+    """
+    lines = [
+        f"| batch {batch_size} | ms | images/s | times timm's speed | of the matrix product's rate |",
+        "|---|---|---|---|---|",
+    ]
+    for name, values in seconds.items():
+        if name.startswith(contest.GEMM):
+            lines.append(f"| {name} | | | | {contest.gemm_rate(values) / 1e9:.0f} GFLOP/s |")
+            continue
+        gemm = contest.gemm_rate(seconds[_GEMMS["bfloat16" if name.endswith(_HALF) else "float32"]])
+        median = statistics.median(values)
+        share = 2 * macs * batch_size / median / gemm
+        times = contest.ratio(seconds, _TIMM, name) if _TIMM in seconds else ""
+        lines.append(f"| {name} | {contest.milliseconds(values)} | {batch_size / median:.1f} | {times} | {share:.0%} |")
+    return "\n".join(lines)
+
+
+def export(folder: Path) -> int:
+    """Writes what the runtimes run; returns the multiplications of an image."""
+
+    from bit_keras import BiT, export_saved_model
+    from bit_keras.folding import fold
+    from export import edge_convert
+
+    model = BiT("R50x1", _CLASSES)
+    head = model.get_layer("head")
+    head.set_weights([np.random.default_rng(0).normal(0, 0.01, weight.shape) for weight in head.get_weights()])
+    for precision in _GEMMS:
+        export_saved_model(model, folder / precision, "serving", precision=precision)
+    network = fold(model)
+    side = _SIDE.value
+    edge_convert.convert(network, np.zeros((1, side, side, 3), "float32"), folder, ["litert_float32", "onnx"])
+    return networks.multiplications(network, side)
+
+
+def run(name: str) -> None:
+    """Is a contender."""
+    if name.startswith(contest.GEMM):
+        contest.multiply(name.removeprefix(contest.GEMM))
+        return
+    (batch_size,) = _BATCH_SIZES.value
+    images = np.random.default_rng(0).uniform(size=(batch_size, _SIDE.value, _SIDE.value, 3)).astype("float32")
+    is_half = name.endswith(_HALF)
+    makers = {
+        _OURS: _served,
+        _TIMM: lambda images, is_half: _torch(networks.timm(_CLASSES), images, is_half),
+        "timm compiled": lambda images, is_half: _torch(networks.compiled(networks.timm(_CLASSES)), images, is_half),
+        "transformers": lambda images, is_half: _torch(networks.transformers(_CLASSES), images, is_half),
+        "unfolded Keras": _unfolded,
+        "onnxruntime": _onnxruntime,
+        "LiteRT": _litert,
+        "openvino": _openvino,
+    }
+    step = makers[name.removesuffix(_HALF)](images, is_half)
+    contest.take_turns(step, calls=3 if batch_size == 1 else 1, warm_up=3)
+
+
+def _served(images: np.ndarray, is_half: bool) -> Callable:
+    import tensorflow as tf
+
+    loaded = tf.saved_model.load(str(Path(_FOLDER.value) / ("bfloat16" if is_half else "float32")))
+    images = tf.constant(images)
+
+    def step():
+        return loaded.signatures["serving_default"](images=images)["logits"].numpy()
+
+    return step
+
+
+def _unfolded(images: np.ndarray, is_half: bool) -> Callable:
+    import tensorflow as tf
+
+    network = networks.unfolded(_CLASSES)
+    call = tf.function(lambda images: network(2.0 * images - 1.0, training=False))
+    images = tf.constant(images)
+    return lambda: call(images).numpy()
+
+
+def _torch(model, images: np.ndarray, is_half: bool) -> Callable:
+    import torch
+
+    model = model.eval().to(memory_format=torch.channels_last)
+    images = torch.from_numpy(2 * images - 1).permute(0, 3, 1, 2)  # whose memory stays channels_last
+
+    def step():
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=is_half):
+            return model(images)
+
+    return step
+
+
+def _onnxruntime(images: np.ndarray, is_half: bool) -> Callable:
+    from export.edge_run import load_onnx
+
+    run, _ = load_onnx(str(Path(_FOLDER.value) / "model.onnx"))
+    return lambda: run(images)
+
+
+def _litert(images: np.ndarray, is_half: bool) -> Callable:
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(str(Path(_FOLDER.value) / "float32.tflite"), num_threads=os.cpu_count())
+    (inputs,), (outputs,) = interpreter.get_input_details(), interpreter.get_output_details()
+    interpreter.resize_tensor_input(inputs["index"], images.shape)
+    interpreter.allocate_tensors()
+
+    def step():
+        interpreter.set_tensor(inputs["index"], images)
+        interpreter.invoke()
+        return interpreter.get_tensor(outputs["index"])
+
+    return step
+
+
+def _openvino(images: np.ndarray, is_half: bool) -> Callable:
+    import openvino
+
+    core = openvino.Core()
+    model = core.read_model(Path(_FOLDER.value) / "model.onnx")
+    model.reshape(list(images.shape))
+    hints = {"INFERENCE_PRECISION_HINT": "bf16" if is_half else "f32", "PERFORMANCE_HINT": "LATENCY"}
+    compiled = core.compile_model(model, "CPU", hints)
+    return lambda: compiled(images)[0]
+
+
+def _versions() -> str:
+    packages = ("tensorflow", "keras", "torch", "timm", "transformers", "onnxruntime", "ai-edge-litert", "openvino")
+    return ", ".join(f"{package} {metadata.version(package)}" for package in packages)
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,173 @@
+"""Program: a training step of R50x1 beside other libraries, on the CPU, with random weights: its time and its memory.
+
+Example:
+    python -m benchmarks.training_step --rounds=5
+
+A step is forward pass, backward pass and an update of SGD with momentum on one batch, which all contenders keep in memory.
+"unfolded Keras" is the network in Keras's own layers, with weight standardization in the forward pass. It needs the
+packages of the extra dev.
+"""
+
+import contextlib
+import ctypes
+import gc
+import os
+import statistics
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from absl import app, flags
+
+from benchmarks import contest, networks
+from benchmarks.step_memory import ALLOCATORS, status
+
+_HALF = ", bfloat16"
+_OURS, _TIMM, _UNFOLDED = "bit_keras", "timm", "unfolded Keras"
+CONTENDERS = (
+    *(_OURS, _OURS + _HALF),
+    *(_TIMM, _TIMM + _HALF, "timm compiled", "timm compiled" + _HALF),
+    *("transformers", _UNFOLDED),
+)
+_GEMMS = {dtype: contest.GEMM + dtype for dtype in ("float32", "bfloat16")}
+_NUM_CLASSES = 10
+_LEARNING_RATE, _MOMENTUM = 0.003, 0.9
+
+_CONTENDER = flags.DEFINE_string("contender", None, "Run as this contender; for the program itself.")
+_MEMORY = flags.DEFINE_bool("memory", False, "Measure memory; for the program itself.")
+_ONLY = flags.DEFINE_multi_enum("only", None, CONTENDERS, "Contenders, all by default.")
+_BATCH_SIZE = flags.DEFINE_integer("batch_size", 32, "Images of a step.", lower_bound=1)
+_SIDE = flags.DEFINE_integer("side", 128, "Side of the images in pixels.", lower_bound=1)
+_ROUNDS = flags.DEFINE_integer("rounds", 5, "Turns of each contender.", lower_bound=1)
+
+
+def main(_) -> None:
+    if _CONTENDER.value:
+        run(_CONTENDER.value)
+        return
+    from bit_keras import BiT
+    from bit_keras.folding import fold
+
+    names = _ONLY.value or CONTENDERS
+    settings = [f"--batch_size={_BATCH_SIZE.value}", f"--side={_SIDE.value}"]
+    macs = networks.multiplications(fold(BiT("R50x1", _NUM_CLASSES)), _SIDE.value)
+    print(contest.processor())
+    contenders = {name: {} for name in (*names, *_GEMMS.values())}
+    seconds, _ = contest.contest("benchmarks.training_step", contenders, _ROUNDS.value, settings)
+    memory = {}
+    for name in names:  # one at a time, so that none takes the memory of another
+        _, facts = contest.contest("benchmarks.training_step", {name: ALLOCATORS}, 0, [*settings, "--memory"])
+        memory |= {name: fact["bytes"] for name, fact in facts.items()}
+    print(table(seconds, memory, _BATCH_SIZE.value, macs))
+
+
+def table(seconds: dict[str, list[float]], memory: dict[str, int], batch_size: int, macs: int) -> str:
+    """Returns a table of a contest.
+
+    Args:
+        seconds: of a step of each contender in each round.
+        memory: bytes of weights and momentum, and of what a step adds to them at its peak.
+        batch_size: images of a step.
+        macs: multiplications of a forward pass on an image; a step has three times as many.
+    """
+    lines = [
+        f"| batch {batch_size} | ms | images/s | times timm's speed | of the matrix product's rate | memory |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, values in seconds.items():
+        if name.startswith(contest.GEMM):
+            lines.append(f"| {name} | | | | {contest.gemm_rate(values) / 1e9:.0f} GFLOP/s | |")
+            continue
+        median = statistics.median(values)
+        gemm = contest.gemm_rate(seconds[_GEMMS["bfloat16" if name.endswith(_HALF) else "float32"]])
+        share = 6 * macs * batch_size / median / gemm
+        times = contest.ratio(seconds, _TIMM, name) if _TIMM in seconds else ""
+        rate = f"{batch_size / median:.1f}"
+        lines.append(
+            f"| {name} | {contest.milliseconds(values)} | {rate} | {times} | {share:.0%} | {memory[name] / 1e9:.2f} GB |"
+        )
+    return "\n".join(lines)
+
+
+def run(name: str) -> None:
+    """Is a contender."""
+    if name.startswith(contest.GEMM):
+        contest.multiply(name.removeprefix(contest.GEMM))
+        return
+    is_half, kind = name.endswith(_HALF), name.removesuffix(_HALF)
+    keras_kinds = {_OURS: _ours, _UNFOLDED: lambda is_half: networks.unfolded(_NUM_CLASSES)}
+    if kind in keras_kinds:
+        step, parameters = _keras(keras_kinds[kind](is_half))
+    else:
+        maker = networks.transformers if kind == "transformers" else networks.timm
+        step, parameters = _torch(maker(_NUM_CLASSES), is_half, compiled="compiled" in kind)
+    step()
+    if _MEMORY.value:
+        contest.take_turns(step, warm_up=0, bytes=_peak(step) + 2 * 4 * parameters)
+        return
+    contest.take_turns(step, warm_up=2)
+
+
+def _images(channels_first: bool) -> np.ndarray:
+    images = np.random.default_rng(0).uniform(-1, 1, (_BATCH_SIZE.value, _SIDE.value, _SIDE.value, 3))
+    images = images.astype("float32")
+    return images.transpose(0, 3, 1, 2) if channels_first else images
+
+
+def _ours(is_half: bool):
+    from bit_keras import BiT
+
+    return BiT("R50x1", _NUM_CLASSES, dtype="mixed_bfloat16" if is_half else "float32")
+
+
+def _keras(model) -> tuple[Callable, int]:
+    import keras
+
+    from bit_keras import BiT, training
+
+    options = {"learning_rate": _LEARNING_RATE, "momentum": _MOMENTUM}
+    optimizer = training.SGD(**options) if isinstance(model, BiT) else keras.optimizers.SGD(**options)
+    model.compile(optimizer, keras.losses.CategoricalCrossentropy(from_logits=True))
+    images = _images(channels_first=False)
+    labels = np.eye(_NUM_CLASSES, dtype="float32")[np.zeros(_BATCH_SIZE.value, int)]
+    return lambda: model.train_on_batch(images, labels), model.count_params()
+
+
+def _torch(module, is_half: bool, compiled: bool) -> tuple[Callable, int]:
+    import torch
+
+    module = module.train().to(memory_format=torch.channels_last)
+    call = networks.compiled(module) if compiled else module
+    images = torch.from_numpy(_images(channels_first=True))  # whose memory stays channels_last
+    labels = torch.zeros(_BATCH_SIZE.value, dtype=torch.long)
+    optimizer = torch.optim.SGD(module.parameters(), lr=_LEARNING_RATE, momentum=_MOMENTUM)
+
+    def step():
+        optimizer.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16) if is_half else contextlib.nullcontext():
+            outputs = call(images)
+        logits = getattr(outputs, "logits", outputs)
+        loss = torch.nn.functional.cross_entropy(logits.float(), labels)
+        loss.backward()
+        optimizer.step()
+        return float(loss.detach())
+
+    step.release = optimizer.zero_grad
+    return step, sum(parameter.numel() for parameter in module.parameters())
+
+
+def _peak(step: Callable) -> int:
+    """Returns the bytes that two steps add to the process at their peak."""
+    getattr(step, "release", lambda: None)()  # torch's gradients stay between steps
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
+    before = status("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # the peak becomes what is held now
+    step()
+    step()
+    return status("VmHWM") - before
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    app.run(main)
