@@ -31,7 +31,7 @@ def compiled(module):
 
 @keras.saving.register_keras_serializable(package="bit_keras_benchmarks")
 class PlainStandardizedConv2D(keras.layers.Conv2D):
-    """Weight standardization as ports of BiT to Keras write it: in the forward pass, its gradient left to the backend."""
+    """Weight standardization as ports of BiT to Keras write it: in the forward pass, with the backend's gradient."""
 
     def call(self, inputs):
         mean = keras.ops.mean(self.kernel, axis=(0, 1, 2), keepdims=True)

@@ -3,15 +3,13 @@
 Example:
     python -m benchmarks.training_step --rounds=5
 
-A step is forward pass, backward pass and an update of SGD with momentum on one batch, which all contenders keep in memory.
-"unfolded Keras" is the network in Keras's own layers, with weight standardization in the forward pass. It needs the
-packages of the extra dev.
+A step is forward pass, backward pass and an update of SGD with momentum on one batch, which lies in memory. "unfolded
+Keras" is the network in Keras's own layers, with weight standardization in the forward pass. Needs the extra dev.
 """
 
 import contextlib
 import ctypes
 import gc
-import os
 import statistics
 from collections.abc import Callable
 from pathlib import Path
@@ -82,10 +80,11 @@ def table(seconds: dict[str, list[float]], memory: dict[str, int], batch_size: i
         gemm = contest.gemm_rate(seconds[_GEMMS["bfloat16" if name.endswith(_HALF) else "float32"]])
         share = 6 * macs * batch_size / median / gemm
         times = contest.ratio(seconds, _TIMM, name) if _TIMM in seconds else ""
-        rate = f"{batch_size / median:.1f}"
-        lines.append(
-            f"| {name} | {contest.milliseconds(values)} | {rate} | {times} | {share:.0%} | {memory[name] / 1e9:.2f} GB |"
+        cells = (
+            *(name, contest.milliseconds(values), f"{batch_size / median:.1f}", times),
+            *(f"{share:.0%}", f"{memory[name] / 1e9:.2f} GB"),
         )
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -169,5 +168,4 @@ def _peak(step: Callable) -> int:
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     app.run(main)
