@@ -59,19 +59,20 @@ def measure(variant, batch_size, crop, precision="float32", accumulate=1, freeze
     optimizer = training.optimizer(HyperRule(50_000, (crop, crop)).schedule, accumulate=accumulate)
     model.compile(optimizer, keras.losses.CategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
 
-    def update(batch_size, crop):
-        labels = np.eye(_NUM_CLASSES, dtype="float32")[np.zeros(batch_size, int)]
-        for _ in range(accumulate):
-            model.train_on_batch(np.zeros((batch_size, crop, crop, 3), "float32"), labels)
+    images = np.zeros((batch_size // accumulate, crop, crop, 3), "float32")
+    labels = np.eye(_NUM_CLASSES, dtype="float32")[np.zeros(len(images), int)]
 
-    update(2, 8)
-    update(3, 16)  # from the second shape on, TensorFlow has a graph for all
+    def update():
+        for _ in range(accumulate):
+            model.train_on_batch(images, labels)
+
+    update()  # makes graphs and programs
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)
     before = status("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # the peak becomes what is held now
     for _ in range(2):
-        update(batch_size // accumulate, crop)
+        update()
     state = 4 * sum(math.prod(variable.shape) for variable in [*model.variables, *model.optimizer.variables])
     return state + status("VmHWM") - before
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 import keras
 from keras import ops
 
-_LARGE = 2**19  # numbers in an array
+LARGE = 2**19  # numbers in an array from which on XLA pays
 _AGAIN = "_bit_keras_again"  # attribute of a tensor: makes it once more, for a gradient that does not keep it
 _portable = contextvars.ContextVar("portable", default=False)
 _training = contextvars.ContextVar("training", default=None)
@@ -268,7 +268,7 @@ def _runner(training: bool | None, shape: Sequence[int | None]) -> Callable:
         return _plainly
     if keras.backend.backend() != "tensorflow":
         return _directly
-    return _compiled if math.prod(size or 32 for size in shape) >= _LARGE else _shared
+    return _compiled if math.prod(size or 32 for size in shape) >= LARGE else _shared
 
 
 def _plainly(function: Callable, *tensors, **settings):

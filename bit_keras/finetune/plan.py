@@ -9,6 +9,7 @@ from bit_keras import checkpoints, data
 from bit_keras.checkpoints.architecture import weight_shapes
 from bit_keras.finetune.config import FinetuneConfig
 from bit_keras.hyperrule import HyperRule, Schedule
+from bit_keras.kernels import LARGE
 from bit_keras.runs import open_source
 from bit_keras.training import STAGES
 from bit_keras.upstream import upstream_schedule
@@ -83,10 +84,9 @@ def estimate_memory(
             held = output
         else:
             held += output if remat else inside + output
-    # The centered and the standardized kernel, a gradient on its way between the two, and the cast kernel where there
-    # is one. Rematerialization was not seen to save them: they do not depend on a unit's input, so nothing delays them.
-    kernels = (12 if precision == "float32" else 12 + _BYTES[precision]) * trainable
-    return Memory(weights, peak + kernels)
+    # The standardized kernel, and a gradient on its way to the kernel. Rematerialization was not seen to save them:
+    # they do not depend on a unit's input, so nothing delays them.
+    return Memory(weights, peak + 2 * _BYTES[precision] * trainable)
 
 
 def _parts(variant: Variant, images: int, crop: int, size: int) -> Iterator[tuple[str, int, int]]:
@@ -98,8 +98,12 @@ def _parts(variant: Variant, images: int, crop: int, size: int) -> Iterator[tupl
         crop: side of the images in pixels.
         size: bytes of a value in the precision of the convolutions.
     """
-    # For a value that is normalized: ReLU's output, the centered value, and the cast one where it is not float32.
-    norm = size + 4 + (4 if size < 4 else 0)
+
+    def of_relu(channels: int, side: int) -> int:
+        """Outputs of ReLU, of which the large ones are made again in the backward pass."""
+        values = images * channels * side**2
+        return 0 if values >= LARGE else size * values
+
     channels = variant.stem_filters
     side = -(-crop // 2)
     padded = 3 * (crop + 6) ** 2 + channels * (side + 2) ** 2
@@ -111,12 +115,12 @@ def _parts(variant: Variant, images: int, crop: int, size: int) -> Iterator[tupl
             before = side
             is_strided = unit == 0 and block > 1
             side = -(-side // 2) if is_strided else side
-            normalized = before**2 * (channels + filters) + side**2 * filters
+            normalized = of_relu(channels, before) + of_relu(filters, before) + of_relu(filters, side)
             convolved = before**2 * filters + side**2 * filters + (filters * (before + 2) ** 2 if is_strided else 0)
             channels = EXPANSION * filters
-            inside = images * (norm * normalized + size * convolved)
+            inside = normalized + images * size * convolved
             yield f"block{block}", inside, images * size * channels * side**2
-    yield "group_norm", images * norm * channels * side**2, 0
+    yield "group_norm", of_relu(channels, side), 0
 
 
 def describe(
