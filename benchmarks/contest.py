@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 GEMM = "GEMM "  # names of contenders that measure the machine: "GEMM float32", "GEMM bfloat16"
-_GEMM_SIDE = 2048
+_GEMM_SIDE, _GEMM_REPEATS = 2048, 10
 _MARK = "contender: "
 
 
@@ -87,17 +87,24 @@ def milliseconds(seconds: Sequence[float]) -> str:
     return f"{median:.1f} ({low:.1f} to {high:.1f})"
 
 
-def multiply(dtype: str) -> None:
+def multiply(dtype: str, device: str = "cpu") -> None:
     """Is the contender that multiplies square matrices, in torch."""
     import torch
 
-    a, b = (torch.randn(_GEMM_SIDE, _GEMM_SIDE).to(getattr(torch, dtype)) for _ in range(2))
-    take_turns(lambda: a @ b, calls=5)
+    options = {"dtype": getattr(torch, dtype), "device": device}
+    a, b = (torch.randn(_GEMM_SIDE, _GEMM_SIDE, **options) for _ in range(2))
+
+    def step():
+        for _ in range(_GEMM_REPEATS):
+            c = a @ b
+        return c[0, 0].item()  # waits for a GPU
+
+    take_turns(step)
 
 
 def gemm_rate(seconds: Sequence[float]) -> float:
     """Returns the operations per second, two for each multiplication, of the contender that multiplies matrices."""
-    return 2 * _GEMM_SIDE**3 / statistics.median(seconds)
+    return 2 * _GEMM_REPEATS * _GEMM_SIDE**3 / statistics.median(seconds)
 
 
 def processor() -> str:

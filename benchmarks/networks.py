@@ -1,25 +1,35 @@
-"""The R50x1 of other libraries, with random weights, and what an image costs."""
+"""The networks of other libraries, with random weights, and what an image costs."""
 
 import math
 
 import keras
 
 
-def timm(num_classes: int):
+def timm(num_classes: int, variant: str = "R50x1"):
     """Returns timm's network, a torch module of NCHW images that gives logits."""
     from tests import torchvision_operators  # noqa: F401, I001  before timm
 
     import timm
 
-    return timm.create_model("resnetv2_50x1_bit", num_classes=num_classes)
+    return timm.create_model(f"resnetv2_{variant[1:]}_bit", num_classes=num_classes)
 
 
-def transformers(num_classes: int):
+def transformers(num_classes: int, variant: str = "R50x1"):
     """Returns the network of transformers, a torch module of NCHW images whose answer has `logits`."""
     from tests import torchvision_operators  # noqa: F401, I001  before transformers
     from transformers import BitConfig, BitForImageClassification
 
-    return BitForImageClassification(BitConfig(layer_type="preactivation", num_labels=num_classes))
+    from bit_keras.variants import EXPANSION, get_variant
+
+    row = get_variant(variant)
+    config = BitConfig(
+        layer_type="preactivation",
+        embedding_size=row.stem_filters,
+        hidden_sizes=[EXPANSION * row.bottleneck_filters(block) for block in (1, 2, 3, 4)],
+        depths=list(row.units),
+        num_labels=num_classes,
+    )
+    return BitForImageClassification(config)
 
 
 def compiled(module):
@@ -40,7 +50,7 @@ class PlainStandardizedConv2D(keras.layers.Conv2D):
         return keras.ops.conv(inputs, kernel, strides=self.strides, padding=self.padding)
 
 
-def unfolded(num_classes: int) -> keras.Model:
+def unfolded(num_classes: int, variant: str = "R50x1") -> keras.Model:
     """Returns the network in Keras's own layers: images [N, H, W, 3] in [-1, 1] to logits."""
     from bit_keras import BiT
     from bit_keras.layers import GroupNormalization, StandardizedConv2D
@@ -54,7 +64,7 @@ def unfolded(num_classes: int) -> keras.Model:
             return keras.Sequential([norm, keras.layers.ReLU()], name=layer.name)
         return type(layer).from_config(layer.get_config())
 
-    backbone = keras.models.clone_model(BiT("R50x1", 1).backbone, keras.Input((None, None, 3)), clone_function=clone)
+    backbone = keras.models.clone_model(BiT(variant, 1).backbone, keras.Input((None, None, 3)), clone_function=clone)
     return keras.Model(backbone.input, keras.layers.Dense(num_classes)(backbone.output))
 
 

@@ -1,7 +1,8 @@
-"""Program: a training step of R50x1 beside other libraries, on the CPU, with random weights: its time and its memory.
+"""Program: a training step beside other libraries, with random weights: its time and, on the CPU, its memory.
 
 Example:
     python -m benchmarks.training_step --rounds=5
+    KERAS_BACKEND=jax python -m benchmarks.training_step --device=cuda --variant=R101x3 --side=224 --batch_size=128
 
 A step is forward pass, backward pass and an update of SGD with momentum on one batch, which lies in memory. "unfolded
 Keras" is the network in Keras's own layers, with weight standardization in the forward pass. Needs the extra dev.
@@ -34,6 +35,8 @@ _LEARNING_RATE, _MOMENTUM = 0.003, 0.9
 _CONTENDER = flags.DEFINE_string("contender", None, "Run as this contender; for the program itself.")
 _MEMORY = flags.DEFINE_bool("memory", False, "Measure memory; for the program itself.")
 _ONLY = flags.DEFINE_multi_enum("only", None, CONTENDERS, "Contenders, all by default.")
+_DEVICE = flags.DEFINE_enum("device", "cpu", ["cpu", "cuda"], "Of torch; Keras takes a GPU where its backend has one.")
+_VARIANT = flags.DEFINE_enum("variant", "R50x1", ["R50x1", "R50x3", "R101x1", "R101x3", "R152x2", "R152x4"], "Network.")
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 32, "Images of a step.", lower_bound=1)
 _SIDE = flags.DEFINE_integer("side", 128, "Side of the images in pixels.", lower_bound=1)
 _ROUNDS = flags.DEFINE_integer("rounds", 5, "Turns of each contender.", lower_bound=1)
@@ -47,13 +50,14 @@ def main(_) -> None:
     from bit_keras.folding import fold
 
     names = _ONLY.value or CONTENDERS
-    settings = [f"--batch_size={_BATCH_SIZE.value}", f"--side={_SIDE.value}"]
-    macs = networks.multiplications(fold(BiT("R50x1", _NUM_CLASSES)), _SIDE.value)
+    settings = [f"--{flag}={flags.FLAGS[flag].value}" for flag in ("batch_size", "side", "variant", "device")]
+    macs = networks.multiplications(fold(BiT(_VARIANT.value, _NUM_CLASSES)), _SIDE.value)
     print(contest.processor())
-    contenders = {name: {} for name in (*names, *_GEMMS.values())}
+    # All of them share the memory of a GPU.
+    contenders = {name: {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"} for name in (*names, *_GEMMS.values())}
     seconds, _ = contest.contest("benchmarks.training_step", contenders, _ROUNDS.value, settings)
     memory = {}
-    for name in names:  # one at a time, so that none takes the memory of another
+    for name in names if _DEVICE.value == "cpu" else ():  # one at a time, so that none takes the memory of another
         _, facts = contest.contest("benchmarks.training_step", {name: ALLOCATORS}, 0, [*settings, "--memory"])
         memory |= {name: fact["bytes"] for name, fact in facts.items()}
     print(table(seconds, memory, _BATCH_SIZE.value, macs))
@@ -82,7 +86,7 @@ def table(seconds: dict[str, list[float]], memory: dict[str, int], batch_size: i
         times = contest.ratio(seconds, _TIMM, name) if _TIMM in seconds else ""
         cells = (
             *(name, contest.milliseconds(values), f"{batch_size / median:.1f}", times),
-            *(f"{share:.0%}", f"{memory[name] / 1e9:.2f} GB"),
+            *(f"{share:.0%}", f"{memory[name] / 1e9:.2f} GB" if name in memory else ""),
         )
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
@@ -91,15 +95,15 @@ def table(seconds: dict[str, list[float]], memory: dict[str, int], batch_size: i
 def run(name: str) -> None:
     """Is a contender."""
     if name.startswith(contest.GEMM):
-        contest.multiply(name.removeprefix(contest.GEMM))
+        contest.multiply(name.removeprefix(contest.GEMM), _DEVICE.value)
         return
     is_half, kind = name.endswith(_HALF), name.removesuffix(_HALF)
-    keras_kinds = {_OURS: _ours, _UNFOLDED: lambda is_half: networks.unfolded(_NUM_CLASSES)}
+    keras_kinds = {_OURS: _ours, _UNFOLDED: lambda is_half: networks.unfolded(_NUM_CLASSES, _VARIANT.value)}
     if kind in keras_kinds:
         step, parameters = _keras(keras_kinds[kind](is_half))
     else:
         maker = networks.transformers if kind == "transformers" else networks.timm
-        step, parameters = _torch(maker(_NUM_CLASSES), is_half, compiled="compiled" in kind)
+        step, parameters = _torch(maker(_NUM_CLASSES, _VARIANT.value), is_half, compiled="compiled" in kind)
     step()
     if _MEMORY.value:
         contest.take_turns(step, warm_up=0, bytes=_peak(step) + 2 * 4 * parameters)
@@ -116,7 +120,7 @@ def _images(channels_first: bool) -> np.ndarray:
 def _ours(is_half: bool):
     from bit_keras import BiT
 
-    return BiT("R50x1", _NUM_CLASSES, dtype="mixed_bfloat16" if is_half else "float32")
+    return BiT(_VARIANT.value, _NUM_CLASSES, dtype="mixed_bfloat16" if is_half else "float32")
 
 
 def _keras(model) -> tuple[Callable, int]:
@@ -127,23 +131,24 @@ def _keras(model) -> tuple[Callable, int]:
     options = {"learning_rate": _LEARNING_RATE, "momentum": _MOMENTUM}
     optimizer = training.SGD(**options) if isinstance(model, BiT) else keras.optimizers.SGD(**options)
     model.compile(optimizer, keras.losses.CategoricalCrossentropy(from_logits=True))
-    images = _images(channels_first=False)
-    labels = np.eye(_NUM_CLASSES, dtype="float32")[np.zeros(_BATCH_SIZE.value, int)]
+    images = keras.ops.convert_to_tensor(_images(channels_first=False))
+    labels = keras.ops.one_hot(keras.ops.zeros(_BATCH_SIZE.value, "int32"), _NUM_CLASSES)
     return lambda: model.train_on_batch(images, labels), model.count_params()
 
 
 def _torch(module, is_half: bool, compiled: bool) -> tuple[Callable, int]:
     import torch
 
-    module = module.train().to(memory_format=torch.channels_last)
+    device = _DEVICE.value
+    module = module.train().to(device, memory_format=torch.channels_last)
     call = networks.compiled(module) if compiled else module
-    images = torch.from_numpy(_images(channels_first=True))  # whose memory stays channels_last
-    labels = torch.zeros(_BATCH_SIZE.value, dtype=torch.long)
+    images = torch.from_numpy(_images(channels_first=True)).to(device)  # whose memory stays channels_last
+    labels = torch.zeros(_BATCH_SIZE.value, dtype=torch.long, device=device)
     optimizer = torch.optim.SGD(module.parameters(), lr=_LEARNING_RATE, momentum=_MOMENTUM)
 
     def step():
         optimizer.zero_grad()
-        with torch.autocast("cpu", torch.bfloat16) if is_half else contextlib.nullcontext():
+        with torch.autocast(device, torch.bfloat16) if is_half else contextlib.nullcontext():
             outputs = call(images)
         logits = getattr(outputs, "logits", outputs)
         loss = torch.nn.functional.cross_entropy(logits.float(), labels)

@@ -1,0 +1,90 @@
+"""Program: seconds from the start of Python to the end of the first training step, by phase; medians of fresh processes.
+
+Example:
+    python -m benchmarks.startup --rounds=5
+"""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from absl import app, flags
+
+PHASES = ("import keras", "import bit_keras", "build", "load", "first step", "second step")
+_MEASURE = flags.DEFINE_string("measure", None, "Start with this npz file and print JSON; for the program itself.")
+_VARIANT = flags.DEFINE_string("variant", "R50x1", "Row of bit_keras.variants.")
+_BATCH_SIZE = flags.DEFINE_integer("batch_size", 32, "Images of a step.", lower_bound=1)
+_SIDE = flags.DEFINE_integer("side", 128, "Side of the images in pixels.", lower_bound=1)
+_ROUNDS = flags.DEFINE_integer("rounds", 5, "Processes.", lower_bound=1)
+
+
+def measure(weights: str) -> dict[str, float]:
+    """Starts up in this process, where nothing must be imported yet; returns the seconds of each phase."""
+    times = [time.perf_counter()]
+    import keras
+
+    times.append(time.perf_counter())
+    import bit_keras
+
+    times.append(time.perf_counter())
+    model = bit_keras.BiT(_VARIANT.value, 10)
+    times.append(time.perf_counter())
+    bit_keras.load_weights(model, weights)
+    times.append(time.perf_counter())
+    _prepare(model, keras)
+    images = keras.ops.zeros((_BATCH_SIZE.value, _SIDE.value, _SIDE.value, 3))
+    labels = keras.ops.one_hot(keras.ops.zeros(_BATCH_SIZE.value, "int32"), 10)
+    for _ in range(2):
+        model.train_on_batch(images, labels)
+        times.append(time.perf_counter())
+    return {phase: end - begin for phase, begin, end in zip(PHASES, times, times[1:])}
+
+
+def _prepare(model, keras) -> None:
+    """Compiles as a fine-tuning does, with a checkpoint that is not there yet."""
+    from bit_keras import training
+
+    rule = training.optimizer(_rule().schedule)
+    model.compile(rule, keras.losses.CategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
+    with tempfile.TemporaryDirectory() as folder:
+        training.Checkpoint(Path(folder, "last.weights.h5"), training.MetricsLog(None)).restore(model)
+
+
+def _rule():
+    from bit_keras import HyperRule
+
+    return HyperRule(num_examples=50_000, image_size=(32, 32))
+
+
+def _in_child(weights: Path) -> dict[str, float]:
+    settings = [f"--{flag}={flags.FLAGS[flag].value}" for flag in ("variant", "batch_size", "side")]
+    command = [sys.executable, "-m", "benchmarks.startup", f"--measure={weights}", *settings]
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"}
+    process = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
+    return json.loads(process.stdout.splitlines()[-1])
+
+
+def main(_) -> None:
+    if _MEASURE.value:
+        print(json.dumps(measure(_MEASURE.value)))
+        return
+    from benchmarks.load_memory import write_random_npz
+
+    with tempfile.TemporaryDirectory() as folder:
+        weights = Path(folder, "weights.npz")
+        write_random_npz(weights, _VARIANT.value, 10)
+        runs = [_in_child(weights) for _ in range(_ROUNDS.value)]
+    print("| phase | seconds, median (minimum to maximum) |\n|---|---|")
+    first = [{**run, "all to the end of the first step": sum(run[phase] for phase in PHASES[:-1])} for run in runs]
+    for phase in first[0]:
+        values = [run[phase] for run in first]
+        print(f"| {phase} | {statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f}) |")
+
+
+if __name__ == "__main__":
+    app.run(main)
