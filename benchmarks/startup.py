@@ -1,4 +1,6 @@
-"""Program: seconds from the start of Python to the end of the first training step, by phase; medians of fresh processes.
+"""Program: seconds from the start of Python to the end of the first training step, by phase.
+
+Medians of fresh processes.
 
 Example:
     python -m benchmarks.startup --rounds=5

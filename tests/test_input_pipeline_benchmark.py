@@ -28,7 +28,6 @@ def test_contenders_make_batches(folder, contender):
 
 
 def test_decoder_makes_batches(folder):
-    pytest.importorskip("simplejpeg")
     make_batches = input_pipeline.work(input_pipeline.DECODER, folder, batch_size=2, batches=3, cores=2)
     assert [make_batches() for _ in range(2)] == [6, 6]
 

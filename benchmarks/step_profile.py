@@ -1,0 +1,77 @@
+"""Program: where the time of a training step goes on TensorFlow, by kind of operation, one at a time.
+
+Example:
+    python -m benchmarks.step_profile --variant=R50x1 --batch_size=32 --side=128
+"""
+
+import collections
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+os.environ["KERAS_BACKEND"] = "tensorflow"
+
+import keras
+from absl import app, flags
+
+_VARIANT = flags.DEFINE_string("variant", "R50x1", "Row of bit_keras.variants.")
+_BATCH_SIZE = flags.DEFINE_integer("batch_size", 32, "Images of a step.", lower_bound=1)
+_SIDE = flags.DEFINE_integer("side", 128, "Side of the images in pixels.", lower_bound=1)
+_PRECISION = flags.DEFINE_string("precision", "float32", "Policy of the network.")
+_STEPS = flags.DEFINE_integer("steps", 3, "Steps that are measured.", lower_bound=1)
+_LEAST = 0.005  # share of the whole from which on an operation has a row
+
+# The event that stands for an XLA program; the others of its launch lie within it.
+_XLA = "Start"
+_NO_OPERATIONS = {"Run", "Process", "ExecuteAsyncOnStream", "Execute", "Done", "Await"}
+
+
+def by_operation(step: Callable, steps: int) -> dict[str, float]:
+    """Returns the milliseconds of each kind of operation in a step, the mean over several."""
+    import tensorflow as tf
+    from tensorflow.tsl.profiler.protobuf.xplane_pb2 import XSpace
+
+    with tempfile.TemporaryDirectory() as folder:
+        with tf.profiler.experimental.Profile(folder):
+            for _ in range(steps):
+                step()
+        (file,) = Path(folder).rglob("*.xplane.pb")
+        space = XSpace.FromString(file.read_bytes())
+    totals = collections.Counter()
+    for plane in space.planes:
+        for event in (event for line in plane.lines for event in line.events if "CPU" in plane.name):
+            name = plane.event_metadata[event.metadata_id].name
+            operation = name.rpartition(":")[2]
+            if ":" in name and operation not in _NO_OPERATIONS and not operation.startswith(" "):
+                totals["XLA programs" if operation == _XLA else operation] += event.duration_ps / 1e9 / steps
+    return dict(totals.most_common())
+
+
+def main(_) -> None:
+    import tensorflow as tf
+
+    from bit_keras import BiT, training
+
+    tf.config.threading.set_inter_op_parallelism_threads(1)  # else operations wait for each other while they run
+    model = BiT(_VARIANT.value, 10, dtype=_PRECISION.value)
+    optimizer = training.SGD(0.003, momentum=0.9)
+    model.compile(optimizer, keras.losses.CategoricalCrossentropy(from_logits=True))
+    images = tf.zeros((_BATCH_SIZE.value, _SIDE.value, _SIDE.value, 3))
+    labels = tf.one_hot(tf.zeros(_BATCH_SIZE.value, tf.int32), 10)
+
+    def step():
+        model.train_on_batch(images, labels)
+
+    step()
+    step()
+    times = by_operation(step, _STEPS.value)
+    whole = sum(times.values())
+    print(f"| operation | ms | share |\n|---|---|---|\n| all | {whole:.0f} | |")
+    for operation, value in times.items():
+        if value >= _LEAST * whole:
+            print(f"| {operation} | {value:.0f} | {value / whole:.0%} |")
+
+
+if __name__ == "__main__":
+    app.run(main)
