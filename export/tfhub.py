@@ -17,7 +17,7 @@ import numpy as np
 from absl import app, flags, logging
 
 import bit_keras
-from bit_keras import files, zoo
+from bit_keras import files, kernels, zoo
 from bit_keras.checkpoints import names
 from bit_keras.logs import show_own_messages
 from bit_keras.processes import run_python
@@ -173,6 +173,7 @@ def _endpoints(model: bit_keras.BiT, kind: str) -> Callable:
     return endpoints
 
 
+@kernels.portable()
 def _write(endpoints: Callable, output: str, variables: keras.Model, directory: Path, names_file: Path | None) -> None:
     import tensorflow as tf
 
@@ -216,6 +217,7 @@ def _regularization_loss(variable: keras.Variable):
     return tf.function(lambda: variable.regularizer(variable), input_signature=[], autograph=False)
 
 
+@kernels.portable()
 def _expected(endpoints: Callable, output: str, variables: keras.Model) -> dict[str, np.ndarray]:
     """Returns what the check compares with, under the names that it documents."""
     import tensorflow as tf

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from bit_keras import BiT
-from bit_keras.folding import InferenceNormalization, fold
+from bit_keras.folding import fold
 
 pytestmark = pytest.mark.any_backend
 
@@ -25,7 +25,7 @@ def test_outputs_are_the_same(model, part, size):
     network = model if part == "model" else model.backbone
     folded = fold(network)
     expected, found = (keras.ops.convert_to_numpy(net(_images(*size))) for net in (network, folded))
-    assert np.abs(found - expected).max() <= 1e-5 * np.abs(expected).max()
+    assert np.abs(found - expected).max() <= 1e-6 * np.abs(expected).max()
     assert [layer.name for layer in folded.layers if layer.weights] == [
         layer.name for layer in (*model.backbone.layers, *model.layers[2:][: part == "model"]) if layer.weights
     ]
@@ -64,50 +64,13 @@ def test_bfloat16_is_stored(model):
     assert 1e-5 < difference < 0.1  # random weights; eight bits of mantissa
 
 
-def test_convolutions_alone_in_bfloat16(model):
-    folded = fold(model, "float32", convolution_dtype="bfloat16")
-    kinds = {weight.dtype for layer in folded.layers for weight in layer.weights if "standardized_conv" in layer.name}
-    others = {weight.dtype for layer in folded.layers for weight in layer.weights if "conv" not in layer.name}
-    assert (kinds, others) == ({"bfloat16"}, {"float32"})
-    images = _images(2, 64, 64)
-    expected, found = (keras.ops.convert_to_numpy(net(images)) for net in (model, folded))
-    assert found.dtype == "float32"
-    assert 1e-5 < np.abs(found - expected).max() / np.abs(expected).max() < 0.1
-
-
-@pytest.mark.parametrize(("mean", "scale"), [(0.0, 1.0), (1000.0, 1.0), (-30.0, 0.01)])
-def test_normalization_of_large_means(mean, scale):
-    images = np.random.default_rng(0).normal(mean, scale, (2, 9, 14, 64)).astype("float32")
-    layer = InferenceNormalization(groups=8)
-    layer.build(images.shape)
-    gamma, beta = np.random.default_rng(1).normal(size=(2, 64))
-    layer.set_weights([gamma, beta])
-    groups = images.astype("float64").reshape(2, 9, 14, 8, 8)
-    normal = groups - groups.mean(axis=(1, 2, 4), keepdims=True)
-    normal /= np.sqrt(np.square(normal).mean(axis=(1, 2, 4), keepdims=True) + 1e-5)
-    expected = normal.reshape(images.shape) * gamma + beta
-    # Of the shift, which is as large as the mean over the deviation, and is rounded like it.
-    tolerance = 1e-5 + 4 * np.finfo("float32").eps * abs(mean) / scale
-    found = keras.ops.convert_to_numpy(layer(images))
-    assert np.abs(found - expected).max() < tolerance * np.abs(expected).max()
-
-
-def test_a_folded_network_is_saved(model, tmp_path):
-    folded = fold(model)
-    folded.save(tmp_path / "folded.keras")
-    loaded = keras.saving.load_model(tmp_path / "folded.keras", compile=False)
-    images = _images(1, 33, 50)
-    np.testing.assert_array_equal(*(keras.ops.convert_to_numpy(net(images)) for net in (folded, loaded)))
-
-
 def test_folding_keeps_a_mixed_policy(golden_npz):
     model = BiT.from_preset(golden_npz, dtype="mixed_bfloat16")
     folded = fold(model)
     images = _images(1, 64, 64)
     expected, found = (keras.ops.convert_to_numpy(net(images)) for net in (model, folded))
     assert found.dtype == "float32"
-    # Sums in another order fall on another side where half precision rounds.
-    assert np.abs(found - expected).max() < 0.02 * np.abs(expected).max()
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_other_models_are_refused():

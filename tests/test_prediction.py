@@ -9,8 +9,6 @@ import pytest
 
 from bit_keras import BiT, load_weights, prediction, save_npz
 
-pytestmark = pytest.mark.any_backend
-
 IMAGES = np.random.default_rng(0).uniform(-1, 1, (5, 32, 40, 3)).astype("float32")
 IS_TENSORFLOW = keras.backend.backend() == "tensorflow"
 
