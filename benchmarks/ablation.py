@@ -61,6 +61,13 @@ NORMALIZATIONS = (
 )
 
 
+class BatchNormalizationRelu(keras.layers.BatchNormalization):
+    """Batch normalization, then ReLU, as in the network's layers of group normalization."""
+
+    def call(self, inputs, training=None, mask=None):
+        return keras.ops.relu(super().call(inputs, training=training, mask=mask))
+
+
 def renormalize(model: BiT, normalization: Normalization, momentum: float = 0.9) -> keras.Model:
     """Returns a network of the same graph and layer names with random weights, normalized in another way.
 
@@ -81,8 +88,8 @@ def renormalize(model: BiT, normalization: Normalization, momentum: float = 0.9)
     def clone(layer: keras.layers.Layer) -> keras.layers.Layer:
         config = layer.get_config()
         if isinstance(layer, GroupNormalization) and normalization.batch:
-            del config["groups"]
-            return keras.layers.BatchNormalization(momentum=momentum, **config)
+            del config["groups"], config["activation"]
+            return BatchNormalizationRelu(momentum=momentum, **config)
         if isinstance(layer, StandardizedConv2D) and not normalization.standardize:
             del config["epsilon"]
             return keras.layers.Conv2D(use_bias=False, **config)

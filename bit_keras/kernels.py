@@ -155,10 +155,10 @@ def _every(inputs, strides):
 
 def _group_moments(inputs, gamma, beta, groups, epsilon, parts):
     """Scale and shift of each channel; mean and 1 / standard deviation of its group: all [N, C]."""
-    x = _pixels(inputs)
-    mean = ops.mean(x, axis=1)  # [N, C]
+    x = _precise(inputs)
+    mean = _mean(x)
     # Around the mean: E[x^2] - E[x]^2 would save a read of the map, but loses every digit where the mean is large.
-    (variance,) = _means(lambda x: [ops.square(x - mean[:, None])], [x], parts)
+    (variance,) = _means(lambda x: [ops.square(x - _to_map(mean))], [x], parts)
     group_mean = _of_groups(mean, groups)
     # Law of total variance: within the channels of a group plus between them.
     group_variance = _of_groups(variance + ops.square(mean - group_mean), groups)
@@ -168,9 +168,8 @@ def _group_moments(inputs, gamma, beta, groups, epsilon, parts):
 
 
 def _apply(inputs, scale, shift, relu):
-    y = _pixels(inputs) * scale[:, None] + shift[:, None]
-    y = ops.relu(y) if relu else y
-    return ops.reshape(ops.cast(y, inputs.dtype), ops.shape(inputs))
+    y = _precise(inputs) * _to_map(scale) + _to_map(shift)
+    return ops.cast(ops.relu(y) if relu else y, inputs.dtype)
 
 
 def _gradient_sums(inputs, upstream, scale, shift, mean, rstd, gamma, groups, relu, parts):
@@ -178,26 +177,24 @@ def _gradient_sums(inputs, upstream, scale, shift, mean, rstd, gamma, groups, re
 
     def terms(x, dy):
         dy = _through_relu(x, dy, scale, shift) if relu else dy
-        return [dy, dy * x]
+        return [dy, dy * (x - _to_map(mean))]
 
-    x = _pixels(inputs)
-    of_shift, of_scale = _means(terms, [x, _pixels(upstream)], parts)  # [N, C]
-    of_scale = (of_scale - mean * of_shift) * rstd
+    of_shift, of_scale = _means(terms, [_precise(inputs), _precise(upstream)], parts)  # [N, C]
+    of_scale = of_scale * rstd
     slope = -ops.square(rstd) * _of_groups(gamma * of_scale, groups)
     offset = -rstd * _of_groups(gamma * of_shift, groups) - slope * mean
-    count = ops.cast(ops.shape(x)[1], x.dtype)
+    count = ops.cast(ops.shape(inputs)[1] * ops.shape(inputs)[2], gamma.dtype)
     return slope, offset, count * ops.sum(of_scale, axis=0), count * ops.sum(of_shift, axis=0)
 
 
 def _gradient(inputs, upstream, scale, shift, slope, offset, relu):
-    x, dy = _pixels(inputs), _pixels(upstream)
+    x, dy = _precise(inputs), _precise(upstream)
     dy = _through_relu(x, dy, scale, shift) if relu else dy
-    dx = dy * scale[:, None] + x * slope[:, None] + offset[:, None]
-    return ops.reshape(ops.cast(dx, inputs.dtype), ops.shape(inputs))
+    return ops.cast(dy * _to_map(scale) + x * _to_map(slope) + _to_map(offset), inputs.dtype)
 
 
 def _through_relu(x, dy, scale, shift):
-    return ops.where(x * scale[:, None] + shift[:, None] > 0, dy, ops.zeros((), dy.dtype))
+    return ops.where(x * _to_map(scale) + _to_map(shift) > 0, dy, ops.zeros((), dy.dtype))
 
 
 def _standardize(kernel, epsilon, dtype, parts):
@@ -209,46 +206,54 @@ def _standardize_gradient(kernel, upstream, epsilon, parts):
     rows, rstd = _standardized_rows(kernel, epsilon, parts)
     upstream = ops.reshape(ops.cast(upstream, rows.dtype), rows.shape)
     mean, slope = _means(lambda dy, x: [dy, dy * x], [upstream, rows], parts)
-    slope = slope * ops.square(rstd)
-    gradient = (upstream - mean[:, None] - rows * slope[:, None]) * rstd
+    gradient = (upstream - _to_map(mean) - rows * _to_map(slope * ops.square(rstd))) * rstd
     return ops.reshape(ops.cast(gradient, kernel.dtype), kernel.shape)
 
 
 def _standardized_rows(kernel, epsilon, parts):
-    """The filters [1, H * W * C, filters] without their means, and 1 / standard deviation [1, filters]."""
-    dtype = statistics_dtype(keras.backend.standardize_dtype(kernel.dtype))
-    rows = ops.reshape(ops.cast(kernel, dtype), (1, -1, kernel.shape[-1]))
+    """The filters [1, H * W * C, 1, filters] without their means, and 1 / standard deviation [1, filters]."""
+    rows = ops.reshape(_precise(kernel), (1, -1, 1, kernel.shape[-1]))
     rows = rows - ops.mean(rows, axis=1, keepdims=True)
     (variance,) = _means(lambda x: [ops.square(x)], [rows], parts)
     return rows, ops.rsqrt(variance + epsilon)
 
 
-def _pixels(maps):
-    """[N, H, W, C] as [N, H * W, C] in the dtype of the statistics."""
-    _, height, width, channels = maps.shape
-    batch, pixels = (ops.shape(maps)[0], -1) if None in (height, width) else (-1, height * width)
-    dtype = statistics_dtype(keras.backend.standardize_dtype(maps.dtype))
-    return ops.cast(ops.reshape(maps, (batch, pixels, channels)), dtype)
+def _precise(x):
+    """`x` in the dtype of the statistics."""
+    return ops.cast(x, statistics_dtype(keras.backend.standardize_dtype(x.dtype)))
+
+
+def _to_map(x):
+    """[N, C] as [N, 1, 1, C]."""
+    return x[:, None, None]
 
 
 def _of_groups(x, groups):
     """Means over the channels of a group, for each of its channels: [N, C] to [N, C]."""
     channels = x.shape[-1]
-    means = ops.mean(ops.reshape(x, (-1, groups, channels // groups)), axis=-1)
-    return ops.repeat(means, channels // groups, axis=-1)
+    size = channels // groups
+    means = ops.mean(ops.reshape(x, (-1, groups, size)), axis=-1, keepdims=True)
+    return ops.reshape(means * ops.ones((size,), means.dtype), (-1, channels))
+
+
+def _mean(x):
+    """Mean over height and width, [N, H, W, C] to [N, C]: one after the other, which TensorFlow has faster on a CPU."""
+    return ops.mean(ops.mean(x, axis=1), axis=1)
 
 
 def _means(terms: Callable, maps: list, parts: int) -> list:
-    """Means over the pixels of the terms that a function makes of maps [N, P, C]: [N, C] each.
+    """Means over height and width of the terms that a function makes of maps [N, H, W, C]: [N, C] each.
 
     XLA on a CPU walks through such a sum one number after another. So parts of the map are added up first, many
     numbers at once.
     """
     if parts == 1:
-        return [ops.mean(term, axis=1) for term in terms(*maps)]
-    size = maps[0].shape[1] // parts
+        return [_mean(term) for term in terms(*maps)]
+    _, height, width, channels = maps[0].shape
+    size = height * width // parts
+    maps = [ops.reshape(x, (-1, height * width, 1, channels)) for x in maps]
     sums = zip(*(terms(*(x[:, k * size : (k + 1) * size] for x in maps)) for k in range(parts)))
-    return [ops.mean(sum(term[1:], start=term[0]), axis=1) / parts for term in sums]
+    return [_mean(sum(term[1:], start=term[0])) / parts for term in sums]
 
 
 def _parts(sizes) -> int:

@@ -27,16 +27,23 @@ def _images(*size: int) -> np.ndarray:
 def test_layers_are_those_of_the_row(model, normalization):
     network = renormalize(model, normalization)
     assert [layer.name for layer in network.layers[:-1]] == [layer.name for layer in model.backbone.layers]
-    norm = keras.layers.BatchNormalization if normalization.batch else GroupNormalization
+    norm = ablation.BatchNormalizationRelu if normalization.batch else GroupNormalization
     convolution = StandardizedConv2D if normalization.standardize else keras.layers.Conv2D
     for old, new in zip(model.backbone.layers, network.layers, strict=False):
         kinds = {GroupNormalization: norm, StandardizedConv2D: convolution}
         assert type(new) is kinds.get(type(old), type(old))
-        if type(new) is keras.layers.BatchNormalization:
+        if type(new) is norm is not GroupNormalization:
             assert (new.momentum, new.epsilon) == (0.9, old.epsilon)
     old, new = ([tuple(v.shape) for v in net.trainable_variables] for net in (model, network))
     assert sorted(new) == sorted(old)
     assert not network.layers[-1].get_weights()[0].any()
+
+
+def test_batch_normalization_ends_in_relu():
+    layers = (keras.layers.BatchNormalization(), ablation.BatchNormalizationRelu())
+    plain, relu = (layer(_images(4, 5, 6), training=True).numpy() for layer in layers)
+    assert plain.min() < 0
+    np.testing.assert_array_equal(relu, np.maximum(plain, 0))
 
 
 def test_the_normalization_of_bit_is_bit(model):

@@ -92,7 +92,7 @@ def test_gradients_of_the_normalization(run, activation, side):
 def test_a_large_mean_costs_no_digits(run):
     random = np.random.default_rng(0)
     images = random.normal(300, 1, (2, 16, 16, 8)).astype("float32").astype("float64")
-    _check(GroupNormalization, images, random.normal(size=images.shape), 2e-4, groups=2)
+    _check(GroupNormalization, images, random.normal(size=images.shape), 5e-5, groups=2)
 
 
 @any_backend

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bit_keras import data
+from bit_keras import data, kernels
 from bit_keras.finetune import page
 from bit_keras.finetune.plan import Memory, estimate_memory
 from bit_keras.variants import VARIANTS
@@ -69,7 +69,8 @@ def _small(**options) -> Memory:
     return estimate_memory(VARIANTS["R17x0.5"], 10, **{"batch_size": 1, "crop": 8, **options})
 
 
-# Of R17x0.5 for an image of 8 pixels, counted by hand, from the stem to the last norm.
+# Of R17x0.5 for an image of 8 pixels, counted by hand, from the stem to the last norm: outputs of ReLU, of convolutions
+# and paddings within a unit, and of the unit.
 NORMALIZED = [0, 384, 832, 384, 512, 1024, 1024]
 CONVOLVED = [1740, 256, 1344, 128, 1408, 2816, 0]
 OUTPUTS = [128, 512, 256, 256, 512, 1024, 0]
@@ -78,17 +79,22 @@ HEAD = 10 * 1025
 
 
 def test_memory_is_as_counted_by_hand():
-    of_an_image = 8 * sum(NORMALIZED) + 4 * sum(CONVOLVED) + 4 * sum(OUTPUTS)
-    assert _small() == Memory(3 * 4 * PARAMETERS, of_an_image + 12 * PARAMETERS)
-    assert _small(batch_size=64).activations == 64 * of_an_image + 12 * PARAMETERS
-    in_half = 10 * sum(NORMALIZED) + 2 * sum(CONVOLVED) + 2 * sum(OUTPUTS)  # statistics stay in float32
+    of_an_image = sum(NORMALIZED) + sum(CONVOLVED) + sum(OUTPUTS)
+    assert _small() == Memory(3 * 4 * PARAMETERS, 4 * of_an_image + 8 * PARAMETERS)
+    assert _small(batch_size=64).activations == 64 * 4 * of_an_image + 8 * PARAMETERS
     for precision in ("mixed_bfloat16", "mixed_float16"):
-        assert _small(precision=precision) == Memory(3 * 4 * PARAMETERS, in_half + 14 * PARAMETERS)
+        assert _small(precision=precision) == Memory(3 * 4 * PARAMETERS, 2 * of_an_image + 4 * PARAMETERS)
+
+
+def test_large_outputs_of_relu_are_not_kept():
+    batch_size = kernels.LARGE  # so that every map is large
+    of_an_image = sum(CONVOLVED) + sum(OUTPUTS)
+    assert _small(batch_size=batch_size).activations == batch_size * 4 * of_an_image + 8 * PARAMETERS
 
 
 def test_memory_of_rematerialization_is_that_of_outputs_and_one_unit():
-    block4 = 8 * NORMALIZED[5] + 4 * CONVOLVED[5]
-    assert _small(remat=True) == Memory(3 * 4 * PARAMETERS, 4 * sum(OUTPUTS) + block4 + 12 * PARAMETERS)
+    block4 = NORMALIZED[5] + CONVOLVED[5]
+    assert _small(remat=True) == Memory(3 * 4 * PARAMETERS, 4 * (sum(OUTPUTS) + block4) + 8 * PARAMETERS)
 
 
 def test_memory_of_accumulation_is_that_of_a_part_and_a_sum():
@@ -99,8 +105,9 @@ def test_memory_of_accumulation_is_that_of_a_part_and_a_sum():
 def test_frozen_stages_need_weights_alone():
     norms = (32 + 2 * 32) + (128 + 2 * 64) + (256 + 2 * 64)
     frozen = 4704 + 18432 + 94208 + 69632 + 2 * norms  # which have beta and gamma
-    kept = 8 * sum(NORMALIZED[4:]) + 4 * sum(CONVOLVED[4:]) + 4 * sum(OUTPUTS[3:]) + 12 * (PARAMETERS - frozen)
-    assert _small(freeze="block2") == Memory(3 * 4 * PARAMETERS - 2 * 4 * frozen, kept)
+    kept = sum(NORMALIZED[4:]) + sum(CONVOLVED[4:]) + sum(OUTPUTS[3:])
+    trained = PARAMETERS - frozen
+    assert _small(freeze="block2") == Memory(4 * PARAMETERS + 2 * 4 * trained, 4 * kept + 8 * trained)
     assert _small(freeze="head_only").weights == 4 * (PARAMETERS + 2 * HEAD)
 
 
