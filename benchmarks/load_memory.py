@@ -11,31 +11,16 @@ import subprocess
 import sys
 import tempfile
 import time
-import zipfile
 from pathlib import Path
 
 import keras
-import numpy as np
 from absl import app, flags
+
+from benchmarks.random_weights import write_random_npz
 
 _VARIANT = flags.DEFINE_string("variant", "R152x4", "Architecture, with random weights.")
 _NUM_CLASSES = flags.DEFINE_integer("num_classes", 1000, "Outputs of the head.")
 _LOAD = flags.DEFINE_string("load", None, "Load this file and print what it took as JSON; for the program itself.")
-
-
-def write_random_npz(path: Path, variant: str, num_classes: int) -> int:
-    """Writes an official npz file of random weights, one array at a time; returns the bytes of its arrays."""
-    from bit_keras.checkpoints.architecture import weight_shapes
-    from bit_keras.variants import get_variant
-
-    random, total = np.random.default_rng(0), 0
-    with zipfile.ZipFile(path, "w") as archive:
-        for key, shape in weight_shapes(get_variant(variant), num_classes).items():
-            array = random.standard_normal(shape, np.float32)
-            total += array.nbytes
-            with archive.open(f"{key}.npy", "w", force_zip64=True) as stream:
-                np.lib.format.write_array(stream, array)
-    return total
 
 
 def load(path: str) -> dict[str, float]:

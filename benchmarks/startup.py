@@ -49,18 +49,13 @@ def measure(weights: str) -> dict[str, float]:
 
 def _prepare(model, keras) -> None:
     """Compiles as a fine-tuning does, with a checkpoint that is not there yet."""
-    from bit_keras import training
+    from bit_keras import HyperRule, training
 
-    rule = training.optimizer(_rule().schedule)
-    model.compile(rule, keras.losses.CategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
+    schedule = HyperRule(num_examples=50_000, image_size=(32, 32)).schedule
+    optimizer = training.optimizer(schedule)
+    model.compile(optimizer, keras.losses.CategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
     with tempfile.TemporaryDirectory() as folder:
         training.Checkpoint(Path(folder, "last.weights.h5"), training.MetricsLog(None)).restore(model)
-
-
-def _rule():
-    from bit_keras import HyperRule
-
-    return HyperRule(num_examples=50_000, image_size=(32, 32))
 
 
 def _in_child(weights: Path) -> dict[str, float]:
@@ -75,7 +70,7 @@ def main(_) -> None:
     if _MEASURE.value:
         print(json.dumps(measure(_MEASURE.value)))
         return
-    from benchmarks.load_memory import write_random_npz
+    from benchmarks.random_weights import write_random_npz
 
     with tempfile.TemporaryDirectory() as folder:
         weights = Path(folder, "weights.npz")

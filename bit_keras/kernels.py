@@ -1,7 +1,7 @@
 """Arithmetic of the two layers. In training gradients are those written here: fewer passes over memory, and less kept.
 
-On the tensorflow backend a training step runs it as XLA programs, each of which reads and writes a feature map once.
-Convolutions stay outside: on a CPU, XLA has slower ones.
+On the tensorflow backend a training step runs it as XLA programs for large arrays, each of which reads and writes a
+feature map once. Convolutions stay outside: on a CPU, XLA has slower ones.
 """
 
 import contextlib
@@ -13,7 +13,10 @@ from collections.abc import Callable, Iterator, Sequence
 import keras
 from keras import ops
 
-LARGE = 2**19  # numbers in an array from which on XLA pays
+LARGE = 2**19  # numbers in a map from which on a gradient makes outputs of ReLU again, instead of keeping them
+# Numbers in an array from which on XLA pays, which takes a tenth of a second to compile a function of one shape. In
+# half precision TensorFlow's own operations write whole arrays of float32 on the way.
+XLA_FROM, XLA_FROM_HALF = 2**22, 2**19
 _AGAIN = "_bit_keras_again"  # attribute of a tensor: makes it once more, for a gradient that does not keep it
 _portable = contextvars.ContextVar("portable", default=False)
 _training = contextvars.ContextVar("training", default=None)
@@ -67,17 +70,18 @@ def normalize(inputs, gamma, beta, groups: int, epsilon: float, relu: bool, trai
     Returns:
         [N, H, W, C], in the dtype of `inputs`.
     """
-    run = _runner(training, inputs.shape)
+    run = _runner(training, inputs.shape, inputs.dtype)
+    if run is None:
+        scale, shift, *_ = _group_moments(inputs, gamma, beta, groups, epsilon)
+        return _apply(inputs, scale, shift, relu)
     parts = _parts(inputs.shape[1:3]) if run is _compiled else 1
-    moments = functools.partial(run, _group_moments, groups=groups, epsilon=epsilon, parts=parts)
-    if run is _plainly:
-        return _apply(inputs, *moments(inputs, gamma, beta)[:2], relu)
     again = None
 
     @ops.custom_gradient
     def call(inputs, gamma, beta):
         nonlocal again
-        scale, shift, *state = moments(inputs, gamma, beta)
+        parameters = (inputs, gamma, beta)
+        scale, shift, *state = run(_group_moments, *parameters, groups=groups, epsilon=epsilon, parts=parts)
         again = functools.partial(run, _apply, inputs, scale, shift, relu=relu)
 
         def gradient(*arguments, upstream=None):
@@ -91,7 +95,7 @@ def normalize(inputs, gamma, beta, groups: int, epsilon: float, relu: bool, trai
         return again(), gradient
 
     outputs = call(inputs, gamma, beta)
-    if run is _compiled:
+    if run in (_shared, _compiled) and _numbers(inputs.shape) >= LARGE:
         setattr(outputs, _AGAIN, again)
     return outputs
 
@@ -108,10 +112,10 @@ def standardize(kernel, epsilon: float, dtype: str, training: bool | None = None
     Returns:
         [H, W, C, filters].
     """
-    run = _runner(training, kernel.shape)
+    run = _runner(training, kernel.shape, dtype)
+    if run is None:
+        return _standardize(kernel, epsilon, dtype)
     parts = _parts(kernel.shape[:-1]) if run is _compiled else 1
-    if run is _plainly:
-        return _standardize(kernel, epsilon, dtype, parts)
 
     @ops.custom_gradient
     def call(kernel):
@@ -137,7 +141,7 @@ def convolve(inputs, kernel, strides: tuple[int, int], padding: str, training: b
     Returns:
         [N, H', W', filters].
     """
-    run = _runner(training, inputs.shape)
+    run = _runner(training, inputs.shape, inputs.dtype)
     if run not in (_compiled, _shared):
         return ops.conv(inputs, kernel, strides=strides, padding=padding, data_format="channels_last")
     from bit_keras import convolution_tf
@@ -153,7 +157,7 @@ def _every(inputs, strides):
     return inputs[:, :: strides[0], :: strides[1]]
 
 
-def _group_moments(inputs, gamma, beta, groups, epsilon, parts):
+def _group_moments(inputs, gamma, beta, groups, epsilon, parts=1):
     """Scale and shift of each channel; mean and 1 / standard deviation of its group: all [N, C]."""
     x = _precise(inputs)
     mean = _mean(x)
@@ -197,7 +201,7 @@ def _through_relu(x, dy, scale, shift):
     return ops.where(x * _to_map(scale) + _to_map(shift) > 0, dy, ops.zeros((), dy.dtype))
 
 
-def _standardize(kernel, epsilon, dtype, parts):
+def _standardize(kernel, epsilon, dtype, parts=1):
     rows, rstd = _standardized_rows(kernel, epsilon, parts)
     return ops.reshape(ops.cast(rows * rstd, dtype), kernel.shape)
 
@@ -250,9 +254,8 @@ def _means(terms: Callable, maps: list, parts: int) -> list:
     if parts == 1:
         return [_mean(term) for term in terms(*maps)]
     _, height, width, channels = maps[0].shape
-    size = height * width // parts
-    maps = [ops.reshape(x, (-1, height * width, 1, channels)) for x in maps]
-    sums = zip(*(terms(*(x[:, k * size : (k + 1) * size] for x in maps)) for k in range(parts)))
+    split = [ops.split(ops.reshape(x, (-1, height * width, 1, channels)), parts, axis=1) for x in maps]
+    sums = zip(*map(terms, *split))
     return [_mean(sum(term[1:], start=term[0])) / parts for term in sums]
 
 
@@ -263,26 +266,26 @@ def _parts(sizes) -> int:
     return max(parts for parts in range(1, 9) if math.prod(sizes) % parts == 0)
 
 
-def _runner(training: bool | None, shape: Sequence[int | None]) -> Callable:
-    """Says how functions of arrays of this shape are run; an unknown size counts as 32.
-
-    XLA takes a tenth of a second to compile one, which pays for large arrays alone.
-    """
+def _runner(training: bool | None, shape: Sequence[int | None], dtype) -> Callable | None:
+    """Says how functions of arrays of this shape and dtype are run; None: their gradient is left to the backend."""
     training = _training.get() if training is None else training
     if not training or _portable.get():
-        return _plainly
+        return None
     if keras.backend.backend() != "tensorflow":
         return _directly
-    return _compiled if math.prod(size or 32 for size in shape) >= LARGE else _shared
+    dtype = keras.backend.standardize_dtype(dtype)
+    return (
+        _compiled if _numbers(shape) >= (XLA_FROM if statistics_dtype(dtype) == dtype else XLA_FROM_HALF) else _shared
+    )
 
 
-def _plainly(function: Callable, *tensors, **settings):
-    """Calls a function whose gradient is left to the backend."""
-    return function(*tensors, **settings)
+def _numbers(shape: Sequence[int | None]) -> int:
+    """In an array of this shape; an unknown size counts as 32."""
+    return math.prod(size or 32 for size in shape)
 
 
 def _directly(function: Callable, *tensors, **settings):
-    """Calls a function that has a gradient of ours."""
+    """Calls a function, whose operations the backend has to put together."""
     return function(*tensors, **settings)
 
 

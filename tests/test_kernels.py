@@ -22,7 +22,8 @@ CONVOLUTIONS = [
 @pytest.fixture(params=["shared", "compiled"] if keras.backend.backend() == "tensorflow" else ["directly"])
 def run(request, monkeypatch) -> str:
     """How a layer runs in training, whatever its size."""
-    monkeypatch.setattr(kernels, "LARGE", 0 if request.param == "compiled" else 2**60)
+    for name in ("XLA_FROM", "XLA_FROM_HALF"):
+        monkeypatch.setattr(kernels, name, 0 if request.param == "compiled" else 2**60)
     return request.param
 
 
@@ -92,7 +93,7 @@ def test_gradients_of_the_normalization(run, activation, side):
 def test_a_large_mean_costs_no_digits(run):
     random = np.random.default_rng(0)
     images = random.normal(300, 1, (2, 16, 16, 8)).astype("float32").astype("float64")
-    _check(GroupNormalization, images, random.normal(size=images.shape), 5e-5, groups=2)
+    _check(GroupNormalization, images, random.normal(size=images.shape), 1e-4, groups=2)
 
 
 @any_backend
