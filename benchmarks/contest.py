@@ -102,6 +102,41 @@ def multiply(dtype: str, device: str = "cpu") -> None:
     take_turns(step)
 
 
+def table(
+    seconds: Mapping[str, Sequence[float]],
+    batch_size: int,
+    operations: float,
+    base: str,
+    gemm_of: Callable[[str], str],
+    memory: Mapping[str, int] | None = None,
+) -> str:
+    """Returns a table of a contest, in Markdown.
+
+    Args:
+        seconds: of a call of each contender in each round; those that multiply matrices too.
+        batch_size: images of a call.
+        operations: of a call, two for each multiplication.
+        base: the contender whose speed is 1; left out where it did not run.
+        gemm_of: returns the contender that multiplies matrices in the precision of another one.
+        memory: bytes of each contender, for a last column.
+    """
+    heading = [f"batch {batch_size}", "ms", "images/s", f"times {base}'s speed", "of the matrix product's rate"]
+    rows = [heading + ["memory"] * (memory is not None)]
+    rows.append(["---"] * len(rows[0]))
+    for name, values in seconds.items():
+        if name.startswith(GEMM):
+            cells = [name, "", "", "", f"{gemm_rate(values) / 1e9:.0f} GFLOP/s"]
+        else:
+            median = statistics.median(values)
+            share = operations / median / gemm_rate(seconds[gemm_of(name)])
+            times = ratio(seconds, base, name) if base in seconds else ""
+            cells = [name, milliseconds(values), f"{batch_size / median:.1f}", times, f"{share:.0%}"]
+        if memory is not None:
+            cells.append(f"{memory[name] / 1e9:.2f} GB" if name in memory else "")
+        rows.append(cells)
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
+
+
 def gemm_rate(seconds: Sequence[float]) -> float:
     """Returns the operations per second, two for each multiplication, of the contender that multiplies matrices."""
     return 2 * _GEMM_REPEATS * _GEMM_SIDE**3 / statistics.median(seconds)

@@ -3,14 +3,14 @@
 Example:
     python -m benchmarks.served --batch_size=1 --batch_size=8 --rounds=7
 
-Ours is the signature serving_default of a SavedModel for TF Serving. timm and transformers run in torch,
+Ours is the signature serving_default of a SavedModel for TF Serving, with the variable that export/serving sets for
+servers on CPUs, and without it. timm and transformers run in torch,
 "unfolded Keras" is the network with `keras.layers.GroupNormalization` and weight standardization in the forward pass,
 ONNX Runtime, LiteRT and OpenVINO run what `export.edge_convert` makes of the folded network. It needs the packages
 of the extras edge and dev, and openvino.
 """
 
 import os
-import statistics
 import tempfile
 from collections.abc import Callable
 from importlib import metadata
@@ -22,15 +22,16 @@ from absl import app, flags
 from benchmarks import contest, networks
 
 _HALF = ", bfloat16"
-_OURS, _TIMM = "bit_keras", "timm"
+_OURS, _TIMM, _UNSET = "bit_keras", "timm", "bit_keras, variable not set"
 CONTENDERS = (
-    *(_OURS, _OURS + _HALF),
+    *(_OURS, _OURS + _HALF, _UNSET, _UNSET + _HALF),
     *(_TIMM, _TIMM + _HALF, "timm compiled", "timm compiled" + _HALF),
     *("transformers", "unfolded Keras"),
     *("onnxruntime", "LiteRT", "openvino", "openvino" + _HALF),
 )
 # The dtype in which the matrix product is measured that a contender is held against.
 _GEMMS = {dtype: contest.GEMM + dtype for dtype in ("float32", "bfloat16")}
+_ENVIRONMENTS = {name: {"TF_ONEDNN_ASSUME_FROZEN_WEIGHTS": "1"} for name in (_OURS, _OURS + _HALF)}
 
 _CONTENDER = flags.DEFINE_string("contender", None, "Run as this contender; for the program itself.")
 _FOLDER = flags.DEFINE_string("folder", None, "Where the exported networks are; for the program itself.")
@@ -51,38 +52,17 @@ def main(_) -> None:
         macs = export(Path(folder))
         for batch_size in _BATCH_SIZES.value:
             settings = [f"--folder={folder}", f"--side={_SIDE.value}", f"--batch_size={batch_size}"]
-            contenders = {name: {} for name in (*names, *_GEMMS.values())}
+            contenders = {name: _ENVIRONMENTS.get(name, {}) for name in (*names, *_GEMMS.values())}
             seconds, _ = contest.contest("benchmarks.served", contenders, _ROUNDS.value, settings)
-            print("\n" + table(seconds, batch_size, macs))
+            print("\n" + contest.table(seconds, batch_size, 2 * macs * batch_size, _TIMM, _gemm))
 
 
-def table(seconds: dict[str, list[float]], batch_size: int, macs: int) -> str:
-    """Returns a table of a contest.
-
-    Args:
-        seconds: of a call of each contender in each round.
-        batch_size: images of a call.
-        macs: multiplications of an image.
-    """
-    lines = [
-        f"| batch {batch_size} | ms | images/s | times timm's speed | of the matrix product's rate |",
-        "|---|---|---|---|---|",
-    ]
-    for name, values in seconds.items():
-        if name.startswith(contest.GEMM):
-            lines.append(f"| {name} | | | | {contest.gemm_rate(values) / 1e9:.0f} GFLOP/s |")
-            continue
-        gemm = contest.gemm_rate(seconds[_GEMMS["bfloat16" if name.endswith(_HALF) else "float32"]])
-        median = statistics.median(values)
-        share = 2 * macs * batch_size / median / gemm
-        times = contest.ratio(seconds, _TIMM, name) if _TIMM in seconds else ""
-        lines.append(f"| {name} | {contest.milliseconds(values)} | {batch_size / median:.1f} | {times} | {share:.0%} |")
-    return "\n".join(lines)
+def _gemm(name: str) -> str:
+    return _GEMMS["bfloat16" if name.endswith(_HALF) else "float32"]
 
 
 def export(folder: Path) -> int:
     """Writes what the runtimes run; returns the multiplications of an image."""
-
     from bit_keras import BiT, export_saved_model
     from bit_keras.folding import fold
     from export import edge_convert
@@ -107,7 +87,7 @@ def run(name: str) -> None:
     images = np.random.default_rng(0).uniform(size=(batch_size, _SIDE.value, _SIDE.value, 3)).astype("float32")
     is_half = name.endswith(_HALF)
     makers = {
-        _OURS: _served,
+        **dict.fromkeys((_OURS, _UNSET), _served),
         _TIMM: lambda images, is_half: _torch(networks.timm(_CLASSES), images, is_half),
         "timm compiled": lambda images, is_half: _torch(networks.compiled(networks.timm(_CLASSES)), images, is_half),
         "transformers": lambda images, is_half: _torch(networks.transformers(_CLASSES), images, is_half),

@@ -11,7 +11,6 @@ Keras" is the network in Keras's own layers, with weight standardization in the 
 import contextlib
 import ctypes
 import gc
-import statistics
 from collections.abc import Callable
 from pathlib import Path
 
@@ -60,36 +59,12 @@ def main(_) -> None:
     for name in names if _DEVICE.value == "cpu" else ():  # one at a time, so that none takes the memory of another
         _, facts = contest.contest("benchmarks.training_step", {name: ALLOCATORS}, 0, [*settings, "--memory"])
         memory |= {name: fact["bytes"] for name, fact in facts.items()}
-    print(table(seconds, memory, _BATCH_SIZE.value, macs))
+    operations = 3 * 2 * macs * _BATCH_SIZE.value  # the backward pass has twice those of the forward pass
+    print(contest.table(seconds, _BATCH_SIZE.value, operations, _TIMM, _gemm, memory))
 
 
-def table(seconds: dict[str, list[float]], memory: dict[str, int], batch_size: int, macs: int) -> str:
-    """Returns a table of a contest.
-
-    Args:
-        seconds: of a step of each contender in each round.
-        memory: bytes of weights and momentum, and of what a step adds to them at its peak.
-        batch_size: images of a step.
-        macs: multiplications of a forward pass on an image; a step has three times as many.
-    """
-    lines = [
-        f"| batch {batch_size} | ms | images/s | times timm's speed | of the matrix product's rate | memory |",
-        "|---|---|---|---|---|---|",
-    ]
-    for name, values in seconds.items():
-        if name.startswith(contest.GEMM):
-            lines.append(f"| {name} | | | | {contest.gemm_rate(values) / 1e9:.0f} GFLOP/s | |")
-            continue
-        median = statistics.median(values)
-        gemm = contest.gemm_rate(seconds[_GEMMS["bfloat16" if name.endswith(_HALF) else "float32"]])
-        share = 6 * macs * batch_size / median / gemm
-        times = contest.ratio(seconds, _TIMM, name) if _TIMM in seconds else ""
-        cells = (
-            *(name, contest.milliseconds(values), f"{batch_size / median:.1f}", times),
-            *(f"{share:.0%}", f"{memory[name] / 1e9:.2f} GB" if name in memory else ""),
-        )
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+def _gemm(name: str) -> str:
+    return _GEMMS["bfloat16" if name.endswith(_HALF) else "float32"]
 
 
 def run(name: str) -> None:

@@ -33,6 +33,7 @@ from tests.export import serving_stand_in
 
 CONSUMERS = Path(__file__).parents[1] / "consumers"
 NAME, VERSION, RESOLUTION = "digits", 3, 64
+FROZEN_WEIGHTS = {"TF_ONEDNN_ASSUME_FROZEN_WEIGHTS": "1"}
 CLASS_NAMES = [f"digit {k}" for k in range(10)]
 
 
@@ -256,6 +257,7 @@ def test_compose(published):
         assert service["image"].endswith("-gpu") == (name == "gpu") == ("deploy" in service)
         assert service["ports"] == ["8500:8500", "8501:8501"]
         assert service["volumes"] == [".:/models:ro"]
+        assert service.get("environment", {}) == (FROZEN_WEIGHTS if name == "cpu" else {})
         assert service["healthcheck"]["test"][:3] == ["CMD", "bash", "-c"]
 
 
@@ -273,6 +275,8 @@ def test_the_health_check_of_compose(published, version_path):
 def test_kubernetes(published, kind):
     deployment, service = yaml.safe_load_all((published / f"kubernetes-{kind}.yaml").read_text())
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    environment = {variable["name"]: variable["value"] for variable in container.get("env", [])}
+    assert environment == (FROZEN_WEIGHTS if kind == "cpu" else {})
     check_server_arguments(published, container["args"])
     assert container["image"].endswith("-gpu") == (kind == "gpu")
     assert container["image"].startswith("tensorflow/serving:2.")
@@ -313,6 +317,33 @@ def test_c_program(model, version_path, files, expected, tmp_path):
     assert not logits[1].any()
     scores = call("serve_bytes", "scores", "image_bytes", *files).reshape(3, 5)
     np.testing.assert_allclose(scores[::2], -np.sort(-softmax(expected))[:, :5], rtol=1e-5)
+
+
+_CALLS = """
+import json
+import sys
+import numpy as np
+import tensorflow as tf
+
+serve = tf.saved_model.load(sys.argv[1]).signatures["serving_default"]
+images = np.load(sys.argv[2])
+results = [serve(images=images[:count, :side, :side])["logits"].numpy() for count, side in json.loads(sys.argv[3])]
+np.savez(sys.argv[4], *results)
+"""
+
+
+def test_kernels_that_are_kept_in_order_serve_every_size(model, version_path, tmp_path):
+    """With the variable that servers on CPUs are started with, calls of other sizes take the kernels of the first."""
+    sizes = [(1, 64), (3, 64), (3, 33), (1, 33), (1, 64)]
+    images = np.random.default_rng(3).uniform(size=(3, 64, 64, 3)).astype(np.float32)
+    np.save(tmp_path / "images.npy", images)
+    arguments = (version_path, tmp_path / "images.npy", json.dumps(sizes), tmp_path / "logits.npz")
+    environment = {**os.environ, **FROZEN_WEIGHTS, "TF_ENABLE_ONEDNN_OPTS": "1"}
+    subprocess.run([sys.executable, "-c", _CALLS, *map(str, arguments)], check=True, env=environment)
+    with np.load(tmp_path / "logits.npz") as logits:
+        for (count, side), found in zip(sizes, logits.values(), strict=True):
+            expected = logits_of(model, 2 * images[:count, :side, :side] - 1)
+            assert relative_difference(found, expected) < 1e-5
 
 
 @pytest.fixture(scope="module")
