@@ -1,9 +1,10 @@
 """Program: seconds from the start of Python to the end of the first training step, by phase.
 
-Medians of fresh processes.
+Medians of fresh processes, which take turns where two checkouts are compared.
 
 Example:
-    python -m benchmarks.startup --rounds=5
+    git worktree add /tmp/before bb1af38
+    python -m benchmarks.startup --rounds=5 --before=/tmp/before
 """
 
 import json
@@ -22,6 +23,7 @@ _MEASURE = flags.DEFINE_string("measure", None, "Start with this npz file and pr
 _VARIANT = flags.DEFINE_string("variant", "R50x1", "Row of bit_keras.variants.")
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 32, "Images of a step.", lower_bound=1)
 _SIDE = flags.DEFINE_integer("side", 128, "Side of the images in pixels.", lower_bound=1)
+_BEFORE = flags.DEFINE_string("before", None, "Another checkout, which is measured beside this one.")
 _ROUNDS = flags.DEFINE_integer("rounds", 5, "Processes.", lower_bound=1)
 
 
@@ -58,12 +60,14 @@ def _prepare(model, keras) -> None:
         training.Checkpoint(Path(folder, "last.weights.h5"), training.MetricsLog(None)).restore(model)
 
 
-def _in_child(weights: Path) -> dict[str, float]:
+def _in_child(checkout: str, weights: Path) -> dict[str, float]:
     settings = [f"--{flag}={flags.FLAGS[flag].value}" for flag in ("variant", "batch_size", "side")]
-    command = [sys.executable, "-m", "benchmarks.startup", f"--measure={weights}", *settings]
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"}
+    # This file and not the module, which the other checkout may have in another form.
+    command = [sys.executable, __file__, f"--measure={weights}", *settings]
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2", "PYTHONPATH": checkout}
     process = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
-    return json.loads(process.stdout.splitlines()[-1])
+    times = json.loads(process.stdout.splitlines()[-1])
+    return {**times, "all to the end of the first step": sum(times[phase] for phase in PHASES[:-1])}
 
 
 def main(_) -> None:
@@ -72,15 +76,23 @@ def main(_) -> None:
         return
     from benchmarks.random_weights import write_random_npz
 
+    checkouts = {"now": str(Path(__file__).parents[1]), "before": _BEFORE.value}
+    checkouts = {name: path for name, path in checkouts.items() if path}
+    runs = {name: [] for name in checkouts}
     with tempfile.TemporaryDirectory() as folder:
         weights = Path(folder, "weights.npz")
         write_random_npz(weights, _VARIANT.value, 10)
-        runs = [_in_child(weights) for _ in range(_ROUNDS.value)]
-    print("| phase | seconds, median (minimum to maximum) |\n|---|---|")
-    first = [{**run, "all to the end of the first step": sum(run[phase] for phase in PHASES[:-1])} for run in runs]
-    for phase in first[0]:
-        values = [run[phase] for run in first]
-        print(f"| {phase} | {statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f}) |")
+        for _ in range(_ROUNDS.value):
+            for name, path in checkouts.items():
+                runs[name].append(_in_child(path, weights))
+    print(f"| seconds, median (minimum to maximum) | {' | '.join(runs)} |\n|---|{'---|' * len(runs)}")
+    for phase in runs["now"][0]:
+        cells = [_range([run[phase] for run in times]) for times in runs.values()]
+        print(f"| {phase} | {' | '.join(cells)} |")
+
+
+def _range(values: list[float]) -> str:
+    return f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
 
 
 if __name__ == "__main__":
