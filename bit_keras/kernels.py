@@ -16,7 +16,7 @@ from keras import ops
 LARGE = 2**19  # numbers in a map from which on a gradient makes outputs of ReLU again, instead of keeping them
 # Numbers in an array from which on XLA pays, which takes a tenth of a second to compile a function of one shape. In
 # half precision TensorFlow's own operations write whole arrays of float32 on the way.
-XLA_FROM, XLA_FROM_HALF = 2**22, 2**19
+XLA_FROM, XLA_FROM_HALF = 2**20, 2**19
 _AGAIN = "_bit_keras_again"  # attribute of a tensor: makes it once more, for a gradient that does not keep it
 _portable = contextvars.ContextVar("portable", default=False)
 _training = contextvars.ContextVar("training", default=None)
@@ -308,4 +308,7 @@ def _program(function, signature, settings, jit_compile):
     """A tf.function for each signature: one that is traced for many would warn of it."""
     import tensorflow as tf
 
-    return tf.function(functools.partial(function, **dict(settings)), jit_compile=jit_compile, autograph=False)
+    function = functools.partial(function, **dict(settings))
+    # Inlined, what is made again would be found to be there already, and be kept.
+    attributes = None if jit_compile else {"_noinline": True}
+    return tf.function(function, jit_compile=jit_compile, autograph=False, experimental_attributes=attributes)

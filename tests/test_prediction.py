@@ -10,7 +10,6 @@ import pytest
 from bit_keras import BiT, load_weights, prediction, save_npz
 
 IMAGES = np.random.default_rng(0).uniform(-1, 1, (5, 32, 40, 3)).astype("float32")
-IS_TENSORFLOW = keras.backend.backend() == "tensorflow"
 
 
 def _model(dtype=None, seed: int = 0) -> BiT:
@@ -40,11 +39,12 @@ def _has_twin(model: BiT) -> bool:
     return model in prediction._twins
 
 
+@pytest.mark.any_backend
 @pytest.mark.parametrize("dtype", [None, "mixed_bfloat16"])
 def test_predictions_are_the_models(dtype):
     model = _model(dtype)
     _assert_predicts(model, 1e-5 if dtype is None else 0.1)
-    assert _has_twin(model) == IS_TENSORFLOW
+    assert _has_twin(model) == (keras.backend.backend() == "tensorflow")
 
 
 CHANGES = {
@@ -98,8 +98,6 @@ def test_frozen_kernels_and_others():
 def test_compiled_anew(options):
     model = _model()
     _assert_predicts(model)
-    if keras.backend.backend() == "torch":
-        options = {"run_eagerly": True}  # it has no steps in one execution
     _compile(model, **options)
     _assert_predicts(model)
 
@@ -177,14 +175,12 @@ def test_subclasses_predict_as_they_say():
 
     model = Doubled("R17x0.5", num_classes=3)
     _randomize(model, 0)
-    if IS_TENSORFLOW:
-        found = model.predict(IMAGES, batch_size=2, verbose=0)
-        expected = 2 * keras.ops.convert_to_numpy(model(IMAGES))
-        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+    found = model.predict(IMAGES, batch_size=2, verbose=0)
+    expected = 2 * keras.ops.convert_to_numpy(model(IMAGES))
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
     assert not _has_twin(model)
 
 
-@pytest.mark.skipif(not IS_TENSORFLOW, reason="a strategy of TensorFlow")
 def test_strategies_predict_without_a_twin():
     import tensorflow as tf
 
