@@ -4,10 +4,9 @@ Example:
     python -m benchmarks.served --batch_size=1 --batch_size=8 --rounds=7
 
 Ours is the signature serving_default of a SavedModel for TF Serving, with the variable that export/serving sets for
-servers on CPUs, and without it. timm and transformers run in torch,
-"unfolded Keras" is the network with `keras.layers.GroupNormalization` and weight standardization in the forward pass,
-ONNX Runtime, LiteRT and OpenVINO run what `export.edge_convert` makes of the folded network. It needs the packages
-of the extras edge and dev, and openvino.
+servers on CPUs, and without it. timm and transformers run in torch, "unfolded Keras" is the network with
+`keras.layers.GroupNormalization` and weight standardization in the forward pass, ONNX Runtime, LiteRT and OpenVINO run
+what `export.edge_convert` makes of the folded network. It needs the packages of the extras edge and dev, and openvino.
 """
 
 import os

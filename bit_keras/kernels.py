@@ -274,9 +274,8 @@ def _runner(training: bool | None, shape: Sequence[int | None], dtype) -> Callab
     if keras.backend.backend() != "tensorflow":
         return _directly
     dtype = keras.backend.standardize_dtype(dtype)
-    return (
-        _compiled if _numbers(shape) >= (XLA_FROM if statistics_dtype(dtype) == dtype else XLA_FROM_HALF) else _shared
-    )
+    least = XLA_FROM if statistics_dtype(dtype) == dtype else XLA_FROM_HALF
+    return _compiled if _numbers(shape) >= least else _shared
 
 
 def _numbers(shape: Sequence[int | None]) -> int:
@@ -285,7 +284,7 @@ def _numbers(shape: Sequence[int | None]) -> int:
 
 
 def _directly(function: Callable, *tensors, **settings):
-    """Calls a function, whose operations the backend has to put together."""
+    """Calls a function: on jax and torch it is for them to put its operations together."""
     return function(*tensors, **settings)
 
 
