@@ -28,8 +28,7 @@ _CORES = flags.DEFINE_integer("cores", 1, "For the program itself: how many to r
 PLAIN, OURS, OURS_SMALL, DECODER = "tf.image, 512 to 480", "ours, 512 to 480", "ours, 160 to 128", "libjpeg-turbo"
 PLAIN_TEST, OURS_TEST = "tf.image, evaluation at 480", "ours, evaluation at 480"
 CONTENDERS = (PLAIN, OURS, PLAIN_TEST, OURS_TEST, OURS_SMALL, DECODER)
-# For all contenders: else glibc gives images and batches back to the system in one process and keeps them in the next,
-# and the pages that the system then clears take longer than the work.
+# For all contenders: else glibc may give images and batches back to the system in one process, and not in the next.
 _KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**32), "MALLOC_TRIM_THRESHOLD_": str(2**36)}
 BATCH_SIZE = 64
 _BATCHES = 8  # a call: 512 images
