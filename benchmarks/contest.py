@@ -11,7 +11,9 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-GEMM = "GEMM "  # names of contenders that measure the machine: "GEMM float32", "GEMM bfloat16"
+HALF = ", bfloat16"  # ends the name of a contender that computes in half precision
+GEMM = "GEMM "  # begins the names of those that measure the machine
+GEMMS = {dtype: GEMM + dtype for dtype in ("float32", "bfloat16")}
 _GEMM_SIDE, _GEMM_REPEATS = 2048, 10
 _MARK = "contender: "
 
@@ -107,17 +109,15 @@ def table(
     batch_size: int,
     operations: float,
     base: str,
-    gemm_of: Callable[[str], str],
     memory: Mapping[str, int] | None = None,
 ) -> str:
     """Returns a table of a contest, in Markdown.
 
     Args:
-        seconds: of a call of each contender in each round; those that multiply matrices too.
+        seconds: of a call of each contender in each round; those of GEMMS too.
         batch_size: images of a call.
         operations: of a call, two for each multiplication.
         base: the contender whose speed is 1; left out where it did not run.
-        gemm_of: returns the contender that multiplies matrices in the precision of another one.
         memory: bytes of each contender, for a last column.
     """
     heading = [f"batch {batch_size}", "ms", "images/s", f"times {base}'s speed", "of the matrix product's rate"]
@@ -128,7 +128,8 @@ def table(
             cells = [name, "", "", "", f"{gemm_rate(values) / 1e9:.0f} GFLOP/s"]
         else:
             median = statistics.median(values)
-            share = operations / median / gemm_rate(seconds[gemm_of(name)])
+            gemm = GEMMS["bfloat16" if name.endswith(HALF) else "float32"]
+            share = operations / median / gemm_rate(seconds[gemm])
             times = ratio(seconds, base, name) if base in seconds else ""
             cells = [name, milliseconds(values), f"{batch_size / median:.1f}", times, f"{share:.0%}"]
         if memory is not None:

@@ -20,7 +20,7 @@ from absl import app, flags
 
 from benchmarks import contest, networks
 
-_HALF = ", bfloat16"
+_HALF = contest.HALF
 _OURS, _TIMM, _UNSET = "bit_keras", "timm", "bit_keras, variable not set"
 CONTENDERS = (
     *(_OURS, _OURS + _HALF, _UNSET, _UNSET + _HALF),
@@ -28,8 +28,6 @@ CONTENDERS = (
     *("transformers", "unfolded Keras"),
     *("onnxruntime", "LiteRT", "openvino", "openvino" + _HALF),
 )
-# The dtype in which the matrix product is measured that a contender is held against.
-_GEMMS = {dtype: contest.GEMM + dtype for dtype in ("float32", "bfloat16")}
 _ENVIRONMENTS = {name: {"TF_ONEDNN_ASSUME_FROZEN_WEIGHTS": "1"} for name in (_OURS, _OURS + _HALF)}
 
 _CONTENDER = flags.DEFINE_string("contender", None, "Run as this contender; for the program itself.")
@@ -51,13 +49,9 @@ def main(_) -> None:
         macs = export(Path(folder))
         for batch_size in _BATCH_SIZES.value:
             settings = [f"--folder={folder}", f"--side={_SIDE.value}", f"--batch_size={batch_size}"]
-            contenders = {name: _ENVIRONMENTS.get(name, {}) for name in (*names, *_GEMMS.values())}
+            contenders = {name: _ENVIRONMENTS.get(name, {}) for name in (*names, *contest.GEMMS.values())}
             seconds, _ = contest.contest("benchmarks.served", contenders, _ROUNDS.value, settings)
-            print("\n" + contest.table(seconds, batch_size, 2 * macs * batch_size, _TIMM, _gemm))
-
-
-def _gemm(name: str) -> str:
-    return _GEMMS["bfloat16" if name.endswith(_HALF) else "float32"]
+            print("\n" + contest.table(seconds, batch_size, 2 * macs * batch_size, _TIMM))
 
 
 def export(folder: Path) -> int:
@@ -69,7 +63,7 @@ def export(folder: Path) -> int:
     model = BiT("R50x1", _CLASSES)
     head = model.get_layer("head")
     head.set_weights([np.random.default_rng(0).normal(0, 0.01, weight.shape) for weight in head.get_weights()])
-    for precision in _GEMMS:
+    for precision in contest.GEMMS:
         export_saved_model(model, folder / precision, "serving", precision=precision)
     network = fold(model)
     side = _SIDE.value

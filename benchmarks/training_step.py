@@ -20,14 +20,13 @@ from absl import app, flags
 from benchmarks import contest, networks
 from benchmarks.step_memory import ALLOCATORS, status
 
-_HALF = ", bfloat16"
+_HALF = contest.HALF
 _OURS, _TIMM, _UNFOLDED = "bit_keras", "timm", "unfolded Keras"
 CONTENDERS = (
     *(_OURS, _OURS + _HALF),
     *(_TIMM, _TIMM + _HALF, "timm compiled", "timm compiled" + _HALF),
     *("transformers", _UNFOLDED),
 )
-_GEMMS = {dtype: contest.GEMM + dtype for dtype in ("float32", "bfloat16")}
 _NUM_CLASSES = 10
 _LEARNING_RATE, _MOMENTUM = 0.003, 0.9
 
@@ -53,18 +52,14 @@ def main(_) -> None:
     macs = networks.multiplications(fold(BiT(_VARIANT.value, _NUM_CLASSES)), _SIDE.value)
     print(contest.processor())
     # All of them share the memory of a GPU.
-    contenders = {name: {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"} for name in (*names, *_GEMMS.values())}
+    contenders = {name: {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"} for name in (*names, *contest.GEMMS.values())}
     seconds, _ = contest.contest("benchmarks.training_step", contenders, _ROUNDS.value, settings)
     memory = {}
     for name in names if _DEVICE.value == "cpu" else ():  # one at a time, so that none takes the memory of another
         _, facts = contest.contest("benchmarks.training_step", {name: ALLOCATORS}, 0, [*settings, "--memory"])
         memory |= {name: fact["bytes"] for name, fact in facts.items()}
     operations = 3 * 2 * macs * _BATCH_SIZE.value  # the backward pass has twice those of the forward pass
-    print(contest.table(seconds, _BATCH_SIZE.value, operations, _TIMM, _gemm, memory))
-
-
-def _gemm(name: str) -> str:
-    return _GEMMS["bfloat16" if name.endswith(_HALF) else "float32"]
+    print(contest.table(seconds, _BATCH_SIZE.value, operations, _TIMM, memory))
 
 
 def run(name: str) -> None:
