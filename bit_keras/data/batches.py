@@ -3,10 +3,11 @@
 from collections.abc import Iterable
 
 from bit_keras.data.examples import Examples
-from bit_keras.data.source import Source
+from bit_keras.data.source import Source, Split
 from bit_keras.optional import is_installed
 
 LOADERS = ("tf.data", "grain")
+KEEP_BYTES = 2**30  # of decoded images that are kept: 2,000 photographs of 500x375 pixels
 
 
 def choose_loader(loader: str | None = None) -> str:
@@ -47,6 +48,7 @@ def train_batches(
     random_crop: bool = True,
     flip: bool = True,
     min_area: float | None = None,
+    keep: bool = True,
     loader: str | None = None,
 ) -> Iterable:
     """Makes the endless training batches of a task; batch k is a pure function of loader, `seed` and k.
@@ -65,6 +67,9 @@ def train_batches(
         flip: True mirrors half of the images.
         min_area: for the inception crops of pre-training, the least share of an image's area in (0, 1]; `resize` and
             `random_crop` are not used then. None for the crops of the HyperRule.
+        keep: True keeps decoded images in memory for later passes where all of them take `KEEP_BYTES` or less, by
+            `Source.image_size`. tf.data keeps none with `min_area`, where it decodes no more than the crop, and is
+            faster without under `tf.config.experimental.enable_op_determinism`.
         loader: see `choose_loader`.
 
     Returns:
@@ -102,16 +107,25 @@ def train_batches(
         random_crop=random_crop,
         flip=flip,
         min_area=min_area,
+        keep=keep and _fits(source, source.train),
     )
 
 
-def test_batches(source: Source, *, batch_size: int, crop: int, loader: str | None = None) -> Iterable:  # noqa: PT028
+def test_batches(
+    source: Source,
+    *,
+    batch_size: int,
+    crop: int,
+    keep: bool = False,  # noqa: PT028
+    loader: str | None = None,  # noqa: PT028
+) -> Iterable:
     """Makes batches that hold every test example of a task exactly once, always in the same order.
 
     Args:
         source: the task.
         batch_size: images per batch, 1 or more. The last batch may be smaller.
         crop: side in pixels to which the images are resized, 1 or more.
+        keep: as `train_batches` has it, for test examples that are read several times.
         loader: see `choose_loader`.
 
     Returns:
@@ -123,7 +137,9 @@ def test_batches(source: Source, *, batch_size: int, crop: int, loader: str | No
         ValueError: an argument is out of its range.
     """
     _check_positive(batch_size=batch_size, crop=crop)
-    return _engine(loader).test_batches(source, batch_size=batch_size, crop=crop)
+    return _engine(loader).test_batches(
+        source, batch_size=batch_size, crop=crop, keep=keep and _fits(source, source.test)
+    )
 
 
 def train_names(source: Source, *, batch_size: int, seed: int, step: int, loader: str | None = None) -> list[str]:
@@ -150,6 +166,11 @@ def _engine(loader: str | None):
     else:
         from bit_keras.data import pipeline_grain as engine
     return engine
+
+
+def _fits(source: Source, split: Split) -> bool:
+    height, width = source.image_size
+    return 3 * height * width * len(split) <= KEEP_BYTES
 
 
 def _check_positive(**values: int) -> None:

@@ -4,6 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from bit_keras.data import preprocessing
+from bit_keras.data.decoded import keeping_decoder
 from bit_keras.data.examples import Examples
 from bit_keras.data.source import Source
 
@@ -20,8 +21,10 @@ def train_batches(
     random_crop: bool,
     flip: bool,
     min_area: float | None,
+    keep: bool,
 ) -> tf.data.Dataset:
     """See `bit_keras.data.train_batches`."""
+    decode = keeping_decoder() if keep else preprocessing.decode
 
     def prepare(position, example):
         image, label = example
@@ -29,6 +32,7 @@ def train_batches(
         if min_area is not None:
             image = preprocessing.pretraining_image(image, key, crop=crop, min_area=min_area, flip=flip)
             return image, _one_hot(label, source)
+        image = decode(image)
         image = preprocessing.train_image(image, key, resize=resize, crop=crop, random_crop=random_crop, flip=flip)
         return image, _one_hot(label, source)
 
@@ -46,11 +50,12 @@ def train_indices(examples: Examples, seed: int, start: int, count: int) -> list
     return [int(number) for _, number in numbered.shuffled(seed, start).take(count).as_numpy_iterator()]
 
 
-def test_batches(source: Source, *, batch_size: int, crop: int) -> tf.data.Dataset:
+def test_batches(source: Source, *, batch_size: int, crop: int, keep: bool) -> tf.data.Dataset:
     """See `bit_keras.data.test_batches`."""
+    decode = keeping_decoder() if keep else preprocessing.decode
 
     def prepare(image, label):
-        return preprocessing.test_image(image, crop=crop), _one_hot(label, source)
+        return preprocessing.test_image(decode(image), crop=crop), _one_hot(label, source)
 
     return _batch(source.test_examples().map(prepare, num_parallel_calls=tf.data.AUTOTUNE), batch_size)
 

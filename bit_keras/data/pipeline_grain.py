@@ -78,16 +78,18 @@ def train_batches(
     random_crop: bool,
     flip: bool,
     min_area: float | None,
+    keep: bool,
 ) -> Batches:
     """See `bit_keras.data.train_batches`."""
     split = _with_index(source, source.train)
+    read = functools.cache(split.read) if keep else split.read
     index, count = shard
     start = start_step * batch_size + index
     index_at = train_order(len(split), seed)
 
     def make(number: int) -> Example:
         position = start + number * count
-        image, label = split.read(index_at(position))
+        image, label = read(index_at(position))
         if min_area is not None:
             bits = _random_bits(seed, _AUGMENTATION, position, preprocessing.PRETRAINING_BITS)
             image = preprocessing.pretraining_image(image, bits, crop=crop, min_area=min_area, flip=flip)
@@ -119,12 +121,13 @@ def train_indices(examples: Examples, seed: int, start: int, count: int) -> list
     return [index_at(position) for position in range(start, start + count)]
 
 
-def test_batches(source: Source, *, batch_size: int, crop: int) -> Batches:
+def test_batches(source: Source, *, batch_size: int, crop: int, keep: bool) -> Batches:
     """See `bit_keras.data.test_batches`."""
     split = _with_index(source, source.test)
+    read = functools.cache(split.read) if keep else split.read
 
     def make(number: int) -> Example:
-        image, label = split.read(number)
+        image, label = read(number)
         return preprocessing.test_image(image, crop=crop), _one_hot(label, source)
 
     return Batches(make, len(split), batch_size)

@@ -18,6 +18,7 @@ def make_batches(
         crop: side of the images in pixels.
         **augmentation: other arguments of `bit_keras.data.train_batches`.
     """
+    keep = not config.deterministic  # TensorFlow looks for kept images one after the other then
     train = functools.partial(
         data.train_batches,
         source,
@@ -25,7 +26,8 @@ def make_batches(
         crop=crop,
         seed=config.seed,
         flip=config.flip,
+        keep=keep,
         loader=config.loader,
         **augmentation,
     )
-    return train, data.test_batches(source, batch_size=config.part, crop=crop, loader=config.loader)
+    return train, data.test_batches(source, batch_size=config.part, crop=crop, keep=keep, loader=config.loader)
