@@ -14,9 +14,8 @@ import keras
 from keras import ops
 
 LARGE = 2**19  # numbers in a map from which on a gradient makes outputs of ReLU again, instead of keeping them
-# Numbers in an array from which on XLA pays, which takes a tenth of a second to compile a function of one shape. In
-# half precision TensorFlow's own operations write whole arrays of float32 on the way.
-XLA_FROM, XLA_FROM_HALF = 2**20, 2**19
+# Numbers in an array from which on XLA pays, which takes a tenth of a second to compile a function of one shape.
+XLA_FROM = 2**18
 _AGAIN = "_bit_keras_again"  # attribute of a tensor: makes it once more, for a gradient that does not keep it
 _portable = contextvars.ContextVar("portable", default=False)
 _training = contextvars.ContextVar("training", default=None)
@@ -70,7 +69,7 @@ def normalize(inputs, gamma, beta, groups: int, epsilon: float, relu: bool, trai
     Returns:
         [N, H, W, C], in the dtype of `inputs`.
     """
-    run = _runner(training, inputs.shape, inputs.dtype)
+    run = _runner(training, inputs.shape)
     if run is None:
         scale, shift, *_ = _group_moments(inputs, gamma, beta, groups, epsilon)
         return _apply(inputs, scale, shift, relu)
@@ -112,7 +111,7 @@ def standardize(kernel, epsilon: float, dtype: str, training: bool | None = None
     Returns:
         [H, W, C, filters].
     """
-    run = _runner(training, kernel.shape, dtype)
+    run = _runner(training, kernel.shape)
     if run is None:
         return _standardize(kernel, epsilon, dtype)
     parts = _parts(kernel.shape[:-1]) if run is _compiled else 1
@@ -141,7 +140,7 @@ def convolve(inputs, kernel, strides: tuple[int, int], padding: str, training: b
     Returns:
         [N, H', W', filters].
     """
-    run = _runner(training, inputs.shape, inputs.dtype)
+    run = _runner(training, inputs.shape)
     if run not in (_compiled, _shared):
         return ops.conv(inputs, kernel, strides=strides, padding=padding, data_format="channels_last")
     from bit_keras import convolution_tf
@@ -260,22 +259,20 @@ def _means(terms: Callable, maps: list, parts: int) -> list:
 
 
 def _parts(sizes) -> int:
-    """Into how many equal parts an array of these sizes can be cut, 8 at most; 1 where a size is unknown."""
+    """Into how many equal parts an array of these sizes can be cut, 4 at most; 1 where a size is unknown."""
     if None in sizes:
         return 1
-    return max(parts for parts in range(1, 9) if math.prod(sizes) % parts == 0)
+    return max(parts for parts in range(1, 5) if math.prod(sizes) % parts == 0)
 
 
-def _runner(training: bool | None, shape: Sequence[int | None], dtype) -> Callable | None:
-    """Says how functions of arrays of this shape and dtype are run; None: their gradient is left to the backend."""
+def _runner(training: bool | None, shape: Sequence[int | None]) -> Callable | None:
+    """Says how functions of arrays of this shape are run; None: their gradient is left to the backend."""
     training = _training.get() if training is None else training
     if not training or _portable.get():
         return None
     if keras.backend.backend() != "tensorflow":
         return _directly
-    dtype = keras.backend.standardize_dtype(dtype)
-    least = XLA_FROM if statistics_dtype(dtype) == dtype else XLA_FROM_HALF
-    return _compiled if _numbers(shape) >= least else _shared
+    return _compiled if _numbers(shape) >= XLA_FROM else _shared
 
 
 def _numbers(shape: Sequence[int | None]) -> int:
