@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 
+from bit_keras import kernels
 from bit_keras.folding import fold
 from bit_keras.layers import StandardizedConv2D
 from bit_keras.model import BiT
@@ -55,7 +56,8 @@ if keras.backend.backend() == "jax":  # op by op, without a compiler, each case 
 
 @pytest.mark.any_backend
 @pytest.mark.parametrize(("dtype", "tolerance"), PRECISIONS)
-def test_gradients_are_those_without(golden_npz, dtype, tolerance):
+def test_gradients_are_those_without(golden_npz, monkeypatch, dtype, tolerance):
+    monkeypatch.setattr(kernels, "XLA_FROM", 2**60)  # it rounds in another way where a function is part of another
     models = [BiT.from_preset(golden_npz, dtype=dtype, remat=remat) for remat in (False, True)]
     for model in models:
         model.backbone.get_layer("block2_unit01_b_standardized_conv2d").trainable = False
