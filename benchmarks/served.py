@@ -4,10 +4,9 @@ Example:
     python -m benchmarks.served --batch_size=1 --batch_size=8 --rounds=7
 
 Ours is the signature serving_default of a SavedModel for TF Serving, with the variable that export/serving sets for
-servers on CPUs, without it, and with the XLA that its README tells of beside it. timm and transformers run in torch,
-"unfolded Keras" is the network with `keras.layers.GroupNormalization` and weight standardization in the forward pass,
-ONNX Runtime, LiteRT and OpenVINO run what `export.edge_convert` makes of the folded network. It needs the packages of
-the extras edge and dev, and openvino.
+servers on CPUs, and without it. timm and transformers run in torch, "unfolded Keras" is the network with
+`keras.layers.GroupNormalization` and weight standardization in the forward pass, ONNX Runtime, LiteRT and OpenVINO run
+what `export.edge_convert` makes of the folded network. It needs the packages of the extras edge and dev, and openvino.
 """
 
 import os
@@ -22,16 +21,14 @@ from absl import app, flags
 from benchmarks import contest, networks
 
 _HALF = contest.HALF
-_OURS, _TIMM, _UNSET, _XLA = "bit_keras", "timm", "bit_keras, variable not set", "bit_keras, XLA"
+_OURS, _TIMM, _UNSET = "bit_keras", "timm", "bit_keras, variable not set"
 CONTENDERS = (
-    *(_OURS, _OURS + _HALF, _UNSET, _UNSET + _HALF, _XLA, _XLA + _HALF),
+    *(_OURS, _OURS + _HALF, _UNSET, _UNSET + _HALF),
     *(_TIMM, _TIMM + _HALF, "timm compiled", "timm compiled" + _HALF),
     *("transformers", "unfolded Keras"),
     *("onnxruntime", "LiteRT", "openvino", "openvino" + _HALF),
 )
-_FROZEN = {"TF_ONEDNN_ASSUME_FROZEN_WEIGHTS": "1"}
-_FUSED = {**_FROZEN, "TF_XLA_FLAGS": "--tf_xla_auto_jit=2 --tf_xla_cpu_global_jit --tf_xla_ops_to_cluster=PW"}
-_ENVIRONMENTS = {_OURS: _FROZEN, _OURS + _HALF: _FROZEN, _XLA: _FUSED, _XLA + _HALF: _FUSED}
+_ENVIRONMENTS = {name: {"TF_ONEDNN_ASSUME_FROZEN_WEIGHTS": "1"} for name in (_OURS, _OURS + _HALF)}
 
 _CONTENDER = flags.DEFINE_string("contender", None, "Run as this contender; for the program itself.")
 _FOLDER = flags.DEFINE_string("folder", None, "Where the exported networks are; for the program itself.")
@@ -83,7 +80,7 @@ def run(name: str) -> None:
     images = np.random.default_rng(0).uniform(size=(batch_size, _SIDE.value, _SIDE.value, 3)).astype("float32")
     is_half = name.endswith(_HALF)
     makers = {
-        **dict.fromkeys((_OURS, _UNSET, _XLA), _served),
+        **dict.fromkeys((_OURS, _UNSET), _served),
         _TIMM: lambda images, is_half: _torch(networks.timm(_CLASSES), images, is_half),
         "timm compiled": lambda images, is_half: _torch(networks.compiled(networks.timm(_CLASSES)), images, is_half),
         "transformers": lambda images, is_half: _torch(networks.transformers(_CLASSES), images, is_half),
