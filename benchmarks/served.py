@@ -4,14 +4,17 @@ Example:
     python -m benchmarks.served --batch_size=1 --batch_size=8 --rounds=7
 
 Ours is the signature serving_default of a SavedModel for TF Serving, with the variable that export/serving sets for
-servers on CPUs, and without it. timm and transformers run in torch, "unfolded Keras" is the network with
+servers on CPUs, and without it; "batch split" is how TF Serving runs a batch with export/serving/batching-cpu.config,
+four images in each of two threads. timm and transformers run in torch, "unfolded Keras" is the network with
 `keras.layers.GroupNormalization` and weight standardization in the forward pass, ONNX Runtime, LiteRT and OpenVINO run
 what `export.edge_convert` makes of the folded network. It needs the packages of the extras edge and dev, and openvino.
 """
 
+import functools
 import os
 import tempfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from pathlib import Path
 
@@ -21,14 +24,16 @@ from absl import app, flags
 from benchmarks import contest, networks
 
 _HALF = contest.HALF
-_OURS, _TIMM, _UNSET = "bit_keras", "timm", "bit_keras, variable not set"
+_OURS, _TIMM, _UNSET, _SPLIT = "bit_keras", "timm", "bit_keras, variable not set", "bit_keras, batch split"
 CONTENDERS = (
-    *(_OURS, _OURS + _HALF, _UNSET, _UNSET + _HALF),
+    *(_OURS, _OURS + _HALF, _SPLIT, _SPLIT + _HALF, _UNSET, _UNSET + _HALF),
     *(_TIMM, _TIMM + _HALF, "timm compiled", "timm compiled" + _HALF),
     *("transformers", "unfolded Keras"),
     *("onnxruntime", "LiteRT", "openvino", "openvino" + _HALF),
 )
-_ENVIRONMENTS = {name: {"TF_ONEDNN_ASSUME_FROZEN_WEIGHTS": "1"} for name in (_OURS, _OURS + _HALF)}
+_FROZEN = {"TF_ONEDNN_ASSUME_FROZEN_WEIGHTS": "1"}
+_ENVIRONMENTS = {name + half: _FROZEN for name in (_OURS, _SPLIT) for half in ("", _HALF)}
+_TOGETHER, _THREADS = 4, 2  # max_execution_batch_size and num_batch_threads of export/serving/batching-cpu.config
 
 _CONTENDER = flags.DEFINE_string("contender", None, "Run as this contender; for the program itself.")
 _FOLDER = flags.DEFINE_string("folder", None, "Where the exported networks are; for the program itself.")
@@ -50,6 +55,8 @@ def main(_) -> None:
         for batch_size in _BATCH_SIZES.value:
             settings = [f"--folder={folder}", f"--side={_SIDE.value}", f"--batch_size={batch_size}"]
             contenders = {name: _ENVIRONMENTS.get(name, {}) for name in (*names, *contest.GEMMS.values())}
+            if batch_size <= _TOGETHER:
+                contenders = {name: values for name, values in contenders.items() if not name.startswith(_SPLIT)}
             seconds, _ = contest.contest("benchmarks.served", contenders, _ROUNDS.value, settings)
             print("\n" + contest.table(seconds, batch_size, 2 * macs * batch_size, _TIMM))
 
@@ -81,6 +88,7 @@ def run(name: str) -> None:
     is_half = name.endswith(_HALF)
     makers = {
         **dict.fromkeys((_OURS, _UNSET), _served),
+        _SPLIT: functools.partial(_served, together=_TOGETHER),
         _TIMM: lambda images, is_half: _torch(networks.timm(_CLASSES), images, is_half),
         "timm compiled": lambda images, is_half: _torch(networks.compiled(networks.timm(_CLASSES)), images, is_half),
         "transformers": lambda images, is_half: _torch(networks.transformers(_CLASSES), images, is_half),
@@ -93,16 +101,18 @@ def run(name: str) -> None:
     contest.take_turns(step, calls=3 if batch_size == 1 else 1, warm_up=3)
 
 
-def _served(images: np.ndarray, is_half: bool) -> Callable:
+def _served(images: np.ndarray, is_half: bool, together: int | None = None) -> Callable:
     import tensorflow as tf
 
     loaded = tf.saved_model.load(str(Path(_FOLDER.value) / ("bfloat16" if is_half else "float32")))
-    images = tf.constant(images)
+    together = together or len(images)
+    batches = [tf.constant(images[start : start + together]) for start in range(0, len(images), together)]
+    threads = ThreadPoolExecutor(_THREADS)
 
-    def step():
-        return loaded.signatures["serving_default"](images=images)["logits"].numpy()
+    def run(batch):
+        return loaded.signatures["serving_default"](images=batch)["logits"].numpy()
 
-    return step
+    return (lambda: run(*batches)) if len(batches) == 1 else (lambda: list(threads.map(run, batches)))
 
 
 def _unfolded(images: np.ndarray, is_half: bool) -> Callable:

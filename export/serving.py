@@ -33,7 +33,7 @@ from export.summary import Artefact, measure, relative_difference, table, write_
 # What a server is started with; MODEL_NAME in it stands for the name of the model.
 CONFIGURATION = Path(__file__).with_name("serving")
 CONFIGURATION_FILES = (
-    *("batching.config", "monitoring.config"),
+    *("batching-cpu.config", "batching-gpu.config", "monitoring.config"),
     *("compose.yaml", "kubernetes-cpu.yaml", "kubernetes-gpu.yaml"),
 )
 _MODELS_CONFIG = "models.config"

@@ -138,7 +138,7 @@ def test_warm_up_requests(published, version_path):
         ((name, tensor),) = request.inputs.items()
         found.setdefault((request.model_spec.signature_name, name), []).append(tf.make_ndarray(tensor))
     assert set(found) == {("serving_default", "images"), ("serve_bytes", "image_bytes")}
-    sizes = batching()["allowed_batch_sizes"]
+    sizes = batching("gpu")["allowed_batch_sizes"]
     for images, size in zip(found["serving_default", "images"], sizes, strict=True):
         assert (images.shape, images.dtype) == ((size, RESOLUTION, RESOLUTION, 3), np.float32)
     for images, size in zip(found["serve_bytes", "image_bytes"], sizes, strict=True):
@@ -166,7 +166,7 @@ def test_a_failed_warm_up_is_seen(tmp_path):
 
 def test_models_config_grows_and_keeps_what_it_says(tmp_path):
     serving.write_configuration(tmp_path, "cats")
-    (tmp_path / "batching.config").write_text("max_batch_size { value: 1 }")
+    (tmp_path / "batching-cpu.config").write_text("max_batch_size { value: 1 }")
     config = tmp_path / "models.config"
     config.write_text(config.read_text().replace("config {", 'config { version_labels { key: "stable" value: 1 }', 1))
     for name in ("dogs", "cats"):
@@ -174,7 +174,7 @@ def test_models_config_grows_and_keeps_what_it_says(tmp_path):
     cats, dogs = text_format.Parse(config.read_text(), ModelServerConfig()).model_config_list.config
     assert (cats.name, cats.base_path, cats.version_labels["stable"]) == ("cats", "/models/cats", 1)
     assert (dogs.name, dogs.base_path, dogs.model_platform) == ("dogs", "/models/dogs", "tensorflow")
-    assert (tmp_path / "batching.config").read_text() == "max_batch_size { value: 1 }"
+    assert (tmp_path / "batching-cpu.config").read_text() == "max_batch_size { value: 1 }"
     assert "/v1/models/cats/metadata" in (tmp_path / "compose.yaml").read_text()
 
 
@@ -190,6 +190,8 @@ MESSAGES = {
         "thread_pool_name": ".google.protobuf.StringValue",
         "allowed_batch_sizes": [_INT64],
         "pad_variable_length_inputs": _BOOL,
+        "enable_large_batch_splitting": ".google.protobuf.BoolValue",
+        "max_execution_batch_size": ".google.protobuf.Int64Value",
     },
     "PrometheusConfig": {"enable": _BOOL, "path": _STRING},
     "MonitoringConfig": {"prometheus_config": ".stand_in.PrometheusConfig"},
@@ -217,18 +219,24 @@ def parse(name: str, text: str):
     return text_format.Parse(text, message_class())
 
 
-def batching() -> dict:
-    message = parse("BatchingParameters", (serving.CONFIGURATION / "batching.config").read_text())
+def batching(kind: str) -> dict:
+    message = parse("BatchingParameters", (serving.CONFIGURATION / f"batching-{kind}.config").read_text())
     return {field.name: getattr(value, "value", value) for field, value in message.ListFields()}
 
 
-def test_batching_config():
-    values = batching()
-    sizes = list(values["allowed_batch_sizes"])
-    assert tuple(sizes) == serving_warmup.BATCH_SIZES
-    assert sizes == sorted(sizes)
-    assert sizes[-1] == values["max_batch_size"] == 8
-    assert values["num_batch_threads"] >= 1
+@pytest.mark.parametrize("kind", ["cpu", "gpu"])
+def test_batching_config(kind):
+    values = batching(kind)
+    sizes = tuple(values["allowed_batch_sizes"])
+    assert values["max_batch_size"] == serving_warmup.BATCH_SIZES[-1] == 8
+    # The server wants the last size to be that of what runs together.
+    together = values["max_execution_batch_size"] if kind == "cpu" else values["max_batch_size"]
+    assert sizes == tuple(size for size in serving_warmup.BATCH_SIZES if size <= together)
+    assert values.get("enable_large_batch_splitting", False) == (kind == "cpu")
+    assert together * values["num_batch_threads"] >= values["max_batch_size"]
+
+
+def test_another_field_in_a_batching_config():
     with pytest.raises(text_format.ParseError, match='no field named "max_batches"'):
         parse("BatchingParameters", "max_batches { value: 8 }")
 
@@ -240,11 +248,12 @@ def test_monitoring_config():
         assert message.prometheus_config.path in (serving.CONFIGURATION / file).read_text()
 
 
-def check_server_arguments(published: Path, arguments: list[str]) -> None:
+def check_server_arguments(published: Path, arguments: list[str], kind: str) -> None:
     files = dict(argument.lstrip("-").split("=", 1) for argument in arguments if "_file=" in argument)
     assert set(files) == {"model_config_file", "batching_parameters_file", "monitoring_config_file"}
     for path in files.values():
         assert (published / Path(path).relative_to("/models")).is_file()
+    assert files["batching_parameters_file"] == f"/models/batching-{kind}.config"
     assert "--enable_batching" in arguments
 
 
@@ -252,7 +261,7 @@ def test_compose(published):
     services = yaml.safe_load((published / "compose.yaml").read_text())["services"]
     assert set(services) == {"cpu", "gpu"}
     for name, service in services.items():
-        check_server_arguments(published, service["command"])
+        check_server_arguments(published, service["command"], name)
         assert service["image"].startswith("tensorflow/serving:2.")
         assert service["image"].endswith("-gpu") == (name == "gpu") == ("deploy" in service)
         assert service["ports"] == ["8500:8500", "8501:8501"]
@@ -277,7 +286,7 @@ def test_kubernetes(published, kind):
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
     environment = {variable["name"]: variable["value"] for variable in container.get("env", [])}
     assert environment == (FROZEN_WEIGHTS if kind == "cpu" else {})
-    check_server_arguments(published, container["args"])
+    check_server_arguments(published, container["args"], kind)
     assert container["image"].endswith("-gpu") == (kind == "gpu")
     assert container["image"].startswith("tensorflow/serving:2.")
     assert ("nvidia.com/gpu" in container["resources"]["limits"]) == (kind == "gpu")
