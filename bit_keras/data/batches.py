@@ -68,9 +68,8 @@ def train_batches(
         min_area: for the inception crops of pre-training, the least share of an image's area in (0, 1]; `resize` and
             `random_crop` are not used then. None for the crops of the HyperRule.
         keep: True keeps decoded images in memory for later passes where all of them take `KEEP_BYTES` or less, by
-            `Source.image_size`. tf.data keeps none with `min_area`, where it decodes no more than the crop, and none of
-            `Examples` with orientations, which it decodes as it reads them; it is faster without under
-            `tf.config.experimental.enable_op_determinism`.
+            `Source.image_size`. tf.data keeps none with `min_area`, where it decodes no more than the crop; under
+            `tf.config.experimental.enable_op_determinism` it is faster without.
         loader: see `choose_loader`.
 
     Returns:

@@ -1,7 +1,7 @@
 """Examples that an index finds: in memory or one file each."""
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +19,15 @@ class Examples:
         labels: int64 [N], or [N, L] filled up with -1.
         in_files: True where `images` are names of files.
         orientations: int32 [N], as EXIF has them; with them encoded images are decoded and turned upright.
+        decode: what decodes those in streams, function from a scalar string to uint8 [H, W, 3], both tensors; None for
+            `bit_keras.data.preprocessing.decode`.
     """
 
     images: np.ndarray
     labels: np.ndarray
     in_files: bool = False
     orientations: np.ndarray | None = None
+    decode: Callable | None = None
 
     def __len__(self) -> int:
         return len(self.labels)

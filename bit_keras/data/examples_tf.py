@@ -51,7 +51,8 @@ def _read(examples: Examples, indices: tf.data.Dataset) -> tf.data.Dataset:
         if examples.in_files:
             image = tf.io.read_file(image)
         if orientations is not None:
-            image = preprocessing.upright(preprocessing.decode(image), tf.gather(orientations, index))
+            decode = examples.decode or preprocessing.decode
+            image = preprocessing.upright(decode(image), tf.gather(orientations, index))
         return image, tf.gather(labels, index)
 
     return indices.map(read, num_parallel_calls=tf.data.AUTOTUNE)

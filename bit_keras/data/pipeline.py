@@ -1,12 +1,15 @@
 """Batches made by tf.data; `batches` checks the arguments and says what they mean."""
 
+import dataclasses
+from collections.abc import Callable
+
 import numpy as np
 import tensorflow as tf
 
 from bit_keras.data import preprocessing
 from bit_keras.data.decoded import keeping_decoder
 from bit_keras.data.examples import Examples
-from bit_keras.data.source import Source
+from bit_keras.data.source import Source, Split
 
 
 def train_batches(
@@ -24,7 +27,7 @@ def train_batches(
     keep: bool,
 ) -> tf.data.Dataset:
     """See `bit_keras.data.train_batches`."""
-    decode = keeping_decoder() if keep else preprocessing.decode
+    split, decode = _with_decoder(source.train, keep and min_area is None)
 
     def prepare(position, example):
         image, label = example
@@ -39,7 +42,7 @@ def train_batches(
     index, count = shard
     start = start_step * batch_size
     positions = tf.data.Dataset.counter(start + index, count)
-    examples = tf.data.Dataset.zip(positions, source.train_examples(seed, start, shard))
+    examples = tf.data.Dataset.zip(positions, split.shuffled(seed, start, shard))
     return _batch(examples.map(prepare, num_parallel_calls=tf.data.AUTOTUNE), batch_size // count, drop_remainder=True)
 
 
@@ -52,12 +55,18 @@ def train_indices(examples: Examples, seed: int, start: int, count: int) -> list
 
 def test_batches(source: Source, *, batch_size: int, crop: int, keep: bool) -> tf.data.Dataset:
     """See `bit_keras.data.test_batches`."""
-    decode = keeping_decoder() if keep else preprocessing.decode
+    split, decode = _with_decoder(source.test, keep)
 
     def prepare(image, label):
         return preprocessing.test_image(decode(image), crop=crop), _one_hot(label, source)
 
-    return _batch(source.test_examples().map(prepare, num_parallel_calls=tf.data.AUTOTUNE), batch_size)
+    return _batch(split.in_order().map(prepare, num_parallel_calls=tf.data.AUTOTUNE), batch_size)
+
+
+def _with_decoder(split: Split, keep: bool) -> tuple[Split, Callable[[tf.Tensor], tf.Tensor]]:
+    """Returns what decodes the images of a split, and the split, which uses it where it must decode them itself."""
+    decode = keeping_decoder() if keep else preprocessing.decode
+    return dataclasses.replace(split, decode=decode) if isinstance(split, Examples) else split, decode
 
 
 def _batch(examples: tf.data.Dataset, batch_size: int, drop_remainder: bool = False) -> tf.data.Dataset:

@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import ExifTags, Image
 
 from bit_keras import data
 from bit_keras.data import batches, preprocessing, preprocessing_numpy
@@ -64,6 +65,23 @@ def test_training_batches_are_the_same(image_folder, loader):
     for (images, labels), (expected, expected_labels) in itertools.islice(zip(kept, others), 12):  # 2 passes
         np.testing.assert_array_equal(images, expected)
         np.testing.assert_array_equal(labels, expected_labels)
+
+
+def test_photographs_that_are_turned_are_decoded_once(decoded, tmp_path):
+    for number in range(4):
+        path = tmp_path / "ab"[number % 2] / f"{number}.png"
+        path.parent.mkdir(exist_ok=True)
+        exif = Image.Exif()
+        exif[ExifTags.Base.Orientation] = 6 if number else 1  # 6: a quarter turn to the right
+        Image.fromarray(np.full((6, 9, 3), 100 + number, np.uint8)).save(path, exif=exif)
+    source = data.load(tmp_path)
+    decoded.clear()
+    kept, others = (data.test_batches(source, batch_size=4, crop=9, keep=keep) for keep in (True, False))
+    passes = [np.concatenate([images for images, _ in kept]) for _ in range(3)]
+    assert len(decoded) == source.num_test
+    expected = np.concatenate([images for images, _ in others])
+    for images in passes:
+        np.testing.assert_array_equal(images, expected)
 
 
 def test_training_keeps_images_of_any_source(decoded, any_source):
