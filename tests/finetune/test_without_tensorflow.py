@@ -84,7 +84,7 @@ def test_learns_goes_on_and_is_evaluated(backend, folder, tmp_path):
 
 def test_backends_agree_on_the_first_step(golden_npz, tmp_path):
     """The loss of the new head of zeros, and those after updates, which know the whole network."""
-    settings = {**SMALL, "model": str(golden_npz), "variant": "R17x0.5", "dataset": "digits", "steps": 8}
+    settings = {**SMALL, "model": str(golden_npz), "variant": "R17x0.5", "dataset": "digits", "steps": 5}
     settings |= {"schedule": "hyperrule", "base_lr": 0.1, "eval_every": 1, "loader": "grain"}
     losses = {}
     for backend in ("tensorflow", "jax", "torch"):
