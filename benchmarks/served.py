@@ -10,7 +10,6 @@ four images in each of two threads. timm and transformers run in torch, "unfolde
 what `export.edge_convert` makes of the folded network. It needs the packages of the extras edge and dev, and openvino.
 """
 
-import functools
 import os
 import tempfile
 from collections.abc import Callable
@@ -54,9 +53,8 @@ def main(_) -> None:
         macs = export(Path(folder))
         for batch_size in _BATCH_SIZES.value:
             settings = [f"--folder={folder}", f"--side={_SIDE.value}", f"--batch_size={batch_size}"]
-            contenders = {name: _ENVIRONMENTS.get(name, {}) for name in (*names, *contest.GEMMS.values())}
-            if batch_size <= _TOGETHER:
-                contenders = {name: values for name, values in contenders.items() if not name.startswith(_SPLIT)}
+            those = [name for name in names if batch_size > _TOGETHER or not name.startswith(_SPLIT)]
+            contenders = {name: _ENVIRONMENTS.get(name, {}) for name in (*those, *contest.GEMMS.values())}
             seconds, _ = contest.contest("benchmarks.served", contenders, _ROUNDS.value, settings)
             print("\n" + contest.table(seconds, batch_size, 2 * macs * batch_size, _TIMM))
 
@@ -88,7 +86,7 @@ def run(name: str) -> None:
     is_half = name.endswith(_HALF)
     makers = {
         **dict.fromkeys((_OURS, _UNSET), _served),
-        _SPLIT: functools.partial(_served, together=_TOGETHER),
+        _SPLIT: _split,
         _TIMM: lambda images, is_half: _torch(networks.timm(_CLASSES), images, is_half),
         "timm compiled": lambda images, is_half: _torch(networks.compiled(networks.timm(_CLASSES)), images, is_half),
         "transformers": lambda images, is_half: _torch(networks.transformers(_CLASSES), images, is_half),
@@ -101,18 +99,26 @@ def run(name: str) -> None:
     contest.take_turns(step, calls=3 if batch_size == 1 else 1, warm_up=3)
 
 
-def _served(images: np.ndarray, is_half: bool, together: int | None = None) -> Callable:
+def _served(images: np.ndarray, is_half: bool) -> Callable:
+    import tensorflow as tf
+
+    run, images = _signature(is_half), tf.constant(images)
+    return lambda: run(images)
+
+
+def _split(images: np.ndarray, is_half: bool) -> Callable:
+    import tensorflow as tf
+
+    run, threads = _signature(is_half), ThreadPoolExecutor(_THREADS)
+    parts = [tf.constant(images[start : start + _TOGETHER]) for start in range(0, len(images), _TOGETHER)]
+    return lambda: list(threads.map(run, parts))
+
+
+def _signature(is_half: bool) -> Callable:
     import tensorflow as tf
 
     loaded = tf.saved_model.load(str(Path(_FOLDER.value) / ("bfloat16" if is_half else "float32")))
-    together = together or len(images)
-    batches = [tf.constant(images[start : start + together]) for start in range(0, len(images), together)]
-    threads = ThreadPoolExecutor(_THREADS)
-
-    def run(batch):
-        return loaded.signatures["serving_default"](images=batch)["logits"].numpy()
-
-    return (lambda: run(*batches)) if len(batches) == 1 else (lambda: list(threads.map(run, batches)))
+    return lambda images: loaded.signatures["serving_default"](images=images)["logits"].numpy()
 
 
 def _unfolded(images: np.ndarray, is_half: bool) -> Callable:

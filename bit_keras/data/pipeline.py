@@ -9,7 +9,7 @@ import tensorflow as tf
 from bit_keras.data import preprocessing
 from bit_keras.data.decoded import keeping_decoder
 from bit_keras.data.examples import Examples
-from bit_keras.data.source import Source, Split
+from bit_keras.data.source import Source
 
 
 def train_batches(
@@ -27,7 +27,7 @@ def train_batches(
     keep: bool,
 ) -> tf.data.Dataset:
     """See `bit_keras.data.train_batches`."""
-    split, decode = _with_decoder(source.train, keep and min_area is None)
+    decode = keeping_decoder() if keep and min_area is None else preprocessing.decode
 
     def prepare(position, example):
         image, label = example
@@ -42,7 +42,7 @@ def train_batches(
     index, count = shard
     start = start_step * batch_size
     positions = tf.data.Dataset.counter(start + index, count)
-    examples = tf.data.Dataset.zip(positions, split.shuffled(seed, start, shard))
+    examples = tf.data.Dataset.zip(positions, _with_decoder(source, decode).train_examples(seed, start, shard))
     return _batch(examples.map(prepare, num_parallel_calls=tf.data.AUTOTUNE), batch_size // count, drop_remainder=True)
 
 
@@ -55,18 +55,22 @@ def train_indices(examples: Examples, seed: int, start: int, count: int) -> list
 
 def test_batches(source: Source, *, batch_size: int, crop: int, keep: bool) -> tf.data.Dataset:
     """See `bit_keras.data.test_batches`."""
-    split, decode = _with_decoder(source.test, keep)
+    decode = keeping_decoder() if keep else preprocessing.decode
 
     def prepare(image, label):
         return preprocessing.test_image(decode(image), crop=crop), _one_hot(label, source)
 
-    return _batch(split.in_order().map(prepare, num_parallel_calls=tf.data.AUTOTUNE), batch_size)
+    examples = _with_decoder(source, decode).test_examples()
+    return _batch(examples.map(prepare, num_parallel_calls=tf.data.AUTOTUNE), batch_size)
 
 
-def _with_decoder(split: Split, keep: bool) -> tuple[Split, Callable[[tf.Tensor], tf.Tensor]]:
-    """Returns what decodes the images of a split, and the split, which uses it where it must decode them itself."""
-    decode = keeping_decoder() if keep else preprocessing.decode
-    return dataclasses.replace(split, decode=decode) if isinstance(split, Examples) else split, decode
+def _with_decoder(source: Source, decode: Callable[[tf.Tensor], tf.Tensor]) -> Source:
+    """Returns the source with what its splits shall decode with, where they must decode images themselves."""
+    splits = {"train": source.train, "test": source.test}
+    examples = {name: split for name, split in splits.items() if isinstance(split, Examples)}
+    return dataclasses.replace(
+        source, **{name: dataclasses.replace(split, decode=decode) for name, split in examples.items()}
+    )
 
 
 def _batch(examples: tf.data.Dataset, batch_size: int, drop_remainder: bool = False) -> tf.data.Dataset:
