@@ -16,12 +16,12 @@ import os
 from pathlib import Path
 
 import keras
-from absl import app, flags, logging
+from absl import flags
 
-from bit_keras import BiT, data, spread, training
+from bit_keras import BiT, command_line, data, spread, training
 from bit_keras.files import whole, write_json
 from bit_keras.layers import GroupNormalization, StandardizedConv2D
-from bit_keras.logs import show_own_messages
+from bit_keras.logs import logger
 from bit_keras.pretrain import PretrainConfig
 from bit_keras.runs import fit, make_config, open_folder, open_source, program, start
 from bit_keras.runs.series import recorded
@@ -135,7 +135,7 @@ def ablate(
         run = dataclasses.replace(config, seed=seed, workdir=str(folder / "run"))
         measure = functools.partial(_measure, run, source, normalization, steps)
         records.append(recorded(folder / "ablation.json", measure))
-        logging.info("%s: %.4f", folder.name, records[-1]["test_accuracy"])
+        logger.info("%s: %.4f", folder.name, records[-1]["test_accuracy"])
     write_json(workdir / "ablation.json", {"settings": settings, "runs": records})
     with whole(workdir / "ablation.md") as path:
         path.write_text(table(records, f"{config.model} on {Path(source.name).stem}"))
@@ -187,8 +187,7 @@ def _define_flags() -> None:
     program.define_flags(PretrainConfig, OPTIONS)
 
 
-def main(_) -> None:
-    show_own_messages()
+def main() -> None:
     values = flags.FLAGS.flag_values_dict()
     names = ("model", "dataset", "workdir", "steps", "seeds", *OPTIONS)
     ablate(**{name: values[name] for name in names})
@@ -197,4 +196,4 @@ def main(_) -> None:
 
 if __name__ == "__main__":
     _define_flags()
-    app.run(main)
+    command_line.run(main)

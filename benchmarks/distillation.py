@@ -13,14 +13,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import keras
-from absl import app, flags, logging
+from absl import flags
 from matplotlib.figure import Figure
 
-from bit_keras import data, spread
+from bit_keras import command_line, data, spread
 from bit_keras.distill import LABELS, DistillConfig, distill
 from bit_keras.files import whole, write_json
 from bit_keras.finetune import finetune
-from bit_keras.logs import show_own_messages
+from bit_keras.logs import logger
 from bit_keras.runs import program
 from bit_keras.runs.workdir import claim
 
@@ -71,7 +71,7 @@ def compare(
         folder = workdir / "runs" / f"{student}-{length:g}-{seed}"
         result = distill(model, teachers[student], source, folder, epochs=length, seed=seed, **options)
         runs.append({"student": student, "epochs": length, "seed": seed, "test_accuracy": result.test_accuracy})
-        logging.info("%s: %.4f", folder.name, result.test_accuracy)
+        logger.info("%s: %.4f", folder.name, result.test_accuracy)
         keras.backend.clear_session()
     results = {"teacher": tuned.test_accuracy, "runs": runs}
     write_json(workdir / "distillation.json", results)
@@ -119,8 +119,7 @@ def plot(results: dict) -> Figure:
     return figure
 
 
-def main(_) -> None:
-    show_own_messages()
+def main() -> None:
     values = flags.FLAGS.flag_values_dict()
     names = ("teacher", "dataset", "workdir", "seeds", "examples_per_class", "teacher_steps", *OPTIONS)
     compare(epochs=[float(length) for length in values["epochs"]], **{name: values[name] for name in names})
@@ -133,4 +132,4 @@ if __name__ == "__main__":
     flags.DEFINE_integer("examples_per_class", None, "Training examples of each class, all by default.", lower_bound=1)
     flags.DEFINE_integer("teacher_steps", None, "Updates of the teacher's fine-tuning.")
     program.define_flags(DistillConfig, ("dataset", "workdir", "teacher", *OPTIONS))
-    app.run(main)
+    command_line.run(main)

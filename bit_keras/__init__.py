@@ -1,5 +1,10 @@
 """Big Transfer (BiT) for Keras 3: networks, weights, the HyperRule, fine-tuning and export."""
 
+# ruff: noqa: E402
+from bit_keras import startup
+
+startup.import_backend()  # before anything below imports it
+
 from bit_keras.finetune import finetune
 from bit_keras.hyperrule import HyperRule
 from bit_keras.labels import class_names, decode_predictions

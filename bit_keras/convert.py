@@ -8,18 +8,16 @@ Examples:
 
 import dataclasses
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import keras
 import numpy as np
-from absl import app, flags, logging
+from absl import flags
 
-from bit_keras import checkpoints, zoo
+from bit_keras import checkpoints, command_line, zoo
 from bit_keras.checkpoints.formats import detect_format, read_weights
 from bit_keras.files import whole
-from bit_keras.logs import show_own_messages
 from bit_keras.model import BiT
 from bit_keras.peers import peer
 
@@ -152,25 +150,23 @@ def _in_words(difference: float | None) -> str:
     return "not run, no library for it" if difference is None else f"{difference:.1e} of the logits' scale from BiT"
 
 
-def main(argv: list[str]) -> None:
+def main(*arguments: str) -> None:
     values = flags.FLAGS
     if values.list:
-        print(zoo.describe(*argv[1:2]))
+        print(zoo.describe(*arguments[:1]))
         return
-    if len(argv) != 3:
-        raise app.UsageError(f"SRC and DST are needed, got {argv[1:]}; --list [PATTERN] lists what was published")
-    show_own_messages()
-    try:
-        done = convert(
-            *argv[1:],
-            variant=values.variant,
-            num_classes=values.num_classes,
-            file_format=values.file_format,
-            overwrite=values.overwrite,
+    if len(arguments) != 2:
+        raise command_line.UsageError(
+            f"SOURCE and DESTINATION must be given, got {' '.join(arguments) or 'nothing'}; "
+            "--list [PATTERN] lists what was published"
         )
-    except (ValueError, OSError, ImportError, RuntimeError) as error:
-        logging.error("%s", error)
-        sys.exit(1)
+    done = convert(
+        *arguments,
+        variant=values.variant,
+        num_classes=values.num_classes,
+        file_format=values.file_format,
+        overwrite=values.overwrite,
+    )
     print(f"{done.path}: {done.variant} with {done.num_classes} classes, read again, equal to the bit")
     print(f"  source: {_in_words(done.source_difference)}\n  copy:   {_in_words(done.difference)}")
 
@@ -188,7 +184,7 @@ def _define_flags() -> None:
 def run() -> None:
     """Entry point of the console script `bit-convert`."""
     _define_flags()
-    app.run(main)
+    command_line.run(main, arguments="SOURCE DESTINATION")
 
 
 if __name__ == "__main__":

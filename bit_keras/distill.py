@@ -13,10 +13,10 @@ import os
 from pathlib import Path
 
 import keras
-from absl import app, logging
 from keras import ops
 
 from bit_keras import data, training
+from bit_keras.logs import logger
 from bit_keras.model import BiT
 from bit_keras.runs import (
     InceptionConfig,
@@ -156,8 +156,8 @@ def distill(
     source.check_one_label("distillation")
     steps = config.total_steps(source)
     schedule = CosineSchedule(config.base_lr, max(1, round(steps / 60)), steps)
-    logging.info("%s: %d training and %d test examples", source.name, source.num_train, source.num_test)
-    logging.info("%s at %d pixels, loaded by %s", schedule, config.resolution, config.loader)
+    logger.info("%s: %d training and %d test examples", source.name, source.num_train, source.num_test)
+    logger.info("%s at %d pixels, loaded by %s", schedule, config.resolution, config.loader)
     identity = config.identity(source, distribution.mixup_parts if config.mixup_alpha else 1)
     check_identity(identity, distribution)
 
@@ -192,15 +192,11 @@ def distill(
     return DistillResult(trained, summary["test_accuracy"], summary, folder)
 
 
-def _run(**settings) -> str:
-    result = distill(settings.pop("model"), **settings)
-    return f"test accuracy {result.test_accuracy:.4f}; weights in {result.workdir / 'weights.npz'}"
-
-
-def main(argv: list[str]) -> None:
-    program.main("bit_keras.distill", DistillConfig, _run, argv)
+def main() -> None:
+    settings = program.values(DistillConfig)
+    distill(settings.pop("model"), **settings)
 
 
 if __name__ == "__main__":
     program.define_flags(DistillConfig)
-    app.run(main)
+    program.run("bit_keras.distill", main)

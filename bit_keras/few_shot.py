@@ -15,14 +15,14 @@ from pathlib import Path
 
 import keras
 import numpy as np
-from absl import app, flags, logging
+from absl import flags
 from matplotlib.figure import Figure
 
 from bit_keras import data, spread
 from bit_keras.files import whole, write_json
 from bit_keras.finetune import FinetuneConfig, finetune
 from bit_keras.hyperrule import HyperRule
-from bit_keras.logs import show_own_messages
+from bit_keras.logs import logger
 from bit_keras.model import BiT
 from bit_keras.runs import open_network, program
 from bit_keras.runs.series import recorded
@@ -96,7 +96,7 @@ def sweep(
             folder = workdir / "runs" / run.folder
             measure = functools.partial(_measure, measures[method], run, source, folder, options)
             records.append(recorded(folder / "few_shot.json", measure))
-            logging.info("%s: %.4f", run.folder, records[-1]["test_accuracy"])
+            logger.info("%s: %.4f", run.folder, records[-1]["test_accuracy"])
     write_json(workdir / "few_shot.json", {"options": options, "runs": records})
     with whole(workdir / "few_shot.md") as path:
         path.write_text(table(records))
@@ -226,20 +226,24 @@ def _define_flags() -> None:
     program.define_flags(FinetuneConfig, OPTIONS)
 
 
-def main(_) -> None:
-    show_own_messages()
-    values = flags.FLAGS.flag_values_dict()
+def main() -> None:
+    values = flags.FLAGS
     sweep(
-        values["models"],
-        values["datasets"],
-        values["workdir"],
-        shots=[int(count) for count in values["shots"]],
-        seeds=values["seeds"],
-        **{name: values[name] for name in OPTIONS},
+        values.models,
+        values.datasets,
+        values.workdir,
+        shots=values.shots,
+        seeds=values.seeds,
+        **program.values(FinetuneConfig, OPTIONS),
     )
-    print(Path(values["workdir"], "few_shot.md").read_text())
+    print(Path(values.workdir, "few_shot.md").read_text())
+
+
+def run() -> None:
+    """Entry point of the program."""
+    _define_flags()
+    program.run("bit_keras.few_shot", main)
 
 
 if __name__ == "__main__":
-    _define_flags()
-    app.run(main)
+    run()

@@ -1,16 +1,138 @@
-"""What programs print while they run."""
+"""What a user reads while the library works: messages of the logger "bit_keras", and a line in every long silence."""
 
+import contextlib
+import contextvars
 import logging
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
 
 from absl import logging as absl_logging
 
+logger = logging.getLogger("bit_keras")
 
-def show_own_messages() -> None:
-    """Shows messages of this project from INFO on; those of TensorFlow, logged in the same place, from WARNING on."""
-    absl_logging.set_verbosity(absl_logging.INFO)
-    absl_logging.get_absl_handler().addFilter(lambda record: record.levelno > logging.INFO or _is_own(record.pathname))
-    logging.getLogger("tensorflow").setLevel(logging.WARNING)
+_SILENCE = 4.0  # seconds without a line after which one says what is happening
+_LONG_SILENCE = 60.0  # the same in a run of hours, whose log would fill with such lines
+_is_decided = contextvars.ContextVar("is_decided", default=False)
+_lock = threading.Lock()
+_activities = []
 
 
-def _is_own(path: str) -> bool:
-    return "bit_keras" in path or "site-packages" not in path
+@contextlib.contextmanager
+def shown(verbose: bool = True) -> Iterator[None]:
+    """Shows the messages of the library in the block, as programs and notebooks do; without it only warnings appear.
+
+    A block inside of another one changes nothing: the outermost decides. Nothing is shown twice where the program
+    around has set up `logging` to show messages.
+
+    Args:
+        verbose: False shows only warnings.
+    """
+    if _is_decided.get():
+        yield
+        return
+    token = _is_decided.set(True)
+    try:
+        with _Screen.shared() if verbose else contextlib.nullcontext():
+            yield
+    finally:
+        _is_decided.reset(token)
+
+
+@contextlib.contextmanager
+def doing(what: str | Callable[[], str]) -> Iterator[None]:
+    """Says what the block does when it begins, and again whenever nothing else was said for some seconds.
+
+    Args:
+        what: a text, or a function that tells how far the block is; it is not called at the beginning, and where it
+            returns "" nothing is said, for example because a progress bar is shown.
+    """
+    activity = _Activity(what)
+    if isinstance(what, str):
+        logger.info("%s ...", what)
+    _activities.append(activity)
+    try:
+        yield
+    finally:
+        _activities.remove(activity)
+
+
+class _Activity:
+    def __init__(self, what: str | Callable[[], str]):
+        self._what = what
+        self._began = time.monotonic()
+
+    def describe(self) -> str:
+        if callable(self._what):
+            return self._what()
+        return f"{self._what}: {time.monotonic() - self._began:.0f} s so far"
+
+
+class _Screen(logging.Handler):
+    """Writes messages to standard output, as Keras and progress bars do, and warnings to standard error."""
+
+    _instance = None
+    _users = 0
+
+    def __init__(self):
+        super().__init__(logging.INFO)
+        self.setFormatter(_Formatter())
+        self._closed = threading.Event()
+        self._began = self._last = time.monotonic()
+        threading.Thread(target=self._break_silences, name="bit_keras messages", daemon=True).start()
+
+    @classmethod
+    @contextlib.contextmanager
+    def shared(cls) -> Iterator[None]:
+        """Attaches the one handler to the logger while any thread is in the block."""
+        with _lock:
+            cls._users += 1
+            if cls._users == 1:
+                cls._instance, cls._level = cls(), logger.level
+                logger.setLevel(logging.INFO)
+                logger.addHandler(cls._instance)
+        try:
+            yield
+        finally:
+            with _lock:
+                cls._users -= 1
+                if not cls._users:
+                    logger.removeHandler(cls._instance)
+                    logger.setLevel(cls._level)
+                    cls._instance._closed.set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._last = time.monotonic()
+        if _is_shown_elsewhere():
+            return
+        try:
+            stream = sys.stderr if record.levelno > logging.INFO else sys.stdout
+            print(self.format(record), file=stream, flush=True)
+        except Exception:  # logging's own way with a screen that is gone
+            self.handleError(record)
+
+    def _break_silences(self) -> None:
+        while not self._closed.wait(0.2):
+            now = time.monotonic()
+            limit = min(_LONG_SILENCE, max(_SILENCE, (now - self._began) / 100))
+            activities = _activities[-1:]  # the innermost one
+            if activities and now - self._last > limit:
+                self._last = now
+                if text := activities[0].describe():
+                    logger.info("%s", text)
+
+
+class _Formatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        level = f"{record.levelname.lower()}: " if record.levelno > logging.INFO else ""
+        return f"{time.strftime('%H:%M:%S', time.localtime(record.created))} {level}{record.getMessage()}"
+
+
+def _is_shown_elsewhere() -> bool:
+    """Whether the root logger's handlers write to the screen, where each message would appear twice."""
+    for handler in logging.getLogger().handlers:
+        is_screen = getattr(handler, "stream", None) in (sys.stdout, sys.stderr)
+        if handler.level <= logging.INFO and (is_screen or handler is absl_logging.get_absl_handler()):
+            return True
+    return False

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import keras
 import numpy as np
-from absl import logging
 
+from bit_keras.logs import logger
 from bit_keras.variants import EXPANSION, Variant
 
 # timm and transformers add 1e-8 to the variance of a kernel, BiT 1e-10.
@@ -52,7 +52,7 @@ def _torch_peer(path: Path, variant: Variant, num_classes: int):
         is_timm = "stem.conv.weight" in state
         model = (_timm if is_timm else _transformers)(variant, num_classes)
     except (ImportError, RuntimeError) as error:  # RuntimeError: torch and torchvision of different builds
-        logging.warning("%s is not run in its own library: %s", path, error)
+        logger.warning("%s is not run in its own library: %s", path, error)
         return None
     model.load_state_dict(state)
     for module in model.modules():

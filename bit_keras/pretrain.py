@@ -13,14 +13,14 @@ import os
 from pathlib import Path
 
 import keras
-from absl import app, logging
 from keras import ops
 
 from bit_keras import data, training
+from bit_keras.checks import check_choice
+from bit_keras.logs import logger
 from bit_keras.model import BiT
 from bit_keras.runs import (
     InceptionConfig,
-    check_choice,
     check_identity,
     conclude,
     fit,
@@ -97,8 +97,8 @@ def pretrain(model: str, dataset: str | data.Source, workdir: str | os.PathLike,
         source.check_one_label("loss softmax")
     steps = config.total_steps(source)
     schedule = upstream_schedule(steps, config.batch_size)
-    logging.info("%s: %d training and %d test examples", source.name, source.num_train, source.num_test)
-    logging.info("%s at %d pixels, loaded by %s", schedule, config.resolution, config.loader)
+    logger.info("%s: %d training and %d test examples", source.name, source.num_train, source.num_test)
+    logger.info("%s at %d pixels, loaded by %s", schedule, config.resolution, config.loader)
     identity = config.identity(source)
     check_identity(identity, distribution)
 
@@ -148,15 +148,10 @@ class SigmoidCrossEntropy(keras.losses.Loss):
         return ops.sum(losses, axis=-1)
 
 
-def _run(**settings) -> str:
-    result = pretrain(**settings)
-    return f"test accuracy {result.test_accuracy:.4f}; weights in {result.workdir / 'weights.npz'}"
-
-
-def main(argv: list[str]) -> None:
-    program.main("bit_keras.pretrain", PretrainConfig, _run, argv)
+def main() -> None:
+    pretrain(**program.values(PretrainConfig))
 
 
 if __name__ == "__main__":
     program.define_flags(PretrainConfig)
-    app.run(main)
+    program.run("bit_keras.pretrain", main)

@@ -17,13 +17,13 @@ from pathlib import Path
 
 import filelock
 import keras
-from absl import logging
 from keras.src.saving.serialization_lib import in_safe_mode  # Keras has no public name for it
 
 from bit_keras import checkpoints, files
 from bit_keras.checkpoints.addresses import is_url
 from bit_keras.checkpoints.checks import check_bytes
 from bit_keras.checkpoints.hub_module import is_saved_model
+from bit_keras.logs import logger
 from bit_keras.zoo import PRESETS
 
 
@@ -124,7 +124,7 @@ class SavedModelLayer(keras.layers.Layer):
         self._use(handle)
         self.trainable = signature is None if trainable is None else trainable  # once there are variables to freeze
         if self.trainable and not self.trainable_variables:
-            logging.warning("layer %s is trainable, but %s has no trainable variables", self.name, self.handle)
+            logger.warning("layer %s is trainable, but %s has no trainable variables", self.name, self.handle)
 
     def _use(self, module) -> None:
         """Calls `module` from now on, and adds its regularization losses."""

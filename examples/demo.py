@@ -10,11 +10,10 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 
 import bit_keras
-from bit_keras import data
-from bit_keras.logs import show_own_messages
+from bit_keras import command_line, data
 
 _WORKDIR = flags.DEFINE_string("workdir", "demo_output", "Folder for the run; must not hold another one.")
 _STEPS = flags.DEFINE_integer("steps", 300, "Updates of the training.")
@@ -78,11 +77,9 @@ def compare_with_hub(model: bit_keras.BiT, saved_model: Path) -> None:
         subprocess.run([*command, saved_model, expected], check=True)
 
 
-def main(argv: list[str]) -> None:
-    del argv
-    show_own_messages()
+def main() -> None:
     demo(_WORKDIR.value, _STEPS.value)
 
 
 if __name__ == "__main__":
-    app.run(main)
+    command_line.run(main)

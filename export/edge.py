@@ -7,16 +7,15 @@ Examples:
 
 import dataclasses
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from absl import app, flags, logging
+from absl import flags
 
-from bit_keras import BiT, data, files
+from bit_keras import BiT, command_line, data, files
 from bit_keras.folding import fold
-from bit_keras.logs import show_own_messages
+from bit_keras.logs import logger
 from bit_keras.processes import run_python
 from export.summary import Artefact, relative_difference, table, write_summary
 
@@ -105,7 +104,7 @@ def export_edge(
         _write_images(source.train, source, calibration_examples, resolution, calibration)
         labels = _write_images(source.test, source, test_examples, resolution, images)
         fold(model).save(network)
-        logging.info("converting to %s", ", ".join(formats))
+        logger.info("converting to %s", ", ".join(formats))
         # In a process of its own: the converters warn, print and log.
         run_python("no conversion", "-m", "export.edge_convert", network, calibration, written, *formats)
         expected = _predict(model, images)
@@ -159,7 +158,7 @@ def _predict(model: BiT, images_file: Path) -> np.ndarray:
 
 def _check(name: str, path: Path, images: Path, expected: np.ndarray, labels: np.ndarray) -> Artefact:
     """Runs one file in a fresh process and compares."""
-    logging.info("running %s in a fresh process", name)
+    logger.info("running %s in a fresh process", name)
     result = images.with_name("result.npz")
     # The file and not the module: it needs the runtime, and nothing of the library.
     run_python(f"{name} does not run", Path(__file__).with_name("edge_run.py"), path, images, result)
@@ -204,24 +203,17 @@ def compare(
     return difference, (before, after)
 
 
-def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"there are flags only, got {argv[1:]}")
-    show_own_messages()
+def main() -> None:
     values = flags.FLAGS
-    try:
-        artefacts = export_edge(
-            BiT.from_preset(values.model, dtype="float32"),
-            values.output,
-            data.load(values.dataset, values.data_dir),
-            resolution=values.resolution,
-            formats=values.formats,
-            calibration_examples=values.calibration_examples,
-            test_examples=values.test_examples,
-        )
-    except (ValueError, OSError, ImportError, RuntimeError) as error:
-        logging.error("%s", error)
-        sys.exit(1)
+    artefacts = export_edge(
+        BiT.from_preset(values.model, dtype="float32"),
+        values.output,
+        data.load(values.dataset, values.data_dir),
+        resolution=values.resolution,
+        formats=values.formats,
+        calibration_examples=values.calibration_examples,
+        test_examples=values.test_examples,
+    )
     print(table(artefacts))
 
 
@@ -240,4 +232,4 @@ def _define_flags() -> None:
 
 if __name__ == "__main__":
     _define_flags()
-    app.run(main)
+    command_line.run(main)

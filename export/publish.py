@@ -10,11 +10,12 @@ import dataclasses
 import hashlib
 import os
 import re
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from absl import app, flags, logging
+from absl import flags
+
+from bit_keras import command_line
 
 # As Kaggle writes it. On Hugging Face it stands in the card of the repository, README.md, which is left alone.
 _LICENCE = "Apache 2.0"
@@ -200,15 +201,9 @@ def _send_to_huggingface(directory: Path, handle: str, version: int, uploads: Se
         raise ConnectionError(f"Hugging Face does not take {handle}: {error}") from error
 
 
-def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"settings are flags such as --version=1, got {argv[1:]}")
+def main() -> None:
     values = flags.FLAGS
-    try:
-        handle, uploads = publish(values.directory, values.to, values.handle, values.version, values.dry_run)
-    except (ValueError, OSError, ImportError) as error:
-        logging.error("%s", error)
-        sys.exit(1)
+    handle, uploads = publish(values.directory, values.to, values.handle, values.version, values.dry_run)
     for upload in uploads:
         print(f"{upload.sha256}  {upload.num_bytes:>13,}  {upload.path}")
     total = f"{len(uploads)} files, {sum(upload.num_bytes for upload in uploads):,} bytes"
@@ -229,4 +224,4 @@ def _define_flags() -> None:
 
 if __name__ == "__main__":
     _define_flags()
-    app.run(main)
+    command_line.run(main)

@@ -10,19 +10,19 @@ It writes models/bit/1, a checked SavedModel with warm-up requests, and the file
 import contextlib
 import os
 import re
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import keras
 import numpy as np
 import tensorflow as tf
-from absl import app, flags, logging
+from absl import flags
 from google.protobuf import text_format
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
+from bit_keras import command_line
 from bit_keras.files import whole
-from bit_keras.logs import show_own_messages
+from bit_keras.logs import logger
 from bit_keras.model import BiT
 from bit_keras.saved_model import export_saved_model
 from bit_keras.serving_model import ServingOptions, reference
@@ -76,13 +76,13 @@ def export_serving(
     read_models_config(output)  # while nothing is written yet
     options = ServingOptions(model.num_classes, **options)
     with _without_new_empty_folders(path), whole(path) as written:
-        logging.info("writing %s and comparing it in a fresh process", path)
+        logger.info("writing %s and comparing it in a fresh process", path)
         export_saved_model(model, written, "serving", class_names, **_keywords(options))
-        logging.info("writing and running warm-up requests")
+        logger.info("writing and running warm-up requests")
         write_warmup(written, name, options.resolution)
         loaded = tf.saved_model.load(str(written))
         count = replay_warmup(written, loaded)
-        logging.info("comparing and measuring at %d pixels", options.resolution)
+        logger.info("comparing and measuring at %d pixels", options.resolution)
         difference, rates = _compare(model, loaded, options), _measure(loaded, options.resolution)
     artefact = Artefact(f"serving, {options.precision}", path, difference, rates, {"warm-up requests": str(count)})
     write_configuration(output, name)
@@ -169,34 +169,27 @@ def _measure(loaded, resolution: int) -> dict[int, float]:
     return measure(lambda images: serve(images=tf.constant(images))["logits"].numpy(), resolution)
 
 
-def main(argv: list[str]) -> None:
+def main() -> None:
     values = flags.FLAGS
-    if len(argv) > 1:
-        raise app.UsageError(f"settings are flags such as --version=2, got {argv[1:]}")
-    show_own_messages()
-    try:
-        new_version(values.output, values.name, values.version)  # before a download
-        names = None
-        if values.class_names:
-            names = Path(values.class_names).read_text(encoding="utf-8").splitlines()
-        activation = values.activation
-        if activation is None and values.model in PRESETS:
-            activation = PRESETS[values.model].activation
-        artefact = export_serving(
-            BiT.from_preset(values.model),
-            values.output,
-            values.name,
-            values.version,
-            names,
-            precision=values.precision,
-            resolution=values.resolution,
-            activation=activation,
-            top=values.top,
-            max_pixels=values.max_pixels,
-        )
-    except (ValueError, OSError, ImportError, RuntimeError) as error:
-        logging.error("%s", error)
-        sys.exit(1)
+    new_version(values.output, values.name, values.version)  # before a download
+    names = None
+    if values.class_names:
+        names = Path(values.class_names).read_text(encoding="utf-8").splitlines()
+    activation = values.activation
+    if activation is None and values.model in PRESETS:
+        activation = PRESETS[values.model].activation
+    artefact = export_serving(
+        BiT.from_preset(values.model),
+        values.output,
+        values.name,
+        values.version,
+        names,
+        precision=values.precision,
+        resolution=values.resolution,
+        activation=activation,
+        top=values.top,
+        max_pixels=values.max_pixels,
+    )
     print(table([artefact]))
 
 
@@ -218,4 +211,4 @@ def _define_flags() -> None:
 
 if __name__ == "__main__":
     _define_flags()
-    app.run(main)
+    command_line.run(main)

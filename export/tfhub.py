@@ -7,19 +7,18 @@ Examples:
 
 import gzip
 import os
-import sys
 import tarfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import keras
 import numpy as np
-from absl import app, flags, logging
+from absl import flags
 
 import bit_keras
-from bit_keras import files, kernels, zoo
+from bit_keras import command_line, files, kernels, zoo
 from bit_keras.checkpoints import names
-from bit_keras.logs import show_own_messages
+from bit_keras.logs import logger
 from bit_keras.processes import run_python
 from export.summary import Artefact, measure, table, write_summary
 from hub_modules.table import TASKS, get_module
@@ -79,13 +78,13 @@ def export_module(
         if class_names is not None:
             names_file = scratch / "class_names.txt"
             names_file.write_text("".join(f"{each}\n" for each in class_names), encoding="utf-8")
-        logging.info("writing %s", output / name)
+        logger.info("writing %s", output / name)
         _write(endpoints, _OUTPUTS[kind], variables, directory, names_file)
         np.savez(scratch / "expected.npz", **_expected(endpoints, _OUTPUTS[kind], variables))
-        logging.info("comparing it in a fresh process")
+        logger.info("comparing it in a fresh process")
         difference = _check(directory, scratch / "expected.npz")
         write_archive(directory, written / f"{name}.tar.gz")
-        logging.info("measuring")
+        logger.info("measuring")
         rates = _measure(directory)
     archive = output / f"{name}.tar.gz"
     artefact = Artefact(
@@ -256,18 +255,13 @@ def _measure(directory: Path) -> dict[int, float]:
     return measure(lambda images: module(tf.constant(images)).numpy())
 
 
-def main(argv: list[str]) -> None:
+def main() -> None:
     values = flags.FLAGS
-    if len(argv) > 1 or (values.module is None) == (values.model is None):
-        raise app.UsageError("either --module or --model is needed, and flags alone")
+    if (values.module is None) == (values.model is None):
+        raise command_line.UsageError("either --module or --model is needed, and flags alone")
     if values.labels and values.class_names:
-        raise app.UsageError("either --labels or --class_names says what the classes are called")
-    show_own_messages()
-    try:
-        artefact = _export(values)
-    except (ValueError, OSError, ImportError, RuntimeError) as error:
-        logging.error("%s", error)
-        sys.exit(1)
+        raise command_line.UsageError("either --labels or --class_names says what the classes are called")
+    artefact = _export(values)
     print(table([artefact]))
     print(f"module in {artefact.path}, archive and summary.json beside it")
 
@@ -308,4 +302,4 @@ def _define_flags() -> None:
 
 if __name__ == "__main__":
     _define_flags()
-    app.run(main)
+    command_line.run(main)

@@ -10,18 +10,17 @@ OUTPUT/direct has these operations already, and the tags {serve, tpu}. What can 
 
 import json
 import os
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import keras
 import numpy as np
 import tensorflow as tf
-from absl import app, flags, logging
+from absl import flags
 
-from bit_keras import BiT, files
+from bit_keras import BiT, command_line, files
 from bit_keras.folding import fold
-from bit_keras.logs import show_own_messages
+from bit_keras.logs import logger
 from bit_keras.processes import run_python
 from bit_keras.serving_model import decode_rows
 from export.summary import Artefact, measure, relative_difference, table, write_summary
@@ -80,7 +79,7 @@ def export_tpu(
         rates = measure(tf.function(lambda images: call(2.0 * images - 1.0), reduce_retracing=True), resolution)
         facts = {}
         for form in FORMS:
-            logging.info("writing the %s form and checking it in a fresh process", form)
+            logger.info("writing the %s form and checking it in a fresh process", form)
             _write(form, network, call, written / form, batch_sizes, resolution)
             # The file and not the module: the check needs TensorFlow, and nothing of the library.
             program, result = Path(__file__).with_name("tpu_check.py"), written.with_name(f"{form}.json")
@@ -190,21 +189,14 @@ def _extra(facts: dict, batch_sizes: Sequence[int]) -> dict[str, float | str]:
     }
 
 
-def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"there are flags only, got {argv[1:]}")
-    show_own_messages()
+def main() -> None:
     values = flags.FLAGS
-    try:
-        artefacts = export_tpu(
-            BiT.from_preset(values.model, dtype="float32"),
-            values.output,
-            batch_sizes=[int(size) for size in values.batch_sizes],
-            resolution=values.resolution,
-        )
-    except (ValueError, OSError, ImportError, RuntimeError) as error:
-        logging.error("%s", error)
-        sys.exit(1)
+    artefacts = export_tpu(
+        BiT.from_preset(values.model, dtype="float32"),
+        values.output,
+        batch_sizes=[int(size) for size in values.batch_sizes],
+        resolution=values.resolution,
+    )
     print(table(artefacts))
     print("Checked on a CPU. Never run on a TPU; the speeds are not those of one.")
 
@@ -218,4 +210,4 @@ def _define_flags() -> None:
 
 if __name__ == "__main__":
     _define_flags()
-    app.run(main)
+    command_line.run(main)

@@ -10,8 +10,9 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from absl import app, flags
+from absl import flags
 
+from bit_keras import command_line
 from hub_modules.table import MODULES, PUBLISHER, Module, collection_metadata, metadata, pages
 
 DIRECTORY = Path(__file__).parent
@@ -141,9 +142,7 @@ def _dead_links(directory: Path) -> Iterator[str]:
                 yield f"{path.name}: the link to {target} is dead"
 
 
-def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"no arguments are needed, got {argv[1:]}")
+def main() -> None:
     faults = check(Path(flags.FLAGS.directory))
     for fault in faults:
         print(fault)
@@ -153,4 +152,4 @@ def main(argv: list[str]) -> None:
 
 if __name__ == "__main__":
     flags.DEFINE_string("directory", str(DIRECTORY), "Where the catalogue is.")
-    app.run(main)
+    command_line.run(main)

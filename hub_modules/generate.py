@@ -7,8 +7,9 @@ import string
 from collections.abc import Sequence
 from pathlib import Path
 
-from absl import app, flags
+from absl import flags
 
+from bit_keras import command_line
 from bit_keras.variants import get_variant
 from hub_modules.table import PUBLISHER, Module, collection_metadata, metadata, pages
 
@@ -194,12 +195,10 @@ def _source(module: Module) -> str:
     return _DISTILLATION if module.weights.url.rpartition("/")[0].endswith("/distill") else _BIT
 
 
-def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"no arguments are needed, got {argv[1:]}")
+def main() -> None:
     print(f"{len(write(Path(flags.FLAGS.directory)))} files in {flags.FLAGS.directory}")
 
 
 if __name__ == "__main__":
     flags.DEFINE_string("directory", str(DIRECTORY), "Where index.md and pages/ go.")
-    app.run(main)
+    command_line.run(main)

@@ -14,10 +14,12 @@ from pathlib import Path
 
 import keras
 import numpy as np
-from absl import app, flags, logging
+from absl import flags
 from PIL import Image
 
+from bit_keras import command_line
 from bit_keras.files import whole
+from bit_keras.logs import logger
 from pretraining.fashion import read_idx
 
 _OUT = flags.DEFINE_string("out", None, "The folder to write mnist.npz and emoji.npz to.", required=True)
@@ -101,14 +103,14 @@ def _on_white(content: bytes) -> np.ndarray:
     )
 
 
-def main(_) -> None:
+def main() -> None:
     for name, make in (("mnist", mnist), ("emoji", emoji)):
         arrays = make()
         with whole(Path(_OUT.value, f"{name}.npz")) as path:
             np.savez_compressed(path, **arrays)
         for split in ("train", "test"):
-            logging.info("%s %s: %s", name, split, np.bincount(arrays[f"{split}_labels"]).tolist())
+            logger.info("%s %s: %s", name, split, np.bincount(arrays[f"{split}_labels"]).tolist())
 
 
 if __name__ == "__main__":
-    app.run(main)
+    command_line.run(main)

@@ -11,9 +11,11 @@ import logging as standard_logging
 from pathlib import Path
 
 import numpy as np
-from absl import app, flags, logging
+from absl import flags
 
+from bit_keras import command_line
 from bit_keras.files import whole
+from bit_keras.logs import logger
 from pretraining import clipart, fashion, letters, packages
 from pretraining.colours import coloured
 
@@ -62,15 +64,15 @@ def _letters(font_packages: list[Path], random: np.random.Generator) -> dict[str
     return result
 
 
-def main(_) -> None:
+def main() -> None:
     standard_logging.getLogger("fontTools").setLevel(standard_logging.ERROR)  # which remarks on every odd table
     arrays = make(Path(_PACKAGES.value), _SEED.value)
     with whole(_OUT.value) as path:
         np.savez_compressed(path, **arrays)
     for split in _SPLITS:
-        logging.info("%s: %d images", split, len(arrays[f"{split}_labels"]))
-    logging.info("%d classes; wrote %s", len(arrays["class_names"]), _OUT.value)
+        logger.info("%s: %d images", split, len(arrays[f"{split}_labels"]))
+    logger.info("%d classes; wrote %s", len(arrays["class_names"]), _OUT.value)
 
 
 if __name__ == "__main__":
-    app.run(main)
+    command_line.run(main)

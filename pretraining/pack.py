@@ -8,9 +8,9 @@ import hashlib
 from pathlib import Path
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 
-from bit_keras import data
+from bit_keras import command_line, data
 from bit_keras.checkpoints import read_npz
 from bit_keras.evaluate import predict
 from bit_keras.files import whole
@@ -35,7 +35,7 @@ def compare(before: Path, after: Path, source: data.Source, resolution: int) -> 
     )
 
 
-def main(_) -> None:
+def main() -> None:
     values = flags.FLAGS
     weights, out = Path(values.run, "weights.npz"), Path(values.out)
     pack(weights, out)
@@ -48,4 +48,4 @@ if __name__ == "__main__":
     flags.DEFINE_string("dataset", None, "What the run was trained on.", required=True)
     flags.DEFINE_string("out", None, "The npz file to write.", required=True)
     flags.DEFINE_integer("resolution", 32, "Side of the test images, in pixels.")
-    app.run(main)
+    command_line.run(main)

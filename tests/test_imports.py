@@ -16,18 +16,21 @@ ROOT = Path(bit_keras.__file__).parent
 # Tables -> layers, model -> checkpoints, training, data -> evaluation, export -> fine-tuning -> programs. A module
 # imports what has a smaller rank than its own, or lies in its own package. A package's rank is that of its modules.
 RANKS = {
+    "bit_keras.checks": 0,
     "bit_keras.files": 0,
     "bit_keras.hyperrule": 0,
+    "bit_keras.logs": 0,
     "bit_keras.optional": 0,
     "bit_keras.processes": 0,
+    "bit_keras.startup": 0,
     "bit_keras.variants": 0,
+    "bit_keras.command_line": 1,
     "bit_keras.upstream": 1,
     "bit_keras.zoo": 1,
     "bit_keras.checkpoints": 2,
     "bit_keras.convolution_tf": 2,
     "bit_keras.kernels": 3,
     "bit_keras.layers": 4,
-    "bit_keras.logs": 2,
     "bit_keras.labels": 5,
     "bit_keras.model": 5,
     "bit_keras.data": 6,
@@ -128,7 +131,7 @@ def _faults(module: str, source: str) -> list[str]:
                 continue
             elif RANKS[other] >= RANKS[package] and other != package:
                 faults.append(f"{module} (rank {RANKS[package]}) imports {imported} (rank {RANKS[other]})")
-        elif RANKS[package] < 2 and top not in sys.stdlib_module_names:
+        elif RANKS[package] < 2 and top not in sys.stdlib_module_names | {"absl"}:
             faults.append(f"{module}, a table of numbers, imports {imported}")
     return faults
 

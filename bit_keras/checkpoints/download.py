@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 import filelock
-from absl import logging
 
 from bit_keras.checkpoints.addresses import SCHEMES, cache_path, is_url, mirrors, package_path, request_for, scheme
 from bit_keras.checkpoints.checks import CheckpointError
@@ -17,6 +16,7 @@ from bit_keras.checkpoints.contents import check_contents
 from bit_keras.checkpoints.kaggle import fetch_from_kaggle
 from bit_keras.checkpoints.transfer import discard, receive
 from bit_keras.files import whole
+from bit_keras.logs import logger
 
 _HEX_DIGITS = {"md5": 32, "sha256": 64}
 
@@ -140,7 +140,7 @@ def _lock(local: Path) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except filelock.Timeout:
-        logging.info("waiting for another process that downloads %s", local)
+        logger.info("waiting for another process that downloads %s", local)
         lock.acquire()
     try:
         yield
@@ -226,7 +226,7 @@ def _record(local: Path, digest: str) -> None:
         with whole(_record_of(local)) as temporary:
             temporary.write_text(f"{digest}  {local.name}\n")
     except OSError as error:  # a cache that others share may be theirs to write
-        logging.warning("the hash of %s is not recorded: %s", local, error)
+        logger.warning("the hash of %s is not recorded: %s", local, error)
 
 
 def _recorded_hashes(local: Path) -> list[tuple[str, str, str]]:

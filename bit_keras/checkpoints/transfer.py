@@ -7,12 +7,12 @@ import re
 import time
 from pathlib import Path
 
-from absl import logging
 from rich import progress
 from rich.console import Console
 
 from bit_keras.checkpoints.contents import web_page_error
 from bit_keras.files import write_json
+from bit_keras.logs import logger
 
 ATTEMPTS = 4
 BACKOFF = 1.0  # seconds before the second attempt, twice as many before each one after it
@@ -194,7 +194,7 @@ class _Meter:
         self._bar.reset(self._task, completed=offset, total=length)
         if self._bar.disable and not self._was_logged:
             size = "of unknown size" if length is None else f"{length:,} bytes"
-            logging.info("downloading %s, %s, from byte %s on", self._url, size, f"{offset:,}")
+            logger.info("downloading %s, %s, from byte %s on", self._url, size, f"{offset:,}")
             self._was_logged = True
 
     def advance(self, num_bytes: int) -> None:

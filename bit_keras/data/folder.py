@@ -3,11 +3,10 @@
 import os
 from pathlib import Path
 
-from absl import logging
-
 from bit_keras.data.errors import DataError
 from bit_keras.data.image_files import TEST_SPLITS, Classes, open_image_files
 from bit_keras.data.source import Source
+from bit_keras.logs import logger
 
 
 def open_folder(root: str | os.PathLike, seed: int = 0, skip_unreadable: bool = False) -> Source:
@@ -32,7 +31,7 @@ def open_folder(root: str | os.PathLike, seed: int = 0, skip_unreadable: bool = 
     if present and (root / "train").is_dir():
         train, test = _classes(root / "train"), _classes(root / present[0])
         if present[1:]:
-            logging.info("%s: tested on %s; %s is not used", root, present[0], " and ".join(present[1:]))
+            logger.info("%s: tested on %s; %s is not used", root, present[0], " and ".join(present[1:]))
     else:
         train, test = _classes(root), None
     return open_image_files(root.resolve().name, root, train, test, seed=seed, skip_unreadable=skip_unreadable)

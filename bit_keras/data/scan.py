@@ -7,12 +7,12 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from absl import logging
 from rich import progress
 from rich.console import Console
 
 from bit_keras.data import exif
 from bit_keras.data.errors import DataError, shortened
+from bit_keras.logs import doing, logger
 from bit_keras.optional import is_installed
 
 _CHUNK = 1_000  # images that wait for a thread at one time
@@ -48,22 +48,23 @@ def scan(paths: Sequence[Path], skip_unreadable: bool = False) -> dict[Path, Loo
     """
     looks, faults = {}, {}
     look = functools.partial(_look, measure=_decoder())
-    with _bar() as bar, concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+
+    def progress_line() -> str:
+        return "" if not bar.disable else f"{len(looks) + len(faults):,} of {len(paths):,} images checked"
+
+    with _bar() as bar, doing(progress_line), concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         task = bar.add_task("check images", total=len(paths))
         for start in range(0, len(paths), _CHUNK):
             chunk = paths[start : start + _CHUNK]
             for path, result in zip(chunk, pool.map(look, chunk), strict=True):
                 (faults if isinstance(result, str) else looks)[path] = result
                 bar.advance(task)
-            if bar.disable:
-                done = len(looks) + len(faults)
-                logging.log_every_n_seconds(logging.INFO, "%d of %d images checked", 10, done, len(paths))
     if faults:
         named = shortened([f"{path}: {fault}" for path, fault in faults.items()])
         message = "\n  ".join([f"{len(faults)} of {len(paths)} images cannot be used:", *named])
         if not skip_unreadable:
             raise DataError(message, files=[str(path) for path in faults])
-        logging.warning("left out, %s", message)
+        logger.warning("left out, %s", message)
     return looks
 
 

@@ -6,11 +6,10 @@ import hashlib
 import os
 from pathlib import Path
 
-from absl import logging
-
 from bit_keras.data.errors import DataError, shortened
 from bit_keras.data.image_files import TEST_SPLITS, Classes, open_image_files
 from bit_keras.data.source import Source
+from bit_keras.logs import logger
 
 _ONE_LABEL = "every image must have one label, because fine-tuning ends in a softmax over the classes"
 _SEPARATORS = "|;"  # of several labels in one cell
@@ -56,7 +55,7 @@ def open_table(path: str | os.PathLike, seed: int = 0, skip_unreadable: bool = F
             )
         train, test = _classes(rows, "train"), _classes(rows, present[0])
         if present[1:]:
-            logging.info("%s: tested on %s; %s is not used", path, present[0], " and ".join(present[1:]))
+            logger.info("%s: tested on %s; %s is not used", path, present[0], " and ".join(present[1:]))
     source = open_image_files(path.stem, path.parent, train, test, seed=seed, skip_unreadable=skip_unreadable)
     return dataclasses.replace(source, identity={**source.identity, **_identity(source, path.parent, rows)})
 

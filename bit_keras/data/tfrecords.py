@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
-from absl import logging
 from google.protobuf.message import DecodeError
 
 from bit_keras.data import examples_tf, preprocessing
@@ -17,6 +16,7 @@ from bit_keras.data.fewshot import check_labels
 from bit_keras.data.image_files import TEST_SPLITS
 from bit_keras.data.shards import find_shards
 from bit_keras.data.source import Source, median_size
+from bit_keras.logs import doing, logger
 
 _IMAGE = "image/encoded"
 _LABELS = ("image/class/label", "label", "labels")  # the first that the first record has
@@ -139,20 +139,19 @@ def _scan(paths: Sequence[Path], num_classes: int) -> Records:
     """Finds the records of the files, and reads their labels."""
     lengths, counts, labels = [], [], []
     parse = None
-    for number, path in enumerate(paths):
-        parse = parse or _parser(path)
-        sizes, label_counts, values = _scan_file(path, parse, num_classes)
-        lengths.append(sizes)
-        counts.append(label_counts)
-        labels.append(values)
-        done = (number + 1, len(paths))
-        logging.log_every_n_seconds(logging.INFO, "%d of %d TFRecord files read", 10, *done)
+    with doing(lambda: f"{len(labels)} of {len(paths)} TFRecord files read"):
+        for path in paths:
+            parse = parse or _parser(path)
+            sizes, label_counts, values = _scan_file(path, parse, num_classes)
+            lengths.append(sizes)
+            counts.append(label_counts)
+            labels.append(values)
     file = np.repeat(np.arange(len(paths), dtype=np.int32), [len(sizes) for sizes in lengths])
     offset = np.concatenate([np.cumsum(n + _HEADER + _FOOTER) - n - _FOOTER for n in lengths])
     if not len(file):
         raise DataError(f"{paths[0].parent}: TFRecord files must hold records, got none in {paths[0].name} and others")
     labels = _pad(np.concatenate(labels), np.concatenate(counts))
-    logging.info("%d records in %d files like %s", len(file), len(paths), paths[0])
+    logger.info("%d records in %d files like %s", len(file), len(paths), paths[0])
     return Records(np.array([str(path) for path in paths], object), file, offset, np.concatenate(lengths), labels)
 
 

@@ -4,12 +4,10 @@ Example:
     python -m bit_keras.evaluate --model=/tmp/cifar10/weights.npz --dataset=cifar10 --output=/tmp/evaluation
 """
 
-import sys
+from absl import flags
 
-from absl import app, flags, logging
-
+from bit_keras import command_line
 from bit_keras.evaluate.page import PRECISIONS, SPLITS, evaluate
-from bit_keras.logs import show_own_messages
 
 _LINES = {
     "examples": "examples",
@@ -41,26 +39,19 @@ def summary(metrics: dict) -> str:
     return "\n".join(f"{text:<{left}}  {number:>{right}}" for text, number in zip(values, numbers))
 
 
-def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"settings are flags such as --split=train, got {argv[1:]}")
-    show_own_messages()
+def main() -> None:
     values = flags.FLAGS
-    try:
-        evaluation = evaluate(
-            values.model,
-            values.dataset,
-            values.output,
-            split=values.split,
-            data_dir=values.data_dir,
-            batch_size=values.batch_size,
-            resolution=values.resolution,
-            precision=values.precision,
-            variant=values.variant,
-        )
-    except (ValueError, OSError, ImportError) as error:
-        logging.error("%s", error)
-        sys.exit(1)
+    evaluation = evaluate(
+        values.model,
+        values.dataset,
+        values.output,
+        split=values.split,
+        data_dir=values.data_dir,
+        batch_size=values.batch_size,
+        resolution=values.resolution,
+        precision=values.precision,
+        variant=values.variant,
+    )
     print(summary(evaluation.metrics))
     if values.output:
         print(f"report in {values.output}")
@@ -69,7 +60,7 @@ def main(argv: list[str]) -> None:
 def run() -> None:
     """Entry point of the console script `bit-evaluate`."""
     _define_flags()
-    app.run(main)
+    command_line.run(main)
 
 
 if __name__ == "__main__":

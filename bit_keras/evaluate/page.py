@@ -10,14 +10,15 @@ from pathlib import Path
 
 import keras
 import numpy as np
-from absl import logging
 from rich import progress
 
 from bit_keras import data, report
+from bit_keras.checks import check_choice
 from bit_keras.evaluate import Predictions, metrics, predict
 from bit_keras.evaluate.classifier import SavedModelClassifier, open_classifier
 from bit_keras.files import whole, write_json
 from bit_keras.hyperrule import HyperRule
+from bit_keras.logs import logger
 
 SPLITS = ("test", "train")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
@@ -87,8 +88,8 @@ def evaluate(
         ConnectionError, FileNotFoundError, ImportError, bit_keras.checkpoints.CheckpointError: as `BiT.from_preset`.
     """
     _check_given(model=model, dataset=source)
-    _check_choice("split", split, SPLITS)
-    _check_choice("precision", precision, PRECISIONS)
+    check_choice("split", split, SPLITS)
+    check_choice("precision", precision, PRECISIONS)
     _check_output(output)
 
     # Data
@@ -99,7 +100,7 @@ def evaluate(
         source = dataclasses.replace(source, test=source.train)
     crop = HyperRule(source.num_train, source.image_size, resolution=resolution).crop
     batches = data.test_batches(source, batch_size=batch_size, crop=crop)
-    logging.info("%s: %d examples of the %s split at %d pixels", source.name, source.num_test, split, crop)
+    logger.info("%s: %d examples of the %s split at %d pixels", source.name, source.num_test, split, crop)
 
     # Model
     network = open_classifier(model, variant, precision)
@@ -150,11 +151,6 @@ def _check_given(**values) -> None:
             raise ValueError(f"{name} must be given, got {value!r}")
 
 
-def _check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise ValueError(f"{name} must be one of {', '.join(allowed)}; got {value!r}")
-
-
 def _check_output(output: str | os.PathLike | None) -> None:
     if output is not None and os.path.lexists(output) and (not os.path.isdir(output) or os.listdir(output)):
         raise FileExistsError(f"output must be a new or empty folder, got {output}")
@@ -182,7 +178,7 @@ def _watched(batches: Iterable, num_examples: int) -> Generator:
             yield images, labels
             bar.advance(task, len(images))
     seconds = time.perf_counter() - began
-    logging.info("%d examples in %.1f s, %.0f images/s", num_examples, seconds, num_examples / seconds)
+    logger.info("%d examples in %.1f s, %.0f images/s", num_examples, seconds, num_examples / seconds)
 
 
 def _write(folder: Path, evaluation: Evaluation, classes: np.ndarray, probabilities: np.ndarray) -> None:

@@ -4,30 +4,27 @@ Example:
     python -m bit_keras.finetune --model=BiT-M-R50x1 --dataset=cifar10 --workdir=/tmp/cifar10
 """
 
-from absl import app, flags
+from absl import flags
 
 from bit_keras.finetune import FinetuneConfig, finetune
 from bit_keras.runs import program
 
 
-def _run(**settings) -> str:
+def main() -> None:
+    settings = program.values(FinetuneConfig)
     if flags.FLAGS.dry_run:
         from bit_keras.finetune import page
 
-        return page.dry_run(**settings)
-    result = finetune(**settings)
-    return f"test accuracy {result.test_accuracy:.4f}; report in {result.workdir / 'report'}"
-
-
-def main(argv: list[str]) -> None:
-    program.main("bit_keras.finetune", FinetuneConfig, _run, argv)
+        print(page.dry_run(**settings))
+    else:
+        finetune(**settings)
 
 
 def run() -> None:
     """Entry point of the console script `bit-finetune`."""
     program.define_flags(FinetuneConfig)
     flags.DEFINE_boolean("dry_run", False, "Print model, data, rule, schedule and memory; write and train nothing.")
-    app.run(main)
+    program.run("bit_keras.finetune", main)
 
 
 if __name__ == "__main__":

@@ -2,9 +2,10 @@
 
 import dataclasses
 
+from bit_keras.checks import check_choice
 from bit_keras.data import Source
 from bit_keras.hyperrule import SCALES
-from bit_keras.runs.config import RunConfig, check_choice, option
+from bit_keras.runs.config import RunConfig, option
 from bit_keras.training import FREEZES
 
 

@@ -6,11 +6,11 @@ import os
 from pathlib import Path
 
 import keras
-from absl import logging
 
 from bit_keras import data, training
 from bit_keras.finetune import plan
 from bit_keras.finetune.config import FinetuneConfig
+from bit_keras.logs import logger
 from bit_keras.model import BiT
 from bit_keras.optional import is_installed
 from bit_keras.runs import check_identity, conclude, fit, make_batches, make_config, open_folder, open_network, start
@@ -49,10 +49,10 @@ def run(model: str, dataset: str | data.Source, workdir: str | os.PathLike, **op
         callbacks = rule.callbacks(config.seed)
     else:
         callbacks = [training.HyperRuleCallback(schedule)]
-    logging.info("%s: %d training and %d test examples", source.name, source.num_train, source.num_test)
-    logging.info("%s at %d pixels, loaded by %s", schedule, rule.crop, config.loader)
+    logger.info("%s: %d training and %d test examples", source.name, source.num_train, source.num_test)
+    logger.info("%s at %d pixels, loaded by %s", schedule, rule.crop, config.loader)
     if source.identity["kind"] != "tfds":  # which would be read once more
-        logging.info("%s", source.describe_balance())
+        logger.info("%s", source.describe_balance())
 
     mixes = config.schedule == "hyperrule" and rule.mixup_alpha
     identity = config.identity(source, distribution.mixup_parts if mixes else 1)
@@ -69,7 +69,7 @@ def run(model: str, dataset: str | data.Source, workdir: str | os.PathLike, **op
             keras.losses.CategoricalCrossentropy(from_logits=True),
             metrics=["accuracy"],
         )
-    logging.info("%s of %s weights train", f"{training.count_trainable(network):,}", f"{network.count_params():,}")
+    logger.info("%s of %s weights train", f"{training.count_trainable(network):,}", f"{network.count_params():,}")
     folder = open_folder(config, identity, distribution)
 
     # Fit

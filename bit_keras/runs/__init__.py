@@ -1,7 +1,7 @@
 """What fine-tuning, pre-training and distillation have in common: settings, the folder of a run, `fit`, the outcome."""
 
 from bit_keras.runs.batches import make_batches
-from bit_keras.runs.config import RunConfig, check_choice, option
+from bit_keras.runs.config import RunConfig, option
 from bit_keras.runs.inception import InceptionConfig
 from bit_keras.runs.network import open_network
 from bit_keras.runs.opening import check_identity, make_config, open_folder, open_source, start
@@ -11,7 +11,6 @@ from bit_keras.runs.training_run import fit
 __all__ = [
     "InceptionConfig",
     "RunConfig",
-    "check_choice",
     "check_identity",
     "conclude",
     "fit",

@@ -4,6 +4,7 @@ import dataclasses
 
 import keras
 
+from bit_keras.checks import check_choice
 from bit_keras.data import LOADERS, Source
 from bit_keras.training import DISTRIBUTIONS
 
@@ -11,6 +12,21 @@ PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 # What a run writes to or reads from, how often it saves, on what devices it runs and in how much memory: beyond
 # rounding, no part of what it computes.
 _PLACES = ("workdir", "manual_dir", "checkpoint_every", "distribute", "remat")
+
+# The settings of all trainings as `--help` shows them: title and names.
+GROUPS = {
+    "model": ("model", "models", "variant", "teacher", "temperature", "freeze"),
+    "data": (
+        *("dataset", "datasets", "data_dir", "manual_dir", "loader", "skip_unreadable", "examples_per_class"),
+        *("resolution", "flip", "random_crop", "min_area"),
+    ),
+    "training": (
+        *("steps", "epochs", "batch_size", "small_batch", "base_lr", "scale", "schedule", "loss", "weight_decay"),
+        *("mixup_alpha", "seed", "deterministic"),
+    ),
+    "memory and devices": ("accumulate", "remat", "precision", "distribute"),
+    "results": ("workdir", "export_dir", "eval_every", "checkpoint_every"),
+}
 
 
 def option(default, text: str):
@@ -84,9 +100,3 @@ class RunConfig:
         if mixup_parts > 1:
             settings["mixup_parts"] = mixup_parts
         return {**settings, "data": source.describe(), "backend": keras.backend.backend()}
-
-
-def check_choice(name: str, value: str | None, allowed: tuple[str | None, ...]) -> None:
-    """Raises ValueError unless a setting is one of those that are allowed."""
-    if value not in allowed:
-        raise ValueError(f"{name} must be one of {', '.join(filter(None, allowed))}; got {value!r}")

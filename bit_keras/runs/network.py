@@ -1,7 +1,6 @@
 """The network that a run begins with."""
 
-from absl import logging
-
+from bit_keras.logs import logger
 from bit_keras.model import BiT
 from bit_keras.variants import VARIANTS
 
@@ -14,6 +13,6 @@ def open_network(model: str, num_classes: int, variant: str | None = None, dtype
         num_classes, variant, dtype, remat: as `BiT.from_preset` has them.
     """
     if model in VARIANTS:
-        logging.warning("%s starts from random weights, not from pre-trained ones", model)
+        logger.warning("%s starts from random weights, not from pre-trained ones", model)
         return BiT(model, num_classes, dtype=dtype, remat=remat)
     return BiT.from_preset(model, num_classes, variant=variant, dtype=dtype, remat=remat)

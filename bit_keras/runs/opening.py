@@ -7,10 +7,10 @@ import zlib
 from pathlib import Path
 
 import keras
-from absl import logging
 
 from bit_keras import data, training
 from bit_keras.files import write_lines
+from bit_keras.logs import logger
 from bit_keras.runs.config import RunConfig
 from bit_keras.runs.workdir import claim, join
 
@@ -30,7 +30,7 @@ def start(config: RunConfig) -> training.Distribution:
     distribution = training.start_distribution(config.distribute)
     training.check_batch(config.distribute, distribution.num_devices, config.batch_size, config.accumulate)
     if distribution.num_devices > 1:
-        logging.info("%d devices", distribution.num_devices)
+        logger.info("%d devices", distribution.num_devices)
     return distribution
 
 

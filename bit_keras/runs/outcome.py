@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import keras
-from absl import logging
 
 from bit_keras import data, report, training
 from bit_keras.evaluate import predict
@@ -60,5 +59,5 @@ def conclude(
         export(network)
 
     distribution.in_turn(write)
-    logging.info("test accuracy %.4f on %d examples", predictions.accuracy, source.num_test)
+    log.info("test accuracy %.4f on %d examples", predictions.accuracy, source.num_test)
     return network, summary

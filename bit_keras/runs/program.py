@@ -1,13 +1,16 @@
-"""The program around a run: its settings as flags, its errors as messages and exit statuses."""
+"""The program around a run: its settings as flags, and how a run that a signal ended is resumed."""
 
 import dataclasses
 import shlex
 import sys
 from collections.abc import Callable, Container
+from typing import NoReturn
 
-from absl import app, flags, logging
+from absl import flags
 
-from bit_keras.logs import show_own_messages
+from bit_keras import command_line
+from bit_keras.logs import logger
+from bit_keras.runs.config import GROUPS
 from bit_keras.training import DistributionError, TrainingDiverged, TrainingInterrupted
 
 _DEFINE = {str: flags.DEFINE_string, int: flags.DEFINE_integer, float: flags.DEFINE_float, bool: flags.DEFINE_boolean}
@@ -23,25 +26,35 @@ def define_flags(config: type, names: Container[str] | None = None) -> None:
         _DEFINE[kind](field.name, None if required else field.default, field.metadata["help"], required=required)
 
 
-def main(module: str, config: type, run: Callable[..., str], argv: list[str]) -> None:
-    """Runs what the flags ask for and prints what it returns.
+def values(config: type, names: Container[str] | None = None) -> dict:
+    """Returns {field: value} of the flags that `define_flags` defined."""
+    fields = [field.name for field in dataclasses.fields(config) if names is None or field.name in names]
+    return {name: flags.FLAGS[name].value for name in fields}
 
-    Exits with status 1 after an error, and with 128 and the signal's number after a signal, as a shell reports it.
+
+def run(module: str, main: Callable[[], None]) -> NoReturn:
+    """Runs the program of a training, or of a series of them, whose flags are defined; see `command_line.run`.
+
+    After a signal it exits with 128 and the signal's number, as a shell reports it, and says how to resume.
 
     Args:
-        module: name of the program, for the command that goes on with an interrupted run.
-        config: whose fields are the flags.
-        run: takes these fields by name and returns a line to print.
-        argv: arguments that are no flags, the first of which is the program.
+        module: name of the program, for the command that resumes an interrupted run.
+        main: does what the flags ask for.
     """
-    if len(argv) > 1:
-        raise app.UsageError(f"settings are flags such as --seed=1, got {argv[1:]}")
-    show_own_messages()
-    try:
-        print(run(**{field.name: flags.FLAGS[field.name].value for field in dataclasses.fields(config)}))
-    except TrainingInterrupted as interruption:
-        logging.error("%s; to go on:\n  %s", interruption, shlex.join(["python", "-m", module, *sys.argv[1:]]))
-        sys.exit(128 + interruption.signal)
-    except (ValueError, OSError, ImportError, TrainingDiverged, DistributionError) as error:
-        logging.error("%s", error)
-        sys.exit(1)
+
+    def resumable() -> None:
+        try:
+            main()
+        except TrainingInterrupted as interruption:
+            _say_how_to_resume(module, str(interruption))
+            sys.exit(128 + interruption.signal)
+        except KeyboardInterrupt:  # outside of a training, which listens to signals itself
+            _say_how_to_resume(module, "stopped by Ctrl-C")
+            sys.exit(130)
+
+    resumable.__module__ = main.__module__  # whose docstring and flags are those of the program
+    command_line.run(resumable, GROUPS, errors=(DistributionError, TrainingDiverged))
+
+
+def _say_how_to_resume(module: str, what: str) -> None:
+    logger.error("%s; to resume:\n  %s", what, shlex.join(["python", "-m", module, *sys.argv[1:]]))

@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import keras
-from absl import logging
 
 from bit_keras import data, training
 from bit_keras.data.errors import shortened
 from bit_keras.evaluate import Validation
 from bit_keras.files import write_lines
 from bit_keras.hyperrule import Schedule
+from bit_keras.logs import logger
 from bit_keras.model import BiT, save_npz
 from bit_keras.optional import is_installed
 from bit_keras.runs.config import RunConfig
@@ -106,5 +106,5 @@ def _name_batch(config: RunConfig, source: data.Source, listing: Path | None, st
 def _tensorboard(folder: Path) -> list[keras.callbacks.Callback]:
     if is_installed("tensorflow"):
         return [keras.callbacks.TensorBoard(folder, write_graph=False)]
-    logging.info("nothing is written for TensorBoard, which needs TensorFlow; metrics.csv has the same numbers")
+    logger.info("nothing is written for TensorBoard, which needs TensorFlow; metrics.csv has the same numbers")
     return []

@@ -4,9 +4,9 @@ import math
 import time
 
 import keras
-from absl import logging
 from rich import progress
 
+from bit_keras.logs import logger
 from bit_keras.training.checkpoint import steps_made
 
 
@@ -77,7 +77,7 @@ class Progress(keras.callbacks.Callback):
         logs["images_per_second"] = self._rate
         line = f"step {self._updates}/{self.total_steps}  {self._numbers(logs)}"
         if self._bar.disable:
-            logging.info("%s", line)
+            logger.info("%s", line)
         else:
             self._bar.update(self._task, completed=self._updates)
             self._bar.console.print(line, highlight=False)

@@ -327,7 +327,7 @@ def test_an_error_without_a_validator_says_that_nothing_is_gone_on_with(site, ur
 
 def test_without_a_terminal_a_transfer_is_one_log_line(site, url, part, caplog):
     site.faults = [_half]
-    with caplog.at_level("INFO", "absl"):
+    with caplog.at_level("INFO", "bit_keras"):
         receive(url, part)
     assert caplog.messages == [f"downloading {url}, 307,200 bytes, from byte 0 on"]
 
@@ -335,7 +335,7 @@ def test_without_a_terminal_a_transfer_is_one_log_line(site, url, part, caplog):
 def test_a_terminal_shows_bytes_speed_and_time_left(url, part, caplog, monkeypatch):
     screen = io.StringIO()
     monkeypatch.setattr(transfer, "Console", lambda stderr: Console(file=screen, force_terminal=True, width=100))
-    with caplog.at_level("INFO", "absl"):
+    with caplog.at_level("INFO", "bit_keras"):
         receive(url, part)
     assert caplog.messages == []
     text = screen.getvalue()

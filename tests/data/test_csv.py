@@ -71,7 +71,7 @@ def test_validation_is_tested_on_without_test_only(name, rows, write, caplog):
     renamed = [[path, label, name if split == "test" else split] for path, label, split in rows]
     assert _same(data.load(write(renamed)), data.load(write(rows)))
     mixed = [[path, label, name if i % 4 == 0 else split] for i, (path, label, split) in enumerate(rows)]
-    with caplog.at_level("INFO", logger="absl"):
+    with caplog.at_level("INFO", logger="bit_keras"):
         source = data.load(write(mixed))
     assert f"tested on test; {name} is not used" in caplog.text
     assert source.num_train == sum(split == "train" for _, _, split in mixed)

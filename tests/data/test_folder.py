@@ -40,7 +40,7 @@ def test_validation_beside_test_is_not_looked_at(image_folder, caplog):
     expected = data.load(image_folder).describe()
     (image_folder / "val" / "another class").mkdir(parents=True)
     (image_folder / "val" / "another class" / "1.png").write_text("no image")
-    with caplog.at_level("INFO", logger="absl"):
+    with caplog.at_level("INFO", logger="bit_keras"):
         assert data.load(image_folder).describe() == expected
     assert "tested on test; val is not used" in caplog.text
 
@@ -143,7 +143,7 @@ def test_bad_images_are_skipped_as_if_they_were_not_there(image_folder, single_t
 
 def test_skipped_images_are_counted_in_the_log(image_folder, caplog):
     (image_folder / "train" / "a" / "x.png").write_text("no image")
-    with caplog.at_level("WARNING", logger="absl"):
+    with caplog.at_level("WARNING", logger="bit_keras"):
         data.load(image_folder, skip_unreadable=True)
     assert "1 of 52 images cannot be used" in caplog.text
     assert "x.png: cannot be decoded" in caplog.text

@@ -1,3 +1,4 @@
+import contextlib
 import io
 
 import numpy as np
@@ -47,12 +48,16 @@ def test_bar_in_a_terminal_only(is_terminal, paths, monkeypatch):
     assert ("7/7" in screen.getvalue()) == is_terminal
 
 
-def test_progress_is_logged_without_a_terminal(paths, caplog, monkeypatch):
-    monkeypatch.setattr(
-        scan.logging, "log_every_n_seconds", lambda level, text, _, *args: scan.logging.info(text, *args)
-    )
-    monkeypatch.setattr(scan, "_CHUNK", 4)
-    with caplog.at_level("INFO", logger="absl"):
-        scan.scan(paths, skip_unreadable=True)
-    assert "4 of 7 images checked" in caplog.text
-    assert "7 of 7 images checked" in caplog.text
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_progress_is_told_without_a_terminal(is_terminal, paths, monkeypatch):
+    told = []
+
+    @contextlib.contextmanager
+    def doing(progress_line):
+        yield
+        told.append(progress_line())
+
+    monkeypatch.setattr(scan, "doing", doing)
+    monkeypatch.setattr(scan, "Console", lambda stderr: Console(file=io.StringIO(), force_terminal=is_terminal))
+    scan.scan(paths, skip_unreadable=True)
+    assert told == ["" if is_terminal else "7 of 7 images checked"]

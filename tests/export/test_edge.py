@@ -219,9 +219,10 @@ def test_the_program_fails_with_a_status(golden_npz, tmp_path, monkeypatch):
     task = {"dataset": "digits", "data_dir": None, "resolution": SIZE, "formats": ["onnx"]}
     values = types.SimpleNamespace(model=golden_npz, output=tmp_path, **task, **examples)
     monkeypatch.setattr(edge.flags, "FLAGS", values)
-    monkeypatch.setattr(edge, "show_own_messages", lambda: None)
+    monkeypatch.setattr("sys.argv", ["edge"])
+    monkeypatch.setattr(edge.command_line, "_parse", lambda *_: [])
     with pytest.raises(SystemExit) as error:
-        edge.main(["edge"])
+        edge.command_line.run(edge.main)
     assert error.value.code == 1
     assert os.listdir(tmp_path) == []
 

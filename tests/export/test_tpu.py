@@ -264,9 +264,10 @@ def test_arguments_are_refused(model, tmp_path, arguments, message):
 def test_the_program_fails_with_a_status(weights, tmp_path, monkeypatch):
     values = types.SimpleNamespace(model=weights, output=tmp_path, batch_sizes=["1"], resolution=SIZE)
     monkeypatch.setattr(tpu.flags, "FLAGS", values)
-    monkeypatch.setattr(tpu, "show_own_messages", lambda: None)
+    monkeypatch.setattr("sys.argv", ["tpu"])
+    monkeypatch.setattr(tpu.command_line, "_parse", lambda *_: [])
     with pytest.raises(SystemExit) as error:
-        tpu.main(["tpu"])
+        tpu.command_line.run(tpu.main)
     assert error.value.code == 1
     assert os.listdir(tmp_path) == []
 

@@ -187,7 +187,7 @@ def test_a_run_may_go_on_with_rematerialization(tmp_path, tiny_network):
 
 
 def test_a_frozen_part_does_not_move(tmp_path, golden_npz, caplog):
-    caplog.set_level("INFO", "absl")
+    caplog.set_level("INFO", "bit_keras")
     result = run(tmp_path, model=str(golden_npz), freeze="block3", steps=6)
     before, after = read_npz(golden_npz), read_npz(tmp_path / "weights.npz")
     moved = {key.split("/")[1] for key in after if "/head/" not in key and not np.array_equal(before[key], after[key])}

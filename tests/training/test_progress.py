@@ -53,7 +53,7 @@ def test_speed_is_that_of_training_alone(monkeypatch, start):
 
 
 def test_without_a_terminal_every_epoch_is_a_log_line(monkeypatch, caplog):
-    with caplog.at_level("INFO", "absl"):
+    with caplog.at_level("INFO", "bit_keras"):
         _, screen = train(monkeypatch, is_terminal=False)
     assert screen == ""
     assert caplog.messages == [
@@ -62,14 +62,14 @@ def test_without_a_terminal_every_epoch_is_a_log_line(monkeypatch, caplog):
 
 
 def test_accumulated_steps_are_counted_as_updates(monkeypatch, caplog):
-    with caplog.at_level("INFO", "absl"):
+    with caplog.at_level("INFO", "bit_keras"):
         epochs, _ = train(monkeypatch, is_terminal=False, accumulate=3)
     assert [message.split()[1] for message in caplog.messages] == ["1/2", "2/2"]
     assert [logs["images_per_second"] for logs in epochs] == pytest.approx([16, 16])
 
 
 def test_a_terminal_shows_a_bar_with_speed_and_time_left(monkeypatch, caplog):
-    with caplog.at_level("INFO", "absl"):
+    with caplog.at_level("INFO", "bit_keras"):
         _, screen = train(monkeypatch, is_terminal=True)
     assert caplog.messages == []
     assert "step 6/6  loss 0.2500  accuracy 0.7500  val_accuracy 0.5000  16 images/s" in screen
