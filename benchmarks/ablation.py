@@ -133,13 +133,18 @@ def ablate(
     for seed, normalization in itertools.product(range(seeds), NORMALIZATIONS):
         folder = workdir / "runs" / f"{normalization.name}-{seed}"
         run = dataclasses.replace(config, seed=seed, workdir=str(folder / "run"))
+        identity = _identity(run, source, normalization, steps)
         measure = functools.partial(_measure, run, source, normalization, steps)
-        records.append(recorded(folder / "ablation.json", measure))
+        records.append(recorded(folder / "ablation.json", identity, measure))
         logger.info("%s: %.4f", folder.name, records[-1]["test_accuracy"])
     write_json(workdir / "ablation.json", {"settings": settings, "runs": records})
     with whole(workdir / "ablation.md") as path:
         path.write_text(table(records, f"{config.model} on {Path(source.name).stem}"))
     return records
+
+
+def _identity(config: PretrainConfig, source: data.Source, normalization: Normalization, steps: int) -> dict:
+    return {"normalization": normalization.name, "steps": steps, **config.identity(source)}
 
 
 def _measure(config: PretrainConfig, source: data.Source, normalization: Normalization, steps: int) -> dict:
@@ -152,8 +157,8 @@ def _measure(config: PretrainConfig, source: data.Source, normalization: Normali
         keras.losses.CategoricalCrossentropy(from_logits=True),
         metrics=[keras.metrics.CategoricalAccuracy("accuracy")],
     )
-    identity = {"normalization": normalization.name, "steps": steps, **config.identity(source)}
-    folder = open_folder(config, identity, distribution)
+    identity = _identity(config, source, normalization, steps)
+    folder = open_folder(config, source, config.resolution, identity, distribution)
     callbacks = [training.HyperRuleCallback(schedule)]
     log = fit(network, config, source, schedule, *config.batches(source), folder, distribution, callbacks)
     return {

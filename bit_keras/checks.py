@@ -1,7 +1,13 @@
 """Checks of settings, whose messages name what is allowed."""
 
 import difflib
-from collections.abc import Collection, Iterable
+import functools
+import inspect
+import math
+import numbers
+import os
+import typing
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 # What other libraries call a setting of ours; the first name that a function or program has is proposed.
 _OTHER_NAMES = {
@@ -39,17 +45,96 @@ def check_choice(name: str, value: str | None, allowed: tuple[str | None, ...]) 
         raise ValueError(f"{name} must be one of {', '.join(filter(None, allowed))}; got {value!r}")
 
 
-def check_names(function: str, names: Iterable[str], allowed: Collection[str]) -> None:
+def check_names(
+    function: str,
+    names: Iterable[str],
+    allowed: Collection[str],
+    instead: Mapping[str, str] = types.MappingProxyType({}),
+) -> None:
     """Raises TypeError, as Python does, for an argument that a function does not have; proposes the one that is meant.
 
     Args:
         function: its name.
         names: of the arguments that were given.
         allowed: names of those that it has.
+        instead: {name: what to do instead} of arguments that other libraries have.
     """
     for name in names:
         if name not in allowed:
-            raise TypeError(f"{function}() has no argument {name!r}{did_you_mean(name, allowed)}")
+            hint = f": {instead[name]}" if name in (instead or {}) else did_you_mean(name, allowed)
+            raise TypeError(f"{function}() has no argument {name!r}{hint}")
+
+
+def known_arguments(function: Callable) -> Callable:
+    """Decorates a function, or a class whose `__init__` it decorates, that proposes the argument that is meant."""
+    if isinstance(function, type):
+        function.__init__ = known_arguments(function.__init__)
+        return function
+    name = function.__qualname__.removesuffix(".__init__")
+    parameters = inspect.signature(function).parameters
+
+    @functools.wraps(function)
+    def checked(*args, **kwargs):
+        check_names(name, kwargs, parameters)
+        return function(*args, **kwargs)
+
+    return checked
+
+
+def check_integer(name: str, value, minimum: int = 1) -> int:
+    """Returns a setting as an int; raises ValueError unless it is an integer of at least `minimum`."""
+    if not _is_integer(value):
+        raise ValueError(f"{name} must be an integer, {minimum} or more, got {value!r}")
+    if value < minimum:
+        raise ValueError(f"{name} must be {minimum} or more, got {value}")
+    return int(value)
+
+
+def check_name_or_path(name: str, value, allowed: str) -> str:
+    """Returns a setting as a string; raises TypeError unless it is one or a path."""
+    if not isinstance(value, str | os.PathLike):
+        raise TypeError(f"{name} must be {allowed}; got {_a_value(value)}")
+    return os.fspath(value)
+
+
+def check_kind(name: str, value, annotation):
+    """Returns a setting as its annotation has it, for example `int | None`.
+
+    An integer is also a float, a path is also a string, and NumPy's numbers are numbers; a bool is a bool alone.
+
+    Raises:
+        TypeError: the value is of another kind.
+        ValueError: it is a float that is NaN or infinite.
+    """
+    kinds = typing.get_args(annotation) or (annotation,)
+    if value is None and type(None) in kinds:
+        return None
+    for kind in kinds:
+        if kind in _IS and _IS[kind](value):
+            value = os.fspath(value) if kind is str else kind(value)
+            if kind is float and not math.isfinite(value):
+                raise ValueError(f"{name} must be a finite number, got {value}")
+            return value
+    allowed = " or ".join("None" if kind is type(None) else _CALLED[kind] for kind in kinds)
+    raise TypeError(f"{name} must be {allowed}; got {_a_value(value)}")
+
+
+def _is_integer(value) -> bool:
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+
+
+_IS = {
+    bool: lambda value: isinstance(value, bool),
+    int: _is_integer,
+    float: lambda value: isinstance(value, numbers.Real) and not isinstance(value, bool),
+    str: lambda value: isinstance(value, str | os.PathLike),
+}
+_CALLED = {bool: "True or False", int: "an integer", float: "a number", str: "a string"}
+
+
+def _a_value(value) -> str:
+    """A short value as it is, and the type of any other."""
+    return repr(value) if isinstance(value, str | numbers.Number | None) else f"a value of type {type(value).__name__}"
 
 
 def did_you_mean(name: str, allowed: Collection[str]) -> str:

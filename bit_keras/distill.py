@@ -21,6 +21,7 @@ from bit_keras.model import BiT
 from bit_keras.runs import (
     InceptionConfig,
     check_identity,
+    choose_head,
     conclude,
     fit,
     make_config,
@@ -149,7 +150,7 @@ def distill(
         ValueError: a setting is out of its range, the teacher has other classes, or the data are faulty.
         FileExistsError: `workdir` belongs to another run.
     """
-    config = make_config(DistillConfig, student, dataset, workdir, {"teacher": os.fspath(teacher), **options})
+    config = make_config(DistillConfig, student, dataset, workdir, {"teacher": teacher, **options})
     distribution = start(config)
     prepare = functools.partial(open_source, config, dataset)
     source = distribution.in_turn(prepare, prepare)
@@ -161,6 +162,7 @@ def distill(
     identity = config.identity(source, distribution.mixup_parts if config.mixup_alpha else 1)
     check_identity(identity, distribution)
 
+    choose_head(config.model, source, new_head=True)
     with distribution.scope():
         network = Distiller(
             open_network(config.model, source.num_classes, dtype=config.precision, remat=config.remat),
@@ -172,7 +174,7 @@ def distill(
             training.distillation_optimizer(schedule, config.weight_decay, config.accumulate),
             metrics=[keras.metrics.CategoricalAccuracy("accuracy")],
         )
-    folder = open_folder(config, identity, distribution)
+    folder = open_folder(config, source, config.resolution, identity, distribution)
     batches = config.batches(source)
     callbacks = [training.HyperRuleCallback(schedule)]
     if config.mixup_alpha:
@@ -189,6 +191,7 @@ def distill(
         keep=network.student,
     )
     trained, summary = conclude(network.student, source, schedule, log, batches[1], folder, distribution)
+    trained.resolution = config.resolution
     return DistillResult(trained, summary["test_accuracy"], summary, folder)
 
 

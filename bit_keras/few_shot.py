@@ -1,6 +1,6 @@
 """Program: few-shot transfer, with fine-tuning by the HyperRule and with a linear probe, over several draws.
 
-Every run has a folder of its own, so that a sweep that was cut off goes on where it was.
+Every run has a folder of its own, so that an interrupted sweep resumes where it was.
 
 Example:
     python -m bit_keras.few_shot --models=BiT-M-R50x1,BiT-S-R50x1 --datasets=cifar10,cifar100 --workdir=/tmp/few_shot
@@ -8,23 +8,28 @@ Example:
 
 import dataclasses
 import functools
+import hashlib
 import itertools
+import json
 import os
+import re
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import keras
 import numpy as np
 from absl import flags
 from matplotlib.figure import Figure
 
-from bit_keras import data, spread
+from bit_keras import checkpoints, data, provenance, spread
+from bit_keras.checks import check_integer, check_names
 from bit_keras.files import whole, write_json
-from bit_keras.finetune import FinetuneConfig, finetune
+from bit_keras.finetune import FinetuneConfig, finetune, plan
 from bit_keras.hyperrule import HyperRule
-from bit_keras.logs import logger
+from bit_keras.logs import logger, shown
 from bit_keras.model import BiT
-from bit_keras.runs import open_network, program
+from bit_keras.optional import is_installed
+from bit_keras.runs import make_config, open_network, open_source, program
 from bit_keras.runs.series import recorded
 from bit_keras.runs.workdir import claim
 from bit_keras.variants import VARIANTS
@@ -33,6 +38,10 @@ from bit_keras.zoo import PRESETS
 SHOTS = (1, 5, 10, 25, 100)
 OPTIONS = ("steps", "batch_size", "resolution", "flip", "eval_every")  # of a fine-tuning
 METHODS = ("fine-tuned", "linear probe")
+
+_NO_SKLEARN = 'a linear probe needs scikit-learn: pip install "bit-keras[few-shot]"'
+# Settings of a fine-tuning that are not one for all runs.
+_SET_HERE = ("model", "variant", "dataset", "workdir", "examples_per_class", "seed", "new_head", "export_dir")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,12 +62,6 @@ class Run:
     shots: int
     seed: int
 
-    @property
-    def folder(self) -> str:
-        """Name of its folder."""
-        parts = (_short(self.model), _short(self.dataset), self.method.replace(" ", "_"), self.shots, self.seed)
-        return "-".join(map(str, parts))
-
 
 def sweep(
     models: Sequence[str],
@@ -67,16 +70,20 @@ def sweep(
     *,
     shots: Sequence[int] = SHOTS,
     seeds: int = 5,
+    verbose: bool = True,
     **options,
 ) -> list[dict]:
     """Measures the test accuracy of every combination and writes few_shot.json, few_shot.md and few_shot.png.
 
+    A run is measured once. Another content of a weight file or of a data set makes another run.
+
     Args:
-        models: presets, weight files or variants for random weights.
+        models: presets, weight files or variants for random weights. All get a new head.
         datasets: as `bit_keras.data.load` takes them.
         workdir: folder of the sweep.
         shots: training examples of each class.
         seeds: draws, numbered from 0.
+        verbose: show what happens; False shows only warnings.
         **options: of `bit_keras.finetune`, for example `steps`; the resolution holds for the probe, too.
 
     Returns:
@@ -84,25 +91,84 @@ def sweep(
 
     Raises:
         ValueError: a setting is out of its range, or a class has fewer examples than `shots`.
+        TypeError: there is no such option, or an argument is of another type.
+        ImportError: scikit-learn is not installed.
         FileExistsError: `workdir` belongs to a sweep of other options.
     """
-    workdir = claim(workdir, {"options": options})
-    records = []
-    for name in datasets:
-        source = data.load(name)
-        measures = dict(zip(METHODS, (_finetuned, _Probe()), strict=True))
-        for model, method, count, seed in itertools.product(models, METHODS, shots, range(seeds)):
-            run = Run(model, name, method, count, seed)
-            folder = workdir / "runs" / run.folder
-            measure = functools.partial(_measure, measures[method], run, source, folder, options)
-            records.append(recorded(folder / "few_shot.json", measure))
-            logger.info("%s: %.4f", run.folder, records[-1]["test_accuracy"])
-    write_json(workdir / "few_shot.json", {"options": options, "runs": records})
-    with whole(workdir / "few_shot.md") as path:
-        path.write_text(table(records))
-    with whole(workdir / "few_shot.png") as path:
-        plot(records).savefig(path, dpi=100)
-    return records
+    with shown(verbose):
+        _check_options(options)
+        models, datasets = (_each_once(*argument) for argument in (("models", models), ("datasets", datasets)))
+        shots = [check_integer("shots", count) for count in _each_once("shots", shots)]
+        seeds = check_integer("seeds", seeds)
+        weights = {model: _fingerprint(model) for model in models}
+        sources = {name: _open(models, name, workdir, shots, options) for name in datasets}
+        workdir = claim(workdir, {"options": options})  # now that all settings are known to be good
+        records = []
+        for name, source in sources.items():
+            measures = dict(zip(METHODS, (_finetuned, _Probe()), strict=True))
+            for model, method, count, seed in itertools.product(models, METHODS, shots, range(seeds)):
+                run = Run(model, name, method, count, seed)
+                identity = _identity(run, weights[model], source, options)
+                folder = workdir / "runs" / _folder(run, identity)
+                measure = functools.partial(_measure, measures[method], run, source, folder, options)
+                records.append(recorded(folder / "few_shot.json", identity, measure))
+                logger.info("%s: %.4f", folder.name, records[-1]["test_accuracy"])
+        write_json(workdir / "few_shot.json", {"options": options, "runs": records})
+        with whole(workdir / "few_shot.md") as path:
+            path.write_text(table(records), encoding="utf-8")
+        with whole(workdir / "few_shot.png") as path:
+            plot(records).savefig(path, dpi=100)
+        return records
+
+
+def _check_options(options: dict) -> None:
+    known = [field.name for field in dataclasses.fields(FinetuneConfig) if field.name not in _SET_HERE]
+    check_names("sweep", options, ["models", "datasets", "workdir", "shots", "seeds", "verbose", *known])
+    if not is_installed("sklearn"):
+        raise ImportError(_NO_SKLEARN)
+
+
+def _each_once(argument: str, values: Sequence) -> list:
+    """Returns the values of a list, paths as strings."""
+    if isinstance(values, str | os.PathLike) or not len(values):
+        raise ValueError(f"{argument} must be a list of one or more, got {values!r}")
+    return list(dict.fromkeys(os.fspath(value) if isinstance(value, os.PathLike) else value for value in values))
+
+
+def _fingerprint(model: str) -> str | None:
+    """Returns what tells weights from others under the same name; raises as `BiT.from_preset` where there are none."""
+    if model in VARIANTS or model in PRESETS:
+        return None
+    path, _ = checkpoints.locate(model)
+    return provenance.fingerprint(path)
+
+
+def _open(models: list[str], name: str, workdir: str | os.PathLike, shots: list[int], options: dict) -> data.Source:
+    """Returns the data of a task for which every run of the sweep has good settings and enough examples."""
+    for model in models:
+        config = make_config(FinetuneConfig, model, name, workdir, options)
+    source = open_source(config, name)
+    for count in shots:
+        plan.task(dataclasses.replace(config, examples_per_class=count), source)
+    return source
+
+
+def _identity(run: Run, weights: str | None, source: data.Source, options: dict) -> dict:
+    """Returns everything that decides what a run measures."""
+    return {
+        **dataclasses.asdict(run),
+        "weights": weights,
+        "data": source.describe(),
+        "options": options,
+        "backend": keras.backend.backend(),
+    }
+
+
+def _folder(run: Run, identity: dict) -> str:
+    """Name of the folder of a run: the first part is for people, the last one tells it from all others."""
+    parts = _stem(run.model), _stem(run.dataset), run.method, run.shots, run.seed
+    readable = re.sub(r"[^\w.-]+", "_", "-".join(str(part)[:40] for part in parts))
+    return f"{readable}-{hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]}"
 
 
 def _measure(method: Callable[..., float], run: Run, *rest) -> dict:
@@ -111,7 +177,8 @@ def _measure(method: Callable[..., float], run: Run, *rest) -> dict:
 
 def _finetuned(run: Run, source: data.Source, folder: Path, options: dict) -> float:
     few = source.few_shot(run.shots, run.seed)
-    return finetune(run.model, few, folder / "run", seed=run.seed, **options).test_accuracy
+    # A head that an earlier run trained for the same classes may have seen more examples than the draw has.
+    return finetune(run.model, few, folder / "run", seed=run.seed, new_head=True, **options).test_accuracy
 
 
 class _Probe:
@@ -152,7 +219,7 @@ def ridge(features: np.ndarray, labels: np.ndarray, num_classes: int):
     try:
         from sklearn.linear_model import RidgeCV
     except ImportError as error:
-        raise ImportError('a linear probe needs scikit-learn: pip install "bit-keras[few_shot]"') from error
+        raise ImportError(_NO_SKLEARN) from error
     variance = max(float(np.mean(np.var(features, axis=0, dtype=np.float64))), np.finfo(np.float32).tiny)
     penalties = len(features) * features.shape[1] * variance * 10.0 ** np.arange(-6, 3)  # of the sum of squares
     return RidgeCV(penalties).fit(features.astype(np.float64), np.eye(num_classes)[labels])
@@ -179,13 +246,14 @@ def _groups(records: list[dict]) -> dict[tuple[str, str, str], dict[int, list[fl
 def table(records: list[dict]) -> str:
     """Returns a Markdown table of the test accuracies in percent: median (minimum to maximum) over the draws."""
     shots = sorted({record["shots"] for record in records})
+    tasks, weights = (_labels([record[kind] for record in records]) for kind in ("dataset", "model"))
     lines = [
         "| task | weights | method | " + " | ".join(f"{count} a class" for count in shots) + " |",
         "|---|---|---|" + "---|" * len(shots),
     ]
     for (dataset, method, model), cells in _groups(records).items():
         row = [spread.in_percent(cells[count]) for count in shots]
-        lines.append(" | ".join([f"| {_short(dataset)}", _weights(model), method, *row]) + " |")
+        lines.append(" | ".join([f"| {tasks[dataset]}", weights[model], method, *row]) + " |")
     return "\n".join(lines) + "\n"
 
 
@@ -193,14 +261,15 @@ def plot(records: list[dict]) -> Figure:
     """Draws the median test accuracy over examples per class, a panel for each task, the range shaded."""
     tasks = list(dict.fromkeys(record["dataset"] for record in records))
     models = list(dict.fromkeys(record["model"] for record in records))
+    titles, weights = _labels(tasks), _labels(models)
     figure = Figure(figsize=(0.8 + 4.2 * len(tasks), 4), layout="constrained")
     panels = dict(zip(tasks, np.atleast_1d(figure.subplots(1, len(tasks), sharey=True))))
     for (dataset, method, model), cells in _groups(records).items():
         style = "-o" if method == METHODS[0] else "--s"
-        label = f"{_weights(model)}, {method}"
+        label = f"{weights[model]}, {method}"
         spread.plot(panels[dataset], cells, style, color=f"C{models.index(model)}", label=label)
     for task, axes in panels.items():
-        axes.set(xlabel="training examples of each class", title=_short(task), ylim=(0, 1))
+        axes.set(xlabel="training examples of each class", title=titles[task], ylim=(0, 1))
         spread.set_log_ticks(axes, sorted({record["shots"] for record in records}))
     first = panels[tasks[0]]
     first.set_ylabel("test accuracy")
@@ -208,13 +277,29 @@ def plot(records: list[dict]) -> Figure:
     return figure
 
 
-def _short(name: str) -> str:
-    """Returns the name of a preset, variant or data set as it is, and a path without folder and ending."""
-    return name if name in PRESETS or name in VARIANTS else Path(name).stem
+def _labels(names: Sequence[str]) -> dict[str, str]:
+    """Returns {name: label}, of a path as much of its end as tells it from the others."""
+    forms = {name: _forms(name) for name in dict.fromkeys(names)}
+    return {
+        name: next(form for form in forms[name] if not any(form in forms[other] for other in forms if other != name))
+        for name in forms
+    }
 
 
-def _weights(model: str) -> str:
-    return f"random {model}" if model in VARIANTS else _short(model)
+def _forms(name: str) -> list[str]:
+    """Returns the ways to write a name, from the shortest to the one that is its own."""
+    if name in VARIANTS:
+        return [f"random {name}"]
+    if name in PRESETS:
+        return [name]
+    parts = PurePath(name).parts
+    return [_stem(name), *("/".join(parts[-count:]) for count in range(1, len(parts))), name]
+
+
+def _stem(name: str) -> str:
+    """Returns a path without its folder and ending, and another name as it is."""
+    is_version = PurePath(name).suffix[1:].isdigit()  # "cifar10:3.0.2"
+    return name if name in PRESETS or name in VARIANTS or is_version else PurePath(name).stem
 
 
 def _define_flags() -> None:
@@ -226,17 +311,24 @@ def _define_flags() -> None:
     program.define_flags(FinetuneConfig, OPTIONS)
 
 
+def _integer(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError(f"shots must be integers, 1 or more, got {text!r}") from None
+
+
 def main() -> None:
     values = flags.FLAGS
     sweep(
         values.models,
         values.datasets,
         values.workdir,
-        shots=values.shots,
+        shots=[_integer(count) for count in values.shots],
         seeds=values.seeds,
         **program.values(FinetuneConfig, OPTIONS),
     )
-    print(Path(values.workdir, "few_shot.md").read_text())
+    print(Path(values.workdir, "few_shot.md").read_text(encoding="utf-8"))
 
 
 def run() -> None:

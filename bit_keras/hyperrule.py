@@ -6,6 +6,9 @@ which is followed wherever the two differ. This file is pure Python: a record of
 
 import dataclasses
 import itertools
+import math
+
+from bit_keras.checks import check_integer, known_arguments
 
 # Training set size below which the row applies, its supports, its MixUp alpha. The first support ends the
 # linear warm-up, the last one ends training, and the learning rate drops by 10 after each one between.
@@ -58,11 +61,15 @@ class Schedule:
         return rate
 
 
+# The supports of a row, each in an update of its own.
+_LEAST_STEPS = len(_SMALL[1])
+
 # What to change for another batch size than the paper's.
 SCALES = ("none", "linear", "schedule")
 _PAPER_BATCH = 512
 
 
+@known_arguments
 @dataclasses.dataclass(frozen=True)
 class HyperRule:
     """Fine-tuning hyper-parameters of one downstream task.
@@ -72,7 +79,8 @@ class HyperRule:
         image_size: (height, width) in pixels of the task's images before any resizing.
         batch_size: images per update. The paper uses 512; the official CIFAR table used 128 with base_lr 0.001.
         base_lr: learning rate after the warm-up.
-        steps: updates of the whole training, None for the rule's own number. Warm-up and drops scale with it.
+        steps: updates of the whole training, 5 or more, None for the rule's own number. Warm-up and drops scale with
+            it.
         resolution: training crop in pixels, None for the rule's own. The resize scales with it.
         momentum: of SGD.
 
@@ -96,8 +104,15 @@ class HyperRule:
     def __post_init__(self):
         for name in ("num_examples", "batch_size", "steps", "resolution"):
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} must be 1 or more, got {value}")
+            if value is not None or name not in ("steps", "resolution"):
+                check_integer(name, value)
+        if self.steps is not None and self.steps < _LEAST_STEPS:
+            raise ValueError(
+                f"steps must be {_LEAST_STEPS} or more, so that the end of the warm-up, the drops of the learning rate "
+                f"and the end are in updates of their own, got {self.steps}"
+            )
+        if not math.isfinite(self.base_lr):
+            raise ValueError(f"base_lr must be a finite number, got {self.base_lr}")
         if len(self.image_size) != 2 or min(self.image_size) < 1:
             raise ValueError(f"image_size must be (height, width) in pixels, each 1 or more, got {self.image_size}")
         if not 0 <= self.momentum < 1:

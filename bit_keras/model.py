@@ -4,16 +4,31 @@ Source: arXiv 1912.11370, section 3.1; official `bit_tf2/models.py` and `bit_pyt
 are the paths of the official weight files.
 """
 
+import functools
+import inspect
 import itertools
 import os
 
 import keras
 from keras import layers
 
-from bit_keras import checkpoints, kernels
+from bit_keras import checkpoints, kernels, provenance
 from bit_keras.checkpoints import names
+from bit_keras.checks import check_integer, check_names, known_arguments
 from bit_keras.layers import GroupNormalization, StandardizedConv2D
 from bit_keras.variants import EXPANSION, Variant, get_variant
+
+_ARGUMENTS = ("variant", "num_classes", "dtype", "remat", "name", "trainable")
+# Arguments of the networks in keras.applications, and what takes their place.
+_INSTEAD = {
+    "weights": 'BiT.from_preset("BiT-M-R50x1") loads published weights',
+    "include_top": "model.backbone is the network without its head",
+    "input_shape": "images are [N, H, W, 3] in [-1, 1], of any height and width",
+    "input_tensor": "call the network, model(images)",
+    "pooling": "model.backbone averages over the image, model.backbone.pyramid_outputs are its feature maps",
+    "classes": "num_classes is the number of outputs",
+    "classifier_activation": "the outputs are logits, keras.ops.softmax(model(images)) makes probabilities",
+}
 
 
 @keras.saving.register_keras_serializable(package="bit_keras")
@@ -32,9 +47,11 @@ class Backbone(keras.Model):
 
     Raises:
         ValueError: there is no such variant.
+        TypeError: there is no such argument.
     """
 
     def __init__(self, variant: str, dtype=None, remat: bool = False, name: str = "backbone", **kwargs):
+        check_names("Backbone", kwargs, [name for name in _ARGUMENTS if name != "num_classes"], _INSTEAD)
         row = get_variant(variant)
         policy = keras.dtype_policies.get(dtype)
         images = keras.Input((None, None, 3), name="images", dtype=policy.variable_dtype)
@@ -94,24 +111,37 @@ class BiT(keras.Model):
 
     Args:
         variant: name of a row of `bit_keras.variants`, for example "R50x1".
-        num_classes: outputs of the head, 1 or more.
+        num_classes: outputs of the head, 1 or more; must be given.
         dtype: dtype policy or its name, None for Keras's global one.
         remat: train in less memory and more time; see `Backbone`.
+
+    Attributes:
+        resolution: side in pixels of the images that the trained weights are for, and at which
+            `bit_keras.export_saved_model` serves them; None where it is not known. Any H and W can be computed.
 
     Input shape: [N, H, W, 3] in [-1, 1], any H and W.
     Output shape: [N, num_classes], logits; float32 under a mixed policy.
 
     Raises:
-        ValueError: there is no such variant, or `num_classes` is less than 1.
+        ValueError: there is no such variant, or `num_classes` is no integer of 1 or more.
+        TypeError: there is no such argument.
 
     Example:
         >>> model = bit_keras.BiT("R50x1", num_classes=10)
         >>> features = model.backbone(images)
     """
 
-    def __init__(self, variant: str, num_classes: int, dtype=None, remat: bool = False, name: str = "bit", **kwargs):
-        if num_classes < 1:
-            raise ValueError(f"num_classes must be 1 or more, got {num_classes}")
+    def __init__(
+        self,
+        variant: str,
+        num_classes: int | None = None,  # checked after the names, so that a wrong name is what an error tells of
+        dtype=None,
+        remat: bool = False,
+        name: str = "bit",
+        **kwargs,
+    ):
+        check_names("BiT", kwargs, _ARGUMENTS, _INSTEAD)
+        num_classes = check_integer("num_classes", num_classes)
         backbone = Backbone(variant, dtype=dtype, remat=remat)
         policy = backbone.dtype_policy
         images = keras.Input((None, None, 3), name="images", dtype=policy.variable_dtype)
@@ -121,6 +151,7 @@ class BiT(keras.Model):
         self.dtype_policy = policy
         self.backbone = backbone
         self.num_classes = num_classes
+        self.resolution = None
 
     @property
     def variant(self) -> Variant:
@@ -133,6 +164,7 @@ class BiT(keras.Model):
         return self.variant.name
 
     @classmethod
+    @known_arguments
     def from_preset(
         cls,
         preset: str | os.PathLike,
@@ -161,6 +193,8 @@ class BiT(keras.Model):
             ImportError: a package that the file's format needs is not installed.
             bit_keras.checkpoints.CheckpointError: the file does not hold the weights of the variant.
         """
+        if num_classes is not None:
+            check_integer("num_classes", num_classes)  # before a download
         path, variant = checkpoints.locate(preset, variant, file_format)
         arrays = checkpoints.read_weights(path)
         shapes = checkpoints.shapes_of(arrays)
@@ -169,7 +203,21 @@ class BiT(keras.Model):
         num_classes = num_classes if has_new_head else checkpoints.head_size(path, shapes)
         model = cls(variant, num_classes, dtype=dtype, remat=remat)
         checkpoints.apply_weights(model, arrays, skip_head=has_new_head)
+        if not has_new_head and (known := provenance.best_resolution(preset)):
+            model.resolution = known[0]
         return model
+
+    @functools.wraps(keras.Model.fit)
+    def fit(self, *args, **kwargs):
+        # Beyond what Keras does: a warning where the schedule of the optimizer ends before this training does.
+        from bit_keras.training import with_schedule_end
+
+        place = list(inspect.signature(super().fit).parameters).index("callbacks")
+        if len(args) > place:
+            args = (*args[:place], with_schedule_end(args[place], **kwargs), *args[place + 1 :])
+        else:
+            kwargs["callbacks"] = with_schedule_end(**kwargs)
+        return super().fit(*args, **kwargs)
 
     def predict(self, x, batch_size=None, verbose="auto", steps=None, callbacks=None):
         """As `keras.Model.predict`; of several batches it standardizes the kernels once, see `prediction.folded`."""
@@ -184,13 +232,15 @@ class BiT(keras.Model):
             "variant": self.variant.name,
             "num_classes": self.num_classes,
             "remat": self.backbone.remat,
+            "resolution": self.resolution,
             "frozen": _frozen_names([*self.layers, *self.backbone.layers]),
         }
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
-        arguments = {key: value for key, value in config.items() if key != "frozen"}
+        arguments = {key: value for key, value in config.items() if key not in ("frozen", "resolution")}
         model = cls(**arguments)
+        model.resolution = config.get("resolution")  # of older files: None
         _freeze([*model.layers, *model.backbone.layers], config["frozen"])
         return model
 

@@ -109,11 +109,12 @@ def pretrain(model: str, dataset: str | data.Source, workdir: str | os.PathLike,
             _loss(config.loss, network),
             metrics=[_accuracy(source.multi_label)],
         )
-    folder = open_folder(config, identity, distribution)
+    folder = open_folder(config, source, config.resolution, identity, distribution)
     batches = config.batches(source)
     callbacks = [training.HyperRuleCallback(schedule)]
     log = fit(network, config, source, schedule, *batches, folder, distribution, callbacks)
     network, summary = conclude(network, source, schedule, log, batches[1], folder, distribution)
+    network.resolution = config.resolution
     return PretrainResult(network, summary["test_accuracy"], summary, folder)
 
 

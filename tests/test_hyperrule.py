@@ -90,8 +90,17 @@ def test_all_boundaries_scale_with_the_steps(num_examples, factor):
 
 def test_few_steps():
     assert HyperRule(100, (32, 32), steps=5).schedule == Schedule(0.003, 1, (2, 3, 4), 5)
-    with pytest.raises(ValueError, match=r"must be ascending.*\(1, 2, 2, 3, 4\).*a longer training"):
-        HyperRule(100, (32, 32), steps=4)
+    for num_examples in SUPPORTS:
+        for steps in range(5, 40):
+            assert HyperRule(num_examples, (32, 32), steps=steps).total_steps == steps
+        for steps in range(1, 5):
+            with pytest.raises(ValueError, match=f"steps must be 5 or more, .* got {steps}"):
+                HyperRule(num_examples, (32, 32), steps=steps)
+
+
+def test_an_unknown_argument_is_answered_with_the_one_that_is_meant():
+    with pytest.raises(TypeError, match=r"HyperRule\(\) has no argument 'lr'; did you mean base_lr\?"):
+        HyperRule(100, (32, 32), lr=0.1)
 
 
 def test_example_of_the_docstring():
@@ -105,6 +114,12 @@ def test_example_of_the_docstring():
     ("argument", "value"),
     [
         ("num_examples", 0),
+        ("num_examples", float("nan")),
+        ("num_examples", None),
+        ("batch_size", True),
+        ("steps", 12.5),
+        ("resolution", (32, 48)),
+        ("base_lr", float("inf")),
         ("batch_size", 0),
         ("steps", 0),
         ("resolution", 0),

@@ -16,7 +16,7 @@ ROOT = Path(bit_keras.__file__).parent
 # Tables -> layers, model -> checkpoints, training, data -> evaluation, export -> fine-tuning -> programs. A module
 # imports what has a smaller rank than its own, or lies in its own package. A package's rank is that of its modules.
 RANKS = {
-    "bit_keras.checks": 0,
+    "bit_keras.checks": -1,
     "bit_keras.files": 0,
     "bit_keras.hyperrule": 0,
     "bit_keras.logs": 0,
@@ -28,6 +28,7 @@ RANKS = {
     "bit_keras.upstream": 1,
     "bit_keras.zoo": 1,
     "bit_keras.checkpoints": 2,
+    "bit_keras.provenance": 2,
     "bit_keras.convolution_tf": 2,
     "bit_keras.kernels": 3,
     "bit_keras.layers": 4,
@@ -57,8 +58,13 @@ RANKS = {
     "bit_keras.finetune.__main__": 12,
 }
 
-# HyperRule makes its Keras objects for the user, and BiT predicts; only a call of these methods needs the package.
-EXCEPTIONS = {("bit_keras.hyperrule", "bit_keras.training"), ("bit_keras.model", "bit_keras.prediction")}
+# HyperRule makes its Keras objects for the user, and BiT trains and predicts; only a call of these methods needs the
+# package.
+EXCEPTIONS = {
+    ("bit_keras.hyperrule", "bit_keras.training"),
+    ("bit_keras.model", "bit_keras.prediction"),
+    ("bit_keras.model", "bit_keras.training"),
+}
 
 # Run from a checkout, and are not installed.
 NOT_INSTALLED = {"benchmarks", "docs", "examples", "export", "hub_modules", "pretraining", "tests", "tools"}

@@ -123,8 +123,39 @@ def test_new_head_gives_zero_logits():
 def test_refused_arguments():
     with pytest.raises(ValueError, match="num_classes must be 1 or more, got 0"):
         BiT(SMALL, num_classes=0)
+    for value in (True, 2.5, "10", None):
+        with pytest.raises(ValueError, match=f"num_classes must be an integer, 1 or more, got {value!r}"):
+            BiT(SMALL, num_classes=value)
+        if value is not None:  # which is for the head of the file
+            with pytest.raises(ValueError, match="num_classes must be an integer"):
+                BiT.from_preset("BiT-mini-R17x0.5", num_classes=value)
     with pytest.raises(ValueError, match=r"unknown variant 'R18'; known variants: R17x0\.5, R50x1"):
         Backbone("R18")
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: BiT(SMALL, weights="imagenet", foo=1), r"BiT\(\) has no argument 'weights': BiT.from_preset\("),
+        (lambda: BiT(SMALL, 3, foo=1), r"BiT\(\) has no argument 'foo'$"),
+        (lambda: BiT(SMALL, 3, num_class=3), "'num_class'; did you mean num_classes"),
+        (lambda: Backbone(SMALL, num_classes=3), r"Backbone\(\) has no argument 'num_classes'"),
+        (
+            lambda: BiT.from_preset("BiT-mini-R17x0.5", num_class=3),
+            "from_preset.*; did you mean num_classes",
+        ),
+    ],
+)
+def test_unknown_arguments_are_refused_by_name(make, message):
+    with pytest.raises(TypeError, match=message):
+        make()
+
+
+@pytest.mark.parametrize("name", ["include_top", "input_shape", "input_tensor", "pooling", "classes"])
+@pytest.mark.parametrize("kind", [functools.partial(BiT, num_classes=3), Backbone])
+def test_arguments_of_keras_applications_are_answered_with_what_to_do(kind, name):
+    with pytest.raises(TypeError, match=f"has no argument '{name}': "):
+        kind(SMALL, **{name: None})
 
 
 def test_one_step_trains_every_weight(golden_npz):
@@ -187,6 +218,16 @@ def test_keras_file_round_trip(golden_npz, tmp_path, policy):
     if policy == "float32":
         images = _images(2, 40, 33)
         np.testing.assert_array_equal(_predict(loaded, images), _predict(model, images))
+
+
+def test_a_keras_file_remembers_the_resolution_of_the_weights(golden, tmp_path):
+    assert golden.resolution is None
+    model = BiT(SMALL, 3)
+    model.resolution = 64
+    model.save(tmp_path / "model.keras")
+    assert keras.saving.load_model(tmp_path / "model.keras").resolution == 64
+    older = {name: value for name, value in model.get_config().items() if name != "resolution"}
+    assert BiT.from_config(older).resolution is None
 
 
 def test_backbone_alone_makes_a_keras_file_round_trip(golden, tmp_path):

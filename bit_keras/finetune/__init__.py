@@ -12,7 +12,9 @@ def finetune(model: str, dataset, workdir: str, **options):
     SavedModel. A run that was cut off and is started again with the same settings goes on from its last checkpoint.
 
     Args:
-        model: preset, npz file or address with `variant=`, or the name of a variant for random weights.
+        model: preset, npz file or address with `variant=`, or the name of a variant for random weights. The head is a
+            new one of zeros, unless the weights are those of an earlier run for the same classes: then its head is
+            kept, and the first update begins with what it has learned. `new_head=True` never keeps it.
         dataset: "digits", a TFDS name, a folder of class folders, or a source that `bit_keras.data` made, for
             example `bit_keras.data.from_arrays(...)`.
         workdir: folder of the run.
@@ -22,7 +24,8 @@ def finetune(model: str, dataset, workdir: str, **options):
         A `bit_keras.finetune.page.FinetuneResult`: model, test_accuracy, summary, workdir.
 
     Raises:
-        ValueError: a setting is out of its range, unknown, or the data are faulty (`bit_keras.data.DataError`).
+        ValueError: a setting is out of its range, or the data are faulty (`bit_keras.data.DataError`).
+        TypeError: there is no such option, or an argument is of another type.
         ImportError: a setting needs a package that is not installed.
         FileExistsError: `workdir` belongs to another run, or `export_dir` exists.
         bit_keras.training.DistributionError: devices or workers do not come together.

@@ -18,8 +18,11 @@ class FinetuneConfig(RunConfig):
     """
 
     model: str = option(
-        "", "Preset (see bit_keras.list_presets()), npz file or address, or variant for random weights."
+        "",
+        "Preset (see bit_keras.list_presets()), npz file or address, or variant for random weights. The head of the "
+        "weights of an earlier run is kept where its classes are those of the data; else it is new.",
     )
+    new_head: bool = option(False, "Begin with a new head even where that of the weights is for the same classes.")
     variant: str | None = option(None, "Architecture in the weight file, where --model is a file or an address.")
     examples_per_class: int | None = option(None, "Train on that many examples of each class; all where not given.")
     seed: int = option(0, "Of order, augmentation, MixUp, few-shot choice and random weights, in [0, 2**31).")
@@ -51,4 +54,6 @@ class FinetuneConfig(RunConfig):
         identity = super().identity(source, mixup_parts)
         for name in ("export_dir", "small_batch"):  # the latter is in the batch and the learning rate
             del identity[name]
+        if not self.new_head:  # as in the records of earlier versions
+            del identity["new_head"]
         return identity

@@ -13,7 +13,17 @@ from bit_keras.finetune.config import FinetuneConfig
 from bit_keras.logs import logger
 from bit_keras.model import BiT
 from bit_keras.optional import is_installed
-from bit_keras.runs import check_identity, conclude, fit, make_batches, make_config, open_folder, open_network, start
+from bit_keras.runs import (
+    check_identity,
+    choose_head,
+    conclude,
+    fit,
+    make_batches,
+    make_config,
+    open_folder,
+    open_network,
+    start,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,9 +69,10 @@ def run(model: str, dataset: str | data.Source, workdir: str | os.PathLike, **op
     check_identity(identity, distribution)
 
     # Model
+    keep_head = choose_head(config.model, source, config.new_head)
     with distribution.scope():
         network = open_network(
-            config.model, source.num_classes, config.variant, dtype=config.precision, remat=config.remat
+            config.model, source.num_classes, config.variant, config.precision, config.remat, keep_head
         )
         training.freeze(network, config.freeze)
         network.compile(
@@ -70,7 +81,7 @@ def run(model: str, dataset: str | data.Source, workdir: str | os.PathLike, **op
             metrics=["accuracy"],
         )
     logger.info("%s of %s weights train", f"{training.count_trainable(network):,}", f"{network.count_params():,}")
-    folder = open_folder(config, identity, distribution)
+    folder = open_folder(config, source, rule.crop, identity, distribution)
 
     # Fit
     batches = make_batches(config, source, rule.crop, resize=rule.resize, random_crop=config.random_crop)
@@ -84,6 +95,7 @@ def run(model: str, dataset: str | data.Source, workdir: str | os.PathLike, **op
             export_saved_model(network, config.export_dir, class_names=source.class_names)
 
     network, summary = conclude(network, source, schedule, log, batches[1], folder, distribution, export)
+    network.resolution = rule.crop
     return FinetuneResult(network, summary["test_accuracy"], summary, folder)
 
 

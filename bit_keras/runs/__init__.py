@@ -3,7 +3,7 @@
 from bit_keras.runs.batches import make_batches
 from bit_keras.runs.config import RunConfig, option
 from bit_keras.runs.inception import InceptionConfig
-from bit_keras.runs.network import open_network
+from bit_keras.runs.network import choose_head, open_network
 from bit_keras.runs.opening import check_identity, make_config, open_folder, open_source, start
 from bit_keras.runs.outcome import conclude
 from bit_keras.runs.training_run import fit
@@ -12,6 +12,7 @@ __all__ = [
     "InceptionConfig",
     "RunConfig",
     "check_identity",
+    "choose_head",
     "conclude",
     "fit",
     "make_batches",

@@ -4,7 +4,8 @@ import dataclasses
 
 import keras
 
-from bit_keras.checks import check_choice
+from bit_keras import provenance
+from bit_keras.checks import check_choice, check_kind
 from bit_keras.data import LOADERS, Source
 from bit_keras.training import DISTRIBUTIONS
 
@@ -40,6 +41,7 @@ class RunConfig:
 
     Raises:
         ValueError: a setting is out of its range.
+        TypeError: a setting is of another type.
     """
 
     model: str = option("", "Variant.")
@@ -69,6 +71,9 @@ class RunConfig:
     deterministic: bool = option(False, "Repeatable to the bit on the same machine; may be slower on a GPU.")
 
     def __post_init__(self):
+        for field in dataclasses.fields(self):
+            value = check_kind(field.name, getattr(self, field.name), field.type)
+            object.__setattr__(self, field.name, value)  # frozen
         for name in ("model", "dataset", "workdir"):
             if not getattr(self, name):
                 raise ValueError(f"{name} must be given")
@@ -99,4 +104,7 @@ class RunConfig:
         settings = {name: value for name, value in dataclasses.asdict(self).items() if name not in _PLACES}
         if mixup_parts > 1:
             settings["mixup_parts"] = mixup_parts
+        contents = {name: provenance.fingerprint(getattr(self, name, "")) for name in ("model", "teacher")}
+        if any(contents.values()):
+            settings["weights"] = {name: content for name, content in contents.items() if content}
         return {**settings, "data": source.describe(), "backend": keras.backend.backend()}

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import keras
 
-from bit_keras import data, training
+from bit_keras import data, provenance, training
+from bit_keras.checks import check_name_or_path, check_names
 from bit_keras.files import write_lines
 from bit_keras.logs import logger
 from bit_keras.runs.config import RunConfig
@@ -35,9 +36,22 @@ def start(config: RunConfig) -> training.Distribution:
 
 
 def make_config(kind: type[RunConfig], model, dataset: str | os.PathLike | data.Source, workdir, options: dict):
-    """Returns the configuration of a run, with the loader that it takes."""
-    name = dataset.name if isinstance(dataset, data.Source) else os.fspath(dataset)
-    config = kind(model=os.fspath(model), dataset=name, workdir=os.fspath(workdir), **options)
+    """Returns the configuration of a run, with the loader that it takes.
+
+    Raises:
+        TypeError: there is no such option, or an argument is of another type.
+        ValueError: a setting is out of its range.
+    """
+    check_names(
+        kind.__name__.removesuffix("Config").lower(), options, [field.name for field in dataclasses.fields(kind)]
+    )
+    model = check_name_or_path(
+        "model", model, "a preset, a variant, or a path or an address of weights, which bit_keras.save_npz writes"
+    )
+    sources = "a name, a path, or a source such as bit_keras.data.from_arrays(images, labels)"
+    name = dataset.name if isinstance(dataset, data.Source) else check_name_or_path("dataset", dataset, sources)
+    workdir = check_name_or_path("workdir", workdir, "a path")
+    config = kind(model=model, dataset=name, workdir=workdir, **options)
     return dataclasses.replace(config, loader=data.choose_loader(config.loader))
 
 
@@ -70,6 +84,22 @@ def check_identity(identity: dict, distribution: training.Distribution) -> None:
     distribution.check_equal(fingerprint, "have the same settings and data")
 
 
-def open_folder(config: RunConfig, identity: dict, distribution: training.Distribution) -> Path:
-    """Returns the folder of a run, which the chief has claimed for it; see `workdir`."""
-    return distribution.in_turn(lambda: claim(config.workdir, identity), lambda: join(config.workdir, identity))
+def open_folder(
+    config: RunConfig, source: data.Source, crop: int, identity: dict, distribution: training.Distribution
+) -> Path:
+    """Returns the folder of a run, which the chief has claimed for it; see `workdir`.
+
+    Args:
+        config: of the run.
+        source: its data.
+        crop: side of its images in pixels.
+        identity: what decides its numbers.
+        distribution: which devices train.
+    """
+
+    def make() -> Path:
+        folder = claim(config.workdir, identity)
+        provenance.write_task(folder, crop, source.class_names)
+        return folder
+
+    return distribution.in_turn(make, lambda: join(config.workdir, identity))

@@ -1,4 +1,4 @@
-"""A series of runs that goes on where it was cut off."""
+"""A series of runs that resumes where it was interrupted."""
 
 import json
 from collections.abc import Callable
@@ -8,15 +8,30 @@ import keras
 
 from bit_keras.files import write_json
 
+_IDENTITY = "identity"
 
-def recorded(record: Path, measure: Callable[[], dict]) -> dict:
+
+def recorded(record: Path, identity: dict, measure: Callable[[], dict]) -> dict:
     """Returns what one run of a series measured, now or in an earlier start.
 
     Args:
         record: the JSON file of the run, written when it ends.
-        measure: does the run and returns what goes into the file; not called where the file is there.
+        identity: everything that decides what is measured, JSON-able. A record of another identity is not used.
+        measure: does the run and returns what goes into the file; not called where the run has its record.
     """
-    if not record.is_file():
-        write_json(record, measure())
+    identity = json.loads(json.dumps(identity))  # as it will be read back
+    content = _read(record)
+    if content.get(_IDENTITY) != identity:
+        content = {**measure(), _IDENTITY: identity}
+        write_json(record, content)
         keras.backend.clear_session()
-    return json.loads(record.read_text())
+    return {name: value for name, value in content.items() if name != _IDENTITY}
+
+
+def _read(record: Path) -> dict:
+    """Returns what a record holds, nothing where there is none or it is damaged."""
+    try:
+        content = json.loads(record.read_text())
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}

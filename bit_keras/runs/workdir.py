@@ -5,8 +5,10 @@ import os
 from pathlib import Path
 
 from bit_keras.files import sweep, write_json
+from bit_keras.provenance import CONFIG
 
-CONFIG = "config.json"
+# What the records of earlier versions lack; their runs go on.
+_NEW = ("weights",)
 
 
 def claim(workdir: str | os.PathLike, config: dict) -> Path:
@@ -51,7 +53,8 @@ def join(workdir: str | os.PathLike, config: dict) -> Path:
 
 
 def _refuse_other(folder: Path, old: dict, new: dict) -> None:
-    changed = [name for name in {**old, **new} if old.get(name) != new.get(name)]
+    names = [name for name in {**old, **new} if name in old or name not in _NEW]
+    changed = [name for name in names if old.get(name) != new.get(name)]
     if changed:
         lines = [f"  {name}: {old.get(name)!r} there, {new.get(name)!r} asked for" for name in changed]
         raise FileExistsError(

@@ -4,7 +4,7 @@ import keras
 
 from bit_keras.hyperrule import HyperRule, Schedule
 from bit_keras.training.best import BestWeights, best_row
-from bit_keras.training.callbacks import HyperRuleCallback
+from bit_keras.training.callbacks import HyperRuleCallback, ScheduleEnd, with_schedule_end
 from bit_keras.training.checkpoint import Checkpoint, steps_made
 from bit_keras.training.determinism import make_deterministic
 from bit_keras.training.distribution import (
@@ -41,6 +41,7 @@ __all__ = [
     "MixUp",
     "Progress",
     "SGDWithL2",
+    "ScheduleEnd",
     "StopOnDivergence",
     "StopOnSignal",
     "TrainingDiverged",
@@ -60,6 +61,7 @@ __all__ = [
     "pretraining_optimizer",
     "start_distribution",
     "steps_made",
+    "with_schedule_end",
 ]
 
 

@@ -3,7 +3,8 @@
 import keras
 
 from bit_keras.hyperrule import Schedule
-from bit_keras.training.checkpoint import steps_made
+from bit_keras.training import end_of_schedule
+from bit_keras.training.checkpoint import inner_optimizer, steps_made
 from bit_keras.training.schedule import in_graph
 from bit_keras.upstream import CosineSchedule
 
@@ -30,8 +31,7 @@ class HyperRuleCallback(keras.callbacks.Callback):
         self.schedule = schedule
 
     def on_train_begin(self, logs=None):
-        # Under float16 a LossScaleOptimizer stands around the optimizer that makes the updates.
-        optimizer = getattr(self.model.optimizer, "inner_optimizer", self.model.optimizer)
+        optimizer = inner_optimizer(self.model)
         self._accumulation = optimizer.gradient_accumulation_steps or 1
         self._steps = steps_made(self.model)
         if self.step >= self.schedule.total_steps:
@@ -40,6 +40,7 @@ class HyperRuleCallback(keras.callbacks.Callback):
                 "compile the model with a new optimizer to train again"
             )
         optimizer.learning_rate = in_graph(self.schedule, self._accumulation)
+        end_of_schedule.expect(optimizer, True)
         # A step traced by an earlier fit holds the learning rate of that time.
         self.model.make_train_function(force=True)
 
@@ -61,3 +62,40 @@ class HyperRuleCallback(keras.callbacks.Callback):
         if logs is not None:
             logs["step"] = self.step
             logs["learning_rate"] = self.schedule.learning_rate(max(0, min(self.step, self.schedule.total_steps) - 1))
+
+    def on_train_end(self, logs=None):
+        end_of_schedule.expect(inner_optimizer(self.model), False)
+
+
+class ScheduleEnd(keras.callbacks.Callback):
+    """Warns at the start of training where the schedule of the optimizer ends before the training does.
+
+    `BiT.fit` adds it. Nothing is said of an optimizer without a schedule of this library, and of one that a
+    `HyperRuleCallback` before this one follows to its end.
+
+    Args:
+        initial_epoch: as `fit` has it.
+    """
+
+    def __init__(self, initial_epoch: int = 0):
+        super().__init__()
+        self.initial_epoch = initial_epoch
+
+    def set_model(self, model):
+        super().set_model(model)
+        end_of_schedule.expect(inner_optimizer(model), False)  # before any callback's `on_train_begin`
+
+    def on_train_begin(self, logs=None):
+        steps = self.params["steps"]  # None where it is not known
+        epochs = self.params["epochs"] - self.initial_epoch
+        end_of_schedule.warn_before(inner_optimizer(self.model), steps_made(self.model), steps and steps * epochs)
+
+    def on_train_end(self, logs=None):
+        end_of_schedule.expect(inner_optimizer(self.model), False)
+
+
+def with_schedule_end(callbacks=None, initial_epoch: int = 0, **_):
+    """Returns the `callbacks` argument of a `fit` with a `ScheduleEnd` at its end."""
+    if isinstance(callbacks, keras.callbacks.CallbackList):  # has its model already
+        return callbacks
+    return [*keras.tree.flatten(callbacks or []), ScheduleEnd(initial_epoch)]

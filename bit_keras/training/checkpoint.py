@@ -110,6 +110,10 @@ def _thrown_away(name: str) -> Iterator[Path]:
 
 def steps_made(model: keras.Model) -> int:
     """Returns the steps that the optimizer of a compiled model has made; of several accumulated ones each counts."""
-    # Under float16 a LossScaleOptimizer stands around the optimizer that counts.
-    count = getattr(model.optimizer, "inner_optimizer", model.optimizer)._iterations
+    count = inner_optimizer(model)._iterations
     return int(ops.convert_to_numpy(count))  # int() takes no variable of tf.distribute
+
+
+def inner_optimizer(model: keras.Model) -> keras.optimizers.Optimizer:
+    """Returns the optimizer that makes the updates; under float16 a LossScaleOptimizer stands around it."""
+    return getattr(model.optimizer, "inner_optimizer", model.optimizer)

@@ -38,6 +38,7 @@ class WarmupThenDrops(keras.optimizers.schedules.LearningRateSchedule):
             raise ValueError(f"accumulation_steps must be 1 or more, got {accumulation_steps}")
         self.schedule = Schedule(base_lr, warmup_steps, tuple(drop_steps), total_steps)
         self.accumulation_steps = accumulation_steps
+        self.end_is_expected = False  # see end_of_schedule
 
     def __call__(self, step):
         schedule = self.schedule
@@ -69,6 +70,7 @@ class WarmupThenCosine(keras.optimizers.schedules.LearningRateSchedule):
             raise ValueError(f"accumulation_steps must be 1 or more, got {accumulation_steps}")
         self.schedule = CosineSchedule(base_lr, warmup_steps, total_steps)
         self.accumulation_steps = accumulation_steps
+        self.end_is_expected = False  # see end_of_schedule
 
     def __call__(self, step):
         schedule = self.schedule

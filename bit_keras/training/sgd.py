@@ -2,13 +2,21 @@
 
 import keras
 
+from bit_keras.training import end_of_schedule
+
 
 @keras.saving.register_keras_serializable(package="bit_keras")
 class SGD(keras.optimizers.SGD):
     """`keras.optimizers.SGD` with the same numbers, to the rounding of float32.
 
     On the tensorflow backend an update is one operation that reads and writes weight and momentum once, instead of six.
+
+    After a `fit` of any model it warns of updates that came after the end of its schedule.
     """
+
+    def finalize_variable_values(self, var_list):
+        super().finalize_variable_values(var_list)
+        end_of_schedule.warn_after(self)
 
     def update_step(self, gradient, variable, learning_rate):
         if keras.backend.backend() != "tensorflow" or not self.momentum:

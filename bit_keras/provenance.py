@@ -1,0 +1,113 @@
+"""Where weights come from: the run that wrote them, or a row of the table of published weights.
+
+A run's folder holds config.json, its settings and data, and task.json, what is not in there and follows from them.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from bit_keras.files import write_json
+from bit_keras.logs import logger
+from bit_keras.variants import VARIANTS
+from bit_keras.zoo import PRESETS
+
+CONFIG = "config.json"
+_TASK = "task.json"
+# What a run calls its weights, whatever format they were converted to.
+_WRITTEN = ("weights", "best")
+
+
+def write_task(folder: Path, resolution: int, class_names: Sequence[str]) -> None:
+    """Writes to the folder of a run at what resolution it trains, and what the outputs of its network are."""
+    write_json(folder / _TASK, {"resolution": resolution, "class_names": list(class_names)})
+
+
+def run_folder(model: str | os.PathLike) -> Path | None:
+    """Returns the folder of the run that wrote a file of weights, None where no run is known."""
+    path = Path(model)
+    path = path.resolve() if path.is_symlink() else path
+    is_of_a_run = path.name.partition(".")[0] in _WRITTEN and {"data", "backend"} <= _read(path.parent / CONFIG).keys()
+    return path.parent if is_of_a_run else None
+
+
+def run_data(model: str | os.PathLike) -> dict:
+    """Returns the `Source.describe` of the data of the run that wrote the weights; empty where it is not known."""
+    folder = run_folder(model)
+    return _read(folder / CONFIG)["data"] if folder else {}
+
+
+def run_class_names(model: str | os.PathLike) -> tuple[str, ...] | None:
+    """Returns the names of the outputs of the network that a run wrote, None where they are not known."""
+    folder = run_folder(model)
+    names = _read(folder / _TASK).get("class_names") if folder else None
+    return None if names is None else tuple(names)
+
+
+def training_resolution(model: str | os.PathLike) -> tuple[int, str] | None:
+    """Returns the resolution in pixels that weights were trained at, and who says so; None where it is not known.
+
+    Args:
+        model: name of published weights, or path or address of a file.
+    """
+    if row := PRESETS.get(os.fspath(model)):
+        pixels, place = row.training_resolution, "the table of published weights"
+    elif folder := run_folder(model):
+        place, pixels = next(
+            ((folder / name, pixels) for name in (CONFIG, _TASK) if (pixels := _read(folder / name).get("resolution"))),
+            (None, None),
+        )
+    else:
+        pixels = None
+    return (pixels, f"{place} says that the weights were trained at {pixels}") if pixels else None
+
+
+def best_resolution(model: str | os.PathLike) -> tuple[int, str] | None:
+    """Returns the resolution in pixels at which weights are to be used, and why; None where it is not known."""
+    row = PRESETS.get(os.fspath(model))
+    if row and row.evaluation_resolution:
+        return row.evaluation_resolution, f"the published accuracy of {row.name} was measured at that"
+    return training_resolution(model)
+
+
+def choose_resolution(model: str | os.PathLike, resolution: int | None, otherwise: tuple[int, str]) -> tuple[int, str]:
+    """Returns the resolution in pixels at which a model is to be used, and why.
+
+    Args:
+        model: name of published weights, or path or address of a file.
+        resolution: that a user asks for, None for that of the weights.
+        otherwise: resolution and reason where that is not known.
+    """
+    known = best_resolution(model)
+    if resolution is None:
+        return known or otherwise
+    if known and known[0] != resolution:
+        logger.warning("%d pixels were asked for, but %s", resolution, known[1])
+    return resolution, "asked for"
+
+
+def fingerprint(model: str | os.PathLike) -> str | None:
+    """Returns the SHA-256 of a file or folder of weights; None for published weights, a variant and an address."""
+    path = Path(model)
+    if os.fspath(model) in {*PRESETS, *VARIANTS} or not path.exists():
+        return None
+    if path.is_file():
+        return _sha256(path)
+    lines = [f"{file.relative_to(path).as_posix()} {_sha256(file)}" for file in path.rglob("*") if file.is_file()]
+    return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _read(path: Path) -> dict:
+    """Returns what a JSON file of a run holds; nothing where there is none, or it is no run's."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
