@@ -49,7 +49,7 @@ def check_names(
     function: str,
     names: Iterable[str],
     allowed: Collection[str],
-    instead: Mapping[str, str] = types.MappingProxyType({}),
+    instead: Mapping[str, str] | None = None,
 ) -> None:
     """Raises TypeError, as Python does, for an argument that a function does not have; proposes the one that is meant.
 

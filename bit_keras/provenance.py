@@ -16,6 +16,8 @@ from bit_keras.zoo import PRESETS
 
 CONFIG = "config.json"
 _TASK = "task.json"
+# Pixels of a served image where nothing is known of the weights.
+_SERVED = 224
 # What a run calls its weights, whatever format they were converted to.
 _WRITTEN = ("weights", "best")
 
@@ -86,6 +88,25 @@ def choose_resolution(model: str | os.PathLike, resolution: int | None, otherwis
     if known and known[0] != resolution:
         logger.warning("%d pixels were asked for, but %s", resolution, known[1])
     return resolution, "asked for"
+
+
+def serving_resolution(network, resolution: int | None = None) -> int:
+    """Returns the resolution in pixels at which a network is to be served, and says why.
+
+    Args:
+        network: a `BiT`.
+        resolution: that a user asks for, None for `network.resolution`, or 224 where that is None, too.
+    """
+    known = network.resolution
+    if resolution is not None:
+        if known not in (None, resolution):
+            logger.warning("%d pixels were asked for, but the weights are for %d (model.resolution)", resolution, known)
+        return resolution
+    if known is not None:
+        logger.info("served at %d pixels, which the weights are for (model.resolution)", known)
+        return known
+    logger.info("served at %d pixels; what the weights were trained at is not known (model.resolution)", _SERVED)
+    return _SERVED
 
 
 def fingerprint(model: str | os.PathLike) -> str | None:

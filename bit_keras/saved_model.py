@@ -14,11 +14,14 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from bit_keras import files, kernels
+from bit_keras import files, kernels, provenance
+from bit_keras.checks import check_names
 from bit_keras.model import Backbone, BiT
 from bit_keras.processes import run_python
 
 KINDS = ("reusable", "serving")
+_ARGUMENTS = ("model", "path", "kind", "class_names")
+_SERVING_OPTIONS = ("precision", "resolution", "activation", "top", "max_pixels")
 
 # [N, H, W] of the images on which the written SavedModel must agree with the model.
 _CHECK_SIZES = ((2, 64, 64), (1, 96, 80))
@@ -62,7 +65,8 @@ def export_saved_model(
         kind: "reusable" or "serving".
         class_names: the K names of the outputs, in their order; None for none.
         **options: for "serving" alone: precision, resolution, activation, top and max_pixels; see
-            `bit_keras.serving_model.ServingOptions`.
+            `bit_keras.serving_model.ServingOptions`. Without a resolution images are served at that of the weights,
+            `model.resolution`, or at 224 pixels where that is None.
 
     Returns:
         `path`.
@@ -80,6 +84,8 @@ def export_saved_model(
     """
     path = Path(path)
     _check_arguments(model, path, kind, class_names, options)
+    if kind == "serving":
+        options["resolution"] = provenance.serving_resolution(model, options.get("resolution"))
     with files.whole(path) as written:
         names_file, expected = (written.with_name(name) for name in ("class_names.txt", "expected.npz"))
         if class_names is not None:
@@ -99,6 +105,7 @@ def _check_arguments(
 ) -> None:
     if kind not in KINDS:
         raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
+    check_names("export_saved_model", options, (*_ARGUMENTS, *_SERVING_OPTIONS))
     if options and kind != "serving":
         raise ValueError(f'only kind="serving" has options, got {", ".join(options)} for kind={kind!r}')
     if os.path.lexists(path):
@@ -129,7 +136,8 @@ def _check_arguments(
 def _serving_options(model: BiT, options: dict):
     from bit_keras.serving_model import ServingOptions
 
-    return ServingOptions(model.num_classes, **options)
+    given = {name: value for name, value in options.items() if name != "resolution" or value is not None}
+    return ServingOptions(model.num_classes, **given)
 
 
 def _names(names_file: Path) -> list[str] | None:

@@ -23,8 +23,20 @@ from bit_keras import checkpoints, files
 from bit_keras.checkpoints.addresses import is_url
 from bit_keras.checkpoints.checks import check_bytes
 from bit_keras.checkpoints.hub_module import is_saved_model
+from bit_keras.checks import check_names
 from bit_keras.logs import logger
 from bit_keras.zoo import PRESETS
+
+_ARGUMENTS = (
+    *("handle", "trainable", "arguments", "signature", "output_key", "tags", "embed", "dtype"),
+    *("name", "activity_regularizer", "autocast", "input_shape", "batch_shape"),  # of any layer of Keras
+)
+# Arguments of hub.KerasLayer, and what takes their place.
+_INSTEAD = {
+    "output_shape": "the SavedModel has the shape of its outputs",
+    "load_options": "the layer has none",
+    "signature_outputs_as_dict": "a signature returns all its outputs, or that of output_key",
+}
 
 
 @keras.saving.register_keras_serializable(package="bit_keras")
@@ -61,6 +73,7 @@ class SavedModelLayer(keras.layers.Layer):
         FileNotFoundError: there is no such directory.
         ValueError: no SavedModel is there, it cannot be called as asked for, or an argument is out of its range.
         ConnectionError: the SavedModel cannot be downloaded.
+        TypeError: there is no such argument.
 
     A .keras file with this layer runs a graph from elsewhere, so `keras.saving.load_model` wants `safe_mode=False`.
 
@@ -81,6 +94,7 @@ class SavedModelLayer(keras.layers.Layer):
         dtype="float32",
         **kwargs,
     ):
+        check_names("SavedModelLayer", kwargs, _ARGUMENTS, _INSTEAD)
         if keras.backend.backend() != "tensorflow":
             raise NotImplementedError(
                 "a SavedModel is a TensorFlow graph, which Keras can run and differentiate on the tensorflow backend "

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from absl import flags
 
-from bit_keras import BiT, command_line, data, files
+from bit_keras import BiT, command_line, data, files, provenance
 from bit_keras.folding import fold
 from bit_keras.logs import logger
 from bit_keras.processes import run_python
@@ -56,7 +56,7 @@ def export_edge(
     model: BiT,
     output: str | os.PathLike,
     source: data.Source,
-    resolution: int = 224,
+    resolution: int | None = None,
     formats: Sequence[str] = tuple(FORMATS),
     calibration_examples: int = 256,
     test_examples: int = 1000,
@@ -79,7 +79,8 @@ def export_edge(
         model: a classifier in float32, left as it was.
         output: directory to make, which must not exist.
         source: the task of the model. Its training split calibrates the int8 file, its test split gives accuracies.
-        resolution: side of the images in pixels.
+        resolution: side of the images in pixels; None for that of the weights, `model.resolution`, or 224 where that is
+            None.
         formats: which to write.
         calibration_examples: training examples to calibrate with, at most.
         test_examples: test examples to compare on, at most; they are spread evenly over the split.
@@ -95,6 +96,7 @@ def export_edge(
     output = Path(output)
     _check_arguments(model, output, source, formats)
     examples = {"calibration_examples": calibration_examples, "test_examples": test_examples}
+    resolution = provenance.serving_resolution(model, resolution)
     for name, value in {"resolution": resolution, **examples}.items():
         if value < 1:
             raise ValueError(f"{name} must be 1 or more, got {value}")
@@ -224,7 +226,13 @@ def _define_flags() -> None:
         "dataset", None, "The task of the model: digits, a name of TensorFlow Datasets, or a folder.", required=True
     )
     flags.DEFINE_string("data_dir", None, "Where TensorFlow Datasets keeps its data.")
-    flags.DEFINE_integer("resolution", 224, "Side of the images in pixels.", lower_bound=1)
+    flags.DEFINE_integer(
+        "resolution",
+        None,
+        "Side of the images in pixels; where not given what the weights were trained at, or 224 where that is not "
+        "known.",
+        lower_bound=1,
+    )
     flags.DEFINE_list("formats", list(FORMATS), f"Some of {', '.join(FORMATS)}.")
     flags.DEFINE_integer("calibration_examples", 256, "Training examples that calibrate int8.", lower_bound=1)
     flags.DEFINE_integer("test_examples", 1000, "Test examples to compare on, at most.", lower_bound=1)

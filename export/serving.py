@@ -20,7 +20,7 @@ from absl import flags
 from google.protobuf import text_format
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
-from bit_keras import command_line
+from bit_keras import command_line, provenance
 from bit_keras.files import whole
 from bit_keras.logs import logger
 from bit_keras.model import BiT
@@ -62,7 +62,8 @@ def export_serving(
         name: of the model, letters, digits, ".", "_" and "-", the first no sign.
         version: number of the version, 1 or more; the server takes the largest.
         class_names: the names of the outputs, in their order; None for their numbers.
-        **options: of `bit_keras.serving_model.ServingOptions`.
+        **options: of `bit_keras.serving_model.ServingOptions`; without a resolution that of the weights,
+            `model.resolution`, or 224 pixels where that is None.
 
     Returns:
         What was written; also in OUTPUT/NAME/summary.json.
@@ -74,6 +75,7 @@ def export_serving(
     """
     output, path = Path(output), new_version(output, name, version)
     read_models_config(output)  # while nothing is written yet
+    options["resolution"] = provenance.serving_resolution(model, options.get("resolution"))
     options = ServingOptions(model.num_classes, **options)
     with _without_new_empty_folders(path), whole(path) as written:
         logger.info("writing %s and comparing it in a fresh process", path)
@@ -199,7 +201,12 @@ def _define_flags() -> None:
     flags.DEFINE_string("output", None, "Directory of all models of a server.", required=True)
     flags.DEFINE_string("name", "bit", "Name of the model.")
     flags.DEFINE_integer("version", 1, "Number of the version; a server takes the largest.")
-    flags.DEFINE_integer("resolution", default.resolution, "Side in pixels to which image files are resized.")
+    flags.DEFINE_integer(
+        "resolution",
+        None,
+        "Side in pixels to which image files are resized; where not given what the weights were trained at, or 224 "
+        "where that is not known.",
+    )
     flags.DEFINE_enum("precision", default.precision, list(TOLERANCES), "Of kernels and convolutions.")
     flags.DEFINE_string("class_names", None, "Text file with a line for each class, in the order of the outputs.")
     flags.DEFINE_enum(

@@ -18,7 +18,7 @@ import numpy as np
 import tensorflow as tf
 from absl import flags
 
-from bit_keras import BiT, command_line, files
+from bit_keras import BiT, command_line, files, provenance
 from bit_keras.folding import fold
 from bit_keras.logs import logger
 from bit_keras.processes import run_python
@@ -34,7 +34,7 @@ _BATCH_TIMEOUT = 5_000  # microseconds that a request waits for others
 
 
 def export_tpu(
-    model: BiT, output: str | os.PathLike, batch_sizes: Sequence[int] = (1, 8), resolution: int = 224
+    model: BiT, output: str | os.PathLike, batch_sizes: Sequence[int] = (1, 8), resolution: int | None = None
 ) -> list[Artefact]:
     """Writes `output`/converter, `output`/direct and `output`/summary.json, checked on a CPU, or nothing.
 
@@ -55,7 +55,8 @@ def export_tpu(
         model: a classifier, left as it was.
         output: directory to make, which must not exist.
         batch_sizes: numbers of images, ascending, for which a TPU compiles the network, each once.
-        resolution: side in pixels to which images are resized, 1 or more.
+        resolution: side in pixels to which images are resized, 1 or more; None for that of the weights,
+            `model.resolution`, or 224 where that is None.
 
     Returns:
         One record a form. Speeds are those of the folded network on this machine's CPU or GPU, not of a TPU.
@@ -66,6 +67,7 @@ def export_tpu(
         RuntimeError: a check failed.
     """
     output = Path(output)
+    resolution = provenance.serving_resolution(model, resolution)
     _check_arguments(output, batch_sizes, resolution)
     network = fold(model, "bfloat16")
 
@@ -205,7 +207,13 @@ def _define_flags() -> None:
     flags.DEFINE_string("model", None, "Name of published weights, or path or address of a weight file.", required=True)
     flags.DEFINE_string("output", None, "Directory to make.", required=True)
     flags.DEFINE_list("batch_sizes", ["1", "8"], "Numbers of images that a TPU compiles the network for.")
-    flags.DEFINE_integer("resolution", 224, "Side in pixels to which images are resized.", lower_bound=1)
+    flags.DEFINE_integer(
+        "resolution",
+        None,
+        "Side in pixels to which images are resized; where not given what the weights were trained at, or 224 where "
+        "that is not known.",
+        lower_bound=1,
+    )
 
 
 if __name__ == "__main__":

@@ -25,7 +25,12 @@ def _define_flags() -> None:
     flags.DEFINE_enum("split", "test", SPLITS, "Which examples.")
     flags.DEFINE_string("data_dir", None, "Folder of the TFDS data sets; TFDS's own default where not given.")
     flags.DEFINE_integer("batch_size", 64, "Images at once.", lower_bound=1)
-    flags.DEFINE_integer("resolution", None, "Side of the images in pixels; the HyperRule's where not given.")
+    flags.DEFINE_integer(
+        "resolution",
+        None,
+        "Side of the images in pixels; where not given what the weights were trained at, or the HyperRule's where that "
+        "is not known.",
+    )
     flags.DEFINE_enum("precision", "float32", PRECISIONS, "Of the computation; a SavedModel has its own.")
     flags.DEFINE_string("output", None, "New or empty folder for numbers, tables and the confusion matrix.")
     flags.DEFINE_string("variant", None, "Architecture that a weight file must hold; read off its shapes if not given.")

@@ -12,8 +12,8 @@ import keras
 import numpy as np
 from rich import progress
 
-from bit_keras import data, report
-from bit_keras.checks import check_choice
+from bit_keras import data, provenance, report
+from bit_keras.checks import check_choice, check_name_or_path, known_arguments
 from bit_keras.evaluate import Predictions, metrics, predict
 from bit_keras.evaluate.classifier import SavedModelClassifier, open_classifier
 from bit_keras.files import whole, write_json
@@ -54,6 +54,7 @@ class Evaluation:
     class_names: tuple[str, ...]
 
 
+@known_arguments
 def evaluate(
     model: str | os.PathLike,
     source: str | os.PathLike | data.Source,
@@ -77,17 +78,23 @@ def evaluate(
         split: "test" or "train".
         data_dir: where TensorFlow Datasets keeps its data.
         batch_size: images at once, 1 or more.
-        resolution: side in pixels to which images are resized, 1 or more; None for the HyperRule's crop.
+        resolution: side in pixels to which images are resized, 1 or more; None for what the weights were trained at,
+            or for the HyperRule's crop where that is not known.
         precision: "float32", "mixed_bfloat16" or "mixed_float16"; a SavedModel has its own.
         variant: architecture that a weight file must hold; None for what its shapes say.
 
     Raises:
+        TypeError: there is no such argument, or one is of another type.
         ValueError: an argument is missing or out of its range, the data are faulty (`bit_keras.data.DataError`), the
             head has another size than the data have classes, or a logit is NaN or infinite.
         FileExistsError: `output` is a file, or a folder that is not empty.
         ConnectionError, FileNotFoundError, ImportError, bit_keras.checkpoints.CheckpointError: as `BiT.from_preset`.
     """
     _check_given(model=model, dataset=source)
+    check_name_or_path("model", model, "a preset, or a path or an address of weights; bit_keras.save_npz writes a file")
+    if not isinstance(source, data.Source):
+        sources = "a name, a path, or a source such as bit_keras.data.from_arrays(images, labels)"
+        check_name_or_path("source", source, sources)
     check_choice("split", split, SPLITS)
     check_choice("precision", precision, PRECISIONS)
     _check_output(output)
@@ -98,9 +105,12 @@ def evaluate(
     source.check_one_label("evaluation")
     if split == "train":
         source = dataclasses.replace(source, test=source.train)
-    crop = HyperRule(source.num_train, source.image_size, resolution=resolution).crop
+    rule = HyperRule(source.num_train, source.image_size, resolution=resolution)
+    otherwise = rule.crop, "the HyperRule's for these data, since what the weights were trained at is not known"
+    crop, reason = provenance.choose_resolution(model, resolution, otherwise)
     batches = data.test_batches(source, batch_size=batch_size, crop=crop)
-    logger.info("%s: %d examples of the %s split at %d pixels", source.name, source.num_test, split, crop)
+    logger.info("%s: %d examples of the %s split", source.name, source.num_test, split)
+    logger.info("evaluated at %d pixels: %s", crop, reason)
 
     # Model
     network = open_classifier(model, variant, precision)
@@ -147,7 +157,7 @@ def evaluate(
 
 def _check_given(**values) -> None:
     for name, value in values.items():
-        if value in ("", None):
+        if value is None or (isinstance(value, str) and not value):
             raise ValueError(f"{name} must be given, got {value!r}")
 
 

@@ -1,6 +1,8 @@
 import dataclasses
 import re
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from bit_keras.finetune import FinetuneConfig
@@ -28,6 +30,38 @@ GOOD = FinetuneConfig(model="R17x0.5", dataset="digits", workdir="w")
 def test_refuses_settings_out_of_range(change, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         dataclasses.replace(GOOD, **change)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"flip": "False"}, TypeError, "flip must be True or False; got 'False'"),
+        ({"remat": float("nan")}, TypeError, "remat must be True or False; got nan"),
+        ({"steps": True}, TypeError, "steps must be an integer or None; got True"),
+        ({"steps": 12.0}, TypeError, "steps must be an integer or None; got 12.0"),
+        ({"seed": "0"}, TypeError, "seed must be an integer; got '0'"),
+        ({"seed": None}, TypeError, "seed must be an integer; got None"),
+        ({"resolution": (32, 48)}, TypeError, "resolution must be an integer or None; got a value of type tuple"),
+        ({"base_lr": "0.1"}, TypeError, "base_lr must be a number or None; got '0.1'"),
+        ({"base_lr": float("inf")}, ValueError, "base_lr must be a finite number, got inf"),
+        ({"data_dir": 3}, TypeError, "data_dir must be a string or None; got 3"),
+    ],
+)
+def test_refuses_settings_of_another_type(change, error, message):
+    with pytest.raises(error, match=re.escape(message)):
+        dataclasses.replace(GOOD, **change)
+
+
+@pytest.mark.parametrize("field", dataclasses.fields(FinetuneConfig), ids=lambda field: field.name)
+def test_no_setting_takes_an_object_of_any_type(field):
+    with pytest.raises(TypeError, match=f"^{field.name} must be .*; got a value of type object"):
+        dataclasses.replace(GOOD, **{field.name: object()})
+
+
+def test_numbers_of_numpy_and_paths_are_taken():
+    changed = dataclasses.replace(GOOD, steps=np.int64(7), base_lr=np.float32(0.5), export_dir=Path("e"))
+    assert (changed.steps, changed.base_lr, changed.export_dir) == (7, 0.5, "e")
+    assert [type(value) for value in (changed.steps, changed.base_lr)] == [int, float], "JSON takes these"
 
 
 def test_one_flag_for_the_official_small_batch():

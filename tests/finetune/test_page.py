@@ -15,7 +15,7 @@ import pytest
 import bit_keras
 from bit_keras import data
 from bit_keras.checkpoints import read_npz
-from bit_keras.finetune import FinetuneConfig
+from bit_keras.finetune import FinetuneConfig, page
 from bit_keras.runs import network, outcome, training_run
 
 SMALL = {"model": "R17x0.5", "dataset": "digits", "steps": 12, "batch_size": 16, "resolution": 16, "flip": False}
@@ -29,7 +29,7 @@ def run(workdir, **changes):
 def test_learns_and_writes_all_that_a_run_should_leave(tmp_path):
     result = run(tmp_path / "run", schedule="upstream", steps=40, batch_size=32, eval_every=15)
     folder = result.workdir
-    assert {"config.json", "metrics.csv", "tensorboard", "checkpoint", "report", "weights.npz"} <= {
+    assert {"config.json", "task.json", "metrics.csv", "tensorboard", "checkpoint", "report", "weights.npz"} <= {
         p.name for p in folder.iterdir()
     }
     assert list((folder / "tensorboard" / "train").glob("events.*"))
@@ -119,9 +119,58 @@ def test_a_preset_file_gets_a_new_head_and_the_rule_of_few_examples(tmp_path, go
     assert fitted["images"].shape == (16, 16, 16, 3)
 
 
+def test_the_head_of_a_run_on_the_same_classes_is_kept_and_any_other_one_is_new(tmp_path, monkeypatch, caplog):
+    caplog.set_level("INFO", "bit_keras")
+    first = run(tmp_path / "first", model="BiT-mini-R17x0.5", steps=5)
+    weights = str(tmp_path / "first" / "weights.npz")
+    heads = []
+    fit = keras.Model.fit
+
+    def watch(model, *args, **kwargs):
+        heads.append(model.get_layer("head").get_weights())
+        return fit(model, *args, **kwargs)
+
+    monkeypatch.setattr(keras.Model, "fit", watch)
+    run(tmp_path / "second", model=weights, steps=5)
+    np.testing.assert_array_equal(heads.pop()[0], first.model.get_layer("head").get_weights()[0])
+    assert f"the head of {weights} is kept: its 10 classes are those of the data" in caplog.text
+
+    caplog.clear()
+    random = np.random.default_rng(0)
+    images, labels = random.integers(0, 256, (20, 8, 8, 3), np.uint8), np.arange(20) % 10
+    others = data.from_arrays(images, labels, images, labels)  # ten classes, which are not those of the digits
+    run(tmp_path / "third", model=weights, dataset=others, steps=5)
+    assert not any(weight.any() for weight in heads.pop())
+    assert f"a new head of 10 classes; the head of {weights} had 10: 0, 1" in caplog.text
+
+    run(tmp_path / "fourth", model=weights, steps=5, new_head=True)
+    assert not any(weight.any() for weight in heads.pop())
+    assert "new_head" not in json.loads((tmp_path / "second" / "config.json").read_text())
+
+
+def test_other_weights_under_the_same_name_are_another_run(tmp_path, golden_npz, tiny_network, monkeypatch):
+    monkeypatch.setattr(page, "open_network", lambda model, num_classes, *rest: network.BiT(model, num_classes))
+    weights = tmp_path / "mine.npz"
+    weights.write_bytes(b"one")
+    run(tmp_path / "run", model=str(weights))
+    assert run(tmp_path / "run", model=str(weights)).workdir == tmp_path / "run"
+    weights.write_bytes(b"other")
+    with pytest.raises(FileExistsError, match=r"weights: \{'model': '[0-9a-f]{64}'\} there"):
+        run(tmp_path / "run", model=str(weights))
+
+    record = tmp_path / "run" / "config.json"  # of an earlier version
+    config = json.loads(record.read_text())
+    del config["weights"]
+    record.write_text(json.dumps(config))
+    (tmp_path / "run" / "task.json").unlink()
+    run(tmp_path / "run", model=str(weights))
+    assert json.loads(record.read_text()) == config
+
+
 # One other value for every setting that changes what is computed or read.
 OTHER = {
     "model": None,  # below
+    "new_head": None,  # below
     "dataset": None,  # tests/data
     "workdir": None,  # every test
     "variant": None,  # above

@@ -1,0 +1,54 @@
+"""What a run refuses before it does anything."""
+
+import re
+
+import keras
+import numpy as np
+import pytest
+
+import bit_keras
+from bit_keras.distill import DistillConfig, distill
+from bit_keras.finetune import FinetuneConfig, finetune
+from bit_keras.pretrain import PretrainConfig, pretrain
+from bit_keras.runs import make_config
+
+
+@pytest.mark.parametrize(
+    ("function", "arguments"),
+    [(finetune, ("R17x0.5",)), (pretrain, ("R17x0.5",)), (distill, ("R17x0.5", "BiT-mini-R17x0.5"))],
+)
+@pytest.mark.parametrize(
+    ("option", "meant"),
+    [("lr", "base_lr"), ("learning_rate", "base_lr"), ("epochs", "steps"), ("dataste", None), ("flipp", "flip")],
+)
+def test_an_unknown_option_is_answered_with_the_one_that_is_meant(function, arguments, option, meant, tmp_path):
+    name = function.__name__
+    if (name, option) in {("pretrain", "epochs"), ("distill", "epochs")}:
+        return  # they have it
+    hint = f"; did you mean {meant}?" if meant and not (name == "pretrain" and meant == "base_lr") else ""
+    with pytest.raises(TypeError, match=re.escape(f"{name}() has no argument '{option}'{hint}")):
+        function(*arguments, "digits", tmp_path / "run", **{option: 1})
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("kind", [FinetuneConfig, PretrainConfig, DistillConfig])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"dataset": (np.zeros((2, 8, 8, 3)), [0, 1])},
+            "dataset must be a name, a path, or a source such as bit_keras.",
+        ),
+        ({"dataset": None}, "dataset must be a name, a path, or a source such as bit_keras.data.from_arrays("),
+        ({"model": keras.Sequential()}, "model must be a preset, a variant, or a path or an address of weights, which"),
+        ({"workdir": 3}, "workdir must be a path; got 3"),
+    ],
+)
+def test_arguments_of_another_type_are_refused_by_name(kind, change, message):
+    with pytest.raises(TypeError, match=re.escape(message)):
+        make_config(kind, **{"model": "R17x0.5", "dataset": "digits", "workdir": "w", "options": {}, **change})
+
+
+def test_a_keras_model_is_named_by_its_type():
+    with pytest.raises(TypeError, match="got a value of type BiT"):
+        bit_keras.finetune(bit_keras.BiT("R17x0.5", 2), "digits", "w")
