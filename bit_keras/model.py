@@ -18,6 +18,9 @@ from bit_keras.checks import check_integer, check_names, known_arguments
 from bit_keras.layers import GroupNormalization, StandardizedConv2D
 from bit_keras.variants import EXPANSION, Variant, get_variant
 
+# Place of the callbacks among the arguments of `fit` after self.
+_CALLBACKS = list(inspect.signature(keras.Model.fit).parameters).index("callbacks") - 1
+
 _ARGUMENTS = ("variant", "num_classes", "dtype", "remat", "name", "trainable")
 # Arguments of the networks in keras.applications, and what takes their place.
 _INSTEAD = {
@@ -212,9 +215,8 @@ class BiT(keras.Model):
         # Beyond what Keras does: a warning where the schedule of the optimizer ends before this training does.
         from bit_keras.training import with_schedule_end
 
-        place = list(inspect.signature(super().fit).parameters).index("callbacks")
-        if len(args) > place:
-            args = (*args[:place], with_schedule_end(args[place], **kwargs), *args[place + 1 :])
+        if len(args) > _CALLBACKS:
+            args = (*args[:_CALLBACKS], with_schedule_end(args[_CALLBACKS], **kwargs), *args[_CALLBACKS + 1 :])
         else:
             kwargs["callbacks"] = with_schedule_end(**kwargs)
         return super().fit(*args, **kwargs)

@@ -112,7 +112,7 @@ def serving_resolution(network, resolution: int | None = None) -> int:
 def fingerprint(model: str | os.PathLike) -> str | None:
     """Returns the SHA-256 of a file or folder of weights; None for published weights, a variant and an address."""
     path = Path(model)
-    if os.fspath(model) in {*PRESETS, *VARIANTS} or not path.exists():
+    if os.fspath(model) in {"", *PRESETS, *VARIANTS} or not path.exists():
         return None
     if path.is_file():
         return _sha256(path)

@@ -1,11 +1,14 @@
 """The sweep: its table, its plot, and a small one to its end."""
 
 import json
+import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
-from bit_keras import few_shot
+from bit_keras import BiT, data, few_shot, save_npz
 
 
 def _records():
@@ -65,3 +68,164 @@ def test_a_sweep_goes_on_where_it_was(golden_npz, tmp_path, monkeypatch):
     assert (tmp_path / "few_shot.png").read_bytes().startswith(b"\x89PNG")
     with pytest.raises(FileExistsError, match="steps"):
         few_shot.sweep(**sweep, seeds=1, **{**options, "steps": 6})
+
+
+@pytest.fixture
+def weights(tmp_path, golden_npz):
+    """Two weight files of one name and other numbers."""
+    paths = [tmp_path / name / "weights.npz" for name in ("a", "b")]
+    for path in paths:
+        path.parent.mkdir()
+    shutil.copy(golden_npz, paths[0])
+    save_npz(BiT("R17x0.5", 10), paths[1])
+    return [str(path) for path in paths]
+
+
+@pytest.fixture
+def measured(monkeypatch):
+    """Counts what is measured, and gives each its number, in place of a training."""
+    runs = []
+
+    def measure(run, source, folder, options):
+        runs.append((run.model, run.dataset))
+        return len(runs) / 100
+
+    monkeypatch.setattr(few_shot, "_finetuned", measure)
+    monkeypatch.setattr(few_shot, "_Probe", lambda: measure)
+    return runs
+
+
+def _sweep(models, workdir, datasets=("digits",), shots=(1,), seeds=1, **options):
+    return few_shot.sweep(models, datasets, workdir, shots=shots, seeds=seeds, **options)
+
+
+def _arrays(path, seed):
+    path.parent.mkdir(exist_ok=True)
+    images = np.random.default_rng(seed).integers(0, 256, (4, 8, 8, 3), np.uint8)
+    labels = np.array([0, 1, 0, 1])
+    np.savez(path, train_images=images, train_labels=labels, test_images=images, test_labels=labels)
+    return str(path)
+
+
+def test_weights_of_one_name_are_measured_each(weights, measured, tmp_path):
+    records = _sweep(weights, tmp_path / "sweep")
+    assert measured == [(model, "digits") for model in weights for _ in few_shot.METHODS]
+    assert [record["test_accuracy"] for record in records] == [0.01, 0.02, 0.03, 0.04]
+    table = (tmp_path / "sweep" / "few_shot.md").read_text()
+    assert "| a/weights.npz | fine-tuned | 1.0 " in table
+    assert "| b/weights.npz | fine-tuned | 3.0 " in table
+    assert _sweep(weights, tmp_path / "sweep") == records
+    assert len(measured) == 4
+
+
+def test_data_sets_of_one_name_are_measured_each(measured, tmp_path):
+    datasets = [_arrays(tmp_path / name / "task.npz", seed) for seed, name in enumerate("ab")]
+    _sweep(["R17x0.5"], tmp_path / "sweep", datasets)
+    assert len(measured) == 4
+    table = (tmp_path / "sweep" / "few_shot.md").read_text()
+    assert "| a/task.npz | random R17x0.5 |" in table
+    titles = [axes.get_title() for axes in few_shot.plot(_sweep(["R17x0.5"], tmp_path / "sweep", datasets)).axes]
+    assert titles == ["a/task.npz", "b/task.npz"]
+
+
+def test_another_content_is_measured_anew(weights, measured, tmp_path):
+    dataset = _arrays(tmp_path / "task.npz", 0)
+    first = _sweep(weights[:1], tmp_path / "sweep", [dataset])
+    shutil.copy(weights[1], weights[0])
+    second = _sweep(weights[:1], tmp_path / "sweep", [dataset])
+    _arrays(tmp_path / "task.npz", 1)
+    third = _sweep(weights[:1], tmp_path / "sweep", [dataset])
+    accuracies = [[record["test_accuracy"] for record in records] for records in (first, second, third)]
+    assert accuracies == [[0.01, 0.02], [0.03, 0.04], [0.05, 0.06]]
+
+
+def test_the_record_of_another_run_in_the_place_of_a_run_is_not_used(measured, tmp_path):
+    (first, *_) = _sweep(["R17x0.5"], tmp_path)
+    for record in (tmp_path / "runs").glob("*/few_shot.json"):
+        content = json.loads(record.read_text())
+        content["identity"]["shots"] = 99
+        record.write_text(json.dumps(content))
+    assert _sweep(["R17x0.5"], tmp_path)[0] != first
+
+
+def test_labels_are_as_short_as_they_can_be():
+    names = ["BiT-M-R50x1", "x/BiT-M-R50x1.npz", "a/c/w.npz", "b/c/w.npz", "w.h5", "z.npz", "R50x1", "mnist:3.0.2"]
+    labels = few_shot._labels(names)
+    expected = [
+        "BiT-M-R50x1",
+        "BiT-M-R50x1.npz",
+        "a/c/w.npz",
+        "b/c/w.npz",
+        "w.h5",
+        "z",
+        "random R50x1",
+        "cifar10:3.0.2",
+    ]
+    assert list(labels.values()) == expected
+    assert list(few_shot._labels(["a/w.npz", "a/./w.npz", "/w.npz"]).values()) == ["a/w.npz", "a/./w.npz", "/w.npz"]
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"steps": 2}, ValueError, "steps must be 5 or more"),
+        ({"shots": (0,)}, ValueError, "shots must be 1 or more, got 0"),
+        ({"shots": ("1",)}, ValueError, "shots must be an integer, 1 or more, got '1'"),
+        ({"shots": ()}, ValueError, "shots must be a list of one or more"),
+        ({"shots": (100_000,)}, data.DataError, "100000"),
+        ({"seeds": 0}, ValueError, "seeds must be 1 or more, got 0"),
+        ({"models": ["nosuch"]}, ValueError, "no file is called 'nosuch'"),
+        ({"models": "R17x0.5"}, ValueError, "models must be a list of one or more, got 'R17x0.5'"),
+        ({"datasets": ["/nosuch"]}, data.DataError, "nosuch"),
+        ({"lr": 0.1}, TypeError, "no argument 'lr'; did you mean base_lr"),
+        ({"seed": 1}, TypeError, "no argument 'seed'; did you mean seeds"),
+        ({"export_dir": "e"}, TypeError, "no argument 'export_dir'"),
+        ({"batch_size": 0}, ValueError, "batch_size must be 1 or more"),
+    ],
+)
+def test_settings_are_checked_before_the_folder_is_claimed(change, error, message, measured, tmp_path):
+    with pytest.raises(error, match=message):
+        _sweep(**{"models": ["R17x0.5"], "workdir": tmp_path / "sweep", **change})
+    assert not (tmp_path / "sweep").exists()
+    _sweep(["R17x0.5"], tmp_path / "sweep")
+
+
+def test_scikit_learn_is_asked_for_before_anything_is_measured(measured, tmp_path, monkeypatch):
+    monkeypatch.setattr(few_shot, "is_installed", lambda name: False)
+    with pytest.raises(ImportError, match=r"pip install \"bit-keras\[few-shot\]\""):
+        _sweep(["R17x0.5"], tmp_path / "sweep")
+    assert not (tmp_path / "sweep").exists()
+
+
+@pytest.mark.parametrize("verbose", [True, False])
+def test_messages_are_shown_unless_they_are_not_wanted(verbose, measured, tmp_path, capsys):
+    _sweep(["R17x0.5"], tmp_path, verbose=verbose)
+    assert ("R17x0.5-digits-fine-tuned-1-0" in capsys.readouterr().out) == verbose
+
+
+def test_a_head_that_was_trained_for_the_task_is_not_kept(tmp_path, monkeypatch):
+    options = []
+    finetune = few_shot.finetune
+    monkeypatch.setattr(few_shot, "finetune", lambda *args, **given: options.append(given) or finetune(*args, **given))
+    run = few_shot.Run("R17x0.5", "digits", "fine-tuned", 1, 0)
+    source = data.load("digits")
+    few_shot._finetuned(run, source, tmp_path, {"steps": 5, "batch_size": 4, "resolution": 16, "eval_every": 5})
+    assert options[0]["new_head"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--datasets=/nosuch", "--shots=1"], "error: no such folder"),
+        (["--datasets=digits", "--shots=a"], "error: shots must be integers, 1 or more, got 'a'"),
+        (["--datasets=digits", "--steps=2"], "error: steps must be 5 or more"),
+        (["--datasets=digits", f"--workdir={__file__}"], "error: workdir must be a new or empty folder"),
+    ],
+)
+def test_the_program_says_what_is_wrong_without_a_traceback(flags, message, tmp_path):
+    command = [sys.executable, "-m", "bit_keras.few_shot", "--models=R17x0.5", f"--workdir={tmp_path / 'run'}", *flags]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "run").exists()

@@ -220,6 +220,14 @@ def test_keras_file_round_trip(golden_npz, tmp_path, policy):
         np.testing.assert_array_equal(_predict(loaded, images), _predict(model, images))
 
 
+def test_the_resolution_of_the_weights_is_that_of_their_run_and_of_their_head(golden, tmp_path):
+    (tmp_path / "config.json").write_text('{"resolution": 64, "data": {}, "backend": "jax"}')
+    bit_keras.save_npz(golden, tmp_path / "weights.npz")
+    assert BiT.from_preset(tmp_path / "weights.npz").resolution == 64
+    assert BiT.from_preset(tmp_path / "weights.npz", num_classes=3).resolution is None
+    assert BiT.from_preset("BiT-mini-R17x0.5").resolution == PRESETS["BiT-mini-R17x0.5"].training_resolution
+
+
 def test_a_keras_file_remembers_the_resolution_of_the_weights(golden, tmp_path):
     assert golden.resolution is None
     model = BiT(SMALL, 3)

@@ -354,10 +354,28 @@ def test_arguments_are_refused(model, arguments, message, tmp_path):
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.parametrize(
+    ("known", "asked", "served"),
+    [(64, {}, 64), (64, {"resolution": 96}, 96), (64, {"resolution": None}, 64), (None, {}, 224)],
+)
+def test_images_are_served_at_the_resolution_of_the_weights(golden_npz, tmp_path, monkeypatch, known, asked, served):
+    class _Written(Exception):
+        pass
+
+    def write(model, path, options, class_names):
+        raise _Written(options.resolution)
+
+    model = bit_keras.BiT.from_preset(golden_npz)
+    model.resolution = known
+    monkeypatch.setattr("bit_keras.serving_model.write", write)
+    with pytest.raises(_Written, match=f"^{served}$"):
+        export_saved_model(model, tmp_path / "saved_model", "serving", **asked)
+
+
 def test_other_models_are_refused(model, tmp_path):
     with pytest.raises(ValueError, match=r'kind="serving" takes a bit_keras\.BiT, got Backbone'):
         export_saved_model(model.backbone, tmp_path / "saved_model", "serving")
-    with pytest.raises(TypeError, match="unexpected keyword argument 'tops'"):
+    with pytest.raises(TypeError, match=r"export_saved_model\(\) has no argument 'tops'; did you mean top\?"):
         export_saved_model(model, tmp_path / "saved_model", "serving", tops=1)
     assert os.listdir(tmp_path) == []
 

@@ -104,7 +104,7 @@ class RunConfig:
         settings = {name: value for name, value in dataclasses.asdict(self).items() if name not in _PLACES}
         if mixup_parts > 1:
             settings["mixup_parts"] = mixup_parts
-        contents = {name: provenance.fingerprint(getattr(self, name, "")) for name in ("model", "teacher")}
+        contents = {name: provenance.fingerprint(settings[name]) for name in ("model", "teacher") if name in settings}
         if any(contents.values()):
             settings["weights"] = {name: content for name, content in contents.items() if content}
         return {**settings, "data": source.describe(), "backend": keras.backend.backend()}

@@ -145,6 +145,29 @@ def test_every_example_of_the_split_once_at_the_resolution_of_the_rule(source, n
     assert not len(found.predictions.mistake_images)
 
 
+def test_the_resolution_of_the_weights_comes_before_that_of_the_rule(source, network, tmp_path, caplog):
+    caplog.set_level("INFO", "bit_keras")
+    (tmp_path / "config.json").write_text('{"resolution": 16, "data": {}, "backend": "jax"}')
+    path, record = tmp_path / "weights.npz", tmp_path / "config.json"
+    for model, asked, used, words in (
+        (
+            path,
+            None,
+            16,
+            f"evaluated at 16 pixels: {record} says that the weights were trained at 16",
+        ),
+        ("BiT-distilled-R50x1-160", None, 160, "evaluated at 160 pixels: the published accuracy of BiT-distilled"),
+        ("any", None, 128, "evaluated at 128 pixels: the HyperRule's for these data, since"),
+        (path, 24, 24, "24 pixels were asked for, but"),
+    ):
+        network.shapes.clear()
+        caplog.clear()
+        found = evaluate(model, source, resolution=asked)
+        assert network.shapes == [(7, used, used, 3)]
+        assert found.metrics["resolution"] == used
+        assert words in caplog.text
+
+
 def test_a_bar_in_a_terminal(source, network, monkeypatch, capsys):
     console = Console(force_terminal=True, width=80)
     monkeypatch.setattr("rich._console", console)
@@ -162,6 +185,11 @@ def test_a_bar_in_a_terminal(source, network, monkeypatch, capsys):
         ({"batch_size": 0}, ValueError, "batch_size must be 1 or more, got 0"),
         ({"resolution": 0}, ValueError, "resolution must be 1 or more, got 0"),
         ({"output": __file__}, FileExistsError, "output must be a new or empty folder, got"),
+        ({"lr": 1}, TypeError, r"evaluate\(\) has no argument 'lr'"),
+        ({"image_size": 1}, TypeError, "'image_size'; did you mean resolution"),
+        ({"source": None}, ValueError, "dataset must be given"),
+        ({"source": (np.zeros(3), 1)}, TypeError, "source must be a name, a path, or a source such as"),
+        ({"model": np.zeros(3)}, TypeError, "model must be a preset, or a path or an address of weights"),
         ({"source": "/no/such/place"}, data.DataError, "no such folder"),
         ({"model": "no-such-model"}, ValueError, "no file is called 'no-such-model'"),
     ],

@@ -207,6 +207,21 @@ def test_arguments_are_refused(model, source, tmp_path, arguments, message):
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.parametrize(("known", "served"), [(40, 40), (None, 224)])
+def test_the_resolution_is_that_of_the_weights(source, tmp_path, monkeypatch, known, served):
+    class _Images(Exception):
+        pass
+
+    def write(split, source, max_examples, resolution, path):
+        raise _Images(resolution)
+
+    model = bit_keras.BiT("R17x0.5", 10)
+    model.resolution = known
+    monkeypatch.setattr(edge, "_write_images", write)
+    with pytest.raises(_Images, match=f"^{served}$"):
+        export_edge(model, tmp_path / "edge", source)
+
+
 def test_a_network_that_no_file_can_hold(model, source, tmp_path, monkeypatch):
     monkeypatch.setattr(edge, "_MAX_BYTES", 4 * model.count_params())
     with pytest.raises(ValueError, match="hold less than 8,"):

@@ -466,6 +466,22 @@ def test_saved_model_cli(version_path, files, expected, tmp_path):
 # What is refused
 
 
+def test_the_program_serves_at_the_resolution_of_the_weights(golden_npz, tmp_path, monkeypatch):
+    class _Written(Exception):
+        pass
+
+    def export(*arguments, resolution, **options):
+        raise _Written(resolution)
+
+    shutil.copy(golden_npz, tmp_path / "weights.npz")
+    (tmp_path / "config.json").write_text('{"resolution": 64, "data": {}, "backend": "jax"}')
+    monkeypatch.setattr(serving, "export_saved_model", export)
+    model = BiT.from_preset(tmp_path / "weights.npz")
+    for asked, served in ((None, 64), (96, 96)):
+        with pytest.raises(_Written, match=f"^{served}$"):
+            serving.export_serving(model, tmp_path / "models", resolution=asked)
+
+
 def test_an_existing_version_is_refused(published, model):
     before = sorted(published.rglob("*"))
     with pytest.raises(FileExistsError, match=r"version 3 of digits exists, in .*; take another one"):

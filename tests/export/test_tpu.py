@@ -237,6 +237,21 @@ def test_wrong_hlo_is_refused(hlo, message):
         tpu_check._check_hlo(hlo, "8")
 
 
+@pytest.mark.parametrize(("known", "served"), [(40, 40), (None, 224)])
+def test_the_resolution_is_that_of_the_weights(weights, tmp_path, monkeypatch, known, served):
+    class _Expected(Exception):
+        pass
+
+    def expect(model, call, batch_sizes, resolution, path):
+        raise _Expected(resolution)
+
+    model = bit_keras.BiT.from_preset(weights)
+    model.resolution = known
+    monkeypatch.setattr(tpu, "_write_expected", expect)
+    with pytest.raises(_Expected, match=f"^{served}$"):
+        export_tpu(model, tmp_path / "tpu")
+
+
 def test_a_failed_check_leaves_nothing_behind(model, tmp_path, monkeypatch):
     monkeypatch.setattr(tpu, "fold", lambda model, dtype: fold(model, "float32"))
     monkeypatch.setattr(tpu, "measure", lambda run, size: {1: 1.0, 8: 1.0})

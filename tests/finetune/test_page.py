@@ -45,6 +45,9 @@ def test_learns_and_writes_all_that_a_run_should_leave(tmp_path):
     assert summary["seconds"] > 0
     assert summary["images_per_second"] > 0
 
+    assert result.model.resolution == 16
+    assert json.loads((folder / "task.json").read_text()) == {"resolution": 16, "class_names": list("0123456789")}
+
     source = data.load("digits")
     saved = bit_keras.BiT.from_preset(folder / "weights.npz", variant="R17x0.5")
     for a, b in zip(saved.get_weights(), result.model.get_weights()):

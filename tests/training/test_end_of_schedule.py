@@ -43,9 +43,7 @@ def test_a_finished_training_that_goes_on_warns_at_its_beginning(warnings_of, tm
     reloaded = keras.models.load_model(tmp_path / "model.keras")
     (warning,) = warnings_of(reloaded, epochs=2)
     assert "has made 8 updates and its schedule ends after 5" in warning
-    before = reloaded.get_weights()
     assert warnings_of(reloaded, 4, 2) == [warning.replace("made 8", "made 14")], "of arguments by place"
-    np.testing.assert_equal(reloaded.get_weights(), before)
     assert not warnings_of(compiled(reloaded))
 
 
