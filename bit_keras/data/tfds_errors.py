@@ -55,11 +55,11 @@ def not_prepared(builder: tfds.core.DatasetBuilder, manual_dir: str | None, erro
     """Returns the error for a dataset that cannot be downloaded or prepared."""
     name = builder.info.full_name
     causes = list(_causes(error))
-    full_disk = next((cause for cause in causes if _is_disk_full(cause)), None)
-    if full_disk is not None:
+    full_disk = next(filter(None, map(_full_disk, causes)), None)
+    if full_disk:
         return DataError(
-            f"{name} does not fit on the disk of {builder.data_dir_root} ({_text(full_disk)}); give another "
-            f"--data_dir, or free space: unfinished downloads lie in {_downloads(builder)}/*.tmp.*"
+            f"{name} does not fit on the disk of {builder.data_dir_root} ({full_disk}); give another --data_dir, or "
+            f"free space: what was left unfinished lies below {_downloads(builder).parent}, as *.tmp.* and incomplete.*"
         )
     if isinstance(error, ImportError):
         return DataError(f"{name} {_missing_package(error)}; files that were downloaded are kept")
@@ -160,10 +160,13 @@ def _broken_archive(
     return f"{builder.info.full_name} has a broken archive, {path or 'downloaded'} ({_text(first_cause)}); {way_out}"
 
 
-def _is_disk_full(error: BaseException) -> bool:
-    if isinstance(error, OSError):
-        return error.errno in _DISK_FULL or str(error).startswith("Not enough disk space")  # of TFDS, without errno
-    return isinstance(error, tf.errors.ResourceExhaustedError)
+def _full_disk(error: BaseException) -> str | None:
+    """What an error says of a disk that is full, None for another error."""
+    if isinstance(error, OSError) and error.errno in _DISK_FULL:
+        return error.strerror
+    if isinstance(error, OSError) and str(error).startswith("Not enough disk space"):  # of TFDS, without errno
+        return str(error)
+    return "No space left on device" if isinstance(error, tf.errors.ResourceExhaustedError) else None
 
 
 def _is_not_writable(error: BaseException, folder: Path) -> bool:
