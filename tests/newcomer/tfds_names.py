@@ -42,7 +42,6 @@ def outcome(name: str) -> str:
     """Returns how far a dataset came; ends the program where that was not far enough."""
     from bit_keras import data
 
-    requests.clear()
     with tempfile.TemporaryDirectory() as folder:
         try:
             data.load(name, data_dir=folder, manual_dir=f"{folder}/manual")
@@ -50,11 +49,13 @@ def outcome(name: str) -> str:
             message = str(error)
         else:
             sys.exit(f"{name}: prepared without a request")
-    if requests and " cannot be downloaded: " in message:
-        return f"reached {requests[0]}"
-    if not requests and f" must be downloaded by hand, to the folder {folder}/manual" in message:
-        return message.splitlines()[0]
-    sys.exit(f"{name}: {message}")
+    if f" must be downloaded by hand, to the folder {folder}/manual" in message:
+        return "asks for a download by hand"
+    # Not any request: those of the dataset before may still be repeated in the background.
+    refused = next((address for address in requests if address in message), None)
+    if refused is None:
+        sys.exit(f"{name}: {message}")
+    return f"reached {refused}"
 
 
 def main(names: list[str]) -> None:
