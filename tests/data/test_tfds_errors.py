@@ -238,7 +238,7 @@ def test_folder_that_cannot_be_written(tmp_path):
 @pytest.mark.parametrize(
     ("module", "package"), [("cv2", "opencv-python-headless"), ("pretty_midi", "pretty_midi"), ("apache_beam", None)]
 )
-def test_package_that_is_not_installed(module, package, tmp_path, monkeypatch):
+def test_package_that_is_not_installed(module, package, tmp_path, answer, monkeypatch):
     def import_module(name):
         if name.partition(".")[0] == module:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
@@ -254,6 +254,7 @@ def test_package_that_is_not_installed(module, package, tmp_path, monkeypatch):
         f"pip install {package or 'apache-beam'}; files that were downloaded are kept"
     )
     _assert_prepared(tmp_path)
+    assert answer["requests"] == 1
 
 
 def test_library_of_a_package_that_is_not_installed(tmp_path, monkeypatch):
@@ -267,6 +268,14 @@ def test_fault_of_the_builder_itself(tmp_path, monkeypatch):
         context.setattr(Served, "fault", KeyError("wings"))
         message = _error(tmp_path)
     assert message == f"served/1.0.0 cannot be prepared by TensorFlow Datasets {tfds.__version__}: KeyError: 'wings'"
+    _assert_prepared(tmp_path)
+
+
+def test_interruption_by_the_user(tmp_path, monkeypatch):
+    with monkeypatch.context() as context:
+        context.setattr(Served, "fault", KeyboardInterrupt())
+        with pytest.raises(KeyboardInterrupt):
+            data.load("served", data_dir=str(tmp_path))
     _assert_prepared(tmp_path)
 
 
