@@ -48,7 +48,7 @@ def run(
         if positional is None:
             print(describe(program, sys.modules[main.__module__].__doc__, _own_flags(main), groups or {}, arguments))
             sys.exit(0)
-        with shown():
+        with shown(is_program=True):
             try:
                 main(*positional)
             except (*_REPORTED, *errors) as error:

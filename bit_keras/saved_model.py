@@ -15,6 +15,7 @@ import keras
 import numpy as np
 
 from bit_keras import files, kernels
+from bit_keras.logs import doing, shown
 from bit_keras.model import Backbone, BiT
 from bit_keras.processes import run_python
 
@@ -29,6 +30,7 @@ def export_saved_model(
     path: str | os.PathLike,
     kind: str = "reusable",
     class_names: Sequence[str] | None = None,
+    verbose: bool = True,
     **options,
 ) -> Path:
     """Writes `model` as a TensorFlow SavedModel that was loaded and compared in a fresh process, or writes nothing.
@@ -61,6 +63,7 @@ def export_saved_model(
         path: local directory to make, which must not exist.
         kind: "reusable" or "serving".
         class_names: the K names of the outputs, in their order; None for none.
+        verbose: False shows no progress.
         **options: for "serving" alone: precision, resolution, activation, top and max_pixels; see
             `bit_keras.serving_model.ServingOptions`.
 
@@ -80,7 +83,11 @@ def export_saved_model(
     """
     path = Path(path)
     _check_arguments(model, path, kind, class_names, options)
-    with files.whole(path) as written:
+    with (
+        shown(verbose),
+        doing(f"writing SavedModel {path} and comparing it in a fresh process"),
+        files.whole(path) as written,
+    ):
         names_file, expected = (written.with_name(name) for name in ("class_names.txt", "expected.npz"))
         if class_names is not None:
             names_file.write_text("".join(f"{name}\n" for name in class_names), encoding="utf-8")

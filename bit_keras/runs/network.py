@@ -1,6 +1,6 @@
 """The network that a run begins with."""
 
-from bit_keras.logs import logger
+from bit_keras.logs import doing, logger
 from bit_keras.model import BiT
 from bit_keras.variants import VARIANTS
 
@@ -15,4 +15,5 @@ def open_network(model: str, num_classes: int, variant: str | None = None, dtype
     if model in VARIANTS:
         logger.warning("%s starts from random weights, not from pre-trained ones", model)
         return BiT(model, num_classes, dtype=dtype, remat=remat)
-    return BiT.from_preset(model, num_classes, variant=variant, dtype=dtype, remat=remat)
+    with doing(f"loading the weights of {model}"):
+        return BiT.from_preset(model, num_classes, variant=variant, dtype=dtype, remat=remat)

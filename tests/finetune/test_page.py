@@ -245,7 +245,7 @@ def test_the_program_says_how_to_go_on_after_a_signal(tmp_path):
     command = [sys.executable, "-m", "bit_keras.finetune", *(f"--{name}={value}" for name, value in flags.items())]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     for line in process.stderr:
-        if "Schedule(" in line:
+        if "updates, learning rate" in line:
             break
     events = tmp_path / "run" / "tensorboard"
     while not events.exists():  # made when the first step is near
@@ -253,7 +253,7 @@ def test_the_program_says_how_to_go_on_after_a_signal(tmp_path):
     process.send_signal(signal.SIGTERM)
     _, said = process.communicate()
     assert process.returncode == 128 + signal.SIGTERM, said
-    assert f"stopped by SIGTERM; the state is saved; to go on:\n  python -m {' '.join(command[2:])}" in said
+    assert f"stopped by SIGTERM; the state is saved; to resume:\n  python -m {' '.join(command[2:])}" in said
     assert (tmp_path / "run" / "checkpoint" / "last.weights.h5").is_file()
 
 
