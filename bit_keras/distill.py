@@ -3,7 +3,7 @@
 Source: "Knowledge distillation: A good teacher is patient and consistent" (arXiv 2106.05237), section 3.
 
 Example:
-    python -m bit_keras.distill --teacher=BiT-M-R152x2-ILSVRC2012 --model=R50x1 --dataset=imagenet2012 \
+    python -m bit_keras.distill --teacher=BiT-M-R152x2-ILSVRC2012 --model=R50x1 --dataset=imagenet2012 \\
         --workdir=/tmp/distilled
 """
 
