@@ -43,6 +43,7 @@ def run(
         errors: that are reported without a traceback, besides those that always are.
     """
     program = _program(main)
+    sys.stdout.reconfigure(line_buffering=True)  # in a file, too, lines stand in the order of those on standard error
     try:
         positional = _parse(main, arguments)
         if positional is None:
