@@ -83,21 +83,20 @@ def export_saved_model(
     """
     path = Path(path)
     _check_arguments(model, path, kind, class_names, options)
-    with (
-        shown(verbose),
-        doing(f"writing SavedModel {path} and comparing it in a fresh process"),
-        files.whole(path) as written,
-    ):
+    with shown(verbose), files.whole(path) as written:
         names_file, expected = (written.with_name(name) for name in ("class_names.txt", "expected.npz"))
         if class_names is not None:
             names_file.write_text("".join(f"{name}\n" for name in class_names), encoding="utf-8")
         write = _write if keras.backend.backend() == "tensorflow" else _write_in_fresh_process
-        write(kind, model, written, names_file, options)
-        np.savez(expected, **_EXPECTED[kind](model, names_file, options))
+        with doing(f"writing SavedModel {path}"):
+            write(kind, model, written, names_file, options)
+        with doing("computing what it must return"):
+            np.savez(expected, **_EXPECTED[kind](model, names_file, options))
         # The file and not the module: the check needs TensorFlow, and nothing of the library.
         program = Path(__file__).with_name("saved_model_check.py")
         tolerance = _tolerance(model, kind, options)
-        run_python("the SavedModel is not as the model", program, kind, written, expected, tolerance)
+        with doing("comparing it with the model in a fresh process"):
+            run_python("the SavedModel is not as the model", program, kind, written, expected, tolerance)
     return path
 
 

@@ -18,8 +18,14 @@ class Failed(Exception):
     """A newcomer would have been lost."""
 
 
-def watch(command: Sequence, folder: Path, environment: dict[str, str]) -> list[str]:
+def watch(command: Sequence, folder: Path, environment: dict[str, str], silence: float = SILENCE) -> list[str]:
     """Runs a command and returns the lines that it printed.
+
+    Args:
+        command: program and arguments.
+        folder: to run it in.
+        environment: its variables.
+        silence: seconds between two lines that are too many.
 
     Raises:
         Failed: it ended with another status than 0, printed noise or a traceback, or was silent for long.
@@ -41,14 +47,14 @@ def watch(command: Sequence, folder: Path, environment: dict[str, str]) -> list[
         lines.append(line.rstrip("\n"))
         times.append(time.monotonic())
     status = process.wait()
-    silence = max((b - a for a, b in itertools.pairwise(times)), default=0.0)
+    longest = max((b - a for a, b in itertools.pairwise(times)), default=0.0)
     print(
-        f"newcomer: {text}: {time.monotonic() - began:.0f} s, {len(lines)} lines, longest silence {silence:.1f} s",
+        f"newcomer: {text}: {time.monotonic() - began:.0f} s, {len(lines)} lines, longest silence {longest:.1f} s",
         flush=True,
     )
     faults = [f"exit status {status}"] if status else []
     faults += [f"noise: {line}" for line in lines if NOISE.search(line)]
-    faults += [f"silent for {silence:.1f} s"] if silence > SILENCE else []
+    faults += [f"silent for {longest:.1f} s"] if longest > silence else []
     if faults:
         raise Failed(f"{text}\n" + "\n".join([*faults, "it printed:", *lines]))
     return lines
