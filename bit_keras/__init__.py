@@ -12,6 +12,8 @@ from bit_keras.model import BiT, load_weights, save_npz
 from bit_keras.saved_model_layer import SavedModelLayer
 from bit_keras.zoo import list_presets
 
+__version__ = "0.1.0"
+
 __all__ = [
     "BiT",
     "HyperRule",

@@ -43,12 +43,13 @@ def run(
         errors: that are reported without a traceback, besides those that always are.
     """
     program = _program(main)
+    sys.stdout.reconfigure(line_buffering=True)  # in a file, too, lines stand in the order of those on standard error
     try:
         positional = _parse(main, arguments)
         if positional is None:
             print(describe(program, sys.modules[main.__module__].__doc__, _own_flags(main), groups or {}, arguments))
             sys.exit(0)
-        with shown():
+        with shown(is_program=True):
             try:
                 main(*positional)
             except (*_REPORTED, *errors) as error:
@@ -134,8 +135,9 @@ def _flag_lines(flag: flags.Flag) -> Iterator[str]:
     else:
         values = getattr(flag.parser, "enum_values", None)
         left = f"  --{flag.name}={'|'.join(values) if values else _VALUES.get(flag.flag_type(), 'TEXT')}"
+    text = flag.help.rpartition(">: ")[2]  # absl puts the values of an enumeration first
     default = f"(default: {flag.default_as_str.strip(chr(39))})" if flag.default not in (None, "") else ""
-    right = " ".join(filter(None, [flag.help, "(required)" if _is_required(flag) else default]))
+    right = " ".join(filter(None, [text, "(required)" if _is_required(flag) else default]))
     width = max(40, min(120, shutil.get_terminal_size().columns) - _INDENT)
     first, *rest = textwrap.wrap(right, width, break_on_hyphens=False)
     if len(left) > _INDENT - 2:

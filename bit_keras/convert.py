@@ -18,6 +18,7 @@ from absl import flags
 from bit_keras import checkpoints, command_line, zoo
 from bit_keras.checkpoints.formats import detect_format, read_weights
 from bit_keras.files import whole
+from bit_keras.logs import doing
 from bit_keras.model import BiT
 from bit_keras.peers import peer
 
@@ -82,11 +83,13 @@ def convert(
     write = _writer(destination)
     if os.path.lexists(destination) and (not overwrite or destination.is_dir()):
         raise FileExistsError(f"there is something at {destination}; --overwrite replaces a file, never a directory")
-    source_path, variant = checkpoints.locate(source, variant, file_format)
-    model = BiT.from_preset(source_path, num_classes, variant)
+    with doing(f"reading {source}"):
+        source_path, variant = checkpoints.locate(source, variant, file_format)
+        model = BiT.from_preset(source_path, num_classes, variant)
     has_source_head = num_classes is None
-    source_difference = _difference(model, source_path) if has_source_head else None
-    with whole(destination) as temporary:
+    with doing("comparing it with its own library"):
+        source_difference = _difference(model, source_path) if has_source_head else None
+    with doing(f"writing {destination}, reading it again and comparing it"), whole(destination) as temporary:
         write(model, temporary)
         _check_same_numbers(model, temporary)
         difference = _difference(model, temporary)

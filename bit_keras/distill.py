@@ -3,7 +3,7 @@
 Source: "Knowledge distillation: A good teacher is patient and consistent" (arXiv 2106.05237), section 3.
 
 Example:
-    python -m bit_keras.distill --teacher=BiT-M-R152x2-ILSVRC2012 --model=R50x1 --dataset=imagenet2012 \
+    python -m bit_keras.distill --teacher=BiT-M-R152x2-ILSVRC2012 --model=R50x1 --dataset=imagenet2012 \\
         --workdir=/tmp/distilled
 """
 
@@ -16,7 +16,7 @@ import keras
 from keras import ops
 
 from bit_keras import data, training
-from bit_keras.logs import logger
+from bit_keras.logs import shown
 from bit_keras.model import BiT
 from bit_keras.runs import (
     InceptionConfig,
@@ -24,6 +24,7 @@ from bit_keras.runs import (
     choose_head,
     conclude,
     fit,
+    log_plan,
     make_config,
     open_folder,
     open_network,
@@ -131,7 +132,13 @@ class DistillResult:
 
 
 def distill(
-    student: str, teacher: str, dataset: str | data.Source, workdir: str | os.PathLike, **options
+    student: str,
+    teacher: str,
+    dataset: str | data.Source,
+    workdir: str | os.PathLike,
+    *,
+    verbose: bool = True,
+    **options,
 ) -> DistillResult:
     """Trains a student to say what a teacher says of the same images.
 
@@ -144,21 +151,26 @@ def distill(
             a teacher.
         dataset: as `bit_keras.finetune` takes it.
         workdir: folder of the run.
+        verbose: False shows only warnings, and no progress.
         **options: the other fields of `DistillConfig`.
 
     Raises:
         ValueError: a setting is out of its range, the teacher has other classes, or the data are faulty.
         FileExistsError: `workdir` belongs to another run.
     """
-    config = make_config(DistillConfig, student, dataset, workdir, {"teacher": teacher, **options})
+    with shown(verbose):
+        return _distill(student, dataset, workdir, {"teacher": teacher, **options})
+
+
+def _distill(student: str, dataset: str | data.Source, workdir: str | os.PathLike, options: dict) -> DistillResult:
+    config = make_config(DistillConfig, student, dataset, workdir, options)
     distribution = start(config)
     prepare = functools.partial(open_source, config, dataset)
     source = distribution.in_turn(prepare, prepare)
     source.check_one_label("distillation")
     steps = config.total_steps(source)
     schedule = CosineSchedule(config.base_lr, max(1, round(steps / 60)), steps)
-    logger.info("%s: %d training and %d test examples", source.name, source.num_train, source.num_test)
-    logger.info("%s at %d pixels, loaded by %s", schedule, config.resolution, config.loader)
+    log_plan(config, source, schedule, config.resolution, config.mixup_alpha)
     identity = config.identity(source, distribution.mixup_parts if config.mixup_alpha else 1)
     check_identity(identity, distribution)
 
@@ -200,6 +212,11 @@ def main() -> None:
     distill(settings.pop("model"), **settings)
 
 
-if __name__ == "__main__":
+def run() -> None:
+    """Entry point of the console script `bit-distill`."""
     program.define_flags(DistillConfig)
     program.run("bit_keras.distill", main)
+
+
+if __name__ == "__main__":
+    run()

@@ -332,7 +332,7 @@ def main() -> None:
 
 
 def run() -> None:
-    """Entry point of the program."""
+    """Entry point of the console script `bit-few-shot`."""
     _define_flags()
     program.run("bit_keras.few_shot", main)
 

@@ -46,6 +46,13 @@ class Schedule:
                 f"{supports[1:]}; a longer training keeps them apart"
             )
 
+    def __str__(self) -> str:
+        drops = ", ".join(f"{step:,}" for step in self.drop_steps)
+        return (
+            f"{self.total_steps:,} updates, learning rate {self.base_lr:g} after {self.warmup_steps:,} of warm-up"
+            + (f", a tenth after {drops}" if drops else "")
+        )
+
     def learning_rate(self, step: int) -> float | None:
         """Learning rate of update `step`, counted from 0; None from `total_steps` on."""
         if step < 0:

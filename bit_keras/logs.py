@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from absl import logging as absl_logging
 
 logger = logging.getLogger("bit_keras")
+OUTCOME = logging.INFO + 5  # level of what a program is run for: its numbers, and where its files are
+logging.addLevelName(OUTCOME, "OUTCOME")
 
 _SILENCE = 4.0  # seconds without a line after which one says what is happening
 _LONG_SILENCE = 60.0  # the same in a run of hours, whose log would fill with such lines
@@ -20,21 +22,23 @@ _activities = []
 
 
 @contextlib.contextmanager
-def shown(verbose: bool = True) -> Iterator[None]:
-    """Shows the messages of the library in the block, as programs and notebooks do; without it only warnings appear.
+def shown(verbose: bool = True, is_program: bool = False) -> Iterator[None]:
+    """Shows the messages of the library in the block; outside of it only warnings appear.
 
     A block inside of another one changes nothing: the outermost decides. Nothing is shown twice where the program
     around has set up `logging` to show messages.
 
     Args:
         verbose: False shows only warnings.
+        is_program: True keeps standard output for outcomes, so that they can be redirected; messages then go to
+            standard error. In Python and notebooks both go to standard output, as those of Keras do.
     """
     if _is_decided.get():
         yield
         return
     token = _is_decided.set(True)
     try:
-        with _Screen.shared() if verbose else contextlib.nullcontext():
+        with _Screen.shared(is_program) if verbose else contextlib.nullcontext():
             yield
     finally:
         _is_decided.reset(token)
@@ -70,27 +74,32 @@ class _Activity:
 
 
 class _Screen(logging.Handler):
-    """Writes messages to standard output, as Keras and progress bars do, and warnings to standard error."""
+    """Writes messages to the screen, and breaks long silences."""
 
     _instance = None
     _users = 0
 
-    def __init__(self):
+    def __init__(self, is_program: bool):
         super().__init__(logging.INFO)
         self.setFormatter(_Formatter())
+        self._is_program = is_program
+        # Libraries set up logging while they work. Only what was there before has a say, and gets the messages.
+        self._others = logging.getLogger().handlers[:]
+        self._is_shown_by_others = any(map(_writes_to_screen, self._others))
         self._closed = threading.Event()
         self._began = self._last = time.monotonic()
         threading.Thread(target=self._break_silences, name="bit_keras messages", daemon=True).start()
 
     @classmethod
     @contextlib.contextmanager
-    def shared(cls) -> Iterator[None]:
+    def shared(cls, is_program: bool) -> Iterator[None]:
         """Attaches the one handler to the logger while any thread is in the block."""
         with _lock:
             cls._users += 1
             if cls._users == 1:
-                cls._instance, cls._level = cls(), logger.level
+                cls._instance, cls._before = cls(is_program), (logger.level, logger.propagate)
                 logger.setLevel(logging.INFO)
+                logger.propagate = False
                 logger.addHandler(cls._instance)
         try:
             yield
@@ -99,16 +108,20 @@ class _Screen(logging.Handler):
                 cls._users -= 1
                 if not cls._users:
                     logger.removeHandler(cls._instance)
-                    logger.setLevel(cls._level)
+                    level, logger.propagate = cls._before
+                    logger.setLevel(level)
                     cls._instance._closed.set()
 
     def emit(self, record: logging.LogRecord) -> None:
         self._last = time.monotonic()
-        if _is_shown_elsewhere():
+        for handler in self._others:
+            if record.levelno >= handler.level:
+                handler.handle(record)
+        if self._is_shown_by_others:
             return
         try:
-            stream = sys.stderr if record.levelno > logging.INFO else sys.stdout
-            print(self.format(record), file=stream, flush=True)
+            is_message = record.levelno > OUTCOME or (self._is_program and record.levelno < OUTCOME)
+            print(self.format(record), file=sys.stderr if is_message else sys.stdout, flush=True)
         except Exception:  # logging's own way with a screen that is gone
             self.handleError(record)
 
@@ -125,14 +138,13 @@ class _Screen(logging.Handler):
 
 class _Formatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        level = f"{record.levelname.lower()}: " if record.levelno > logging.INFO else ""
+        if record.levelno == OUTCOME:
+            return record.getMessage()
+        level = f"{record.levelname.lower()}: " if record.levelno > OUTCOME else ""
         return f"{time.strftime('%H:%M:%S', time.localtime(record.created))} {level}{record.getMessage()}"
 
 
-def _is_shown_elsewhere() -> bool:
-    """Whether the root logger's handlers write to the screen, where each message would appear twice."""
-    for handler in logging.getLogger().handlers:
-        is_screen = getattr(handler, "stream", None) in (sys.stdout, sys.stderr)
-        if handler.level <= logging.INFO and (is_screen or handler is absl_logging.get_absl_handler()):
-            return True
-    return False
+def _writes_to_screen(handler: logging.Handler) -> bool:
+    """Whether a handler shows messages where they would then appear twice."""
+    is_screen = getattr(handler, "stream", None) in (sys.stdout, sys.stderr)
+    return handler.level <= logging.INFO and (is_screen or handler is absl_logging.get_absl_handler())

@@ -17,13 +17,14 @@ from keras import ops
 
 from bit_keras import data, training
 from bit_keras.checks import check_choice
-from bit_keras.logs import logger
+from bit_keras.logs import shown
 from bit_keras.model import BiT
 from bit_keras.runs import (
     InceptionConfig,
     check_identity,
     conclude,
     fit,
+    log_plan,
     make_config,
     open_folder,
     open_source,
@@ -73,7 +74,9 @@ class PretrainResult:
     workdir: Path
 
 
-def pretrain(model: str, dataset: str | data.Source, workdir: str | os.PathLike, **options) -> PretrainResult:
+def pretrain(
+    model: str, dataset: str | data.Source, workdir: str | os.PathLike, *, verbose: bool = True, **options
+) -> PretrainResult:
     """Trains a BiT from random weights as the paper pre-trains: SGD with L2 penalty, warm-up, three drops.
 
     Writes what `bit_keras.finetune` writes. A run that was cut off and is started again with the same settings goes
@@ -83,12 +86,18 @@ def pretrain(model: str, dataset: str | data.Source, workdir: str | os.PathLike,
         model: name of a variant.
         dataset: as `bit_keras.finetune` takes it; with the loss "sigmoid" an image may have several labels.
         workdir: folder of the run.
+        verbose: False shows only warnings, and no progress.
         **options: the other fields of `PretrainConfig`.
 
     Raises:
         ValueError: a setting is out of its range, or the data are faulty (`bit_keras.data.DataError`).
         FileExistsError: `workdir` belongs to another run.
     """
+    with shown(verbose):
+        return _pretrain(model, dataset, workdir, options)
+
+
+def _pretrain(model: str, dataset: str | data.Source, workdir: str | os.PathLike, options: dict) -> PretrainResult:
     config = make_config(PretrainConfig, model, dataset, workdir, options)
     distribution = start(config)
     prepare = functools.partial(open_source, config, dataset)
@@ -97,8 +106,7 @@ def pretrain(model: str, dataset: str | data.Source, workdir: str | os.PathLike,
         source.check_one_label("loss softmax")
     steps = config.total_steps(source)
     schedule = upstream_schedule(steps, config.batch_size)
-    logger.info("%s: %d training and %d test examples", source.name, source.num_train, source.num_test)
-    logger.info("%s at %d pixels, loaded by %s", schedule, config.resolution, config.loader)
+    log_plan(config, source, schedule, config.resolution)
     identity = config.identity(source)
     check_identity(identity, distribution)
 
@@ -153,6 +161,11 @@ def main() -> None:
     pretrain(**program.values(PretrainConfig))
 
 
-if __name__ == "__main__":
+def run() -> None:
+    """Entry point of the console script `bit-pretrain`."""
     program.define_flags(PretrainConfig)
     program.run("bit_keras.pretrain", main)
+
+
+if __name__ == "__main__":
+    run()

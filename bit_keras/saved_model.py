@@ -16,11 +16,12 @@ import numpy as np
 
 from bit_keras import files, kernels, provenance
 from bit_keras.checks import check_names
+from bit_keras.logs import doing, shown
 from bit_keras.model import Backbone, BiT
 from bit_keras.processes import run_python
 
 KINDS = ("reusable", "serving")
-_ARGUMENTS = ("model", "path", "kind", "class_names")
+_ARGUMENTS = ("model", "path", "kind", "class_names", "verbose")
 _SERVING_OPTIONS = ("precision", "resolution", "activation", "top", "max_pixels")
 
 # [N, H, W] of the images on which the written SavedModel must agree with the model.
@@ -32,6 +33,7 @@ def export_saved_model(
     path: str | os.PathLike,
     kind: str = "reusable",
     class_names: Sequence[str] | None = None,
+    verbose: bool = True,
     **options,
 ) -> Path:
     """Writes `model` as a TensorFlow SavedModel that was loaded and compared in a fresh process, or writes nothing.
@@ -64,6 +66,7 @@ def export_saved_model(
         path: local directory to make, which must not exist.
         kind: "reusable" or "serving".
         class_names: the K names of the outputs, in their order; None for none.
+        verbose: False shows no progress.
         **options: for "serving" alone: precision, resolution, activation, top and max_pixels; see
             `bit_keras.serving_model.ServingOptions`. Without a resolution images are served at that of the weights,
             `model.resolution`, or at 224 pixels where that is None.
@@ -84,19 +87,22 @@ def export_saved_model(
     """
     path = Path(path)
     _check_arguments(model, path, kind, class_names, options)
-    if kind == "serving":
-        options["resolution"] = provenance.serving_resolution(model, options.get("resolution"))
-    with files.whole(path) as written:
+    with shown(verbose), files.whole(path) as written:
+        if kind == "serving":
+            options["resolution"] = provenance.serving_resolution(model, options.get("resolution"))
         names_file, expected = (written.with_name(name) for name in ("class_names.txt", "expected.npz"))
         if class_names is not None:
             names_file.write_text("".join(f"{name}\n" for name in class_names), encoding="utf-8")
         write = _write if keras.backend.backend() == "tensorflow" else _write_in_fresh_process
-        write(kind, model, written, names_file, options)
-        np.savez(expected, **_EXPECTED[kind](model, names_file, options))
+        with doing(f"writing SavedModel {path}"):
+            write(kind, model, written, names_file, options)
+        with doing("computing what it must return"):
+            np.savez(expected, **_EXPECTED[kind](model, names_file, options))
         # The file and not the module: the check needs TensorFlow, and nothing of the library.
         program = Path(__file__).with_name("saved_model_check.py")
         tolerance = _tolerance(model, kind, options)
-        run_python("the SavedModel is not as the model", program, kind, written, expected, tolerance)
+        with doing("comparing it with the model in a fresh process"):
+            run_python("the SavedModel is not as the model", program, kind, written, expected, tolerance)
     return path
 
 

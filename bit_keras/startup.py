@@ -10,11 +10,12 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 
 _LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 _GPU_DRIVERS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")  # NVIDIA's, that of WSL, AMD's
-_SLOW = 4.0  # seconds after which a line tells what the process is doing
+_SILENCE = 4.0  # seconds after which a line tells what the process is doing
 
 # The lines to leave out, by words of theirs. Anything else is passed on.
 _NOISE = (
@@ -50,7 +51,7 @@ def quiet(what: str) -> Iterator[None]:
     """Leaves out the noise of TensorFlow's start that is written to standard error in the block.
 
     Args:
-        what: told on standard error, once, where the block takes long.
+        what: told on standard error, every few seconds, where the block takes long.
     """
     # Errors of TensorFlow's C++ code reach Python as exceptions. Without a GPU what is left is that there is none.
     has_gpu = any(map(os.path.exists, _GPU_DRIVERS))
@@ -65,16 +66,22 @@ def quiet(what: str) -> Iterator[None]:
     except (OSError, TypeError):  # no standard error, or no interpreter of its own: an application that embeds Python
         yield
         return
-    note = threading.Timer(_SLOW, os.write, (screen, f"{what} ...\n".encode()))
-    note.daemon = True
-    note.start()
+    done = threading.Event()
+    teller = threading.Thread(target=_tell, args=(screen, what, done), daemon=True)
+    teller.start()
     os.dup2(sieve.stdin.fileno(), 2)
     try:
         yield
     finally:
-        note.cancel()
-        note.join()
+        done.set()
+        teller.join()
         os.dup2(screen, 2)
         os.close(screen)
         sieve.stdin.close()
         sieve.wait()
+
+
+def _tell(screen: int, what: str, done: threading.Event) -> None:
+    began = time.monotonic()
+    while not done.wait(_SILENCE):
+        os.write(screen, f"{what}: {time.monotonic() - began:.0f} s so far\n".encode())

@@ -50,6 +50,12 @@ class CosineSchedule:
                 f"{self.warmup_steps} and {self.total_steps}"
             )
 
+    def __str__(self) -> str:
+        return (
+            f"{self.total_steps:,} updates, learning rate {self.base_lr:g} after {self.warmup_steps:,} of warm-up, "
+            "then half a cosine to 0"
+        )
+
     def learning_rate(self, step: int) -> float | None:
         """Learning rate of update `step`, counted from 0; None from `total_steps` on."""
         if step < 0:

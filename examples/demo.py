@@ -14,6 +14,7 @@ from absl import flags
 
 import bit_keras
 from bit_keras import command_line, data
+from bit_keras.logs import doing
 
 _WORKDIR = flags.DEFINE_string("workdir", "demo_output", "Folder for the run; must not hold another one.")
 _STEPS = flags.DEFINE_integer("steps", 300, "Updates of the training.")
@@ -66,7 +67,7 @@ def train(model: str, workdir: str, steps: int, **options):
 
 
 def compare_with_hub(model: bit_keras.BiT, saved_model: Path) -> None:
-    """Runs `examples.hub_layer` on the test digits; raises CalledProcessError when its numbers are others."""
+    """Runs `examples.hub_layer` on the test digits; raises RuntimeError when its numbers are others."""
     batches = data.test_batches(data.load("digits"), batch_size=512, crop=RESOLUTION)
     images, labels = (np.concatenate(parts) for parts in zip(*batches.as_numpy_iterator()))
     with tempfile.TemporaryDirectory() as scratch:
@@ -74,7 +75,11 @@ def compare_with_hub(model: bit_keras.BiT, saved_model: Path) -> None:
         np.savez(expected, images=(images + 1) / 2, labels=labels, logits=model.predict(images, verbose=0))
         # tensorflow-hub 0.16.1 imports pkg_resources, which warns.
         command = [sys.executable, "-W", "ignore:pkg_resources:UserWarning", "-m", "examples.hub_layer"]
-        subprocess.run([*command, saved_model, expected], check=True)
+        with doing("running hub.KerasLayer in another process"):
+            done = subprocess.run([*command, saved_model, expected], capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise RuntimeError(f"examples.hub_layer failed:\n{done.stderr}")
+        print(done.stdout, end="", flush=True)
 
 
 def main() -> None:

@@ -2,7 +2,7 @@
 
 Examples:
     python -m export.publish --directory=exported/m-r50x1 --to=kaggle --handle=OWNER/bit/tensorFlow2/m-r50x1 --version=1
-    python -m export.publish --directory=exported/m-r50x1 --to=huggingface --handle=OWNER/bit-m-r50x1 --version=1 \
+    python -m export.publish --directory=exported/m-r50x1 --to=huggingface --handle=OWNER/bit-m-r50x1 --version=1 \\
         --nodry_run
 """
 

@@ -72,7 +72,7 @@ NOT_INSTALLED = {"benchmarks", "docs", "examples", "export", "hub_modules", "pre
 TENSORFLOW = {"tensorflow", "tensorflow_datasets", "tensorflow_hub", "tf_keras"}
 MAY_IMPORT_TENSORFLOW = (
     *("bit_keras.data.examples_tf", "bit_keras.data.pipeline", "bit_keras.data.preprocessing", "bit_keras.data.tfds"),
-    *("bit_keras.data.decoded", "bit_keras.data.tfrecords"),
+    *("bit_keras.data.decoded", "bit_keras.data.tfds_errors", "bit_keras.data.tfrecords"),
     *("bit_keras.saved_model", "bit_keras.saved_model_check"),
     *("bit_keras.evaluate.classifier", "bit_keras.saved_model_layer", "bit_keras.serving_model"),
     *("bit_keras.convolution_tf", "bit_keras.kernels", "bit_keras.training.sgd"),

@@ -33,7 +33,7 @@ def load(
             downloaded and prepared where it is not yet.
         data_dir: where TensorFlow Datasets keeps its data, None for its own default; not used by the others.
         manual_dir: where the archives lie that TensorFlow Datasets cannot download itself, such as those of
-            imagenet2012; not used by the others.
+            imagenet2012, and what it shall not download; not used by the others.
         seed: of the split of a folder or a CSV file that has none, in [0, 2**32); not used by the others.
         skip_unreadable: True leaves out the images of a folder or a CSV file that cannot be used; not used by the
             others.

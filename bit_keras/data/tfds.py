@@ -1,15 +1,16 @@
 """Sources from TensorFlow Datasets."""
 
+import contextlib
 import dataclasses
-import difflib
 import functools
-import textwrap
+from collections.abc import Iterator
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
+from tensorflow_datasets.core.download import downloader
 
-from bit_keras.data import preprocessing
+from bit_keras.data import preprocessing, tfds_errors
 from bit_keras.data.errors import DataError
 from bit_keras.data.examples import Examples
 from bit_keras.data.examples_tf import passes
@@ -17,6 +18,7 @@ from bit_keras.data.source import Source, median_size
 
 _SHUFFLE_BYTES = 2**30  # of encoded images in the shuffle buffer: all of CIFAR, some 10,000 of ImageNet
 _SAMPLE = 64  # images whose median size stands for all
+_RETRIES = 4  # of a request; those of TFDS take three and a half minutes to find that there is no network
 
 
 def open_tfds(name: str, data_dir: str | None = None, manual_dir: str | None = None) -> Source:
@@ -28,21 +30,18 @@ def open_tfds(name: str, data_dir: str | None = None, manual_dir: str | None = N
     Args:
         name: "name", "name/config", "name:version".
         data_dir: where the prepared data lie, None for the default of TensorFlow Datasets.
-        manual_dir: where the archives lie that only a user can download, such as those of imagenet2012; None for
-            "downloads/manual" in `data_dir`. Needed to prepare the data, and not after that.
+        manual_dir: where the archives lie that only a user can download, such as those of imagenet2012, and others
+            that shall not be downloaded; None for "downloads/manual" in `data_dir`. Needed to prepare the data, and
+            not after that.
 
     Raises:
-        DataError: there is no such dataset, it is not one of labelled colour images with the splits to use, or
-            archives are missing, with the dataset's own instructions.
+        DataError: there is no such dataset, it is not one of labelled colour images with the splits to use, it cannot
+            be downloaded or prepared, or archives are missing, with the dataset's own instructions.
     """
     try:
         builder = tfds.builder(name, data_dir=data_dir)
-    except tfds.core.DatasetNotFoundError as error:
-        close = difflib.get_close_matches(name, tfds.list_builders(with_community_datasets=False))
-        raise DataError(
-            f'no such data: {name!r}; allowed are "digits", the path of a folder or of a CSV file, and the names of '
-            f"TensorFlow Datasets{', of which these come close: ' + ', '.join(close) if close else ''}"
-        ) from error
+    except Exception as error:  # of TFDS and of the dataset's own code, so of any type
+        raise tfds_errors.not_opened(name, error) from error
     _prepare(builder, manual_dir)
     _check_features(name, builder.info.features)
     train, test = _Stream(builder, "train"), _Stream(builder, _test_split(name, builder))
@@ -59,14 +58,20 @@ def open_tfds(name: str, data_dir: str | None = None, manual_dir: str | None = N
 def _prepare(builder: tfds.core.DatasetBuilder, manual_dir: str | None) -> None:
     """Downloads and prepares a dataset where it is not yet."""
     try:
-        builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=manual_dir))
-    except (AssertionError, OSError) as error:  # TFDS asserts that the folder is not empty; builders open its files
-        if not builder.MANUAL_DOWNLOAD_INSTRUCTIONS:
-            raise
-        raise DataError(
-            f"{builder.info.full_name} must be downloaded by hand, to the folder {manual_dir or '--manual_dir'}: "
-            f"{error}\n{textwrap.dedent(builder.MANUAL_DOWNLOAD_INSTRUCTIONS).strip()}"
-        ) from error
+        with _few_retries():
+            builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=manual_dir))
+    except Exception as error:  # of TFDS and of the dataset's own code, so of any type
+        raise tfds_errors.not_prepared(builder, manual_dir, error) from error
+
+
+@contextlib.contextmanager
+def _few_retries() -> Iterator[None]:
+    """Sets how often TFDS repeats a request, for which it has no argument; each waits twice as long."""
+    retries, downloader.MAX_RETRIES = downloader.MAX_RETRIES, _RETRIES
+    try:
+        yield
+    finally:
+        downloader.MAX_RETRIES = retries
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

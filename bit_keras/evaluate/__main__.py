@@ -9,6 +9,12 @@ from absl import flags
 from bit_keras import command_line
 from bit_keras.evaluate.page import PRECISIONS, SPLITS, evaluate
 
+_GROUPS = {
+    "model": ("model", "variant", "precision"),
+    "data": ("dataset", "data_dir", "split", "resolution", "batch_size"),
+    "results": ("output",),
+}
+
 _LINES = {
     "examples": "examples",
     "top1_accuracy": "top-1 accuracy",
@@ -65,7 +71,7 @@ def main() -> None:
 def run() -> None:
     """Entry point of the console script `bit-evaluate`."""
     _define_flags()
-    command_line.run(main)
+    command_line.run(main, _GROUPS)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from bit_keras.finetune.config import FinetuneConfig
 __all__ = ["FinetuneConfig", "finetune"]
 
 
-def finetune(model: str, dataset, workdir: str, **options):
+def finetune(model: str, dataset, workdir: str, *, verbose: bool = True, **options):
     """Fine-tunes a BiT on a data set, with the hyper-parameters of the BiT-HyperRule.
 
     Loads the weights, trains, evaluates on every test example, writes `workdir/report/` and, where asked to, a
@@ -18,6 +18,8 @@ def finetune(model: str, dataset, workdir: str, **options):
         dataset: "digits", a TFDS name, a folder of class folders, or a source that `bit_keras.data` made, for
             example `bit_keras.data.from_arrays(...)`.
         workdir: folder of the run.
+        verbose: False shows only warnings; else data, schedule, progress and the places of the results are shown, as
+            the program shows them.
         **options: the other fields of `FinetuneConfig`.
 
     Returns:
@@ -32,4 +34,4 @@ def finetune(model: str, dataset, workdir: str, **options):
     """
     from bit_keras.finetune import page
 
-    return page.run(model, dataset, workdir, **options)
+    return page.run(model, dataset, workdir, verbose, **options)

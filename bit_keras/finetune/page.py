@@ -10,7 +10,7 @@ import keras
 from bit_keras import data, training
 from bit_keras.finetune import plan
 from bit_keras.finetune.config import FinetuneConfig
-from bit_keras.logs import logger
+from bit_keras.logs import OUTCOME, logger, shown
 from bit_keras.model import BiT
 from bit_keras.optional import is_installed
 from bit_keras.runs import (
@@ -18,6 +18,7 @@ from bit_keras.runs import (
     choose_head,
     conclude,
     fit,
+    log_plan,
     make_batches,
     make_config,
     open_folder,
@@ -43,8 +44,15 @@ class FinetuneResult:
     workdir: Path
 
 
-def run(model: str, dataset: str | data.Source, workdir: str | os.PathLike, **options) -> FinetuneResult:
+def run(
+    model: str, dataset: str | data.Source, workdir: str | os.PathLike, verbose: bool = True, **options
+) -> FinetuneResult:
     """See `bit_keras.finetune`."""
+    with shown(verbose):
+        return _run(model, dataset, workdir, options)
+
+
+def _run(model: str, dataset: str | data.Source, workdir: str | os.PathLike, options: dict) -> FinetuneResult:
     config = make_config(FinetuneConfig, model, dataset, workdir, options)
     if config.export_dir and Path(config.export_dir).exists():
         raise FileExistsError(f"export_dir must not exist yet, got {config.export_dir}")
@@ -59,12 +67,11 @@ def run(model: str, dataset: str | data.Source, workdir: str | os.PathLike, **op
         callbacks = rule.callbacks(config.seed)
     else:
         callbacks = [training.HyperRuleCallback(schedule)]
-    logger.info("%s: %d training and %d test examples", source.name, source.num_train, source.num_test)
-    logger.info("%s at %d pixels, loaded by %s", schedule, rule.crop, config.loader)
+    mixes = config.schedule == "hyperrule" and rule.mixup_alpha
+    log_plan(config, source, schedule, rule.crop, rule.mixup_alpha if mixes else 0)
     if source.identity["kind"] != "tfds":  # which would be read once more
         logger.info("%s", source.describe_balance())
 
-    mixes = config.schedule == "hyperrule" and rule.mixup_alpha
     identity = config.identity(source, distribution.mixup_parts if mixes else 1)
     check_identity(identity, distribution)
 
@@ -96,6 +103,8 @@ def run(model: str, dataset: str | data.Source, workdir: str | os.PathLike, **op
 
     network, summary = conclude(network, source, schedule, log, batches[1], folder, distribution, export)
     network.resolution = rule.crop
+    if config.export_dir:
+        logger.log(OUTCOME, "SavedModel in %s", config.export_dir)
     return FinetuneResult(network, summary["test_accuracy"], summary, folder)
 
 

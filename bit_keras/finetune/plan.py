@@ -152,7 +152,8 @@ def describe(
     rates = [(0, schedule.warmup_steps, "rises from 0 to", schedule.base_lr)]
     supports = [schedule.warmup_steps, *(step + 1 for step in schedule.drop_steps), schedule.total_steps]
     for begin, end in itertools.pairwise(supports):
-        rates.append((begin, end, "", schedule.learning_rate(begin)))
+        if begin < end:  # the last drop of a very short schedule comes after its end
+            rates.append((begin, end, "", schedule.learning_rate(begin)))
     parameters = row.parameters + (source.num_classes - 1000) * (row.num_features + 1)
     lines = [
         f"model      {config.model}: {row.name}, {parameters:,} weights with a head of {source.num_classes} classes",
@@ -168,8 +169,8 @@ def describe(
             f"{'rate' if not n else '':<11}updates {begin:,} to {end - 1:,}: {word}{' ' if word else ''}{rate:.3g}"
             for n, (begin, end, word, rate) in enumerate(rates)
         ),
-        f"memory     about {_gigabytes(memory.weights)} for weights, gradients and momentum, "
-        f"{_gigabytes(memory.activations)} for activations"
+        f"memory     about {_bytes(memory.weights)} for weights, gradients and momentum, "
+        f"{_bytes(memory.activations)} for activations"
         + (" of a device" if num_devices != 1 else "")
         + (", computed twice" if config.remat else ""),
     ]
@@ -193,5 +194,5 @@ def _variant(config: FinetuneConfig) -> Variant:
     return VARIANTS[checkpoints.resolve_variant(path, shapes, variant)]
 
 
-def _gigabytes(size: int) -> str:
-    return f"{size / 1e9:.1f} GB"
+def _bytes(size: int) -> str:
+    return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.1f} MB"

@@ -4,7 +4,7 @@ from bit_keras.runs.batches import make_batches
 from bit_keras.runs.config import RunConfig, option
 from bit_keras.runs.inception import InceptionConfig
 from bit_keras.runs.network import choose_head, open_network
-from bit_keras.runs.opening import check_identity, make_config, open_folder, open_source, start
+from bit_keras.runs.opening import check_identity, log_plan, make_config, open_folder, open_source, start
 from bit_keras.runs.outcome import conclude
 from bit_keras.runs.training_run import fit
 
@@ -15,6 +15,7 @@ __all__ = [
     "choose_head",
     "conclude",
     "fit",
+    "log_plan",
     "make_batches",
     "make_config",
     "open_folder",

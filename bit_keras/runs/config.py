@@ -19,6 +19,7 @@ GROUPS = {
     "model": ("model", "models", "variant", "teacher", "temperature", "freeze"),
     "data": (
         *("dataset", "datasets", "data_dir", "manual_dir", "loader", "skip_unreadable", "examples_per_class"),
+        *("shots", "seeds"),
         *("resolution", "flip", "random_crop", "min_area"),
     ),
     "training": (

@@ -2,7 +2,7 @@
 
 from bit_keras import data, provenance
 from bit_keras.data.errors import shortened
-from bit_keras.logs import logger
+from bit_keras.logs import doing, logger
 from bit_keras.model import BiT
 from bit_keras.variants import VARIANTS
 from bit_keras.zoo import PRESETS
@@ -30,7 +30,8 @@ def open_network(
         logger.warning("%s starts from random weights, not from pre-trained ones", model)
         return BiT(model, num_classes, dtype=dtype, remat=remat)
     kept = None if keep_head else num_classes
-    network = BiT.from_preset(model, kept, variant=variant, dtype=dtype, remat=remat)
+    with doing(f"loading the weights of {model}"):
+        network = BiT.from_preset(model, kept, variant=variant, dtype=dtype, remat=remat)
     if keep_head and network.num_classes != num_classes:
         raise ValueError(
             f"the head of {model} must have the {num_classes} outputs that its run recorded, got {network.num_classes}"

@@ -11,7 +11,7 @@ import keras
 from bit_keras import data, provenance, training
 from bit_keras.checks import check_name_or_path, check_names
 from bit_keras.files import write_lines
-from bit_keras.logs import logger
+from bit_keras.logs import doing, logger
 from bit_keras.runs.config import RunConfig
 from bit_keras.runs.workdir import claim, join
 
@@ -64,18 +64,30 @@ def open_source(config: RunConfig, dataset: str | os.PathLike | data.Source) -> 
     if isinstance(dataset, data.Source):
         return dataset
     try:
-        return data.load(
-            config.dataset,
-            data_dir=config.data_dir,
-            manual_dir=config.manual_dir,
-            skip_unreadable=config.skip_unreadable,
-        )
+        with doing(f"opening {config.dataset}"):
+            return data.load(
+                config.dataset,
+                data_dir=config.data_dir,
+                manual_dir=config.manual_dir,
+                skip_unreadable=config.skip_unreadable,
+            )
     except data.DataError as error:
         if error.files:
             listing = Path(f"{config.workdir.rstrip(os.sep)}.unreadable.txt")  # the workdir itself is that of a run
             write_lines(listing, error.files)
             raise data.DataError(f"{error}\nall of them: {listing}; --skip_unreadable leaves them out") from error
         raise
+
+
+def log_plan(config: RunConfig, source: data.Source, schedule, crop: int, mixup_alpha: float = 0) -> None:
+    """Logs what a run trains on and how: data, schedule, batch, resolution, MixUp, loader."""
+    logger.info(
+        "%s: %s training and %s test examples of %s classes",
+        *(source.name, f"{source.num_train:,}", f"{source.num_test:,}", f"{source.num_classes:,}"),
+    )
+    mixup = f"MixUp {mixup_alpha:g}" if mixup_alpha else "no MixUp"
+    logger.info("%s", schedule)
+    logger.info("batches of %d images at %d pixels, %s, loaded by %s", config.batch_size, crop, mixup, config.loader)
 
 
 def check_identity(identity: dict, distribution: training.Distribution) -> None:

@@ -10,6 +10,7 @@ import keras
 from bit_keras import data, report, training
 from bit_keras.evaluate import predict
 from bit_keras.hyperrule import Schedule
+from bit_keras.logs import OUTCOME, doing, logger
 from bit_keras.model import BiT, save_npz
 from bit_keras.upstream import CosineSchedule
 
@@ -35,7 +36,8 @@ def conclude(
         The network, on one device, and what `report/summary.json` holds; "test_accuracy" is precision at 1 where
         several labels may be true of an image.
     """
-    predictions = predict(distribution.predictor(network), test_batches, multi_label=source.multi_label)
+    with doing(f"evaluating on {source.num_test:,} test examples"):
+        predictions = predict(distribution.predictor(network), test_batches, multi_label=source.multi_label)
     network = distribution.plain(network)
     rates = [row["images_per_second"] for row in log.rows if math.isfinite(row["images_per_second"])]
     best_row = training.best_row(log.rows)
@@ -54,10 +56,13 @@ def conclude(
     }
 
     def write():
-        save_npz(network, folder / "weights.npz")
-        report.write(folder / "report", log.rows, schedule, predictions, source.class_names, summary)
+        with doing("writing weights and report"):
+            save_npz(network, folder / "weights.npz")
+            report.write(folder / "report", log.rows, schedule, predictions, source.class_names, summary)
         export(network)
 
     distribution.in_turn(write)
-    log.info("test accuracy %.4f on %d examples", predictions.accuracy, source.num_test)
+    logger.log(OUTCOME, "test accuracy %.4f on %s examples", predictions.accuracy, f"{source.num_test:,}")
+    logger.log(OUTCOME, "weights in %s", folder / "weights.npz")
+    logger.log(OUTCOME, "report in %s", folder / "report")
     return network, summary

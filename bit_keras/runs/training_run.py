@@ -12,7 +12,7 @@ from bit_keras.data.errors import shortened
 from bit_keras.evaluate import Validation
 from bit_keras.files import write_lines
 from bit_keras.hyperrule import Schedule
-from bit_keras.logs import logger
+from bit_keras.logs import doing, logger
 from bit_keras.model import BiT, save_npz
 from bit_keras.optional import is_installed
 from bit_keras.runs.config import RunConfig
@@ -62,6 +62,7 @@ def fit(
     with distribution.scope():
         start = checkpoint.restore(network)
     distribution.check_equal(start, "share workdir; their checkpoints are of different steps")
+    _say_where_it_starts(folder, start // parts, schedule.total_steps)
 
     eval_every = min(config.eval_every or -(-schedule.total_steps // 10), schedule.total_steps)
     name_batch = functools.partial(_name_batch, config, source, folder / "diverged.txt" if is_chief else None)
@@ -79,7 +80,7 @@ def fit(
     if is_chief and isinstance(kept, BiT):
         all_callbacks.append(training.BestWeights(log, lambda: save_npz(kept, folder / "best.npz")))
     stop_on_signal = training.StopOnSignal(checkpoint, distribution.maximum)
-    with contextlib.closing(progress), stop_on_signal as stop, distribution.scope():
+    with contextlib.closing(progress), doing(progress.describe), stop_on_signal as stop, distribution.scope():
         for epochs in training.epochs(start, eval_every * parts, schedule.total_steps * parts):
             network.fit(
                 distribution.feed(
@@ -91,6 +92,15 @@ def fit(
                 verbose=0,
             )
     return log
+
+
+def _say_where_it_starts(folder: Path, start: int, total: int) -> None:
+    if start >= total:
+        logger.info("all %s updates were made before; only evaluation and report are made again", f"{total:,}")
+        return
+    if start:
+        logger.info("resuming %s after update %s of %s", folder, f"{start:,}", f"{total:,}")
+    logger.info("compiling the first update ...")
 
 
 def _name_batch(config: RunConfig, source: data.Source, listing: Path | None, step: int) -> str:

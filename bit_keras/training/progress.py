@@ -29,6 +29,8 @@ class Progress(keras.callbacks.Callback):
         self.batch_size = batch_size
         self.accumulate = accumulate
         self._task = None
+        self._began = time.perf_counter()
+        self._steps = self._first_step = self._steps_before = 0
         self._bar = progress.Progress(
             progress.TextColumn("{task.description}"),
             progress.BarColumn(),
@@ -36,6 +38,15 @@ class Progress(keras.callbacks.Callback):
             progress.TimeRemainingColumn(),
             disable=not progress.get_console().is_terminal,
         )
+
+    def describe(self) -> str:
+        """Tells how far the training is, in a line; "" where the bar shows it. Called from another thread, too."""
+        if not self._bar.disable:
+            return ""
+        if self._steps == self._first_step:
+            return f"compiling the first update: {time.perf_counter() - self._began:.0f} s so far"
+        is_evaluating = self._steps - self._steps_before == self.params.get("steps")
+        return f"{'evaluating after ' if is_evaluating else ''}step {self._updates}/{self.total_steps}"
 
     def close(self) -> None:
         """Takes the bar off the terminal; for a training that was interrupted."""

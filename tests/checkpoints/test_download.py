@@ -418,7 +418,7 @@ PROGRAM = """
 import sys
 from bit_keras.checkpoints import fetch
 from bit_keras.logs import shown
-with shown():
+with shown(is_program=True):
     print(fetch(sys.argv[1]))
 """
 
@@ -465,7 +465,7 @@ def test_two_processes_share_one_download(site, url, local, start, stall, npz_by
     first, second = start(url), start(url)
     assert stopped.wait(60)
     for process in (first, second):
-        for line in process.stdout:
+        for line in process.stderr:
             if "waiting for another process" in line:
                 go_on.set()
             if go_on.is_set() or "downloading" in line:
@@ -473,7 +473,7 @@ def test_two_processes_share_one_download(site, url, local, start, stall, npz_by
     for process in (first, second):
         output, errors = process.communicate(timeout=60)
         assert process.returncode == 0, errors
-        assert output.splitlines()[-1] == str(local)
+        assert output.strip() == str(local)
     assert site.paths == [PATH]
     assert local.read_bytes() == npz_bytes
 

@@ -26,9 +26,18 @@ def run(workdir, **changes):
 
 
 @pytest.mark.any_backend
-def test_learns_and_writes_all_that_a_run_should_leave(tmp_path):
+def test_learns_and_writes_all_that_a_run_should_leave(tmp_path, capsys):
     result = run(tmp_path / "run", schedule="upstream", steps=40, batch_size=32, eval_every=15)
     folder = result.workdir
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-3:] == [
+        f"test accuracy {result.test_accuracy:.4f} on 360 examples",
+        f"weights in {folder / 'weights.npz'}",
+        f"report in {folder / 'report'}",
+    ]
+    assert [line for line in lines if "1,437 training and 360 test examples of 10 classes" in line]
+    assert [line for line in lines if "40 updates, learning rate 0.00375 after 2 of warm-up" in line]
+    assert len([line for line in lines if " step " in line and "val_accuracy" in line]) == 3
     assert {"config.json", "task.json", "metrics.csv", "tensorboard", "checkpoint", "report", "weights.npz"} <= {
         p.name for p in folder.iterdir()
     }
@@ -82,8 +91,9 @@ class _Killed(Exception):
     pass
 
 
-def test_a_cut_off_run_goes_on_and_ends_as_it_would_have(tmp_path, monkeypatch, tiny_network):
-    whole = run(tmp_path / "whole", eval_every=4)
+def test_a_cut_off_run_goes_on_and_ends_as_it_would_have(tmp_path, monkeypatch, tiny_network, capsys):
+    whole = run(tmp_path / "whole", eval_every=4, verbose=False)
+    assert capsys.readouterr().out == ""
 
     written = keras.callbacks.TensorBoard.on_epoch_end
 
@@ -95,11 +105,14 @@ def test_a_cut_off_run_goes_on_and_ends_as_it_would_have(tmp_path, monkeypatch, 
     with pytest.raises(_Killed):
         run(tmp_path / "cut", eval_every=4)
     monkeypatch.setattr(keras.callbacks.TensorBoard, "on_epoch_end", written)
+    capsys.readouterr()
     resumed = run(tmp_path / "cut", eval_every=4)
+    assert f"resuming {tmp_path / 'cut'} after update 4 of 12" in capsys.readouterr().out
     for a, b in zip(whole.model.get_weights(), resumed.model.get_weights()):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-5 * max(np.abs(a).max(), 1))
     assert resumed.test_accuracy == pytest.approx(whole.test_accuracy, abs=0.01)
     again = run(tmp_path / "cut", eval_every=4)
+    assert "all 12 updates were made before" in capsys.readouterr().out
     assert again.summary == resumed.summary
 
 
@@ -297,7 +310,7 @@ def test_the_program_says_how_to_go_on_after_a_signal(tmp_path):
     command = [sys.executable, "-m", "bit_keras.finetune", *(f"--{name}={value}" for name, value in flags.items())]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     for line in process.stderr:
-        if "Schedule(" in line:
+        if "updates, learning rate" in line:
             break
     events = tmp_path / "run" / "tensorboard"
     while not events.exists():  # made when the first step is near
@@ -305,7 +318,7 @@ def test_the_program_says_how_to_go_on_after_a_signal(tmp_path):
     process.send_signal(signal.SIGTERM)
     _, said = process.communicate()
     assert process.returncode == 128 + signal.SIGTERM, said
-    assert f"stopped by SIGTERM; the state is saved; to go on:\n  python -m {' '.join(command[2:])}" in said
+    assert f"stopped by SIGTERM; the state is saved; to resume:\n  python -m {' '.join(command[2:])}" in said
     assert (tmp_path / "run" / "checkpoint" / "last.weights.h5").is_file()
 
 

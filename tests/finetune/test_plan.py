@@ -1,5 +1,7 @@
 """What a run would do."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -76,6 +78,14 @@ CONVOLVED = [1740, 256, 1344, 128, 1408, 2816, 0]
 OUTPUTS = [128, 512, 256, 256, 512, 1024, 0]
 PARAMETERS = 2_087_978
 HEAD = 10 * 1025
+
+
+@pytest.mark.parametrize("steps", [5, 6, 7, 8])
+def test_the_shortest_schedules(steps, tmp_path):
+    text = page.dry_run("R17x0.5", "digits", tmp_path / "run", steps=steps)
+    spans = [tuple(map(int, span)) for span in re.findall(r"updates (\d+) to (\d+): ", text)]
+    assert [begin for begin, _ in spans] == [0, *(end + 1 for _, end in spans[:-1])]
+    assert spans[-1][1] == steps - 1
 
 
 def test_memory_is_as_counted_by_hand():

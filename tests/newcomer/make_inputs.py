@@ -1,0 +1,33 @@
+"""Makes the small files that stand in for a user's photographs and for what would be downloaded."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+import bit_keras
+from bit_keras.convert import convert
+
+
+def main() -> None:
+    random = np.random.default_rng(0)
+    for number, name in enumerate(("robin", "wren's nest", "größe ü")):  # a class, a quote, letters and a space
+        folder = Path("birds", name)
+        folder.mkdir(parents=True)
+        for index in range(10):
+            pixels = random.integers(0, 128, (40, 50, 3)) + 60 * np.eye(3, dtype=int)[number]
+            Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{index}.JPG", "JPEG")
+        (folder / ".DS_Store").write_bytes(b"x")
+    bit_keras.save_npz(bit_keras.BiT.from_preset("BiT-mini-R17x0.5", num_classes=10), "weights.npz")
+    bit_keras.save_npz(bit_keras.BiT("R17x0.5", 1000), "ilsvrc.npz")
+    mirror = Path("mirror")
+    mirror.mkdir()
+    lines = {"ids": [f"n{k:08}" for k in range(1000)], "lemmas": [f"thing {k}, object {k}" for k in range(1000)]}
+    for part, names in lines.items():
+        (mirror / f"ilsvrc2012_wordnet_{part}.txt").write_text("".join(f"{name}\n" for name in names))
+    convert("weights.npz", "model.safetensors")
+    print("made birds/, weights.npz, ilsvrc.npz, model.safetensors and mirror/")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+"""The README's code, verbatim but for what would download or take hours: there the small things of a test stand in."""
+
+import configparser
+import re
+from pathlib import Path
+
+_MINI = "BiT-mini-R17x0.5"
+_SMALL = {"steps": 6, "batch_size": 16, "resolution": 32}
+
+# What stands in the README's Python code, and what runs here. Each must be there.
+_PYTHON = {
+    'finetune(model="BiT-M-R50x1", dataset="cifar10", workdir="runs/cifar10")': (
+        f'finetune(model="{_MINI}", dataset="digits", workdir="runs/cifar10", steps=6, batch_size=16, resolution=32)'
+    ),
+    'from_preset("BiT-M-R50x1", num_classes=10)': f'from_preset("{_MINI}", num_classes=10)',
+    'from_preset("BiT-M-R50x1-ILSVRC2012")': 'from_preset("ilsvrc.npz")',
+    "image_size=(32, 32))": "image_size=(32, 32), steps=20)",
+    '"kaggle://google/bit/tensorFlow2/m-r50x1"': '"exported/cifar10"',
+}
+# Names that the README leaves to the reader.
+_BEFORE = {
+    "model = bit_keras.BiT(": "import numpy as np\nimages = np.zeros((2, 64, 64, 3), 'float32')\n",
+    "rule = bit_keras.HyperRule(": (
+        "import tensorflow as tf\n"
+        f"model = bit_keras.BiT.from_preset('{_MINI}', num_classes=10)\n"
+        "one_hot = np.eye(10, dtype='float32')[np.arange(64) % 10]\n"
+        "batches = tf.data.Dataset.from_tensor_slices((np.zeros((64, 32, 32, 3), 'float32'), one_hot)).batch(16)\n"
+    ),
+}
+
+# The same of commands, in this order.
+_COMMANDS = (
+    (re.compile(r"--teacher=\S+"), "--teacher=weights.npz"),
+    (re.compile(r"=R50x1\b|BiT-S-R50x1"), lambda match: match[0].replace("BiT-S-", "").replace("R50x1", "R17x0.5")),
+    (re.compile(r"BiT-M-R\d+x\d"), _MINI),
+    (re.compile(r"=(cifar10|oxford_iiit_pet|imagenet2012)\b"), "=digits"),
+    (re.compile(r",cifar100\b|/data/birds"), lambda match: "birds" if match[0].startswith("/") else ",birds"),
+    (re.compile(r" --manual_dir=\S+"), ""),
+)
+_FLAGS = {
+    "finetune": _SMALL,
+    "evaluate": {"batch_size": 16},
+    "pretrain": {"epochs": 0.05, "batch_size": 16, "resolution": 32},
+    "distill": {"epochs": 0.05, "batch_size": 16, "resolution": 32},
+    "few_shot": {**_SMALL, "shots": 1, "seeds": 1},
+}
+
+
+def blocks(readme: Path, language: str) -> list[str]:
+    """Returns the code blocks of a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", readme.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def python_program(readme: Path) -> str:
+    """Returns all Python code as one program."""
+    code = "\n".join(blocks(readme, "python"))
+    for there, here in _PYTHON.items():
+        if there not in code:
+            raise ValueError(
+                f"{readme} must hold {there!r}, which is replaced by {here!r} here; replace what is there now"
+            )
+        code = code.replace(there, here)
+    for first, before in _BEFORE.items():
+        if first not in code:
+            raise ValueError(f"{readme} must hold {first!r}, before which {before!r} stands here")
+        code = code.replace(first, before + first, 1)
+    return code
+
+
+def commands(readme: Path) -> list[str]:
+    """Returns the commands of the installed package, in their order."""
+    code = "".join(blocks(readme, "bash")).replace("\\\n", " ")
+    lines = [line for line in code.splitlines() if re.match(r"python -m bit_keras\.|bit-", line)]
+    return [_small(line) for line in lines]
+
+
+def _small(command: str) -> str:
+    for there, here in _COMMANDS:
+        command = there.sub(here, command)
+    program = re.search(r"-m bit_keras\.(\w+)|^bit-([\w-]+)", command)
+    flags = _FLAGS.get((program[1] or program[2]).replace("-", "_"), {})
+    return " ".join([command.partition("  #")[0], *(f"--{name}={value}" for name, value in flags.items())])
+
+
+def programs(setup_cfg: Path) -> list[str]:
+    """Returns the console scripts of the package."""
+    parser = configparser.ConfigParser()
+    parser.read(setup_cfg)
+    lines = parser["options.entry_points"]["console_scripts"].split("\n")
+    return [line.partition("=")[0].strip() for line in lines if line]

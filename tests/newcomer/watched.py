@@ -1,0 +1,60 @@
+"""Runs a command as a user would, and looks at what it prints."""
+
+import itertools
+import re
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+# A line is due every 5 seconds; a machine that does several things at once may be late.
+SILENCE = 10.0
+NOISE = re.compile(
+    r"^[IWEF]\d{4} \d\d|All log messages before absl|cuInit|cudart_stub|cpu_feature_guard|^Traceback|Exception ignored"
+)
+
+
+class Failed(Exception):
+    """A newcomer would have been lost."""
+
+
+def watch(command: Sequence, folder: Path, environment: dict[str, str], silence: float = SILENCE) -> list[str]:
+    """Runs a command and returns the lines that it printed.
+
+    Args:
+        command: program and arguments.
+        folder: to run it in.
+        environment: its variables.
+        silence: seconds between two lines that are too many.
+
+    Raises:
+        Failed: it ended with another status than 0, printed noise or a traceback, or was silent for long.
+    """
+    text = " ".join(Path(part).name if isinstance(part, Path) else str(part) for part in command)
+    began = time.monotonic()
+    process = subprocess.Popen(
+        list(map(str, command)),
+        cwd=folder,
+        env={**environment, "PYTHONUNBUFFERED": "1"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    )
+    lines, times = [], [began]
+    for line in process.stdout:
+        lines.append(line.rstrip("\n"))
+        times.append(time.monotonic())
+    status = process.wait()
+    longest = max((b - a for a, b in itertools.pairwise(times)), default=0.0)
+    print(
+        f"newcomer: {text}: {time.monotonic() - began:.0f} s, {len(lines)} lines, longest silence {longest:.1f} s",
+        flush=True,
+    )
+    faults = [f"exit status {status}"] if status else []
+    faults += [f"noise: {line}" for line in lines if NOISE.search(line)]
+    faults += [f"silent for {longest:.1f} s"] if longest > silence else []
+    if faults:
+        raise Failed(f"{text}\n" + "\n".join([*faults, "it printed:", *lines]))
+    return lines

@@ -1,0 +1,57 @@
+"""What the package says of itself."""
+
+import configparser
+import importlib.util
+import re
+from pathlib import Path
+
+import bit_keras
+
+ROOT = Path(bit_keras.__file__).parents[1]
+
+
+def _setup_cfg() -> configparser.ConfigParser:
+    parser = configparser.ConfigParser()
+    parser.read(ROOT / "setup.cfg")
+    return parser
+
+
+def test_the_description_leads_nowhere_but_to_the_web():
+    spec = importlib.util.spec_from_file_location("setup_of_the_package", ROOT / "setup.py")
+    setup = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(setup)
+    readme = (ROOT / "README.md").read_text()
+    text = setup.description(readme)
+    assert not re.findall(r"\]\((?!https?://)", text)
+    assert re.findall(r"\]\(https?://", text) == re.findall(r"\]\(https?://", readme)
+    assert setup.description("![a](b.png) [c](d.md) [e](https://f)") == " c [e](https://f)"
+
+
+def test_the_version():
+    assert re.fullmatch(r"\d+\.\d+\.\d+", bit_keras.__version__)
+    assert _setup_cfg()["metadata"]["version"] == "attr: bit_keras.__version__"
+
+
+def test_extras_have_the_names_that_every_pip_finds():
+    extras = _setup_cfg()["options.extras_require"]
+    assert not [name for name in extras if "_" in name]
+    mentions = {
+        name
+        for pattern in ("*.md", "docs/**/*.md", "bit_keras/**/*.py", "export/**/*.py", "export/**/*.md")
+        for path in ROOT.glob(pattern)
+        for names in re.findall(r"bit-keras\[([\w,-]+)\]", path.read_text())
+        for name in names.split(",")
+    }
+    assert mentions
+    assert mentions <= set(extras)
+
+
+def test_the_server_is_of_the_version_of_the_exporter():
+    minor = re.search(r"tensorflow >=(\d+\.\d+),", _setup_cfg()["options"]["install_requires"])[1]
+    images = [
+        image
+        for path in (ROOT / "export" / "serving").glob("*.yaml")
+        for image in re.findall(r"image: tensorflow/serving:(\S+)", path.read_text())
+    ]
+    assert len(images) == 4
+    assert all(image.startswith(f"{minor}.") for image in images)
