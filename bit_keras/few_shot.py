@@ -280,10 +280,12 @@ def plot(records: list[dict]) -> Figure:
 def _labels(names: Sequence[str]) -> dict[str, str]:
     """Returns {name: label}, of a path as much of its end as tells it from the others."""
     forms = {name: _forms(name) for name in dict.fromkeys(names)}
-    return {
-        name: next(form for form in forms[name] if not any(form in forms[other] for other in forms if other != name))
-        for name in forms
-    }
+    return {name: next(form for form in forms[name] if _is_only(form, name, forms)) for name in forms}
+
+
+def _is_only(form: str, name: str, forms: dict[str, list[str]]) -> bool:
+    """Tells whether a form of a name is its last one, which is its own, or no form of any other name."""
+    return form == forms[name][-1] or not any(form in forms[other] for other in forms if other != name)
 
 
 def _forms(name: str) -> list[str]:
