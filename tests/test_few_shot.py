@@ -159,7 +159,7 @@ def test_labels_are_as_short_as_they_can_be():
         "w.h5",
         "z",
         "random R50x1",
-        "cifar10:3.0.2",
+        "mnist:3.0.2",
     ]
     assert list(labels.values()) == expected
     assert list(few_shot._labels(["a/w.npz", "a/./w.npz", "/w.npz"]).values()) == ["a/w.npz", "a/./w.npz", "/w.npz"]
