@@ -6,6 +6,7 @@ A run's folder holds config.json, its settings and data, and task.json, what is 
 import hashlib
 import json
 import os
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,6 +19,8 @@ CONFIG = "config.json"
 _TASK = "task.json"
 # Pixels of a served image where nothing is known of the weights.
 _SERVED = 224
+# Bytes of the configuration that a stranger's .keras file may have; that of a BiT has a few thousand.
+_LARGEST_CONFIGURATION = 2**22
 # What a run calls its weights, whatever format they were converted to.
 _WRITTEN = ("weights", "best")
 
@@ -55,15 +58,15 @@ def training_resolution(model: str | os.PathLike) -> tuple[int, str] | None:
         model: name of published weights, or path or address of a file.
     """
     if row := PRESETS.get(os.fspath(model)):
-        pixels, place = row.training_resolution, "the table of published weights"
+        recorded = {"the table of published weights": row.training_resolution}
     elif folder := run_folder(model):
-        place, pixels = next(
-            ((folder / name, pixels) for name in (CONFIG, _TASK) if (pixels := _read(folder / name).get("resolution"))),
-            (None, None),
-        )
+        recorded = {folder / name: _read(folder / name).get("resolution") for name in (CONFIG, _TASK)}
     else:
-        pixels = None
-    return (pixels, f"{place} says that the weights were trained at {pixels}") if pixels else None
+        recorded = {model: _keras_configuration(Path(model)).get("resolution")}
+    for place, pixels in recorded.items():
+        if isinstance(pixels, int) and pixels > 0:
+            return pixels, f"{place} says that the weights were trained at {pixels}"
+    return None
 
 
 def best_resolution(model: str | os.PathLike) -> tuple[int, str] | None:
@@ -123,6 +126,18 @@ def fingerprint(model: str | os.PathLike) -> str | None:
 def _sha256(path: Path) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _keras_configuration(path: Path) -> dict:
+    """Returns the configuration of the model in a .keras file, nothing where it is no such file of a few megabytes."""
+    if path.suffix != ".keras" or not zipfile.is_zipfile(path):
+        return {}
+    try:
+        with zipfile.ZipFile(path) as archive, archive.open("config.json") as file:
+            content = json.loads(file.read(_LARGEST_CONFIGURATION))["config"]
+            return content if isinstance(content, dict) else {}
+    except (KeyError, TypeError, ValueError, OSError, zipfile.BadZipFile):
+        return {}
 
 
 def _read(path: Path) -> dict:

@@ -1,11 +1,12 @@
 """What is known of weights, and at what resolution they are used for it."""
 
 import json
+import zipfile
 from types import SimpleNamespace
 
 import pytest
 
-from bit_keras import provenance
+from bit_keras import BiT, provenance
 from bit_keras.zoo import PRESETS
 
 HYPERRULE = (480, "the HyperRule's")
@@ -47,6 +48,23 @@ def test_a_link_is_what_it_points_to(run, tmp_path_factory):
     (run(64) / "weights.npz").touch()
     link.symlink_to(run(64) / "weights.npz")
     assert provenance.training_resolution(link)[0] == 64
+
+
+def test_a_keras_file(tmp_path):
+    path = tmp_path / "mine.keras"
+    model = BiT("R17x0.5", 2)
+    for resolution in (None, 48):
+        model.resolution = resolution
+        model.save(path)
+        expected = (48, f"{path} says that the weights were trained at 48") if resolution else None
+        assert provenance.training_resolution(path) == expected
+    assert BiT.from_preset(path).resolution == 48
+    for content in ("[]", '{"config": 3}', '{"config": {"resolution": "48"}}', "{"):
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("config.json", content)
+        assert provenance.training_resolution(path) is None
+    path.write_text("no archive")
+    assert provenance.training_resolution(path) is None
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"resolution": 64}', '{"model_type": "bit", "data": 1}'])
