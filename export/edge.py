@@ -231,7 +231,6 @@ def _define_flags() -> None:
         None,
         "Side of the images in pixels; where not given what the weights were trained at, or 224 where that is not "
         "known.",
-        lower_bound=1,
     )
     flags.DEFINE_list("formats", list(FORMATS), f"Some of {', '.join(FORMATS)}.")
     flags.DEFINE_integer("calibration_examples", 256, "Training examples that calibrate int8.", lower_bound=1)

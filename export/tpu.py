@@ -212,7 +212,6 @@ def _define_flags() -> None:
         None,
         "Side in pixels to which images are resized; where not given what the weights were trained at, or 224 where "
         "that is not known.",
-        lower_bound=1,
     )
 
 
