@@ -1,5 +1,7 @@
 """MixUp (arXiv 1710.09412) as a callback of any `fit`."""
 
+import math
+
 import keras
 from keras import ops
 
@@ -62,7 +64,7 @@ class MixUp(keras.callbacks.Callback):
                 "MixUp needs images of floats and one-hot labels [N, classes] of floats, got "
                 f"{_kind(images)} and {_kind(labels)}"
             )
-        share = keras.random.beta((), self.alpha, self.alpha, dtype="float32", seed=_StepSeed(2 * self.seed, step))
+        share = symmetric_beta(self.alpha, _StepSeed(2 * self.seed, step))
         noise = keras.random.uniform((ops.shape(images)[0],), seed=_StepSeed(2 * self.seed + 1, step))
         partner = ops.argsort(noise)
         return tuple(_blend(x, ops.take(x, partner, axis=0), ops.cast(share, x.dtype)) for x in (images, labels))
@@ -75,6 +77,28 @@ class MixUp(keras.callbacks.Callback):
             number, replicas = replica()
             return count.value * replicas + ops.cast(number, count.dtype)  # a draw for each step and replica
         return state[2][next(i for i, variable in enumerate(optimizer.variables) if variable is count)]
+
+
+def symmetric_beta(alpha: float, seed: keras.random.SeedGenerator):
+    """Draws a float32 number from Beta(alpha, alpha), by operations that XLA compiles on every device.
+
+    `keras.random.beta` draws from gamma distributions, for which TensorFlow has no XLA kernel.
+
+    Exact for any alpha, from two uniform numbers and without rejection: t = sqrt(u^(-1/alpha) - 1) * cos(2 pi v), times
+    sqrt(2 alpha), has Student's distribution with 2 alpha degrees of freedom (R. W. Bailey, "Polar generation of random
+    variates with the t-distribution", Math. Comp. 62, 1994), and (1 + t / sqrt(1 + t^2)) / 2 is then Beta(alpha, alpha)
+    (L. Devroye, "Random variate generation in one line of code", WSC 1996). The last expression is the sigmoid of
+    2 arsinh(t), which does not cancel near 0.
+
+    Args:
+        alpha: more than 0.
+        seed: of the two uniform numbers.
+    """
+    u, v = ops.unstack(keras.random.uniform((2,), dtype="float32", seed=seed))
+    # u^(-1/alpha) overflows in float32, and u may be 0. At the bound the result is within 1e-34 of 0 or 1.
+    power = ops.minimum(-ops.log(u) / alpha, 80.0)
+    t = ops.sqrt(ops.expm1(power)) * ops.cos(2 * math.pi * v)
+    return ops.sigmoid(2 * ops.arcsinh(t))
 
 
 class _StepSeed(keras.random.SeedGenerator):
