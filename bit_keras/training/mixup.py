@@ -64,9 +64,8 @@ class MixUp(keras.callbacks.Callback):
                 "MixUp needs images of floats and one-hot labels [N, classes] of floats, got "
                 f"{_kind(images)} and {_kind(labels)}"
             )
-        share = symmetric_beta(self.alpha, _StepSeed(2 * self.seed, step))
-        noise = keras.random.uniform((ops.shape(images)[0],), seed=_StepSeed(2 * self.seed + 1, step))
-        partner = ops.argsort(noise)
+        share = symmetric_beta(self.alpha, *ops.unstack(_uniform(2, 2 * self.seed, step)))
+        partner = ops.argsort(_uniform(ops.shape(images)[0], 2 * self.seed + 1, step))
         return tuple(_blend(x, ops.take(x, partner, axis=0), ops.cast(share, x.dtype)) for x in (images, labels))
 
     def _step(self, state=None):
@@ -79,23 +78,27 @@ class MixUp(keras.callbacks.Callback):
         return state[2][next(i for i, variable in enumerate(optimizer.variables) if variable is count)]
 
 
-def symmetric_beta(alpha: float, seed: keras.random.SeedGenerator):
-    """Draws a float32 number from Beta(alpha, alpha), by operations that XLA compiles on every device.
+def _uniform(count: int, seed: int, step):
+    """Draws `count` uniform numbers of [0, 1), a function of (seed, step) alone.
 
-    `keras.random.beta` draws from gamma distributions, for which TensorFlow has no XLA kernel.
-
-    Exact for any alpha, from two uniform numbers and without rejection: t = sqrt(u^(-1/alpha) - 1) * cos(2 pi v), times
-    sqrt(2 alpha), has Student's distribution with 2 alpha degrees of freedom (R. W. Bailey, "Polar generation of random
-    variates with the t-distribution", Math. Comp. 62, 1994), and (1 + t / sqrt(1 + t^2)) / 2 is then Beta(alpha, alpha)
-    (L. Devroye, "Random variate generation in one line of code", WSC 1996). The last expression is the sigmoid of
-    2 arsinh(t), which does not cancel near 0.
-
-    Args:
-        alpha: more than 0.
-        seed: of the two uniform numbers.
+    By way of integers: from the same random bits TensorFlow makes other floats in an XLA program than outside of one.
     """
-    u, v = ops.unstack(keras.random.uniform((2,), dtype="float32", seed=seed))
-    # u^(-1/alpha) overflows in float32, and u may be 0. At the bound the result is within 1e-34 of 0 or 1.
+    integers = keras.random.randint((count,), 0, 2**24, seed=_StepSeed(seed, step))
+    return ops.cast(integers, "float32") / 2**24
+
+
+def symmetric_beta(alpha: float, u, v):
+    """Turns two uniform numbers of [0, 1) into one of Beta(alpha, alpha), elementwise in float32.
+
+    For any alpha, without rejection and by operations that XLA compiles on every device. `keras.random.beta` divides
+    gamma variates, for which TensorFlow has no XLA kernel.
+
+    t = sqrt(u^(-1 / alpha) - 1) * cos(2 pi v), times sqrt(2 alpha), has Student's distribution with 2 alpha degrees of
+    freedom (R. W. Bailey, "Polar generation of random variates with the t-distribution", Math. Comp. 62, 1994), so that
+    (1 + t / sqrt(1 + t^2)) / 2 is Beta(alpha, alpha) (L. Devroye, "Random variate generation in one line of code",
+    1996). The latter equals sigmoid(2 arsinh(t)), which loses no digits near 0.
+    """
+    # u may be 0, and u^(-1 / alpha) overflow: beyond the bound the result is less than 1e-34 from 0 or 1.
     power = ops.minimum(-ops.log(u) / alpha, 80.0)
     t = ops.sqrt(ops.expm1(power)) * ops.cos(2 * math.pi * v)
     return ops.sigmoid(2 * ops.arcsinh(t))
