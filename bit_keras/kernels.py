@@ -267,12 +267,26 @@ def _parts(sizes) -> int:
 
 def _runner(training: bool | None, shape: Sequence[int | None]) -> Callable | None:
     """Says how functions of arrays of this shape are run; None: their gradient is left to the backend."""
+    backend = keras.backend.backend()
+    if backend == "torch" and _is_traced_by_torch():  # first, since context variables are not traced
+        return None
     training = _training.get() if training is None else training
     if not training or _portable.get():
         return None
-    if keras.backend.backend() != "tensorflow":
+    if backend != "tensorflow":
         return _directly
     return _compiled if _numbers(shape) >= XLA_FROM else _shared
+
+
+def _is_traced_by_torch() -> bool:
+    """Whether torch.compile traces the call.
+
+    It cannot trace a custom gradient that refers to intermediate results of the forward pass, and has no need of one:
+    it fuses the plain operations, and decides itself what to recompute in the backward pass.
+    """
+    import torch
+
+    return torch.compiler.is_compiling()
 
 
 def _numbers(shape: Sequence[int | None]) -> int:
