@@ -70,7 +70,8 @@ class MixUp(keras.callbacks.Callback):
 
     def _step(self, state=None):
         """Number of the draw: steps that the optimizer has made, inside the traced step."""
-        optimizer = self.model.optimizer
+        # Not `self.model`: on jax it writes the last step's state back into the variables, and this step's is lost.
+        optimizer = self._model.optimizer
         count = getattr(optimizer, "inner_optimizer", optimizer)._iterations
         if state is None:
             number, replicas = replica()

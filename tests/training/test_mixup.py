@@ -1,4 +1,3 @@
-import functools
 import itertools
 
 import keras
@@ -94,20 +93,14 @@ def test_no_pair_of_uniform_numbers_makes_a_nan(alpha):
     assert ((shares >= 0) & (shares <= 1)).all()
 
 
-def in_graph(mixup, images, labels, step):
-    return mixup.mix(images, labels, step=step)
-
-
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="XLA kernels are TensorFlow's")
 def test_xla_compiles_the_draw_and_draws_the_same():
     import tensorflow as tf
 
     mixup = MixUp(0.5, seed=3)
-    plain, compiled = (
-        tf.function(functools.partial(in_graph, mixup), jit_compile=jit_compile) for jit_compile in (False, True)
-    )
-    for step in range(5):
-        for a, b in zip(plain(IMAGES, LABELS, tf.constant(step)), compiled(IMAGES, LABELS, tf.constant(step))):
+    compiled = tf.function(lambda step: mixup.mix(IMAGES, LABELS, step=step), jit_compile=True)
+    for step in map(tf.constant, range(5)):
+        for a, b in zip(mixup.mix(IMAGES, LABELS, step=step), compiled(step), strict=True):
             np.testing.assert_allclose(a, b, atol=1e-5)
 
 
@@ -115,7 +108,7 @@ def test_xla_compiles_the_draw_and_draws_the_same():
 def test_the_draw_is_lowered_for_gpus_and_tpus():
     import jax
 
-    traced = jax.jit(functools.partial(in_graph, MixUp(0.1))).trace(IMAGES, LABELS, 0)
+    traced = jax.jit(lambda step: MixUp(0.1).mix(IMAGES, LABELS, step=step)).trace(0)
     traced.lower(lowering_platforms=("cuda", "rocm", "tpu"))
 
 
@@ -133,21 +126,20 @@ class Recorder(keras.Model):
         return means[:, :1] * self.kernel
 
 
-def fit(callbacks, batches=3, steps_per_execution=1, model=None):
+def fit(callbacks, batches=3, model=None, **options):
     model = model or Recorder()
-    model.compile(
-        "sgd", keras.losses.CategoricalCrossentropy(from_logits=True), steps_per_execution=steps_per_execution
-    )
+    model.compile("sgd", keras.losses.CategoricalCrossentropy(from_logits=True), **options)
     images, labels = np.tile(IMAGES, (batches, 1, 1, 1)), np.tile(LABELS, (batches, 1))
     model.fit(images, labels, batch_size=8, shuffle=False, callbacks=callbacks, verbose=0)
     return model
 
 
-@pytest.mark.parametrize("steps_per_execution", [1, 3])
-def test_fit_sees_the_mixed_batch_of_every_step(steps_per_execution):
-    if steps_per_execution > 1 and keras.backend.backend() == "torch":
-        steps_per_execution = 1  # Keras has no other on torch
-    model = fit([MixUp(5.0, seed=2)], steps_per_execution=steps_per_execution)
+@pytest.mark.parametrize("options", [{}, {"steps_per_execution": 3}, {"jit_compile": False}, {"run_eagerly": True}])
+def test_fit_sees_the_mixed_batch_of_every_step(options):
+    if "steps_per_execution" in options and keras.backend.backend() == "torch":
+        pytest.skip("Keras has no steps_per_execution on torch")
+    model = fit([MixUp(5.0, seed=2)], **options)
+    assert int(model.optimizer.iterations) == 3
     expected = sum(mix(step, seed=2, alpha=5.0)[0][:, 0, 0] for step in range(3))
     np.testing.assert_allclose(ops.convert_to_numpy(model.seen), expected, rtol=1e-5)
 
