@@ -47,6 +47,24 @@ def in_training(training: bool | None) -> Iterator[None]:
         _training.reset(token)
 
 
+def rematerialize(function: Callable) -> Callable:
+    """`keras.remat`; on torch with plain operations and outside of what torch.compile traces.
+
+    A custom gradient's tensors would be unpacked twice there, by the compiler and by the backward pass, and would keep
+    what is to be computed once more.
+    """
+    if keras.backend.backend() != "torch":
+        return keras.remat(function)
+    import torch
+
+    @torch.compiler.disable
+    def plain(*inputs):
+        with portable():
+            return function(*inputs)
+
+    return torch.compiler.disable(keras.remat(plain))
+
+
 def statistics_dtype(dtype: str) -> str:
     """float32 for half precision, where a mean over a feature map would round away; else `dtype` itself."""
     return keras.backend.result_type(dtype, "float32")
