@@ -47,6 +47,24 @@ def in_training(training: bool | None) -> Iterator[None]:
         _training.reset(token)
 
 
+def rematerialize(function: Callable) -> Callable:
+    """`keras.remat`; on torch with plain operations and outside of what torch.compile traces.
+
+    A custom gradient's tensors would be unpacked twice there, by the compiler and by the backward pass, and would keep
+    what is to be computed once more.
+    """
+    if keras.backend.backend() != "torch":
+        return keras.remat(function)
+    import torch
+
+    @torch.compiler.disable
+    def plain(*inputs):
+        with portable():
+            return function(*inputs)
+
+    return torch.compiler.disable(keras.remat(plain))
+
+
 def statistics_dtype(dtype: str) -> str:
     """float32 for half precision, where a mean over a feature map would round away; else `dtype` itself."""
     return keras.backend.result_type(dtype, "float32")
@@ -267,12 +285,26 @@ def _parts(sizes) -> int:
 
 def _runner(training: bool | None, shape: Sequence[int | None]) -> Callable | None:
     """Says how functions of arrays of this shape are run; None: their gradient is left to the backend."""
+    backend = keras.backend.backend()
+    if backend == "torch" and _is_traced_by_torch():  # first, since context variables are not traced
+        return None
     training = _training.get() if training is None else training
     if not training or _portable.get():
         return None
-    if keras.backend.backend() != "tensorflow":
+    if backend != "tensorflow":
         return _directly
     return _compiled if _numbers(shape) >= XLA_FROM else _shared
+
+
+def _is_traced_by_torch() -> bool:
+    """Whether torch.compile traces the call.
+
+    It cannot trace a custom gradient that refers to intermediate results of the forward pass, and has no need of one:
+    it fuses the plain operations, and decides itself what to recompute in the backward pass.
+    """
+    import torch
+
+    return torch.compiler.is_compiling()
 
 
 def _numbers(shape: Sequence[int | None]) -> int:

@@ -79,7 +79,7 @@ class Backbone(keras.Model):
                 with kernels.in_training(training):
                     return part(x)
 
-            inputs = keras.remat(run)(inputs)
+            inputs = kernels.rematerialize(run)(inputs)
         return inputs
 
     @property

@@ -1,5 +1,7 @@
 """MixUp (arXiv 1710.09412) as a callback of any `fit`."""
 
+import math
+
 import keras
 from keras import ops
 
@@ -62,19 +64,45 @@ class MixUp(keras.callbacks.Callback):
                 "MixUp needs images of floats and one-hot labels [N, classes] of floats, got "
                 f"{_kind(images)} and {_kind(labels)}"
             )
-        share = keras.random.beta((), self.alpha, self.alpha, dtype="float32", seed=_StepSeed(2 * self.seed, step))
-        noise = keras.random.uniform((ops.shape(images)[0],), seed=_StepSeed(2 * self.seed + 1, step))
-        partner = ops.argsort(noise)
+        share = symmetric_beta(self.alpha, *ops.unstack(_uniform(2, 2 * self.seed, step)))
+        partner = ops.argsort(_uniform(ops.shape(images)[0], 2 * self.seed + 1, step))
         return tuple(_blend(x, ops.take(x, partner, axis=0), ops.cast(share, x.dtype)) for x in (images, labels))
 
     def _step(self, state=None):
         """Number of the draw: steps that the optimizer has made, inside the traced step."""
-        optimizer = self.model.optimizer
+        # Not `self.model`: on jax it writes the last step's state back into the variables, and this step's is lost.
+        optimizer = self._model.optimizer
         count = getattr(optimizer, "inner_optimizer", optimizer)._iterations
         if state is None:
             number, replicas = replica()
             return count.value * replicas + ops.cast(number, count.dtype)  # a draw for each step and replica
         return state[2][next(i for i, variable in enumerate(optimizer.variables) if variable is count)]
+
+
+def _uniform(count: int, seed: int, step):
+    """Draws `count` uniform numbers of [0, 1), a function of (seed, step) alone.
+
+    By way of integers: from the same random bits TensorFlow makes other floats in an XLA program than outside of one.
+    """
+    integers = keras.random.randint((count,), 0, 2**24, seed=_StepSeed(seed, step))
+    return ops.cast(integers, "float32") / 2**24
+
+
+def symmetric_beta(alpha: float, u, v):
+    """Turns two uniform numbers of [0, 1) into one of Beta(alpha, alpha), elementwise in float32.
+
+    For any alpha, without rejection and by operations that XLA compiles on every device. `keras.random.beta` divides
+    gamma variates, for which TensorFlow has no XLA kernel.
+
+    t = sqrt(u^(-1 / alpha) - 1) * cos(2 pi v), times sqrt(2 alpha), has Student's distribution with 2 alpha degrees of
+    freedom (R. W. Bailey, "Polar generation of random variates with the t-distribution", Math. Comp. 62, 1994), so that
+    (1 + t / sqrt(1 + t^2)) / 2 is Beta(alpha, alpha) (L. Devroye, "Random variate generation in one line of code",
+    1996). The latter equals sigmoid(2 arsinh(t)), which loses no digits near 0.
+    """
+    # u may be 0, and u^(-1 / alpha) overflow: beyond the bound the result is less than 1e-34 from 0 or 1.
+    power = ops.minimum(-ops.log(u) / alpha, 80.0)
+    t = ops.sqrt(ops.expm1(power)) * ops.cos(2 * math.pi * v)
+    return ops.sigmoid(2 * ops.arcsinh(t))
 
 
 class _StepSeed(keras.random.SeedGenerator):

@@ -1,9 +1,13 @@
+import itertools
+
 import keras
 import numpy as np
 import pytest
 from keras import ops
+from scipy import stats
 
 from bit_keras.training import MixUp
+from bit_keras.training.mixup import _uniform, symmetric_beta
 
 pytestmark = pytest.mark.any_backend
 
@@ -43,11 +47,69 @@ def test_is_a_function_of_seed_and_step():
     assert not np.array_equal(mix(4, seed=0, alpha=5.0)[0], mix(3, seed=1, alpha=5.0)[0])
 
 
-def test_shares_follow_the_beta_distribution():
-    alpha = 0.5
-    shares = [share_and_partner(mix(step, alpha=alpha)[1])[0] for step in range(400)]
-    assert np.mean(shares) == pytest.approx(0.5, abs=0.06)
-    assert np.var(shares) == pytest.approx(1 / (4 * (2 * alpha + 1)), abs=0.02)
+def draw(seed, count):
+    """Draws the two uniform numbers of steps 0 to `count`, [2, count], in a compiled loop where the backend has one."""
+
+    def draw_all(steps):
+        return ops.map(lambda step: _uniform(2, seed, step), steps)
+
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        draw_all = tf.function(draw_all, jit_compile=True)
+    return ops.transpose(draw_all(ops.arange(count)))
+
+
+@pytest.fixture(scope="module")
+def uniform():
+    return draw(seed=0, count=10_000)
+
+
+@pytest.mark.parametrize("alpha", [0.01, 0.1, 0.2, 1.0, 10.0])
+def test_shares_follow_the_beta_distribution(uniform, alpha):
+    shares = ops.convert_to_numpy(symmetric_beta(alpha, *uniform))
+    assert shares.dtype == "float32"
+    expected = stats.beta(alpha, alpha)
+    assert np.mean(shares) == pytest.approx(0.5, abs=4 * expected.std() / 100)
+    assert np.var(shares) == pytest.approx(expected.var(), rel=0.05)
+    others = expected.rvs(200_000, random_state=1).astype("float32")
+    # float32 rounds in other steps near 1 than near 0: the numbers that it calls 1 are compared as one.
+    assert stats.ks_2samp(np.round(shares, 6), np.round(others, 6)).pvalue > 0.01
+
+
+def test_draws_of_steps_and_seeds_are_independent(uniform):
+    first, other_seed = (ops.convert_to_numpy(x)[:, :2_000] for x in (uniform, draw(seed=1, count=2_000)))
+    np.testing.assert_array_equal(draw(seed=0, count=2_000), first)
+    numbers = [*first, *other_seed]
+    for a, b in [*itertools.combinations(numbers, 2), *((x[1:], x[:-1]) for x in numbers)]:
+        assert np.mean(a == b) < 0.01
+        assert abs(np.corrcoef(a, b)[0, 1]) < 4 / np.sqrt(2_000)
+
+
+@pytest.mark.parametrize("alpha", [0.001, 0.1, 1.0, 1000.0])
+def test_no_pair_of_uniform_numbers_makes_a_nan(alpha):
+    ends = np.array([0, 2**-24, 0.25, 0.5, 0.75, 1 - 2**-24], "float32")
+    shares = ops.convert_to_numpy(symmetric_beta(alpha, *map(ops.convert_to_tensor, np.meshgrid(ends, ends))))
+    assert ((shares >= 0) & (shares <= 1)).all()
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="XLA kernels are TensorFlow's")
+def test_xla_compiles_the_draw_and_draws_the_same():
+    import tensorflow as tf
+
+    mixup = MixUp(0.5, seed=3)
+    compiled = tf.function(lambda step: mixup.mix(IMAGES, LABELS, step=step), jit_compile=True)
+    for step in map(tf.constant, range(5)):
+        for a, b in zip(mixup.mix(IMAGES, LABELS, step=step), compiled(step), strict=True):
+            np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "jax", reason="the compiler's first half, which needs no GPU, is jax's")
+def test_the_draw_is_lowered_for_gpus_and_tpus():
+    import jax
+
+    traced = jax.jit(lambda step: MixUp(0.1).mix(IMAGES, LABELS, step=step)).trace(0)
+    traced.lower(lowering_platforms=("cuda", "rocm", "tpu"))
 
 
 class Recorder(keras.Model):
@@ -64,21 +126,20 @@ class Recorder(keras.Model):
         return means[:, :1] * self.kernel
 
 
-def fit(callbacks, batches=3, steps_per_execution=1, model=None):
+def fit(callbacks, batches=3, model=None, **options):
     model = model or Recorder()
-    model.compile(
-        "sgd", keras.losses.CategoricalCrossentropy(from_logits=True), steps_per_execution=steps_per_execution
-    )
+    model.compile("sgd", keras.losses.CategoricalCrossentropy(from_logits=True), **options)
     images, labels = np.tile(IMAGES, (batches, 1, 1, 1)), np.tile(LABELS, (batches, 1))
     model.fit(images, labels, batch_size=8, shuffle=False, callbacks=callbacks, verbose=0)
     return model
 
 
-@pytest.mark.parametrize("steps_per_execution", [1, 3])
-def test_fit_sees_the_mixed_batch_of_every_step(steps_per_execution):
-    if steps_per_execution > 1 and keras.backend.backend() == "torch":
-        steps_per_execution = 1  # Keras has no other on torch
-    model = fit([MixUp(5.0, seed=2)], steps_per_execution=steps_per_execution)
+@pytest.mark.parametrize("options", [{}, {"steps_per_execution": 3}, {"jit_compile": False}, {"run_eagerly": True}])
+def test_fit_sees_the_mixed_batch_of_every_step(options):
+    if "steps_per_execution" in options and keras.backend.backend() == "torch":
+        pytest.skip("Keras has no steps_per_execution on torch")
+    model = fit([MixUp(5.0, seed=2)], **options)
+    assert int(model.optimizer.iterations) == 3
     expected = sum(mix(step, seed=2, alpha=5.0)[0][:, 0, 0] for step in range(3))
     np.testing.assert_allclose(ops.convert_to_numpy(model.seen), expected, rtol=1e-5)
 
