@@ -104,7 +104,8 @@ def _missing(own: Mapping[str, flags.Flag]) -> str:
 
 
 def _is_required(flag: flags.Flag) -> bool:
-    return flag.default is None and bool(flag.validators)
+    # Bounds of numbers are validators, too.
+    return any("other than None" in validator.message for validator in flag.validators)
 
 
 def describe(program: str, text: str | None, own: Mapping[str, flags.Flag], groups: Groups, arguments: str = "") -> str:

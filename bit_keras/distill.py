@@ -16,7 +16,7 @@ import keras
 from keras import ops
 
 from bit_keras import data, training
-from bit_keras.logs import shown
+from bit_keras.logs import shows_messages
 from bit_keras.model import BiT
 from bit_keras.runs import (
     InceptionConfig,
@@ -131,6 +131,7 @@ class DistillResult:
     workdir: Path
 
 
+@shows_messages
 def distill(
     student: str,
     teacher: str,
@@ -158,12 +159,7 @@ def distill(
         ValueError: a setting is out of its range, the teacher has other classes, or the data are faulty.
         FileExistsError: `workdir` belongs to another run.
     """
-    with shown(verbose):
-        return _distill(student, dataset, workdir, {"teacher": teacher, **options})
-
-
-def _distill(student: str, dataset: str | data.Source, workdir: str | os.PathLike, options: dict) -> DistillResult:
-    config = make_config(DistillConfig, student, dataset, workdir, options)
+    config = make_config(DistillConfig, student, dataset, workdir, {"teacher": teacher, **options})
     distribution = start(config)
     prepare = functools.partial(open_source, config, dataset)
     source = distribution.in_turn(prepare, prepare)

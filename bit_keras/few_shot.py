@@ -26,7 +26,7 @@ from bit_keras.checks import check_integer, check_names
 from bit_keras.files import whole, write_json
 from bit_keras.finetune import FinetuneConfig, finetune, plan
 from bit_keras.hyperrule import HyperRule
-from bit_keras.logs import logger, shown
+from bit_keras.logs import logger, shows_messages
 from bit_keras.model import BiT
 from bit_keras.optional import is_installed
 from bit_keras.runs import make_config, open_network, open_source, program
@@ -63,6 +63,7 @@ class Run:
     seed: int
 
 
+@shows_messages
 def sweep(
     models: Sequence[str],
     datasets: Sequence[str],
@@ -95,30 +96,29 @@ def sweep(
         ImportError: scikit-learn is not installed.
         FileExistsError: `workdir` belongs to a sweep of other options.
     """
-    with shown(verbose):
-        _check_options(options)
-        models, datasets = (_each_once(*argument) for argument in (("models", models), ("datasets", datasets)))
-        shots = [check_integer("shots", count) for count in _each_once("shots", shots)]
-        seeds = check_integer("seeds", seeds)
-        weights = {model: _fingerprint(model) for model in models}
-        sources = {name: _open(models, name, workdir, shots, options) for name in datasets}
-        workdir = claim(workdir, {"options": options})  # now that all settings are known to be good
-        records = []
-        for name, source in sources.items():
-            measures = dict(zip(METHODS, (_finetuned, _Probe()), strict=True))
-            for model, method, count, seed in itertools.product(models, METHODS, shots, range(seeds)):
-                run = Run(model, name, method, count, seed)
-                identity = _identity(run, weights[model], source, options)
-                folder = workdir / "runs" / _folder(run, identity)
-                measure = functools.partial(_measure, measures[method], run, source, folder, options)
-                records.append(recorded(folder / "few_shot.json", identity, measure))
-                logger.info("%s: %.4f", folder.name, records[-1]["test_accuracy"])
-        write_json(workdir / "few_shot.json", {"options": options, "runs": records})
-        with whole(workdir / "few_shot.md") as path:
-            path.write_text(table(records), encoding="utf-8")
-        with whole(workdir / "few_shot.png") as path:
-            plot(records).savefig(path, dpi=100)
-        return records
+    _check_options(options)
+    models, datasets = (_each_once(*argument) for argument in (("models", models), ("datasets", datasets)))
+    shots = [check_integer("shots", count) for count in _each_once("shots", shots)]
+    seeds = check_integer("seeds", seeds)
+    weights = {model: _fingerprint(model) for model in models}
+    sources = {name: _open(models, name, workdir, shots, options) for name in datasets}
+    workdir = claim(workdir, {"options": options})  # now that all settings are known to be good
+    records = []
+    for name, source in sources.items():
+        measures = dict(zip(METHODS, (_finetuned, _Probe()), strict=True))
+        for model, method, count, seed in itertools.product(models, METHODS, shots, range(seeds)):
+            run = Run(model, name, method, count, seed)
+            identity = _identity(run, weights[model], source, options)
+            folder = workdir / "runs" / _folder(run, identity)
+            measure = functools.partial(_measure, measures[method], run, source, folder, options)
+            records.append(recorded(folder / "few_shot.json", identity, measure))
+            logger.info("%s: %.4f", folder.name, records[-1]["test_accuracy"])
+    write_json(workdir / "few_shot.json", {"options": options, "runs": records})
+    with whole(workdir / "few_shot.md") as path:
+        path.write_text(table(records), encoding="utf-8")
+    with whole(workdir / "few_shot.png") as path:
+        plot(records).savefig(path, dpi=100)
+    return records
 
 
 def _check_options(options: dict) -> None:

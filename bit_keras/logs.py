@@ -2,6 +2,7 @@
 
 import contextlib
 import contextvars
+import functools
 import logging
 import sys
 import threading
@@ -42,6 +43,17 @@ def shown(verbose: bool = True, is_program: bool = False) -> Iterator[None]:
             yield
     finally:
         _is_decided.reset(token)
+
+
+def shows_messages(function: Callable) -> Callable:
+    """Decorates a function whose messages are shown unless it is called with `verbose=False`; see `shown`."""
+
+    @functools.wraps(function)
+    def call(*args, **kwargs):
+        with shown(kwargs.get("verbose", True)):
+            return function(*args, **kwargs)
+
+    return call
 
 
 @contextlib.contextmanager

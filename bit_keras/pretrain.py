@@ -17,7 +17,7 @@ from keras import ops
 
 from bit_keras import data, training
 from bit_keras.checks import check_choice
-from bit_keras.logs import shown
+from bit_keras.logs import shows_messages
 from bit_keras.model import BiT
 from bit_keras.runs import (
     InceptionConfig,
@@ -74,6 +74,7 @@ class PretrainResult:
     workdir: Path
 
 
+@shows_messages
 def pretrain(
     model: str, dataset: str | data.Source, workdir: str | os.PathLike, *, verbose: bool = True, **options
 ) -> PretrainResult:
@@ -93,11 +94,6 @@ def pretrain(
         ValueError: a setting is out of its range, or the data are faulty (`bit_keras.data.DataError`).
         FileExistsError: `workdir` belongs to another run.
     """
-    with shown(verbose):
-        return _pretrain(model, dataset, workdir, options)
-
-
-def _pretrain(model: str, dataset: str | data.Source, workdir: str | os.PathLike, options: dict) -> PretrainResult:
     config = make_config(PretrainConfig, model, dataset, workdir, options)
     distribution = start(config)
     prepare = functools.partial(open_source, config, dataset)

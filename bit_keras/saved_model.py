@@ -16,7 +16,7 @@ import numpy as np
 
 from bit_keras import files, kernels, provenance
 from bit_keras.checks import check_names
-from bit_keras.logs import doing, shown
+from bit_keras.logs import doing, shows_messages
 from bit_keras.model import Backbone, BiT
 from bit_keras.processes import run_python
 
@@ -28,11 +28,13 @@ _SERVING_OPTIONS = ("precision", "resolution", "activation", "top", "max_pixels"
 _CHECK_SIZES = ((2, 64, 64), (1, 96, 80))
 
 
+@shows_messages
 def export_saved_model(
     model: keras.Model,
     path: str | os.PathLike,
     kind: str = "reusable",
     class_names: Sequence[str] | None = None,
+    *,
     verbose: bool = True,
     **options,
 ) -> Path:
@@ -87,7 +89,7 @@ def export_saved_model(
     """
     path = Path(path)
     _check_arguments(model, path, kind, class_names, options)
-    with shown(verbose), files.whole(path) as written:
+    with files.whole(path) as written:
         if kind == "serving":
             options["resolution"] = provenance.serving_resolution(model, options.get("resolution"))
         names_file, expected = (written.with_name(name) for name in ("class_names.txt", "expected.npz"))

@@ -18,7 +18,7 @@ from bit_keras.evaluate import Predictions, metrics, predict
 from bit_keras.evaluate.classifier import SavedModelClassifier, open_classifier
 from bit_keras.files import whole, write_json
 from bit_keras.hyperrule import HyperRule
-from bit_keras.logs import logger
+from bit_keras.logs import doing, logger, shows_messages
 
 SPLITS = ("test", "train")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
@@ -55,6 +55,7 @@ class Evaluation:
 
 
 @known_arguments
+@shows_messages
 def evaluate(
     model: str | os.PathLike,
     source: str | os.PathLike | data.Source,
@@ -66,6 +67,7 @@ def evaluate(
     resolution: int | None = None,
     precision: str = "float32",
     variant: str | None = None,
+    verbose: bool = True,
 ) -> Evaluation:
     """Evaluates a classifier on every example of a split, each once.
 
@@ -82,6 +84,7 @@ def evaluate(
             or for the HyperRule's crop where that is not known.
         precision: "float32", "mixed_bfloat16" or "mixed_float16"; a SavedModel has its own.
         variant: architecture that a weight file must hold; None for what its shapes say.
+        verbose: False shows only warnings.
 
     Raises:
         TypeError: there is no such argument, or one is of another type.
@@ -101,7 +104,8 @@ def evaluate(
 
     # Data
     if not isinstance(source, data.Source):
-        source = data.load(source, data_dir=data_dir)
+        with doing(f"opening {source}"):
+            source = data.load(source, data_dir=data_dir)
     source.check_one_label("evaluation")
     if split == "train":
         source = dataclasses.replace(source, test=source.train)
@@ -113,7 +117,8 @@ def evaluate(
     logger.info("evaluated at %d pixels: %s", crop, reason)
 
     # Model
-    network = open_classifier(model, variant, precision)
+    with doing(f"loading {model}"):
+        network = open_classifier(model, variant, precision)
     if network.num_classes != source.num_classes:
         raise ValueError(
             f"the head must have an output for each class of the data; {os.fspath(model)} has {network.num_classes:,} "
@@ -180,12 +185,17 @@ def _check_finite(logits: np.ndarray) -> None:
 
 def _watched(batches: Iterable, num_examples: int) -> Generator:
     """Yields the batches; shows a bar in a terminal, and says at the end how long it took."""
-    began = time.perf_counter()
+    began, done = time.perf_counter(), 0
+
+    def describe() -> str:
+        return "" if not bar.disable else f"{done:,} of {num_examples:,} examples evaluated"
+
     # Not in a terminal a bar would be one line a batch.
-    with progress.Progress(*_COLUMNS, disable=not progress.get_console().is_terminal) as bar:
+    with progress.Progress(*_COLUMNS, disable=not progress.get_console().is_terminal) as bar, doing(describe):
         task = bar.add_task("evaluate", total=num_examples)
         for images, labels in batches:
             yield images, labels
+            done += len(images)
             bar.advance(task, len(images))
     seconds = time.perf_counter() - began
     logger.info("%d examples in %.1f s, %.0f images/s", num_examples, seconds, num_examples / seconds)

@@ -1,10 +1,12 @@
 """Fine-tuning with the BiT-HyperRule, as a function and as a program (`python -m bit_keras.finetune`)."""
 
 from bit_keras.finetune.config import FinetuneConfig
+from bit_keras.logs import shows_messages
 
 __all__ = ["FinetuneConfig", "finetune"]
 
 
+@shows_messages
 def finetune(model: str, dataset, workdir: str, *, verbose: bool = True, **options):
     """Fine-tunes a BiT on a data set, with the hyper-parameters of the BiT-HyperRule.
 
@@ -34,4 +36,4 @@ def finetune(model: str, dataset, workdir: str, *, verbose: bool = True, **optio
     """
     from bit_keras.finetune import page
 
-    return page.run(model, dataset, workdir, verbose, **options)
+    return page.run(model, dataset, workdir, **options)

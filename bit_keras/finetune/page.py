@@ -10,7 +10,7 @@ import keras
 from bit_keras import data, training
 from bit_keras.finetune import plan
 from bit_keras.finetune.config import FinetuneConfig
-from bit_keras.logs import OUTCOME, logger, shown
+from bit_keras.logs import OUTCOME, logger
 from bit_keras.model import BiT
 from bit_keras.optional import is_installed
 from bit_keras.runs import (
@@ -44,15 +44,8 @@ class FinetuneResult:
     workdir: Path
 
 
-def run(
-    model: str, dataset: str | data.Source, workdir: str | os.PathLike, verbose: bool = True, **options
-) -> FinetuneResult:
+def run(model: str, dataset: str | data.Source, workdir: str | os.PathLike, **options) -> FinetuneResult:
     """See `bit_keras.finetune`."""
-    with shown(verbose):
-        return _run(model, dataset, workdir, options)
-
-
-def _run(model: str, dataset: str | data.Source, workdir: str | os.PathLike, options: dict) -> FinetuneResult:
     config = make_config(FinetuneConfig, model, dataset, workdir, options)
     if config.export_dir and Path(config.export_dir).exists():
         raise FileExistsError(f"export_dir must not exist yet, got {config.export_dir}")
