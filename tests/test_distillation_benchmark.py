@@ -5,7 +5,7 @@ import json
 import numpy as np
 
 from benchmarks import distillation
-from bit_keras import data
+from bit_keras import data, provenance
 
 
 def _results():
@@ -43,19 +43,9 @@ def test_a_series_to_its_end(golden_npz, tmp_path, monkeypatch):
     images, labels = np.random.default_rng(0).integers(0, 256, (20, 8, 8, 3), np.uint8), np.arange(20) % 10
     source = data.from_arrays(images, labels, images, labels, class_names="0123456789")
     monkeypatch.setattr(data, "load", lambda name: source)
-    results = distillation.compare(
-        str(golden_npz),
-        "digits",
-        tmp_path,
-        epochs=[3.0],
-        seeds=1,
-        examples_per_class=1,
-        teacher_steps=5,
-        model="R17x0.5",
-        batch_size=5,
-        resolution=16,
-        flip=False,
-    )
+    settings = {"epochs": [3.0], "seeds": 1, "examples_per_class": 1, "teacher_steps": 5, "model": "R17x0.5"}
+    settings |= {"batch_size": 5, "resolution": 16, "flip": False}
+    results = distillation.compare(str(golden_npz), "digits", tmp_path, **settings)
     assert [run["student"] for run in results["runs"]] == ["alone", "distilled"]
     assert json.loads((tmp_path / "distillation.json").read_text()) == results
     assert (tmp_path / "distillation.md").read_text() == distillation.table(results)
@@ -63,5 +53,10 @@ def test_a_series_to_its_end(golden_npz, tmp_path, monkeypatch):
     configs = [json.loads((tmp_path / "runs" / f"{s}-3-0" / "config.json").read_text()) for s in distillation.STUDENTS]
     assert configs[0].pop("teacher") == "labels"
     assert configs[1].pop("teacher") == str(tmp_path / "teacher" / "weights.npz")
+    teacher = provenance.fingerprint(tmp_path / "teacher" / "weights.npz")
+    assert configs[1].pop("weights") == {"teacher": teacher}
     assert configs[0] == configs[1]  # in all else they train alike
     assert configs[0]["data"]["num_train"] == 10
+
+    # A second start writes the teacher's weights again, byte for byte, or its students would be of another teacher.
+    assert distillation.compare(str(golden_npz), "digits", tmp_path, **settings) == results
