@@ -13,6 +13,9 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import bit_keras  # noqa: F401 - before TensorFlow, whose start it keeps quiet
+
+# isort: split
 import keras
 import numpy as np
 import tensorflow as tf

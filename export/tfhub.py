@@ -11,11 +11,13 @@ import tarfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import bit_keras  # before TensorFlow, whose start it keeps quiet
+
+# isort: split
 import keras
 import numpy as np
 from absl import flags
 
-import bit_keras
 from bit_keras import command_line, files, kernels, zoo
 from bit_keras.checkpoints import names
 from bit_keras.logs import logger

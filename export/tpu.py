@@ -13,6 +13,9 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import bit_keras  # noqa: F401 - before TensorFlow, whose start it keeps quiet
+
+# isort: split
 import keras
 import numpy as np
 import tensorflow as tf
