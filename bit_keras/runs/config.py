@@ -16,7 +16,7 @@ _PLACES = ("workdir", "manual_dir", "checkpoint_every", "distribute", "remat")
 
 # The settings of all trainings as `--help` shows them: title and names.
 GROUPS = {
-    "model": ("model", "models", "variant", "teacher", "temperature", "freeze"),
+    "model": ("model", "models", "variant", "teacher", "temperature", "new_head", "freeze"),
     "data": (
         *("dataset", "datasets", "data_dir", "manual_dir", "loader", "skip_unreadable", "examples_per_class"),
         *("shots", "seeds"),

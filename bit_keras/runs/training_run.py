@@ -96,7 +96,7 @@ def fit(
 
 def _say_where_it_starts(folder: Path, start: int, total: int) -> None:
     if start >= total:
-        logger.info("all %s updates were made before; only evaluation and report are made again", f"{total:,}")
+        logger.info("this run was finished before: all %s updates were made; evaluation and report are repeated", f"{total:,}")
         return
     if start:
         logger.info("resuming %s after update %s of %s", folder, f"{start:,}", f"{total:,}")

@@ -112,7 +112,7 @@ def test_a_cut_off_run_goes_on_and_ends_as_it_would_have(tmp_path, monkeypatch, 
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-5 * max(np.abs(a).max(), 1))
     assert resumed.test_accuracy == pytest.approx(whole.test_accuracy, abs=0.01)
     again = run(tmp_path / "cut", eval_every=4)
-    assert "all 12 updates were made before" in capsys.readouterr().out
+    assert "this run was finished before: all 12 updates were made" in capsys.readouterr().out
     assert again.summary == resumed.summary
 
 
