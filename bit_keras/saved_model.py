@@ -6,6 +6,7 @@ TensorFlow is imported where it is needed: the library works without it until so
 import contextlib
 import importlib.util
 import json
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -206,6 +207,18 @@ def _without_remat(model: keras.Model):
             backbone.remat = True
 
 
+@contextlib.contextmanager
+def _without_remarks():
+    """TensorFlow would say where it writes, which is a temporary name."""
+    tensorflow = logging.getLogger("tensorflow")
+    level = tensorflow.level
+    tensorflow.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        tensorflow.setLevel(level)
+
+
 def _regularization_loss(variable: keras.Variable):
     """Returns the loss of one variable as a tf.function without arguments; a default argument would be one."""
     import tensorflow as tf
@@ -214,7 +227,7 @@ def _regularization_loss(variable: keras.Variable):
 
 
 def _write(kind: str, model: keras.Model, path: Path, names_file: Path, options: dict) -> None:
-    with _without_remat(model), kernels.portable():
+    with _without_remat(model), kernels.portable(), _without_remarks():
         _WRITERS[kind](model, path, names_file, options)
 
 

@@ -96,7 +96,8 @@ def fit(
 
 def _say_where_it_starts(folder: Path, start: int, total: int) -> None:
     if start >= total:
-        logger.info("this run was finished before: all %s updates were made; evaluation and report are repeated", f"{total:,}")
+        made = f"all {total:,} updates were made"
+        logger.info("this run was finished before: %s; evaluation and report are repeated", made)
         return
     if start:
         logger.info("resuming %s after update %s of %s", folder, f"{start:,}", f"{total:,}")
