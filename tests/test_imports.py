@@ -25,6 +25,7 @@ RANKS = {
     "bit_keras.zoo": 1,
     "bit_keras.checkpoints": 2,
     "bit_keras.convolution_tf": 2,
+    "bit_keras.gradient_torch": 2,
     "bit_keras.kernels": 3,
     "bit_keras.layers": 4,
     "bit_keras.logs": 2,
