@@ -48,21 +48,13 @@ def in_training(training: bool | None) -> Iterator[None]:
 
 
 def rematerialize(function: Callable) -> Callable:
-    """`keras.remat`; on torch with plain operations and outside of what torch.compile traces.
-
-    A custom gradient's tensors would be unpacked twice there, by the compiler and by the backward pass, and would keep
-    what is to be computed once more.
-    """
+    """`keras.remat`, which on torch stays outside of what torch.compile traces."""
+    function = keras.remat(function)
     if keras.backend.backend() != "torch":
-        return keras.remat(function)
+        return function
     import torch
 
-    @torch.compiler.disable
-    def plain(*inputs):
-        with portable():
-            return function(*inputs)
-
-    return torch.compiler.disable(keras.remat(plain))
+    return torch.compiler.disable(function)
 
 
 def statistics_dtype(dtype: str) -> str:
@@ -94,7 +86,7 @@ def normalize(inputs, gamma, beta, groups: int, epsilon: float, relu: bool, trai
     parts = _parts(inputs.shape[1:3]) if run is _compiled else 1
     again = None
 
-    @ops.custom_gradient
+    @_custom_gradient
     def call(inputs, gamma, beta):
         nonlocal again
         parameters = (inputs, gamma, beta)
@@ -134,7 +126,7 @@ def standardize(kernel, epsilon: float, dtype: str, training: bool | None = None
         return _standardize(kernel, epsilon, dtype)
     parts = _parts(kernel.shape[:-1]) if run is _compiled else 1
 
-    @ops.custom_gradient
+    @_custom_gradient
     def call(kernel):
         def gradient(*arguments, upstream=None):
             upstream = arguments[0] if upstream is None else upstream
@@ -299,12 +291,19 @@ def _runner(training: bool | None, shape: Sequence[int | None]) -> Callable | No
 def _is_traced_by_torch() -> bool:
     """Whether torch.compile traces the call.
 
-    It cannot trace a custom gradient that refers to intermediate results of the forward pass, and has no need of one:
-    it fuses the plain operations, and decides itself what to recompute in the backward pass.
+    It fuses plain operations, and decides itself what to compute once more in the backward pass.
     """
     import torch
 
     return torch.compiler.is_compiling()
+
+
+def _custom_gradient(function: Callable) -> Callable:
+    if keras.backend.backend() != "torch":
+        return ops.custom_gradient(function)
+    from bit_keras import gradient_torch
+
+    return gradient_torch.custom_gradient(function)
 
 
 def _numbers(shape: Sequence[int | None]) -> int:

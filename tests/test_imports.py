@@ -30,6 +30,7 @@ RANKS = {
     "bit_keras.checkpoints": 2,
     "bit_keras.provenance": 2,
     "bit_keras.convolution_tf": 2,
+    "bit_keras.gradient_torch": 2,
     "bit_keras.kernels": 3,
     "bit_keras.layers": 4,
     "bit_keras.labels": 5,
