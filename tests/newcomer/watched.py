@@ -7,8 +7,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-# A line is due every 5 seconds; a machine that does several things at once may be late.
-SILENCE = 10.0
+# A line is due every 5 seconds; on a machine that does several things at once it may be late.
+SILENCE = 15.0
 NOISE = re.compile(
     r"^[IWEF]\d{4} \d\d|All log messages before absl|cuInit|cudart_stub|cpu_feature_guard|^Traceback|Exception ignored"
 )
