@@ -45,7 +45,7 @@ def main(data_file: str, *runs: str) -> None:
     for run in map(json.loads, runs):
         Terminate.at = run.pop("signal_at", None)
         try:
-            result = bit_keras.finetune(dataset=source, **run)
+            result = bit_keras.finetune(dataset=source, verbose=False, **run)
         except training.TrainingInterrupted as interruption:
             print(interruption, flush=True)
             continue

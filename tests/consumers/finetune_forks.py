@@ -19,7 +19,7 @@ def main() -> None:
         if not child:
             status = 1
             try:
-                bit_keras.finetune(**json.loads(line))
+                bit_keras.finetune(**json.loads(line), verbose=False)
                 status = 0
             except BaseException:
                 traceback.print_exc()
