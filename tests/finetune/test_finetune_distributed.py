@@ -19,7 +19,7 @@ from bit_keras.finetune import page
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = ROOT / "tests" / "consumers" / "finetune_distributed.py"
-SECONDS = 200  # after which a process that hangs fails
+SECONDS = 300  # after which a process that hangs fails
 
 # 13 test examples are divided by neither the batch nor the devices. Few training examples: no MixUp.
 NUM_TRAIN, NUM_TEST = 40, 13
