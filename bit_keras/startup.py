@@ -53,7 +53,7 @@ def quiet(what: str) -> Iterator[None]:
     Args:
         what: told on standard error, every few seconds, where the block takes long.
     """
-    # Errors of TensorFlow's C++ code reach Python as exceptions; what it prints besides is that there is no GPU.
+    # Errors of TensorFlow's C++ code reach Python as exceptions; besides, it only prints that no GPU was found.
     has_gpu = any(map(os.path.exists, _GPU_DRIVERS))
     level = os.environ.setdefault(_LEVEL, "1" if has_gpu else "3")
     if level == "0" or "tensorflow" in sys.modules or importlib.util.find_spec("tensorflow") is None:

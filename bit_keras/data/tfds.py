@@ -18,7 +18,7 @@ from bit_keras.data.source import Source, median_size
 
 _SHUFFLE_BYTES = 2**30  # of encoded images in the shuffle buffer: all of CIFAR, some 10,000 of ImageNet
 _SAMPLE = 64  # images whose median size stands for all
-_RETRIES = 4  # of a request; those of TFDS take three and a half minutes to find that there is no network
+_RETRIES = 4  # of a request; with the ten of TFDS a missing network shows after three and a half minutes
 
 
 def open_tfds(name: str, data_dir: str | None = None, manual_dir: str | None = None) -> Source:

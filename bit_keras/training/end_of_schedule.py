@@ -1,4 +1,4 @@
-"""Warnings of a training that goes on where the schedule of its optimizer has ended, at a learning rate of 0.
+"""Warnings of a training that continues after the schedule of its optimizer has ended, at a learning rate of 0.
 
 Keras asks nothing of an optimizer when `fit` begins, so that only a callback can warn then; when `fit` ends, it calls
 the optimizer of any model.
