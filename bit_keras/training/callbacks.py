@@ -70,7 +70,7 @@ class HyperRuleCallback(keras.callbacks.Callback):
 class ScheduleEnd(keras.callbacks.Callback):
     """Warns at the start of training where the schedule of the optimizer ends before the training does.
 
-    `BiT.fit` adds it. It ignores an optimizer without a schedule of this library, and of one that a
+    `BiT.fit` adds it. It ignores an optimizer without a schedule of this library, and one that a
     `HyperRuleCallback` before this one follows to its end.
 
     Args:
