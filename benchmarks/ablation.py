@@ -18,14 +18,15 @@ from pathlib import Path
 import keras
 from absl import flags
 
-from bit_keras import BiT, command_line, data, spread, training
-from bit_keras.files import whole, write_json
-from bit_keras.layers import GroupNormalization, StandardizedConv2D
-from bit_keras.logs import logger
+from bit_keras import BiT, data, spread, training
+from bit_keras.network.layers import GroupNormalization, StandardizedConv2D
 from bit_keras.pretrain import PretrainConfig
 from bit_keras.runs import fit, make_config, open_folder, open_source, program, start
 from bit_keras.runs.series import recorded
 from bit_keras.runs.workdir import claim
+from bit_keras.system import command_line
+from bit_keras.system.files import whole, write_json
+from bit_keras.system.logs import logger
 from bit_keras.upstream import upstream_schedule
 
 OPTIONS = (

@@ -16,13 +16,14 @@ import keras
 from absl import flags
 from matplotlib.figure import Figure
 
-from bit_keras import command_line, data, spread
+from bit_keras import data, spread
 from bit_keras.distill import LABELS, DistillConfig, distill
-from bit_keras.files import whole, write_json
 from bit_keras.finetune import finetune
-from bit_keras.logs import logger
 from bit_keras.runs import program
 from bit_keras.runs.workdir import claim
+from bit_keras.system import command_line
+from bit_keras.system.files import whole, write_json
+from bit_keras.system.logs import logger
 
 OPTIONS = ("model", "batch_size", "resolution", "min_area", "flip", "base_lr", "temperature")  # of a student
 STUDENTS = ("alone", "distilled")

@@ -19,7 +19,7 @@ def transformers(num_classes: int, variant: str = "R50x1"):
     from tests import torchvision_operators  # noqa: F401, I001  before transformers
     from transformers import BitConfig, BitForImageClassification
 
-    from bit_keras.variants import EXPANSION, get_variant
+    from bit_keras.zoo.variants import EXPANSION, get_variant
 
     row = get_variant(variant)
     config = BitConfig(
@@ -53,7 +53,7 @@ class PlainStandardizedConv2D(keras.layers.Conv2D):
 def unfolded(num_classes: int, variant: str = "R50x1") -> keras.Model:
     """Returns the network in Keras's own layers: images [N, H, W, 3] in [-1, 1] to logits."""
     from bit_keras import BiT
-    from bit_keras.layers import GroupNormalization, StandardizedConv2D
+    from bit_keras.network.layers import GroupNormalization, StandardizedConv2D
 
     def clone(layer):
         if isinstance(layer, StandardizedConv2D):

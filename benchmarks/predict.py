@@ -19,7 +19,7 @@ from benchmarks import contest
 CONTENDERS = ("folded", "per batch", "per call")
 
 _CONTENDER = flags.DEFINE_enum("contender", None, CONTENDERS, "Run as this contender; for the program itself.")
-_VARIANT = flags.DEFINE_string("variant", "R50x1", "Row of bit_keras.variants.")
+_VARIANT = flags.DEFINE_string("variant", "R50x1", "Row of bit_keras.zoo.variants.")
 _IMAGES = flags.DEFINE_integer("images", 32, "Images of a call, in batches of 1.", lower_bound=2)
 _SIDE = flags.DEFINE_integer("side", 224, "Side of the images in pixels.", lower_bound=1)
 _ROUNDS = flags.DEFINE_integer("rounds", 5, "Turns of each contender.", lower_bound=1)
@@ -28,7 +28,7 @@ _ROUNDS = flags.DEFINE_integer("rounds", 5, "Turns of each contender.", lower_bo
 def predict(contender: str) -> None:
     """Is a contender."""
     from bit_keras import BiT
-    from bit_keras.folding import fold
+    from bit_keras.network.folding import fold
 
     model = BiT(_VARIANT.value, num_classes=1000)
     if contender == "folded":

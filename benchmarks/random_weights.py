@@ -9,7 +9,7 @@ import numpy as np
 def write_random_npz(path: Path, variant: str, num_classes: int) -> int:
     """Writes an official npz file of random weights, one array at a time; returns the bytes of its arrays."""
     from bit_keras.checkpoints.architecture import weight_shapes
-    from bit_keras.variants import get_variant
+    from bit_keras.zoo.variants import get_variant
 
     random, total = np.random.default_rng(0), 0
     with zipfile.ZipFile(path, "w") as archive:

@@ -62,7 +62,7 @@ def main(_) -> None:
 def export(folder: Path) -> int:
     """Writes what the runtimes run; returns the multiplications of an image."""
     from bit_keras import BiT, export_saved_model
-    from bit_keras.folding import fold
+    from bit_keras.network.folding import fold
     from export import edge_convert
 
     model = BiT("R50x1", _CLASSES)

@@ -20,7 +20,7 @@ from absl import app, flags
 
 PHASES = ("import keras", "import bit_keras", "build", "load", "first step", "second step")
 _MEASURE = flags.DEFINE_string("measure", None, "Start with this npz file and print JSON; for the program itself.")
-_VARIANT = flags.DEFINE_string("variant", "R50x1", "Row of bit_keras.variants.")
+_VARIANT = flags.DEFINE_string("variant", "R50x1", "Row of bit_keras.zoo.variants.")
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 32, "Images of a step.", lower_bound=1)
 _SIDE = flags.DEFINE_integer("side", 128, "Side of the images in pixels.", lower_bound=1)
 _BEFORE = flags.DEFINE_string("before", None, "Another checkout, which is measured beside this one.")

@@ -53,9 +53,10 @@ def measure(variant, batch_size, crop, precision="float32", accumulate=1, freeze
     Graphs that the first update makes do not count. Args are those of `estimate_memory`.
     """
     from bit_keras import BiT, HyperRule, training
+    from bit_keras.network.freezing import freeze as freeze_stages
 
     model = BiT(variant, _NUM_CLASSES, dtype=precision, remat=remat)
-    training.freeze(model, freeze)
+    freeze_stages(model, freeze)
     optimizer = training.optimizer(HyperRule(50_000, (crop, crop)).schedule, accumulate=accumulate)
     model.compile(optimizer, keras.losses.CategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
 
@@ -94,7 +95,7 @@ def main(_) -> None:
         print(measure(**parse(_MEASURE.value)))
         return
     from bit_keras.finetune.plan import estimate_memory
-    from bit_keras.variants import VARIANTS
+    from bit_keras.zoo.variants import VARIANTS
 
     print(f"| {keras.backend.backend()} | measured | estimated | estimated / measured |\n|---|---|---|---|")
     for case in _CASES.value:

@@ -15,7 +15,7 @@ os.environ["KERAS_BACKEND"] = "tensorflow"
 import keras
 from absl import app, flags
 
-_VARIANT = flags.DEFINE_string("variant", "R50x1", "Row of bit_keras.variants.")
+_VARIANT = flags.DEFINE_string("variant", "R50x1", "Row of bit_keras.zoo.variants.")
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 32, "Images of a step.", lower_bound=1)
 _SIDE = flags.DEFINE_integer("side", 128, "Side of the images in pixels.", lower_bound=1)
 _PRECISION = flags.DEFINE_string("precision", "float32", "Policy of the network.")

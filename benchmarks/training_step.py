@@ -45,7 +45,7 @@ def main(_) -> None:
         run(_CONTENDER.value)
         return
     from bit_keras import BiT
-    from bit_keras.folding import fold
+    from bit_keras.network.folding import fold
 
     names = _ONLY.value or CONTENDERS
     settings = [f"--{flag}={flags.FLAGS[flag].value}" for flag in ("batch_size", "side", "variant", "device")]

@@ -1,16 +1,16 @@
 """Big Transfer (BiT) for Keras 3: networks, weights, the HyperRule, fine-tuning and export."""
 
 # ruff: noqa: E402
-from bit_keras import startup
+from bit_keras.system import startup
 
 startup.import_backend()  # before anything below imports it
 
 from bit_keras.finetune import finetune
 from bit_keras.hyperrule import HyperRule
-from bit_keras.labels import class_names, decode_predictions
-from bit_keras.model import BiT, load_weights, save_npz
-from bit_keras.saved_model_layer import SavedModelLayer
-from bit_keras.zoo import list_presets
+from bit_keras.network.class_names import class_names, decode_predictions
+from bit_keras.network.model import BiT, load_weights, save_npz
+from bit_keras.saved_models.layer import SavedModelLayer
+from bit_keras.zoo.presets import list_presets
 
 __version__ = "0.1.0"
 
@@ -30,7 +30,7 @@ __all__ = [
 
 def __getattr__(name: str):
     if name == "export_saved_model":  # its module is a program too, which must not be imported before it runs
-        from bit_keras.saved_model import export_saved_model
+        from bit_keras.saved_models.export import export_saved_model
 
         return export_saved_model
     raise AttributeError(f"module 'bit_keras' has no attribute {name!r}")

@@ -15,12 +15,14 @@ import keras
 import numpy as np
 from absl import flags
 
-from bit_keras import checkpoints, command_line, zoo
+from bit_keras import checkpoints
 from bit_keras.checkpoints.formats import detect_format, read_weights
-from bit_keras.files import whole
-from bit_keras.logs import doing
-from bit_keras.model import BiT
+from bit_keras.network.model import BiT
 from bit_keras.peers import peer
+from bit_keras.system import command_line
+from bit_keras.system.files import whole
+from bit_keras.system.logs import doing
+from bit_keras.zoo import presets
 
 # Libraries round differently, and random weights amplify it with depth: 1.3e-4 of the scale was seen with R152x2. A
 # kernel in the wrong layout, padding or epsilon gives more.
@@ -97,7 +99,7 @@ def convert(
 
 
 def _write_saved_model(model: BiT, path: Path) -> None:
-    from bit_keras.saved_model import export_saved_model
+    from bit_keras.saved_models.export import export_saved_model
 
     export_saved_model(model, path)
 
@@ -156,7 +158,7 @@ def _in_words(difference: float | None) -> str:
 def main(*arguments: str) -> None:
     values = flags.FLAGS
     if values.list:
-        print(zoo.describe(*arguments[:1]))
+        print(presets.describe(*arguments[:1]))
         return
     if len(arguments) != 2:
         raise command_line.UsageError(

@@ -16,8 +16,7 @@ import keras
 from keras import ops
 
 from bit_keras import data, training
-from bit_keras.logs import shows_messages
-from bit_keras.model import BiT
+from bit_keras.network.model import BiT
 from bit_keras.runs import (
     InceptionConfig,
     check_identity,
@@ -33,6 +32,7 @@ from bit_keras.runs import (
     program,
     start,
 )
+from bit_keras.system.logs import shows_messages
 from bit_keras.upstream import CosineSchedule
 
 LABELS = "labels"  # in the place of a teacher

@@ -22,18 +22,18 @@ from absl import flags
 from matplotlib.figure import Figure
 
 from bit_keras import checkpoints, data, provenance, spread
-from bit_keras.checks import check_integer, check_names
-from bit_keras.files import whole, write_json
 from bit_keras.finetune import FinetuneConfig, finetune, plan
 from bit_keras.hyperrule import HyperRule
-from bit_keras.logs import logger, shows_messages
-from bit_keras.model import BiT
-from bit_keras.optional import is_installed
+from bit_keras.network.model import BiT
 from bit_keras.runs import make_config, open_network, open_source, program
 from bit_keras.runs.series import recorded
 from bit_keras.runs.workdir import claim
-from bit_keras.variants import VARIANTS
-from bit_keras.zoo import PRESETS
+from bit_keras.system.checks import check_integer, check_names
+from bit_keras.system.files import whole, write_json
+from bit_keras.system.logs import logger, shows_messages
+from bit_keras.system.optional import is_installed
+from bit_keras.zoo.presets import PRESETS
+from bit_keras.zoo.variants import VARIANTS
 
 SHOTS = (1, 5, 10, 25, 100)
 OPTIONS = ("steps", "batch_size", "resolution", "flip", "eval_every")  # of a fine-tuning

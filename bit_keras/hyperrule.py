@@ -8,7 +8,7 @@ import dataclasses
 import itertools
 import math
 
-from bit_keras.checks import check_integer, known_arguments
+from bit_keras.system.checks import check_integer, known_arguments
 
 # Training set size below which the row applies, its supports, its MixUp alpha. The first support ends the
 # linear warm-up, the last one ends training, and the learning rate drops by 10 after each one between.

@@ -6,8 +6,8 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from bit_keras.logs import logger
-from bit_keras.variants import EXPANSION, Variant
+from bit_keras.system.logs import logger
+from bit_keras.zoo.variants import EXPANSION, Variant
 
 # timm and transformers add 1e-8 to the variance of a kernel, BiT 1e-10.
 _EPSILON = 1e-10

@@ -16,9 +16,7 @@ import keras
 from keras import ops
 
 from bit_keras import data, training
-from bit_keras.checks import check_choice
-from bit_keras.logs import shows_messages
-from bit_keras.model import BiT
+from bit_keras.network.model import BiT
 from bit_keras.runs import (
     InceptionConfig,
     check_identity,
@@ -32,8 +30,10 @@ from bit_keras.runs import (
     program,
     start,
 )
+from bit_keras.system.checks import check_choice
+from bit_keras.system.logs import shows_messages
 from bit_keras.upstream import upstream_schedule
-from bit_keras.variants import get_variant
+from bit_keras.zoo.variants import get_variant
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,10 +10,10 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from bit_keras.files import write_json
-from bit_keras.logs import logger
-from bit_keras.variants import VARIANTS
-from bit_keras.zoo import PRESETS
+from bit_keras.system.files import write_json
+from bit_keras.system.logs import logger
+from bit_keras.zoo.presets import PRESETS
+from bit_keras.zoo.variants import VARIANTS
 
 CONFIG = "config.json"
 _TASK = "task.json"

@@ -7,8 +7,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from bit_keras.evaluate import Predictions
-from bit_keras.files import whole, write_json
 from bit_keras.hyperrule import Schedule
+from bit_keras.system.files import whole, write_json
 
 # More class names than these do not fit beside a confusion matrix.
 _MOST_NAMES = 40

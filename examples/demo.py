@@ -13,8 +13,9 @@ import numpy as np
 from absl import flags
 
 import bit_keras
-from bit_keras import command_line, data
-from bit_keras.logs import doing
+from bit_keras import data
+from bit_keras.system import command_line
+from bit_keras.system.logs import doing
 
 _WORKDIR = flags.DEFINE_string("workdir", "demo_output", "Folder for the run; must not hold another one.")
 _STEPS = flags.DEFINE_integer("steps", 300, "Updates of the training.")

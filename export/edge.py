@@ -13,10 +13,11 @@ from pathlib import Path
 import numpy as np
 from absl import flags
 
-from bit_keras import BiT, command_line, data, files, provenance
-from bit_keras.folding import fold
-from bit_keras.logs import logger
-from bit_keras.processes import run_python
+from bit_keras import BiT, data, provenance
+from bit_keras.network.folding import fold
+from bit_keras.system import command_line, files
+from bit_keras.system.logs import logger
+from bit_keras.system.processes import run_python
 from export.summary import Artefact, relative_difference, table, write_summary
 
 # A protobuf and a flatbuffer end at 2 GiB, and every format is converted from float32.

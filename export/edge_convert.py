@@ -2,8 +2,8 @@
 
     python -m export.edge_convert NETWORK.keras CALIBRATION.npy OUTPUT_FOLDER FORMAT...
 
-NETWORK.keras takes images in [-1, 1] (`bit_keras.folding.fold`); CALIBRATION.npy holds float32 images [N, R, R, 3] in
-[0, 1]. A LiteRT file takes images of R x R pixels.
+NETWORK.keras takes images in [-1, 1] (`bit_keras.network.folding.fold`); CALIBRATION.npy holds float32 images
+[N, R, R, 3] in [0, 1]. A LiteRT file takes images of R x R pixels.
 """
 
 import sys

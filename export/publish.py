@@ -15,7 +15,7 @@ from pathlib import Path
 
 from absl import flags
 
-from bit_keras import command_line
+from bit_keras.system import command_line
 
 # As Kaggle writes it. On Hugging Face it stands in the card of the repository, README.md, which is left alone.
 _LICENCE = "Apache 2.0"

@@ -23,13 +23,14 @@ from absl import flags
 from google.protobuf import text_format
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
-from bit_keras import command_line, provenance
-from bit_keras.files import whole
-from bit_keras.logs import logger
-from bit_keras.model import BiT
-from bit_keras.saved_model import export_saved_model
-from bit_keras.serving_model import ServingOptions, reference
-from bit_keras.zoo import PRESETS
+from bit_keras import provenance
+from bit_keras.network.model import BiT
+from bit_keras.saved_models.export import export_saved_model
+from bit_keras.saved_models.serving import ServingOptions, reference
+from bit_keras.system import command_line
+from bit_keras.system.files import whole
+from bit_keras.system.logs import logger
+from bit_keras.zoo.presets import PRESETS
 from export.serving_warmup import replay_warmup, write_warmup
 from export.summary import Artefact, measure, relative_difference, table, write_summary
 
@@ -65,7 +66,7 @@ def export_serving(
         name: of the model, letters, digits, ".", "_" and "-", the first no sign.
         version: number of the version, 1 or more; the server takes the largest.
         class_names: the names of the outputs, in their order; None for their numbers.
-        **options: of `bit_keras.serving_model.ServingOptions`; without a resolution that of the weights,
+        **options: of `bit_keras.saved_models.serving.ServingOptions`; without a resolution that of the weights,
             `model.resolution`, or 224 pixels where that is None.
 
     Returns:

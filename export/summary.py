@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bit_keras.files import write_json
+from bit_keras.system.files import write_json
 
 BATCH_SIZES = (1, 8)
 

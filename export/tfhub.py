@@ -18,10 +18,12 @@ import keras
 import numpy as np
 from absl import flags
 
-from bit_keras import command_line, files, kernels, zoo
 from bit_keras.checkpoints import names
-from bit_keras.logs import logger
-from bit_keras.processes import run_python
+from bit_keras.network import arithmetic
+from bit_keras.system import command_line, files
+from bit_keras.system.logs import logger
+from bit_keras.system.processes import run_python
+from bit_keras.zoo import presets
 from export.summary import Artefact, measure, table, write_summary
 from hub_modules.table import TASKS, get_module
 
@@ -174,7 +176,7 @@ def _endpoints(model: bit_keras.BiT, kind: str) -> Callable:
     return endpoints
 
 
-@kernels.portable()
+@arithmetic.portable()
 def _write(endpoints: Callable, output: str, variables: keras.Model, directory: Path, names_file: Path | None) -> None:
     import tensorflow as tf
 
@@ -218,7 +220,7 @@ def _regularization_loss(variable: keras.Variable):
     return tf.function(lambda: variable.regularizer(variable), input_signature=[], autograph=False)
 
 
-@kernels.portable()
+@arithmetic.portable()
 def _expected(endpoints: Callable, output: str, variables: keras.Model) -> dict[str, np.ndarray]:
     """Returns what the check compares with, under the names that it documents."""
     import tensorflow as tf
@@ -277,16 +279,16 @@ def _export(values: flags.FlagValues) -> Artefact:
         raise FileExistsError(f"a module goes to a path where nothing is, got {values.output}")
     class_names = _class_names(values, preset)
     model = bit_keras.BiT.from_preset(preset)
-    if preset in zoo.PRESETS and model.num_classes != zoo.PRESETS[preset].num_classes:
+    if preset in presets.PRESETS and model.num_classes != presets.PRESETS[preset].num_classes:
         raise ValueError(
-            f"the weights of {preset} must have {zoo.PRESETS[preset].num_classes} classes, got {model.num_classes}"
+            f"the weights of {preset} must have {presets.PRESETS[preset].num_classes} classes, got {model.num_classes}"
         )
     return export_module(model, values.output, kind, class_names, name)
 
 
 def _class_names(values: flags.FlagValues, preset: str) -> list[str] | None:
     if values.labels:
-        labels = zoo.get_preset(preset).labels
+        labels = presets.get_preset(preset).labels
         if labels is None:
             raise ValueError(f"no list of classes was published for {preset}; give --class_names")
         return [f"{wordnet_id} {lemmas}" for wordnet_id, lemmas in bit_keras.class_names(labels)]

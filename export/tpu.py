@@ -21,11 +21,12 @@ import numpy as np
 import tensorflow as tf
 from absl import flags
 
-from bit_keras import BiT, command_line, files, provenance
-from bit_keras.folding import fold
-from bit_keras.logs import logger
-from bit_keras.processes import run_python
-from bit_keras.serving_model import decode_rows
+from bit_keras import BiT, provenance
+from bit_keras.network.folding import fold
+from bit_keras.saved_models.serving import decode_rows
+from bit_keras.system import command_line, files
+from bit_keras.system.logs import logger
+from bit_keras.system.processes import run_python
 from export.summary import Artefact, measure, relative_difference, table, write_summary
 
 FORMS = ("converter", "direct")

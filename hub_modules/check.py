@@ -12,7 +12,7 @@ from pathlib import Path
 
 from absl import flags
 
-from bit_keras import command_line
+from bit_keras.system import command_line
 from hub_modules.table import MODULES, PUBLISHER, Module, collection_metadata, metadata, pages
 
 DIRECTORY = Path(__file__).parent

@@ -4,8 +4,8 @@ import dataclasses
 import difflib
 from collections.abc import Iterable, Sequence
 
-from bit_keras.variants import get_variant
-from bit_keras.zoo import PRESETS, Preset
+from bit_keras.zoo.presets import PRESETS, Preset
+from bit_keras.zoo.variants import get_variant
 
 PUBLISHER = "bit-keras"
 # {kind of module: task as TF Hub names it}.
@@ -21,7 +21,7 @@ class Module:
 
     Attributes:
         name: as Google's own module of these weights is called, where there is one.
-        preset: name of the weights, a row of `bit_keras.zoo`.
+        preset: name of the weights, a row of `bit_keras.zoo.presets`.
         kind: key of TASKS.
         page: stem of the file in `pages/` that describes it.
         version: counts up when what users see changes.

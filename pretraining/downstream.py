@@ -17,9 +17,9 @@ import numpy as np
 from absl import flags
 from PIL import Image
 
-from bit_keras import command_line
-from bit_keras.files import whole
-from bit_keras.logs import logger
+from bit_keras.system import command_line
+from bit_keras.system.files import whole
+from bit_keras.system.logs import logger
 from pretraining.fashion import read_idx
 
 _OUT = flags.DEFINE_string("out", None, "The folder to write mnist.npz and emoji.npz to.", required=True)

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 from absl import flags
 
-from bit_keras import command_line
-from bit_keras.files import whole
-from bit_keras.logs import logger
+from bit_keras.system import command_line
+from bit_keras.system.files import whole
+from bit_keras.system.logs import logger
 from pretraining import clipart, fashion, letters, packages
 from pretraining.colours import coloured
 

@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 from absl import flags
 
-from bit_keras import command_line, data
+from bit_keras import data
 from bit_keras.checkpoints import read_npz
 from bit_keras.evaluate import predict
-from bit_keras.files import whole
-from bit_keras.model import BiT
+from bit_keras.network.model import BiT
+from bit_keras.system import command_line
+from bit_keras.system.files import whole
 
 
 def pack(weights: Path, out: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from benchmarks import ablation
 from benchmarks.ablation import NORMALIZATIONS, renormalize
 from bit_keras import BiT
-from bit_keras.layers import GroupNormalization, StandardizedConv2D
+from bit_keras.network.layers import GroupNormalization, StandardizedConv2D
 
 GN_WS, GN, BN, BN_WS = NORMALIZATIONS
 

@@ -24,7 +24,7 @@ def test_the_file():
     path, variant = locate(NAME)
     assert variant == "R17x0.5"
     assert path.stat().st_size < 8e6
-    assert hashlib.sha256(path.read_bytes()).hexdigest() == bit_keras.zoo.PRESETS[NAME].files[0].sha256
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == bit_keras.zoo.presets.PRESETS[NAME].files[0].sha256
     assert {array.dtype for array in read_npz(path).values()} == {np.dtype("float16")}
     for ending in ("md", "csv"):
         assert path.with_name(f"{NAME}.{ending}").is_file()
@@ -41,7 +41,7 @@ def test_no_class_is_one_of_the_downstream_tasks():
     from pretraining import clipart, downstream, fashion, letters
 
     classes = [*fashion.CLASSES, *letters.CLASSES, *clipart.CLASSES]
-    assert len(classes) == bit_keras.zoo.PRESETS[NAME].num_classes
+    assert len(classes) == bit_keras.zoo.presets.PRESETS[NAME].num_classes
     assert not set(classes) & {*downstream.KINDS, *"0123456789"}
 
 

@@ -11,7 +11,7 @@ import torch
 from bit_keras import BiT, save_npz
 from bit_keras.checkpoints import collect_weights, read_npz, write_safetensors
 from bit_keras.peers import peer
-from bit_keras.variants import VARIANTS
+from bit_keras.zoo.variants import VARIANTS
 from tests import torchvision_operators  # noqa: F401  before timm
 
 SMALL = VARIANTS["R17x0.5"]

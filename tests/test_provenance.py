@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from bit_keras import BiT, provenance
-from bit_keras.zoo import PRESETS
+from bit_keras.zoo.presets import PRESETS
 
 HYPERRULE = (480, "the HyperRule's")
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from bit_keras.checkpoints.checks import CheckpointError
 from bit_keras.checkpoints.names import HEAD_PATH, backbone_paths, weight_key
-from bit_keras.variants import EXPANSION, VARIANTS, Variant
+from bit_keras.zoo.variants import EXPANSION, VARIANTS, Variant
 
 _STEM = weight_key("root_block/standardized_conv2d", "kernel")
 _UNIT = re.compile(r"resnet/block([1-4])/unit(\d\d)/a/group_norm/gamma")

@@ -5,7 +5,7 @@ import os
 
 import numpy as np
 
-from bit_keras.variants import VARIANTS
+from bit_keras.zoo.variants import VARIANTS
 
 # Float64 of the largest published network with the largest published head; no honest file of ours is bigger.
 _MAX_BYTES = 8 * max(row.parameters + 21_843 * (row.num_features + 1) for row in VARIANTS.values())

@@ -15,8 +15,8 @@ from bit_keras.checkpoints.checks import CheckpointError
 from bit_keras.checkpoints.contents import check_contents
 from bit_keras.checkpoints.kaggle import fetch_from_kaggle
 from bit_keras.checkpoints.transfer import discard, receive
-from bit_keras.files import whole
-from bit_keras.logs import logger
+from bit_keras.system.files import whole
+from bit_keras.system.logs import logger
 
 _HEX_DIGITS = {"md5": 32, "sha256": 64}
 

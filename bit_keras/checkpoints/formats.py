@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from bit_keras import zoo
 from bit_keras.checkpoints import h5, hdf5, hub_module, keras_file, npz, torch_state
 from bit_keras.checkpoints.checks import CheckpointError
+from bit_keras.zoo import presets
 
 
 def _read_hdf5(path: Path) -> dict[str, np.ndarray]:
@@ -79,7 +79,7 @@ def _holds_keras_weights(path: Path) -> bool:
 
 def _refuse_wrong_upload(path: Path) -> None:
     """Some files of the official bucket hold another network than their name says."""
-    faulty = zoo.faulty_file(path.name)
+    faulty = presets.faulty_file(path.name)
     if faulty is not None and path.is_file():
         with open(path, "rb") as stream:
             if hashlib.file_digest(stream, "md5").hexdigest() == faulty.md5:

@@ -11,7 +11,7 @@ from bit_keras.checkpoints.architecture import weight_shapes
 from bit_keras.checkpoints.checks import CheckpointError
 from bit_keras.checkpoints.hdf5 import Hdf5File
 from bit_keras.checkpoints.names import HEAD_PATH, as_convolution, is_head, normalize_key, weight_key
-from bit_keras.variants import Variant
+from bit_keras.zoo.variants import Variant
 
 # A unit has three norms of two weights and three kernels; the first of a block a projection too.
 _WEIGHTS_IN_UNIT = 9

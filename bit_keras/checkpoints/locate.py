@@ -5,8 +5,8 @@ from pathlib import Path
 
 from bit_keras.checkpoints import download
 from bit_keras.checkpoints.checks import CheckpointError
-from bit_keras.variants import get_variant
-from bit_keras.zoo import PRESETS, WeightFile, get_preset
+from bit_keras.zoo.presets import PRESETS, WeightFile, get_preset
+from bit_keras.zoo.variants import get_variant
 
 
 def locate(

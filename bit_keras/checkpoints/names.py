@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from bit_keras.variants import VARIANTS, Variant
+from bit_keras.zoo.variants import VARIANTS, Variant
 
 HEAD = "head"
 # Official path of the head, a 1x1 convolution in the files and a dense layer here.

@@ -11,7 +11,7 @@ import numpy as np
 
 from bit_keras.checkpoints.checks import CheckpointError, check_bytes, check_finite, check_floats, promised_bytes
 from bit_keras.checkpoints.names import normalize_key
-from bit_keras.files import whole
+from bit_keras.system.files import whole
 
 # What np.savez and np.savez_compressed write. Other methods may ask for gigabytes before they give a byte.
 _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)

@@ -13,7 +13,7 @@ import numpy as np
 
 from bit_keras.checkpoints.checks import CheckpointError, check_bytes, check_finite
 from bit_keras.checkpoints.names import is_head
-from bit_keras.files import whole
+from bit_keras.system.files import whole
 
 _PARTS = {"1": "a", "2": "b", "3": "c"}
 _UNIT = re.compile(

@@ -11,8 +11,8 @@ from rich import progress
 from rich.console import Console
 
 from bit_keras.checkpoints.contents import web_page_error
-from bit_keras.files import write_json
-from bit_keras.logs import logger
+from bit_keras.system.files import write_json
+from bit_keras.system.logs import logger
 
 ATTEMPTS = 4
 BACKOFF = 1.0  # seconds before the second attempt, twice as many before each one after it

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from bit_keras.data.examples import Examples
 from bit_keras.data.source import Source, Split
-from bit_keras.optional import is_installed
+from bit_keras.system.optional import is_installed
 
 LOADERS = ("tf.data", "grain")
 KEEP_BYTES = 2**30  # of decoded images that are kept: 2,000 photographs of 500x375 pixels

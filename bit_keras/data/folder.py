@@ -6,7 +6,7 @@ from pathlib import Path
 from bit_keras.data.errors import DataError
 from bit_keras.data.image_files import TEST_SPLITS, Classes, open_image_files
 from bit_keras.data.source import Source
-from bit_keras.logs import logger
+from bit_keras.system.logs import logger
 
 
 def open_folder(root: str | os.PathLike, seed: int = 0, skip_unreadable: bool = False) -> Source:

@@ -12,8 +12,8 @@ from rich.console import Console
 
 from bit_keras.data import exif
 from bit_keras.data.errors import DataError, shortened
-from bit_keras.logs import doing, logger
-from bit_keras.optional import is_installed
+from bit_keras.system.logs import doing, logger
+from bit_keras.system.optional import is_installed
 
 _CHUNK = 1_000  # images that wait for a thread at one time
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from bit_keras.data.errors import DataError, shortened
 from bit_keras.data.image_files import TEST_SPLITS, Classes, open_image_files
 from bit_keras.data.source import Source
-from bit_keras.logs import logger
+from bit_keras.system.logs import logger
 
 _ONE_LABEL = "every image must have one label, because fine-tuning ends in a softmax over the classes"
 _SEPARATORS = "|;"  # of several labels in one cell

@@ -16,7 +16,7 @@ from bit_keras.data.fewshot import check_labels
 from bit_keras.data.image_files import TEST_SPLITS
 from bit_keras.data.shards import find_shards
 from bit_keras.data.source import Source, median_size
-from bit_keras.logs import doing, logger
+from bit_keras.system.logs import doing, logger
 
 _IMAGE = "image/encoded"
 _LABELS = ("image/class/label", "label", "labels")  # the first that the first record has

@@ -6,8 +6,8 @@ Example:
 
 from absl import flags
 
-from bit_keras import command_line
 from bit_keras.evaluate.page import PRECISIONS, SPLITS, evaluate
+from bit_keras.system import command_line
 
 _GROUPS = {
     "model": ("model", "variant", "precision"),

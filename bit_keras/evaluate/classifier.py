@@ -8,7 +8,7 @@ import numpy as np
 from bit_keras import checkpoints
 from bit_keras.checkpoints import CheckpointError
 from bit_keras.checkpoints.hub_module import is_saved_model
-from bit_keras.model import BiT
+from bit_keras.network.model import BiT
 
 
 class SavedModelClassifier:

@@ -13,12 +13,12 @@ import numpy as np
 from rich import progress
 
 from bit_keras import data, provenance, report
-from bit_keras.checks import check_choice, check_name_or_path, known_arguments
 from bit_keras.evaluate import Predictions, metrics, predict
 from bit_keras.evaluate.classifier import SavedModelClassifier, open_classifier
-from bit_keras.files import whole, write_json
 from bit_keras.hyperrule import HyperRule
-from bit_keras.logs import doing, logger, shows_messages
+from bit_keras.system.checks import check_choice, check_name_or_path, known_arguments
+from bit_keras.system.files import whole, write_json
+from bit_keras.system.logs import doing, logger, shows_messages
 
 SPLITS = ("test", "train")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")

@@ -1,7 +1,7 @@
 """Fine-tuning with the BiT-HyperRule, as a function and as a program (`python -m bit_keras.finetune`)."""
 
 from bit_keras.finetune.config import FinetuneConfig
-from bit_keras.logs import shows_messages
+from bit_keras.system.logs import shows_messages
 
 __all__ = ["FinetuneConfig", "finetune"]
 

@@ -2,11 +2,11 @@
 
 import dataclasses
 
-from bit_keras.checks import check_choice
 from bit_keras.data import Source
 from bit_keras.hyperrule import SCALES
+from bit_keras.network.freezing import FREEZES
 from bit_keras.runs.config import RunConfig, option
-from bit_keras.training import FREEZES
+from bit_keras.system.checks import check_choice
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,9 +10,8 @@ import keras
 from bit_keras import data, training
 from bit_keras.finetune import plan
 from bit_keras.finetune.config import FinetuneConfig
-from bit_keras.logs import OUTCOME, logger
-from bit_keras.model import BiT
-from bit_keras.optional import is_installed
+from bit_keras.network.freezing import count_trainable, freeze
+from bit_keras.network.model import BiT
 from bit_keras.runs import (
     check_identity,
     choose_head,
@@ -25,6 +24,8 @@ from bit_keras.runs import (
     open_network,
     start,
 )
+from bit_keras.system.logs import OUTCOME, logger
+from bit_keras.system.optional import is_installed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,13 +75,13 @@ def run(model: str, dataset: str | data.Source, workdir: str | os.PathLike, **op
         network = open_network(
             config.model, source.num_classes, config.variant, config.precision, config.remat, keep_head
         )
-        training.freeze(network, config.freeze)
+        freeze(network, config.freeze)
         network.compile(
             training.optimizer(schedule, rule.momentum, config.accumulate),
             keras.losses.CategoricalCrossentropy(from_logits=True),
             metrics=["accuracy"],
         )
-    logger.info("%s of %s weights train", f"{training.count_trainable(network):,}", f"{network.count_params():,}")
+    logger.info("%s of %s weights train", f"{count_trainable(network):,}", f"{network.count_params():,}")
     folder = open_folder(config, source, rule.crop, identity, distribution)
 
     # Fit
@@ -90,7 +91,7 @@ def run(model: str, dataset: str | data.Source, workdir: str | os.PathLike, **op
     # Evaluate, report, export
     def export(network: BiT) -> None:
         if config.export_dir:
-            from bit_keras.saved_model import export_saved_model
+            from bit_keras.saved_models.export import export_saved_model
 
             export_saved_model(network, config.export_dir, class_names=source.class_names)
 

@@ -9,12 +9,12 @@ from bit_keras import checkpoints, data
 from bit_keras.checkpoints.architecture import weight_shapes
 from bit_keras.finetune.config import FinetuneConfig
 from bit_keras.hyperrule import HyperRule, Schedule
-from bit_keras.kernels import LARGE
+from bit_keras.network.arithmetic import LARGE
+from bit_keras.network.freezing import STAGES
 from bit_keras.runs import open_source
-from bit_keras.training import STAGES
 from bit_keras.upstream import upstream_schedule
-from bit_keras.variants import EXPANSION, VARIANTS, Variant
-from bit_keras.zoo import PRESETS
+from bit_keras.zoo.presets import PRESETS
+from bit_keras.zoo.variants import EXPANSION, VARIANTS, Variant
 
 _BYTES = {"float32": 4, "mixed_bfloat16": 2, "mixed_float16": 2}
 

@@ -5,8 +5,8 @@ import dataclasses
 import keras
 
 from bit_keras import provenance
-from bit_keras.checks import check_choice, check_kind
 from bit_keras.data import LOADERS, Source
+from bit_keras.system.checks import check_choice, check_kind
 from bit_keras.training import DISTRIBUTIONS
 
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")

@@ -2,10 +2,10 @@
 
 from bit_keras import data, provenance
 from bit_keras.data.errors import shortened
-from bit_keras.logs import doing, logger
-from bit_keras.model import BiT
-from bit_keras.variants import VARIANTS
-from bit_keras.zoo import PRESETS
+from bit_keras.network.model import BiT
+from bit_keras.system.logs import doing, logger
+from bit_keras.zoo.presets import PRESETS
+from bit_keras.zoo.variants import VARIANTS
 
 
 def open_network(

@@ -9,11 +9,11 @@ from pathlib import Path
 import keras
 
 from bit_keras import data, provenance, training
-from bit_keras.checks import check_name_or_path, check_names
-from bit_keras.files import write_lines
-from bit_keras.logs import doing, logger
 from bit_keras.runs.config import RunConfig
 from bit_keras.runs.workdir import claim, join
+from bit_keras.system.checks import check_name_or_path, check_names
+from bit_keras.system.files import write_lines
+from bit_keras.system.logs import doing, logger
 
 
 def start(config: RunConfig) -> training.Distribution:

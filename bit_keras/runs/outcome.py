@@ -10,8 +10,8 @@ import keras
 from bit_keras import data, report, training
 from bit_keras.evaluate import predict
 from bit_keras.hyperrule import Schedule
-from bit_keras.logs import OUTCOME, doing, logger
-from bit_keras.model import BiT, save_npz
+from bit_keras.network.model import BiT, save_npz
+from bit_keras.system.logs import OUTCOME, doing, logger
 from bit_keras.upstream import CosineSchedule
 
 

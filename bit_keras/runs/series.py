@@ -6,7 +6,7 @@ from pathlib import Path
 
 import keras
 
-from bit_keras.files import write_json
+from bit_keras.system.files import write_json
 
 _IDENTITY = "identity"
 

@@ -10,12 +10,12 @@ import keras
 from bit_keras import data, training
 from bit_keras.data.errors import shortened
 from bit_keras.evaluate import Validation
-from bit_keras.files import write_lines
 from bit_keras.hyperrule import Schedule
-from bit_keras.logs import doing, logger
-from bit_keras.model import BiT, save_npz
-from bit_keras.optional import is_installed
+from bit_keras.network.model import BiT, save_npz
 from bit_keras.runs.config import RunConfig
+from bit_keras.system.files import write_lines
+from bit_keras.system.logs import doing, logger
+from bit_keras.system.optional import is_installed
 from bit_keras.upstream import CosineSchedule
 
 

@@ -4,8 +4,8 @@ import json
 import os
 from pathlib import Path
 
-from bit_keras.files import sweep, write_json
 from bit_keras.provenance import CONFIG
+from bit_keras.system.files import sweep, write_json
 
 # What the records of earlier versions lack; their runs go on.
 _NEW = ("weights",)

@@ -17,7 +17,6 @@ from bit_keras.training.distribution import (
 )
 from bit_keras.training.divergence import StopOnDivergence, TrainingDiverged
 from bit_keras.training.epochs import epochs
-from bit_keras.training.freezing import FREEZES, STAGES, count_trainable, freeze
 from bit_keras.training.interruption import StopOnSignal, TrainingInterrupted
 from bit_keras.training.metrics_log import MetricsLog
 from bit_keras.training.mixup import MixUp
@@ -29,9 +28,7 @@ from bit_keras.upstream import CosineSchedule
 
 __all__ = [
     "DISTRIBUTIONS",
-    "FREEZES",
     "SGD",
-    "STAGES",
     "BestWeights",
     "Checkpoint",
     "Distribution",
@@ -52,10 +49,8 @@ __all__ = [
     "callbacks",
     "check_batch",
     "count_devices",
-    "count_trainable",
     "distillation_optimizer",
     "epochs",
-    "freeze",
     "make_deterministic",
     "optimizer",
     "pretraining_optimizer",

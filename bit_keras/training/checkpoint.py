@@ -12,7 +12,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from bit_keras.files import whole
+from bit_keras.system.files import whole
 from bit_keras.training.metrics_log import MetricsLog
 
 _STATE = "training_state"

@@ -7,7 +7,7 @@ the optimizer of any model.
 import keras
 from keras import ops
 
-from bit_keras.logs import logger
+from bit_keras.system.logs import logger
 
 _WAY_OUT = "compile the model with a new optimizer, such as that of HyperRule(...).optimizer(), to train on"
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import keras
 
-from bit_keras.files import whole
+from bit_keras.system.files import whole
 
 
 class MetricsLog(keras.callbacks.Callback):

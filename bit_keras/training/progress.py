@@ -6,7 +6,7 @@ import time
 import keras
 from rich import progress
 
-from bit_keras.logs import logger
+from bit_keras.system.logs import logger
 from bit_keras.training.checkpoint import steps_made
 
 

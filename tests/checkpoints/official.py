@@ -6,7 +6,7 @@ import h5py
 import numpy as np
 
 from bit_keras.checkpoints.architecture import weight_shapes
-from bit_keras.variants import Variant
+from bit_keras.zoo.variants import Variant
 
 # One filter in the stem: files of a few kilobytes, in which damage meets structure more often than numbers.
 TINY = Variant("tiny", 14, 1 / 64, (1, 2, 1, 1), 0)

@@ -7,7 +7,7 @@ import pytest
 
 from bit_keras.checkpoints import CheckpointError, head_size, resolve_variant
 from bit_keras.checkpoints.architecture import infer_variant, weight_shapes
-from bit_keras.variants import VARIANTS, Variant
+from bit_keras.zoo.variants import VARIANTS, Variant
 
 STEM = "resnet/root_block/standardized_conv2d/kernel"
 

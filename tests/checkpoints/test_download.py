@@ -417,7 +417,7 @@ def test_two_threads_share_one_download(site, url, npz_bytes):
 PROGRAM = """
 import sys
 from bit_keras.checkpoints import fetch
-from bit_keras.logs import shown
+from bit_keras.system.logs import shown
 with shown(is_program=True):
     print(fetch(sys.argv[1]))
 """

@@ -4,10 +4,11 @@ import hashlib
 
 import pytest
 
-from bit_keras import BiT, zoo
+from bit_keras import BiT
 from bit_keras.checkpoints import CheckpointError, read_weights, write_npz, write_safetensors
 from bit_keras.checkpoints.formats import detect_format
-from bit_keras.variants import VARIANTS
+from bit_keras.zoo import presets
+from bit_keras.zoo.variants import VARIANTS
 from tests.checkpoints.official import random_arrays, write_legacy_h5
 
 ARRAYS = random_arrays()
@@ -58,11 +59,11 @@ def wrong_upload(tmp_path, monkeypatch):
     """The h5 of one network under the name of another, with the MD5 that the table has for it."""
     path = tmp_path / "BiT-S-R50x3.h5"
     write_legacy_h5(random_arrays(VARIANTS["R17x0.5"]), path)
-    rows = dict(zoo.PRESETS)
+    rows = dict(presets.PRESETS)
     row = rows["BiT-S-R50x3"]
     md5 = hashlib.md5(path.read_bytes()).hexdigest()
-    files = tuple(zoo.dataclasses.replace(f, md5=md5) if f.fault else f for f in row.files)
-    monkeypatch.setitem(zoo.PRESETS, row.name, zoo.dataclasses.replace(row, files=files))
+    files = tuple(presets.dataclasses.replace(f, md5=md5) if f.fault else f for f in row.files)
+    monkeypatch.setitem(presets.PRESETS, row.name, presets.dataclasses.replace(row, files=files))
     return path
 
 

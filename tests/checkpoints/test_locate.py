@@ -2,8 +2,8 @@
 
 import pytest
 
-from bit_keras import zoo
 from bit_keras.checkpoints import CheckpointError, download, locate
+from bit_keras.zoo import presets
 
 
 @pytest.fixture(autouse=True)
@@ -17,11 +17,11 @@ def fetched(monkeypatch, tmp_path) -> list:
 
 
 def test_every_usable_file_of_every_preset_can_be_asked_for(fetched):
-    for row in zoo.PRESETS.values():
+    for row in presets.PRESETS.values():
         for file_format in {file.format for file in row.files if not file.fault}:
             _, variant = locate(row.name, file_format=file_format)
             assert variant == row.variant
-    usable = {f.url for row in zoo.PRESETS.values() for f in row.files if not f.fault and f.has_head}
+    usable = {f.url for row in presets.PRESETS.values() for f in row.files if not f.fault and f.has_head}
     assert {url for url, _ in fetched} == usable
 
 

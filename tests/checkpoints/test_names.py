@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bit_keras.checkpoints import names
-from bit_keras.variants import VARIANTS
+from bit_keras.zoo.variants import VARIANTS
 
 
 def test_backbone_paths_are_those_of_the_official_file(golden_npz):

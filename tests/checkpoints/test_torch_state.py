@@ -12,7 +12,7 @@ from bit_keras import BiT, checkpoints
 from bit_keras.checkpoints import CheckpointError, read_npz, read_weights, write_safetensors
 from bit_keras.checkpoints.architecture import weight_shapes
 from bit_keras.checkpoints.torch_state import official_key, timm_name
-from bit_keras.variants import VARIANTS
+from bit_keras.zoo.variants import VARIANTS
 
 KERNEL = "stages.0.blocks.0.conv2.weight"
 GAMMA = "stages.0.blocks.0.norm2.weight"

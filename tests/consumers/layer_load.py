@@ -11,12 +11,12 @@ from pathlib import Path
 import keras
 import numpy as np
 
-import bit_keras.saved_model_layer
+import bit_keras.saved_models.layer
 
 
 def load(model_file: str, data_file: str) -> dict:
     model = keras.saving.load_model(model_file, safe_mode=False)
-    (layer,) = (each for each in model.layers if isinstance(each, bit_keras.saved_model_layer.SavedModelLayer))
+    (layer,) = (each for each in model.layers if isinstance(each, bit_keras.saved_models.layer.SavedModelLayer))
     with np.load(data_file) as archive:
         difference = np.abs(model.predict(archive["images"], verbose=0) - archive["outputs"]).max()
     facts = {

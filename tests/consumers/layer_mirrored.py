@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-import bit_keras.saved_model_layer
+import bit_keras.saved_models.layer
 
 
 def train(saved_model: str, data_file: str) -> dict:
@@ -20,7 +20,7 @@ def train(saved_model: str, data_file: str) -> dict:
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
     strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
     with strategy.scope():
-        layer = bit_keras.saved_model_layer.SavedModelLayer(saved_model)
+        layer = bit_keras.saved_models.layer.SavedModelLayer(saved_model)
         model = keras.Sequential([keras.Input(inputs.shape[1:]), layer])
         model.compile(keras.optimizers.SGD(0.1, momentum=0.9), "mse")
     model.fit(inputs, targets, batch_size=len(inputs), epochs=3, shuffle=False, verbose=0)

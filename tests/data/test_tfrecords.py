@@ -6,9 +6,9 @@ import struct
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import numbered_image
 
 from bit_keras import data
+from tests.data.conftest import numbered_image
 
 NUM_TRAIN, NUM_TEST = 23, 5
 

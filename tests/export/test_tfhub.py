@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 import bit_keras
-from bit_keras import zoo
-from bit_keras.zoo import BUCKET, Preset, WeightFile
+from bit_keras.zoo import presets
+from bit_keras.zoo.presets import BUCKET, Preset, WeightFile
 from export import tfhub
 from export.tfhub import export_module, write_archive
 from hub_modules import table
@@ -255,7 +255,7 @@ def test_a_fault_leaves_nothing_behind(tmp_path, monkeypatch, step):
 def catalogue(golden_npz, monkeypatch):
     """A small module in the catalogue, whose weights come from a mirror."""
     file = WeightFile(f"{BUCKET}/{golden_npz.name}")
-    monkeypatch.setitem(zoo.PRESETS, "BiT-S-R17x0.5", Preset("BiT-S-R17x0.5", "R17x0.5", "digits", 10, (file,)))
+    monkeypatch.setitem(presets.PRESETS, "BiT-S-R17x0.5", Preset("BiT-S-R17x0.5", "R17x0.5", "digits", 10, (file,)))
     monkeypatch.setitem(table.MODULES, "small", Module("small", "BiT-S-R17x0.5", "feature-vector", "small"))
     monkeypatch.setenv("BIT_KERAS_MIRROR", str(golden_npz.parent))
 
@@ -292,9 +292,9 @@ def test_settings_that_are_refused(tmp_path, monkeypatch, golden_npz):
     with pytest.raises(FileExistsError, match="where nothing is"):
         tfhub._export(Values(tmp_path, model="BiT-S-R17x0.5"))
     monkeypatch.setitem(
-        zoo.PRESETS,
+        presets.PRESETS,
         "BiT-S-R17x0.5",
-        Preset("BiT-S-R17x0.5", "R17x0.5", "digits", 11, zoo.PRESETS["BiT-S-R17x0.5"].files),
+        Preset("BiT-S-R17x0.5", "R17x0.5", "digits", 11, presets.PRESETS["BiT-S-R17x0.5"].files),
     )
     with pytest.raises(ValueError, match=r"the weights of .* must have 11 classes, got 10"):
         tfhub._export(Values(tmp_path / "output", module="small"))

@@ -16,7 +16,7 @@ from tensorflow.core.protobuf.meta_graph_pb2 import MetaGraphDef
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 import bit_keras
-from bit_keras.folding import fold
+from bit_keras.network.folding import fold
 from export import tpu, tpu_check
 from export.tpu import FORMS, export_tpu
 

@@ -5,10 +5,11 @@ import re
 import numpy as np
 import pytest
 
-from bit_keras import data, kernels
+from bit_keras import data
 from bit_keras.finetune import page
 from bit_keras.finetune.plan import Memory, estimate_memory
-from bit_keras.variants import VARIANTS
+from bit_keras.network import arithmetic
+from bit_keras.zoo.variants import VARIANTS
 
 
 @pytest.fixture
@@ -97,7 +98,7 @@ def test_memory_is_as_counted_by_hand():
 
 
 def test_large_outputs_of_relu_are_not_kept():
-    batch_size = kernels.LARGE  # so that every map is large
+    batch_size = arithmetic.LARGE  # so that every map is large
     of_an_image = sum(CONVOLVED) + sum(OUTPUTS)
     assert _small(batch_size=batch_size).activations == batch_size * 4 * of_an_image + 8 * PARAMETERS
 

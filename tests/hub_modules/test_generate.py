@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import bit_keras
-from bit_keras.zoo import PRESETS
+from bit_keras.zoo.presets import PRESETS
 from hub_modules import generate
 from hub_modules.table import MODULES, Module, pages
 

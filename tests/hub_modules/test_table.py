@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from bit_keras import zoo
+from bit_keras.zoo import presets
 from hub_modules import table
 from hub_modules.table import MODULES, collection_metadata, get_module, metadata, pages
 
@@ -22,7 +22,7 @@ def test_every_official_module_has_a_row_of_its_name():
 
 def test_every_preset_is_a_classifier_and_those_of_the_upstream_training_are_features():
     classifiers = [module.preset for module in MODULES.values() if module.kind == "classification"]
-    assert classifiers == list(zoo.PRESETS)
+    assert classifiers == list(presets.PRESETS)
     features = {module.preset for module in MODULES.values() if module.kind == "feature-vector"}
     assert features == {
         "BiT-mini-R17x0.5",
@@ -47,7 +47,7 @@ def test_pages():
 def test_vtab():
     module = MODULES["m-r101x3-run2-smallnorb-azimuth-classification"]
     assert (module.vtab_task, module.page) == ("smallnorb-azimuth", "m-r101x3-vtab")
-    assert module.official == f"{zoo.BUCKET}/vtab/BiT-M-R101x3-run2-smallnorb-azimuth.tfhub"
+    assert module.official == f"{presets.BUCKET}/vtab/BiT-M-R101x3-run2-smallnorb-azimuth.tfhub"
     assert MODULES["m-r50x1"].vtab_task is None
 
 
@@ -90,6 +90,6 @@ def test_get_module():
 
 
 def test_new_weights_get_a_row():
-    row = dataclasses.replace(zoo.PRESETS["BiT-distilled-R50x1-224"], name="BiT-distilled-R50x1-320")
+    row = dataclasses.replace(presets.PRESETS["BiT-distilled-R50x1-224"], name="BiT-distilled-R50x1-320")
     (module,) = table._modules([row]).values()
     assert module.name == module.page == "distilled-r50x1-320-ilsvrc2012-classification"

@@ -14,7 +14,7 @@ _TASKS = {"diabetic_retinopathy": "diabetic_retinopathy_detection", "svhn": "svh
 
 
 def mentioned_names(root: Path) -> list[str]:
-    """Returns the names in README.md, docs/ and bit_keras/zoo.py of a checkout, sorted."""
+    """Returns the names in README.md, docs/ and bit_keras/zoo/presets.py of a checkout, sorted."""
     pages = [page.read_text() for pattern in _PAGES for page in root.glob(pattern)]
     names = {name for page in pages for match in _MENTION.findall(page) for name in "".join(match).split(",")}
     names = {name for name in names if name != "digits" and not _OF_FILES.search(name)}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bit_keras import data, provenance
-from bit_keras.model import BiT, save_npz
+from bit_keras.network.model import BiT, save_npz
 from bit_keras.runs import choose_head, open_network
 
 NAMES = ("cat", "dog", "owl")

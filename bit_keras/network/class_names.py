@@ -1,0 +1,108 @@
+"""Names of the classes of ILSVRC-2012 and ImageNet-21k, in the order of the published heads.
+
+Source: the label files in the official bucket, one WordNet id or one line of lemmas for each class.
+"""
+
+import collections
+import functools
+import re
+
+import keras
+import numpy as np
+
+from bit_keras.checkpoints import CheckpointError, fetch
+from bit_keras.zoo.presets import BUCKET, LABELS
+
+# ILSVRC-2012 has one class an image; ImageNet-21k was trained with several, by sigmoid cross-entropy.
+_DEFAULT_ACTIVATIONS = {"ilsvrc2012": "softmax", "imagenet21k": "sigmoid"}
+
+_REMEDY = "delete it and the .sha256 beside it to download it anew"
+
+
+@functools.cache
+def class_names(labels: str) -> tuple[tuple[str, str], ...]:
+    """Returns (WordNet id, lemmas) of every class, for example ("n02123045", "tabby, tabby_cat").
+
+    Args:
+        labels: "ilsvrc2012" (1000 classes) or "imagenet21k" (21,843). The files are downloaded on first use.
+
+    Raises:
+        ValueError: there is no such list.
+        ConnectionError: the files cannot be had.
+        bit_keras.checkpoints.CheckpointError: a file does not hold what it must.
+    """
+    if labels not in LABELS:
+        raise ValueError(f"labels must be one of {list(LABELS)}, got {labels!r}")
+    ids = _read(labels, "ids", rule=r"n[0-9]{8}")
+    twice = [wordnet_id for wordnet_id, count in collections.Counter(ids).items() if count > 1]
+    if twice:
+        raise CheckpointError(f"the file of WordNet ids of {labels} must hold each once, got {twice} again; {_REMEDY}")
+    return tuple(zip(ids, _read(labels, "lemmas", rule=r"\S.*")))
+
+
+def decode_predictions(logits, top: int = 5, activation: str | None = None) -> list[list[tuple[str, str, float]]]:
+    """Names the classes that a published head gives the highest scores, as in `keras.applications`.
+
+    Args:
+        logits: [N, 1000] for the classes of ILSVRC-2012 or [N, 21843] for those of ImageNet-21k; a tensor of the
+            backend or an array.
+        top: classes to return for an image, 1 to the number of classes.
+        activation: "softmax", "sigmoid", or "linear" for scores as they come; None takes softmax for 1000 classes
+            and sigmoid for 21,843. Computed in float64.
+
+    Returns:
+        For each image its classes from the best on as (WordNet id, name, score). The name is the first lemma, with
+        "_" for a space: "tabby". Equal logits keep the order of the classes.
+
+    Raises:
+        ValueError: an argument is outside of the above, or a logit is NaN or infinite.
+        ConnectionError, bit_keras.checkpoints.CheckpointError: see `class_names`.
+    """
+    logits = keras.ops.convert_to_numpy(logits).astype("float64")
+    sizes = {size: name for name, size in LABELS.items()}
+    if logits.ndim != 2 or logits.shape[1] not in sizes:
+        raise ValueError(
+            f"logits must be [N, K] with K in {list(sizes)}, got shape {logits.shape}; a fine-tuned model has class "
+            "names of its own"
+        )
+    labels, num_classes = sizes[logits.shape[1]], logits.shape[1]
+    if not isinstance(top, int) or not 1 <= top <= num_classes:
+        raise ValueError(f"top must be an integer in [1, {num_classes}], got {top!r}")
+    if not np.isfinite(logits).all():
+        raise ValueError("logits must be finite, got NaN or infinity")
+    scores = _activate(logits, _DEFAULT_ACTIVATIONS[labels] if activation is None else activation)
+    # Logits, not scores: those of sure classes all round to 1.
+    order = np.argsort(-logits, axis=1, kind="stable")[:, :top]
+    names = [(wordnet_id, _first_lemma(lemmas)) for wordnet_id, lemmas in class_names(labels)]
+    return [[(*names[k], float(row[k])) for k in best] for row, best in zip(scores, order)]
+
+
+def _read(labels: str, part: str, rule: str) -> list[str]:
+    """Returns the lines of a label file, each of which must match the regular expression `rule`."""
+    path = fetch(f"{BUCKET}/{labels}_wordnet_{part}.txt")
+    try:
+        lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+    except UnicodeDecodeError as error:
+        raise CheckpointError(f"{path} must be UTF-8: {error}; {_REMEDY}") from error
+    if len(lines) != LABELS[labels]:
+        raise CheckpointError(f"{path} must have {LABELS[labels]} lines, got {len(lines)}; {_REMEDY}")
+    for number, line in enumerate(lines, start=1):
+        if not re.fullmatch(rule, line):
+            raise CheckpointError(f"{path}: line {number} must match {rule!r}, got {line!r}; {_REMEDY}")
+    return lines
+
+
+def _first_lemma(lemmas: str) -> str:
+    return lemmas.partition(",")[0].strip().replace(" ", "_")
+
+
+def _activate(logits: np.ndarray, activation: str) -> np.ndarray:
+    """Returns scores of the shape of the logits, [N, K]; no exponential overflows."""
+    if activation == "softmax":
+        exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return exponentials / exponentials.sum(axis=1, keepdims=True)
+    if activation == "sigmoid":
+        return np.exp(-np.logaddexp(0, -logits))
+    if activation == "linear":
+        return logits
+    raise ValueError(f'activation must be "softmax", "sigmoid" or "linear", got {activation!r}')

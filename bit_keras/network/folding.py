@@ -1,0 +1,58 @@
+"""The inference network of a BiT: plain convolutions, whose kernels are already standardized."""
+
+import keras
+
+from bit_keras.network.layers import StandardizedConv2D
+from bit_keras.network.model import Backbone, BiT
+
+
+def fold(model: BiT | Backbone, dtype: str | None = None) -> keras.Model:
+    """Returns a network of the same outputs that standardizes no kernel when it is called.
+
+    Its convolutions are `keras.layers.Conv2D` under the same names, so that no runtime has to do the arithmetic of
+    weight standardization, and it is not meant for training. In float32 the outputs are equal to the bit.
+
+    Args:
+        model: the network, left as it was.
+        dtype: dtype policy of the new network, for example "bfloat16" for kernels stored and convolved in half
+            precision; they are standardized in float32 and then rounded. None keeps the model's policies.
+
+    Returns:
+        A functional model: images [N, H, W, 3] in [-1, 1] to logits [N, K], or to features for a backbone.
+
+    Raises:
+        TypeError: `model` is no BiT and no backbone of one.
+    """
+    if isinstance(model, Backbone):
+        return _fold_backbone(model, dtype)
+    if not isinstance(model, BiT):
+        raise TypeError(f"model must be a bit_keras.BiT or its backbone, got {type(model).__name__}")
+    backbone = _fold_backbone(model.backbone, dtype)
+    head = model.get_layer("head")
+    new_head = _clone(head, dtype)
+    folded = keras.Model(backbone.input, new_head(backbone.output), name=model.name)
+    new_head.set_weights(head.get_weights())
+    return folded
+
+
+def _fold_backbone(backbone: Backbone, dtype: str | None) -> keras.Model:
+    policy = keras.dtype_policies.get(dtype or backbone.dtype_policy)
+    images = keras.Input((None, None, 3), name="images", dtype=policy.variable_dtype)
+    folded = keras.models.clone_model(backbone, images, clone_function=lambda layer: _clone(layer, dtype))
+    for layer in backbone.layers:
+        if isinstance(layer, StandardizedConv2D):
+            folded.get_layer(layer.name).set_weights([layer.standardized_kernel("float32")])
+        elif layer.weights:
+            folded.get_layer(layer.name).set_weights(layer.get_weights())
+    return folded
+
+
+def _clone(layer: keras.layers.Layer, dtype: str | None) -> keras.layers.Layer:
+    """A layer of the same name without weights yet."""
+    policy = dtype or layer.dtype_policy
+    if isinstance(layer, StandardizedConv2D):
+        shape = (layer.filters, layer.kernel_size, layer.strides, layer.padding)
+        return keras.layers.Conv2D(*shape, use_bias=False, name=layer.name, dtype=policy)
+    config = layer.get_config()
+    config["dtype"] = policy
+    return type(layer).from_config(config)

@@ -1,0 +1,332 @@
+"""BiT, the network: a pre-activation ResNet with group normalization and weight standardization.
+
+Source: arXiv 1912.11370, section 3.1; official `bit_tf2/models.py` and `bit_pytorch/models.py`. Layer names
+are the paths of the official weight files.
+"""
+
+import functools
+import inspect
+import itertools
+import os
+
+import keras
+from keras import layers
+
+from bit_keras import checkpoints, provenance
+from bit_keras.checkpoints import names
+from bit_keras.network import arithmetic
+from bit_keras.network.layers import GroupNormalization, StandardizedConv2D
+from bit_keras.system.checks import check_integer, check_names, known_arguments
+from bit_keras.zoo.variants import EXPANSION, Variant, get_variant
+
+# Place of the callbacks among the arguments of `fit` after self.
+_CALLBACKS = list(inspect.signature(keras.Model.fit).parameters).index("callbacks") - 1
+
+_ARGUMENTS = ("variant", "num_classes", "dtype", "remat", "name", "trainable")
+# Arguments of the networks in keras.applications, and what takes their place.
+_INSTEAD = {
+    "weights": 'BiT.from_preset("BiT-M-R50x1") loads published weights',
+    "include_top": "model.backbone is the network without its head",
+    "input_shape": "images are [N, H, W, 3] in [-1, 1], of any height and width",
+    "input_tensor": "call the network, model(images)",
+    "pooling": "model.backbone averages over the image, model.backbone.pyramid_outputs are its feature maps",
+    "classes": "num_classes is the number of outputs",
+    "classifier_activation": "the outputs are logits, keras.ops.softmax(model(images)) makes probabilities",
+}
+
+
+@keras.saving.register_keras_serializable(package="bit_keras")
+class Backbone(keras.Model):
+    """BiT without its head: images to pooled features.
+
+    Args:
+        variant: name of a row of `bit_keras.zoo.variants`, for example "R50x1".
+        dtype: dtype policy or its name, None for Keras's global one.
+        remat: rematerialize, that is keep no more than the inputs of the residual units for the backward pass and
+            compute the rest once more there. Source: "Training Deep Nets with Sublinear Memory Cost",
+            arXiv 1604.06174.
+
+    Input shape: [N, H, W, 3] in [-1, 1], any H and W.
+    Output shape: [N, 2048 * width], float32 under a mixed policy.
+
+    Raises:
+        ValueError: there is no such variant.
+        TypeError: there is no such argument.
+    """
+
+    def __init__(self, variant: str, dtype=None, remat: bool = False, name: str = "backbone", **kwargs):
+        check_names("Backbone", kwargs, [name for name in _ARGUMENTS if name != "num_classes"], _INSTEAD)
+        row = get_variant(variant)
+        policy = keras.dtype_policies.get(dtype)
+        images = keras.Input((None, None, 3), name="images", dtype=policy.variable_dtype)
+        stages, boundaries = _stages(images, row, policy)
+        x = _norm_relu(stages["block4"], "", policy)
+        # A mean over many pixels and the head after it are taken in float32.
+        features = layers.GlobalAveragePooling2D(name="features", dtype=policy.variable_dtype)(x)
+        super().__init__(inputs=images, outputs=features, name=name, **kwargs)
+        self.dtype_policy = policy
+        self.variant = row
+        self.remat = remat
+        self._pyramid_outputs = stages
+        # Bound methods: a `keras.Function` itself would be tracked, and its layers saved twice.
+        self._parts = [keras.Function(*ends).call for ends in itertools.pairwise([images, *boundaries, features])]
+
+    def call(self, inputs, training=None, mask=None):
+        if not self.remat:
+            return super().call(inputs, training=training, mask=mask)
+        for part in self._parts:
+            # A function of its own for each call: JAX would reuse the trace of an earlier one, with its variables.
+            def run(x, part=part):
+                with arithmetic.in_training(training):
+                    return part(x)
+
+            inputs = arithmetic.rematerialize(run)(inputs)
+        return inputs
+
+    @property
+    def pyramid_outputs(self) -> dict:
+        """{"root_block": ..., "block1": ..., ..., "block4": ...}: symbolic outputs of the stages, strides 4 to 32.
+
+        `keras.Model(backbone.input, backbone.pyramid_outputs)` is a network that returns them.
+        """
+        return dict(self._pyramid_outputs)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "variant": self.variant.name,
+            "remat": self.remat,
+            "frozen": _frozen_names(self.layers),
+        }
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        arguments = {key: value for key, value in config.items() if key != "frozen"}
+        backbone = cls(**arguments)
+        _freeze(backbone.layers, config["frozen"])
+        return backbone
+
+
+@keras.saving.register_keras_serializable(package="bit_keras")
+class BiT(keras.Model):
+    """BiT, a classifier: images to logits, with random weights and a head of zeros.
+
+    Use `BiT.from_preset` for trained weights.
+
+    Args:
+        variant: name of a row of `bit_keras.zoo.variants`, for example "R50x1".
+        num_classes: outputs of the head, 1 or more; must be given.
+        dtype: dtype policy or its name, None for Keras's global one.
+        remat: train in less memory and more time; see `Backbone`.
+
+    Attributes:
+        resolution: side in pixels of the images that the trained weights are for, and at which
+            `bit_keras.export_saved_model` serves them; None where it is not known. Any H and W can be computed.
+
+    Input shape: [N, H, W, 3] in [-1, 1], any H and W.
+    Output shape: [N, num_classes], logits; float32 under a mixed policy.
+
+    Raises:
+        ValueError: there is no such variant, or `num_classes` is no integer of 1 or more.
+        TypeError: there is no such argument.
+
+    Example:
+        >>> model = bit_keras.BiT("R50x1", num_classes=10)
+        >>> features = model.backbone(images)
+    """
+
+    def __init__(
+        self,
+        variant: str,
+        num_classes: int | None = None,  # checked after the names, so that a wrong name is what an error tells of
+        dtype=None,
+        remat: bool = False,
+        name: str = "bit",
+        **kwargs,
+    ):
+        check_names("BiT", kwargs, _ARGUMENTS, _INSTEAD)
+        num_classes = check_integer("num_classes", num_classes)
+        backbone = Backbone(variant, dtype=dtype, remat=remat)
+        policy = backbone.dtype_policy
+        images = keras.Input((None, None, 3), name="images", dtype=policy.variable_dtype)
+        # Transfer starts from a head of zeros (section 3.3): the first updates move the head alone.
+        head = layers.Dense(num_classes, kernel_initializer="zeros", name=names.HEAD, dtype=policy.variable_dtype)
+        super().__init__(inputs=images, outputs=head(backbone(images)), name=name, **kwargs)
+        self.dtype_policy = policy
+        self.backbone = backbone
+        self.num_classes = num_classes
+        self.resolution = None
+
+    @property
+    def variant(self) -> Variant:
+        """The row of `bit_keras.zoo.variants` that this network was built from."""
+        return self.backbone.variant
+
+    @property
+    def variant_name(self) -> str:
+        """Name of the variant."""
+        return self.variant.name
+
+    @classmethod
+    @known_arguments
+    def from_preset(
+        cls,
+        preset: str | os.PathLike,
+        num_classes: int | None = None,
+        variant: str | None = None,
+        dtype=None,
+        file_format: str | None = None,
+        remat: bool = False,
+    ) -> "BiT":
+        """Builds a BiT with trained weights.
+
+        Args:
+            preset: name of published weights (`bit_keras.list_presets()`), or path or address of a file of any
+                known format: official npz or h5, safetensors of timm or transformers, a SavedModel directory,
+                `.keras`, `.weights.h5`. An address is https://, gs://, hf:// or kaggle://.
+            num_classes: outputs of a new head of zeros; None for the head in the file.
+            variant: architecture that the file must hold; None for what its shapes say.
+            dtype: dtype policy or its name, None for Keras's global one.
+            file_format: which of the files of a published preset to take, "npz", "h5", "timm", "transformers" or
+                "hub"; None for the official npz.
+            remat: train in less memory and more time; see `Backbone`.
+
+        Raises:
+            ValueError: no such preset or file, no such variant, or a variant that contradicts the preset.
+            ConnectionError: the file cannot be downloaded.
+            ImportError: a package that the file's format needs is not installed.
+            bit_keras.checkpoints.CheckpointError: the file does not hold the weights of the variant.
+        """
+        if num_classes is not None:
+            check_integer("num_classes", num_classes)  # before a download
+        path, variant = checkpoints.locate(preset, variant, file_format)
+        arrays = checkpoints.read_weights(path)
+        shapes = checkpoints.shapes_of(arrays)
+        variant = checkpoints.resolve_variant(path, shapes, variant)
+        has_new_head = num_classes is not None
+        num_classes = num_classes if has_new_head else checkpoints.head_size(path, shapes)
+        model = cls(variant, num_classes, dtype=dtype, remat=remat)
+        checkpoints.apply_weights(model, arrays, skip_head=has_new_head)
+        if not has_new_head and (known := provenance.best_resolution(preset)):
+            model.resolution = known[0]
+        return model
+
+    @functools.wraps(keras.Model.fit)
+    def fit(self, *args, **kwargs):
+        # Beyond what Keras does: a warning where the schedule of the optimizer ends before this training does.
+        from bit_keras.training import with_schedule_end
+
+        if len(args) > _CALLBACKS:
+            args = (*args[:_CALLBACKS], with_schedule_end(args[_CALLBACKS], **kwargs), *args[_CALLBACKS + 1 :])
+        else:
+            kwargs["callbacks"] = with_schedule_end(**kwargs)
+        return super().fit(*args, **kwargs)
+
+    def predict(self, x, batch_size=None, verbose="auto", steps=None, callbacks=None):
+        """As `keras.Model.predict`; of several batches it standardizes the kernels once, see `prediction.folded`."""
+        from bit_keras.network import prediction
+
+        with prediction.folded(self, x, batch_size):
+            return super().predict(x, batch_size, verbose, steps, callbacks)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "variant": self.variant.name,
+            "num_classes": self.num_classes,
+            "remat": self.backbone.remat,
+            "resolution": self.resolution,
+            "frozen": _frozen_names([*self.layers, *self.backbone.layers]),
+        }
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        arguments = {key: value for key, value in config.items() if key not in ("frozen", "resolution")}
+        model = cls(**arguments)
+        model.resolution = config.get("resolution")  # of older files: None
+        _freeze([*model.layers, *model.backbone.layers], config["frozen"])
+        return model
+
+
+def load_weights(model: BiT, path: str | os.PathLike, skip_head: bool = False) -> None:
+    """Sets the weights of `model` from a file of any known format; see `BiT.from_preset`.
+
+    Args:
+        model: the network, left as it was when the file is refused.
+        path: the file or directory.
+        skip_head: leave the model's head alone and ignore the head in the file.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ImportError: a package that the file's format needs is not installed.
+        bit_keras.checkpoints.CheckpointError: another architecture, or missing, unused or misshapen entries, all
+            listed.
+    """
+    arrays = checkpoints.read_weights(path)
+    checkpoints.resolve_variant(path, checkpoints.shapes_of(arrays), model.variant_name)
+    checkpoints.apply_weights(model, arrays, skip_head)
+
+
+def save_npz(model: BiT, path: str | os.PathLike) -> None:
+    """Writes the weights of `model` as an official npz file, whole or not at all; see `load_weights`.
+
+    Raises:
+        ValueError: the name does not end in ".npz".
+    """
+    checkpoints.write_npz(checkpoints.collect_weights(model), path)
+
+
+def _frozen_names(layers) -> list[str]:
+    return [layer.name for layer in layers if layer.weights and not layer.trainable]
+
+
+def _freeze(layers, names: list[str]) -> None:
+    for layer in layers:
+        if layer.name in names:
+            layer.trainable = False
+
+
+def _stages(images, variant: Variant, policy) -> tuple[dict, list]:
+    """Returns the outputs of the stem and of the four blocks; and those of the stem and of every unit."""
+    x = layers.ZeroPadding2D(3, name="root_block_padding", dtype=policy)(images)
+    path = "root_block/standardized_conv2d"
+    x = _conv(path, variant.stem_filters, 7, strides=2, policy=policy)(x)
+    # The official network pads the pool with zeros; Keras's own "same" padding would be -inf, and not symmetric.
+    x = layers.ZeroPadding2D(1, name="root_block_pool_padding", dtype=policy)(x)
+    x = layers.MaxPooling2D(3, 2, name="root_block_pool", dtype=policy)(x)
+    stages, boundaries = {"root_block": x}, [x]
+    for block, units in enumerate(variant.units, start=1):
+        for unit in range(1, units + 1):
+            strides = 2 if unit == 1 and block > 1 else 1
+            x = _unit(x, f"block{block}/unit{unit:02d}", variant.bottleneck_filters(block), strides, unit == 1, policy)
+            boundaries.append(x)
+        stages[f"block{block}"] = x
+    return stages, boundaries
+
+
+def _unit(x, path: str, filters: int, strides: int, has_projection: bool, policy):
+    """Pre-activation bottleneck: norm, ReLU, 1x1; norm, ReLU, 3x3; norm, ReLU, 1x1; plus shortcut."""
+    shortcut = x
+    x = _norm_relu(x, f"{path}/a/", policy)
+    if has_projection:
+        projection = f"{path}/a/proj/standardized_conv2d"
+        shortcut = _conv(projection, EXPANSION * filters, 1, strides=strides, policy=policy)(x)
+    x = _conv(f"{path}/a/standardized_conv2d", filters, 1, policy=policy)(x)
+    x = _norm_relu(x, f"{path}/b/", policy)
+    padding = "same"
+    if strides == 2:
+        # "same" at stride 2 pads below and right only; the official network pads every side by 1.
+        x = layers.ZeroPadding2D(1, name=names.layer_name(f"{path}/b/padding"), dtype=policy)(x)
+        padding = "valid"
+    x = _conv(f"{path}/b/standardized_conv2d", filters, 3, strides=strides, padding=padding, policy=policy)(x)
+    x = _norm_relu(x, f"{path}/c/", policy)
+    x = _conv(f"{path}/c/standardized_conv2d", EXPANSION * filters, 1, policy=policy)(x)
+    return layers.Add(name=names.layer_name(f"{path}/add"), dtype=policy)([shortcut, x])
+
+
+def _conv(path: str, filters: int, size: int, strides: int = 1, padding: str = "valid", *, policy):
+    return StandardizedConv2D(filters, size, strides, padding, name=names.layer_name(path), dtype=policy)
+
+
+def _norm_relu(x, prefix: str, policy):
+    return GroupNormalization(activation="relu", name=names.layer_name(f"{prefix}group_norm"), dtype=policy)(x)

@@ -1,0 +1,389 @@
+"""Keras 3 layer that holds a SavedModel, to fine-tune or to use as it is: what hub.KerasLayer is to tf_keras.
+
+A SavedModel is a TensorFlow graph, so the layer needs the tensorflow backend; TensorFlow is imported where it is used.
+"""
+
+import functools
+import inspect
+import os
+import re
+import shutil
+import tarfile
+import tempfile
+import weakref
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import filelock
+import keras
+from keras.src.saving.serialization_lib import in_safe_mode  # Keras has no public name for it
+
+from bit_keras import checkpoints
+from bit_keras.checkpoints.addresses import is_url
+from bit_keras.checkpoints.checks import check_bytes
+from bit_keras.checkpoints.hub_module import is_saved_model
+from bit_keras.system import files
+from bit_keras.system.checks import check_names
+from bit_keras.system.logs import logger
+from bit_keras.zoo.presets import PRESETS
+
+_ARGUMENTS = (
+    *("handle", "trainable", "arguments", "signature", "output_key", "tags", "embed", "dtype"),
+    *("name", "activity_regularizer", "autocast", "input_shape", "batch_shape"),  # of any layer of Keras
+)
+# Arguments of hub.KerasLayer, and what takes their place.
+_INSTEAD = {
+    "output_shape": "the SavedModel has the shape of its outputs",
+    "load_options": "the layer has none",
+    "signature_outputs_as_dict": "a signature returns all its outputs, or that of output_key",
+}
+
+
+@keras.saving.register_keras_serializable(package="bit_keras")
+class SavedModelLayer(keras.layers.Layer):
+    """Calls a SavedModel, and trains it where it is a reusable one, in any Keras 3 model on the tensorflow backend.
+
+    A reusable SavedModel has `__call__`, `variables`, `trainable_variables` and `regularization_losses`
+    (https://www.tensorflow.org/hub/reusable_saved_models): those of `bit_keras.export_saved_model` and the TF2
+    modules of TF Hub. The layer's weights share memory with its variables. Its regularization losses count while the
+    layer is trainable. A `training` argument of `__call__` is True when the model trains *and* the layer is trainable.
+
+    The graph runs in the precision in which it was saved, under any dtype policy of the model, and is never compiled
+    by `jit_compile="auto"`: XLA would compile a restored graph anew for every value that changes in training.
+
+    Args:
+        handle: local directory of a SavedModel; kaggle://owner/model/framework/variation[/version]; address of a tar
+            archive such as https://host/module.tar.gz; name of published weights that have a TF Hub module; or a
+            loaded object, which makes a layer without configuration, and layers of the same object share its weights.
+        trainable: whether training moves the weights; None for True, and False with a `signature`.
+        arguments: further keyword arguments of the call, each of them plain JSON. "training" here overrides the flag.
+        signature: name of the signature to call, for a SavedModel without `__call__`. It takes a tensor, or a
+            dictionary by the names of its inputs. It cannot be trained, and the layer then has no weights.
+        output_key: which output to return of a dictionary of them, None for all.
+        tags: of the graph in the SavedModel, None for its only one. The graph of a TF1 Hub module that infers has [].
+        embed: whether `model.save` puts the SavedModel into the .keras file, beside the weights, so that the file
+            can be loaded where `handle` is no more; a directory is needed.
+        dtype: what floating-point inputs are cast to; integers and strings go in as they are.
+
+    Input shape: what the SavedModel takes. For BiT: [N, H, W, 3] in **[0, 1]**, any N, H and W.
+    Output shape: what it returns.
+
+    Raises:
+        NotImplementedError: the backend is not tensorflow.
+        FileNotFoundError: there is no such directory.
+        ValueError: no SavedModel is there, it cannot be called as asked for, or an argument is out of its range.
+        ConnectionError: the SavedModel cannot be downloaded.
+        TypeError: there is no such argument.
+
+    A .keras file with this layer runs a graph from elsewhere, so `keras.saving.load_model` wants `safe_mode=False`.
+
+    Example:
+        >>> layer = bit_keras.SavedModelLayer("exported/cifar10")
+        >>> model = keras.Sequential([keras.Input((None, None, 3)), layer])
+    """
+
+    def __init__(
+        self,
+        handle,
+        trainable: bool | None = None,
+        arguments: Mapping | None = None,
+        signature: str | None = None,
+        output_key: str | None = None,
+        tags: Sequence[str] | None = None,
+        embed: bool = False,
+        dtype="float32",
+        **kwargs,
+    ):
+        check_names("SavedModelLayer", kwargs, _ARGUMENTS, _INSTEAD)
+        if keras.backend.backend() != "tensorflow":
+            raise NotImplementedError(
+                "a SavedModel is a TensorFlow graph, which Keras can run and differentiate on the tensorflow backend "
+                f"only, got {keras.backend.backend()}: set KERAS_BACKEND=tensorflow before keras is imported; the "
+                "weights of a BiT can be read on every backend: bit_keras.BiT.from_preset(directory)"
+            )
+        if trainable and signature is not None:
+            raise ValueError(
+                f"a signature cannot be trained: trainable must be False or None, got True with {signature=}; "
+                "without one, a reusable SavedModel is trained through its __call__"
+            )
+        super().__init__(dtype=dtype, **kwargs)
+        if self.compute_dtype != self.variable_dtype:
+            raise ValueError(
+                "a SavedModel runs in the precision in which it was saved: dtype must be that of its inputs, such as "
+                f"'float32', got the mixed policy {self.dtype_policy.name!r}"
+            )
+        self.supports_jit = False
+        self.handle = os.fspath(handle) if isinstance(handle, os.PathLike) else handle
+        self.arguments = dict(arguments or {})
+        self.signature = signature
+        self.output_key = output_key
+        self.tags = None if tags is None else list(tags)
+        self.embed = embed
+        made = []
+        if isinstance(handle, _Awaited):
+            self.handle, made = handle.handle, handle.made
+        elif isinstance(self.handle, str):
+            self._directory = _directory(self.handle)
+            handle, made = _load(self._directory, self.tags)
+        elif embed:
+            raise ValueError(f"embed needs the directory of a SavedModel, got {handle!r}")
+        variables, self._num_trained = _variables(handle, signature)
+        # Each shares the memory of the SavedModel's variable.
+        self._variables = [
+            keras.Variable(variable, trainable=k < self._num_trained, autocast=False, name=_name(variable))
+            for k, variable in enumerate(variables)
+        ]
+        positions = {id(variable): k for k, variable in enumerate(variables)}
+        self._made = [positions.get(id(variable)) for variable in made]
+        self._use(handle)
+        self.trainable = signature is None if trainable is None else trainable  # once there are variables to freeze
+        if self.trainable and not self.trainable_variables:
+            logger.warning("layer %s is trainable, but %s has no trainable variables", self.name, self.handle)
+
+    def _use(self, module) -> None:
+        """Calls `module` from now on, and adds its regularization losses."""
+        function = _function(module, self.signature, self.handle)
+        takes_training = self.signature is None and _takes_training(module)
+
+        def call(inputs, training: bool):
+            arguments = {"training": training, **self.arguments} if takes_training else self.arguments
+            if self.signature is not None and isinstance(inputs, Mapping):
+                return function(**inputs, **arguments)
+            return function(inputs, **arguments)
+
+        # A closure hides the module from TensorFlow's tracking of attributes, which would find its variables twice.
+        self._call = call
+        self._module = lambda: module
+        losses = list(getattr(module, "regularization_losses", ()))
+        # Keras asks the variables that train for their losses: the first one answers for all of them.
+        for variable in self._variables[: min(self._num_trained, len(losses), 1)]:
+            variable.regularizer = lambda _: sum(loss() for loss in losses)
+
+    def call(self, inputs, training=None):
+        outputs = self._call(inputs, bool(training and self.trainable))
+        if self.output_key is None:
+            return outputs
+        names = sorted(outputs) if isinstance(outputs, Mapping) else []
+        if self.output_key not in names:
+            raise ValueError(f"output_key must be None or one of {names} for {self.handle}, got {self.output_key!r}")
+        return outputs[self.output_key]
+
+    def compute_output_spec(self, inputs, training=None):
+        module = self._module()
+        if isinstance(module, _Awaited):
+            return module.outputs
+        return keras.Operation.compute_output_spec(self, inputs, training=training)
+
+    def compute_output_shape(self, input_shape):
+        inputs = keras.tree.map_shape_structure(lambda s: keras.KerasTensor(s, self.input_dtype), input_shape)
+        return keras.tree.map_structure(lambda output: output.shape, self.compute_output_spec(inputs))
+
+    def get_config(self):
+        if not isinstance(self.handle, str):
+            raise ValueError(
+                f"a layer has a configuration if its handle is a directory, an address or a name, got {self.handle!r}"
+            )
+        config = {
+            "handle": self.handle,
+            # A signature is not trained whatever `trainable` says.
+            "trainable": self.trainable and self.signature is None,
+            "arguments": keras.saving.serialize_keras_object(self.arguments),
+            "signature": self.signature,
+            "output_key": self.output_key,
+            "tags": self.tags,
+            "embed": self.embed,
+        }
+        if self.embed:
+            config["awaited"] = self._describe()
+        return {**super().get_config(), **config}
+
+    @classmethod
+    def from_config(cls, config):
+        safe_mode = in_safe_mode()  # None where no file is being loaded, as in keras.models.clone_model
+        if safe_mode:
+            raise ValueError(
+                f"a SavedModelLayer runs the graph of the SavedModel {config['handle']!r}, which can do anything that "
+                "this process may do: if you trust it, load with safe_mode=False"
+            )
+        config = {**config, "arguments": keras.saving.deserialize_keras_object(config["arguments"])}
+        awaited = config.pop("awaited", None)
+        if awaited is not None and safe_mode is False:
+            config["handle"] = _Awaited(config["handle"], **awaited)
+        return cls(**config)
+
+    def _describe(self) -> dict:
+        """What a model needs of the SavedModel before the assets of its file come."""
+        module = self._module()
+        if isinstance(module, _Awaited):
+            module()  # raises
+        variables = [{"name": v.name, "shape": list(v.shape), "dtype": v.dtype} for v in self._variables]
+        outputs = _outputs(_function(module, self.signature, self.handle))
+        if self.output_key is not None:
+            outputs = outputs[self.output_key]
+        return {
+            "variables": variables,
+            "num_trained": self._num_trained,
+            "made": list(self._made),
+            "outputs": keras.saving.serialize_keras_object(outputs),
+        }
+
+    def save_assets(self, inner_path):
+        if self.embed:
+            shutil.copytree(self._directory, os.path.join(inner_path, "saved_model"))
+
+    def load_assets(self, inner_path):
+        if not self.embed:
+            return
+        # Kept for the layer's lifetime: Keras deletes its own copy, and the SavedModel's assets stay in use.
+        folder = tempfile.mkdtemp(prefix="saved_model_layer_")
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        self.handle = self._directory = shutil.copytree(
+            os.path.join(inner_path, "saved_model"), os.path.join(folder, "saved_model")
+        )
+        # Optimizers hold the variables already, and `load_own_variables` has set their values.
+        values = [variable.numpy() for variable in self._variables]
+        memory = [variable.value for variable in self._variables]
+        module, _ = _load(self._directory, self.tags, [None if k is None else memory[k] for k in self._made])
+        for variable, loaded, value in zip(self._variables, _variables(module, self.signature)[0], values, strict=True):
+            if loaded is not variable.value:
+                raise ValueError(f"the SavedModel in the file must fit its configuration, {variable.path} does not")
+            variable.assign(value)
+        self._use(module)
+
+
+class _Awaited:
+    """Stands for the SavedModel in a .keras file from the configuration until the assets are loaded.
+
+    Attributes:
+        handle: of the layer.
+        variables, trainable_variables: of the SavedModel's shapes, zeros.
+        made: the variables in the order in which the SavedModel makes its own, None where that is not in `variables`.
+        outputs: what a call returns, KerasTensors.
+    """
+
+    def __init__(self, handle: str, variables: list[dict], num_trained: int, made: list[int | None], outputs):
+        import tensorflow as tf
+
+        self.handle = handle
+        self.variables = [tf.Variable(tf.zeros(v["shape"], v["dtype"]), name=v["name"]) for v in variables]
+        self.trainable_variables = self.variables[:num_trained]
+        self.made = [None if k is None else self.variables[k] for k in made]
+        self.outputs = keras.saving.deserialize_keras_object(outputs)
+
+    def __call__(self, *args, **kwargs):
+        raise ValueError(
+            f"the SavedModel that was {self.handle!r} lies in a .keras file: load it by keras.saving.load_model"
+        )
+
+
+def _directory(handle: str) -> Path:
+    """Returns the local directory that `handle` means."""
+    handle = re.sub(r"^https://(www\.)?kaggle\.com/models/", "kaggle://", handle)  # what a browser shows
+    if handle in PRESETS:
+        path, _ = checkpoints.locate(handle, file_format="hub")
+    elif is_url(handle):
+        path = checkpoints.fetch(handle)
+        path = _unpacked(path) if path.is_file() else path
+    else:
+        path = Path(handle)
+    if not path.is_dir():
+        raise FileNotFoundError(f"no SavedModel directory: {path}")
+    if not is_saved_model(path):
+        raise ValueError(f"a SavedModel has a file saved_model.pb at its top, {path} has {sorted(os.listdir(path))}")
+    return path
+
+
+def _unpacked(archive: Path) -> Path:
+    """Returns the folder that holds what a tar archive holds, unpacked beside it on first use."""
+    folder = archive.with_name(f"{archive.name}.unpacked")
+    with filelock.FileLock(f"{folder}.lock"):
+        if not folder.is_dir():
+            try:
+                with tarfile.open(archive) as tar, files.whole(folder) as temporary:
+                    check_bytes(archive, sum(member.size for member in tar))
+                    tar.extractall(temporary, filter="data")
+            except (tarfile.TarError, EOFError, zlib.error) as error:
+                raise ValueError(f"{archive} must be a tar archive of a SavedModel: {error}") from error
+    return folder
+
+
+def _load(directory: str | os.PathLike, tags: list[str] | None, into: Sequence = ()):
+    """Loads a SavedModel.
+
+    Args:
+        directory: of the SavedModel.
+        tags: of the graph.
+        into: variables to load into, in the order in which they are made; None, and those after the last, are new.
+
+    Returns:
+        (the loaded object, [its variables, in the order in which they were made]).
+    """
+    import tensorflow as tf
+
+    made = []
+
+    def make(next_creator, **kwargs):
+        given = into[len(made)] if len(made) < len(into) else None
+        made.append(next_creator(**kwargs) if given is None else given)
+        return made[-1]
+
+    if tags is None and Path(directory, "tfhub_module.pb").is_file():
+        raise ValueError(
+            f"{directory} is a TF1 Hub module, which cannot be trained. To call it: SavedModelLayer(handle, "
+            'signature="default", output_key="default", tags=[]). A BiT can be trained all the same: '
+            "bit_keras.BiT.from_preset(handle) reads its weights"
+        )
+    try:
+        with tf.variable_creator_scope(make):
+            return tf.saved_model.load(os.fspath(directory), tags), made
+    except (OSError, RuntimeError, ValueError, tf.errors.OpError) as error:
+        raise ValueError(f"the SavedModel {directory} cannot be loaded: {error}") from error
+
+
+def _function(module, signature: str | None, handle) -> Callable:
+    """Returns what the layer calls."""
+    signatures = getattr(module, "signatures", {})
+    if isinstance(module, _Awaited) or (signature is None and callable(module)):
+        return module
+    if signature is None:
+        raise ValueError(
+            f"{handle!r} has no __call__, so that it cannot be trained; signature must be one of "
+            f"{sorted(signatures)}, got None"
+        )
+    if signature not in signatures:
+        raise ValueError(f"signature must be one of {sorted(signatures)} for {handle!r}, got {signature!r}")
+    return signatures[signature]
+
+
+def _takes_training(module) -> bool:
+    """Tells whether a call takes `training`. Loaded objects say so in `__call__`, functions in themselves."""
+    return any("training" in inspect.signature(each).parameters for each in (module, module.__call__))
+
+
+def _variables(module, signature: str | None) -> tuple[list, int]:
+    """Returns (the variables behind the layer's weights, those that training moves first, how many these are)."""
+    if signature is not None:
+        return [], 0
+    trained = list(getattr(module, "trainable_variables", ()))
+    known = {id(variable) for variable in trained}
+    others = [variable for variable in getattr(module, "variables", ()) if id(variable) not in known]
+    return trained + others, len(trained)
+
+
+def _name(variable) -> str:
+    return variable.name.removesuffix(":0").replace("/", "_")
+
+
+def _outputs(function):
+    """Returns what a restored function gives as KerasTensors, with None for sizes in which its traces differ."""
+    import tensorflow as tf
+
+    traces = [function] if hasattr(function, "structured_outputs") else function.__call__.concrete_functions
+    return tf.nest.map_structure(
+        lambda *specs: keras.KerasTensor(
+            functools.reduce(lambda a, b: a.most_specific_compatible_shape(b), (spec.shape for spec in specs)),
+            specs[0].dtype.name,
+        ),
+        *(trace.structured_outputs for trace in traces),
+    )

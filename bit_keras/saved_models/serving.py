@@ -1,0 +1,224 @@
+"""SavedModels for TF Serving: the folded network behind named signatures, one of which takes image files."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from bit_keras.data import preprocessing
+from bit_keras.network.folding import fold
+from bit_keras.network.model import BiT
+from bit_keras.zoo.presets import LABELS
+
+PRECISIONS = ("float32", "bfloat16")
+ACTIVATIONS = {"softmax": tf.nn.softmax, "sigmoid": tf.sigmoid}
+
+# Images that are decoded at one time; times `max_pixels` it bounds the memory.
+_PARALLEL_DECODES = 8
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+
+@dataclasses.dataclass(frozen=True)
+class ServingOptions:
+    """How a SavedModel for TF Serving is made.
+
+    Attributes:
+        num_classes: K, outputs of the head.
+        precision: "float32", or "bfloat16" for kernels that are stored and convolved in half precision.
+        resolution: side in pixels of the images that `serve_bytes` gives the network, 1 or more.
+        activation: what turns logits into scores, "softmax" or "sigmoid"; None takes sigmoid for the 21,843 classes
+            of ImageNet-21k, of which an image has several, and softmax for the others.
+        top: classes in an answer, 1 to K; None takes 5, or K where it is less.
+        max_pixels: height times width above which an image file is refused before it is decoded, 1 or more. Up to
+            eight images are decoded at one time, with at least 3 bytes a pixel each.
+
+    Raises:
+        ValueError: a value is outside of the above.
+    """
+
+    num_classes: int
+    precision: str = "float32"
+    resolution: int = 224
+    activation: str | None = None
+    top: int | None = None
+    max_pixels: int = 2**26
+
+    def __post_init__(self):
+        if self.activation is None:
+            default = "sigmoid" if self.num_classes == LABELS["imagenet21k"] else "softmax"
+            object.__setattr__(self, "activation", default)
+        if self.top is None:
+            object.__setattr__(self, "top", min(5, self.num_classes))
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {self.precision!r}")
+        if self.activation not in ACTIVATIONS:
+            raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}, got {self.activation!r}")
+        if not 1 <= self.top <= self.num_classes:
+            raise ValueError(f"top must be 1 to the {self.num_classes} classes of the head, got {self.top}")
+        for name in ("resolution", "max_pixels"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be 1 or more, got {getattr(self, name)}")
+
+
+def write(model: BiT, path: Path, options: ServingOptions, class_names: Sequence[str] | None) -> None:
+    """Writes the SavedModel; `bit_keras.export_saved_model` says what is in it."""
+    folded = fold(model, options.precision)
+    network = keras.Model(folded.input, {"features": folded.get_layer("features").output, "logits": folded.output})
+    images_spec = tf.TensorSpec([None, None, None, 3], name="images")
+
+    def run(images: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Images in [-1, 1] to float32 outputs."""
+        return {name: tf.cast(output, tf.float32) for name, output in network(images, training=False).items()}
+
+    def classify(images: tf.Tensor) -> dict[str, tf.Tensor]:
+        logits = run(images)["logits"]
+        # Logits are ranked, not scores: those of sure classes all round to 1.
+        best = tf.math.top_k(logits, options.top).indices
+        scores = tf.gather(ACTIVATIONS[options.activation](logits), best, batch_dims=1)
+        names = tf.strings.as_string(best) if class_names is None else tf.gather(tf.constant(class_names), best)
+        return {"scores": scores, "classes": names, "logits": logits}
+
+    @tf.function(input_signature=[images_spec])
+    def serving_default(images):
+        return classify(2.0 * images - 1.0)
+
+    @tf.function(input_signature=[images_spec])
+    def features(images):
+        return {"features": run(2.0 * images - 1.0)["features"]}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")])
+    def serve_bytes(image_bytes):
+        images, errors = decode_rows(image_bytes, options.resolution, options.max_pixels)
+        valid = tf.equal(errors, "")
+        # Zeros and not NaN, which JSON does not have.
+        answer = {
+            name: tf.where(valid[:, tf.newaxis], output, tf.zeros([], output.dtype))
+            for name, output in classify(images).items()
+        }
+        return {**answer, "valid": valid, "error": errors}
+
+    # Without the Keras models, which would be stored too.
+    root = tf.train.Checkpoint(variables=[variable.value for variable in network.variables])
+    signatures = {"serving_default": serving_default, "serve_bytes": serve_bytes, "features": features}
+    tf.saved_model.save(root, str(path), signatures=signatures)
+
+
+def decode_rows(image_bytes: tf.Tensor, resolution: int, max_pixels: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """Decodes and resizes JPEG and PNG files as evaluation does, each row for itself.
+
+    Args:
+        image_bytes: strings [N].
+        resolution: side in pixels of the result.
+        max_pixels: height times width above which a file is not decoded.
+
+    Returns:
+        Images [N, resolution, resolution, 3] in [-1, 1], zeros for those that were refused, and strings [N] that say
+        why they were, "" for the others.
+    """
+    shape = (resolution, resolution, 3)
+
+    def decode(index, data):
+        error = _refusal(data, max_pixels)
+        image = tf.cond(error == "", lambda: preprocessing.test_image(data, crop=resolution), lambda: tf.zeros(shape))
+        return index, image, error
+
+    with tf.device("/CPU:0"):
+        count = tf.size(image_bytes, out_type=tf.int64)
+        rows = tf.data.Dataset.from_tensor_slices(image_bytes).enumerate()
+        # A decoder that fails would fail the whole batch; only a dataset can go on without the row.
+        rows = rows.map(decode, num_parallel_calls=_PARALLEL_DECODES).ignore_errors()
+        # One row more, for a batch in which all are bad.
+        rows = rows.concatenate(tf.data.Dataset.from_tensors((count, tf.zeros(shape), "")))
+        index, images, errors = rows.batch(count + 1).get_single_element()
+        index = index[:, tf.newaxis]
+        images = tf.scatter_nd(index, images, (count + 1, *shape))[:-1]
+        default = tf.fill([count + 1], "the image is damaged")
+        return images, tf.tensor_scatter_nd_update(default, index, errors)[:-1]
+
+
+def _refusal(data: tf.Tensor, max_pixels: int) -> tf.Tensor:
+    """Returns why a file must not be decoded, "" if it may be; fails where the header is damaged."""
+    is_jpeg = tf.strings.substr(data, 0, 3) == b"\xff\xd8\xff"
+    is_png = tf.strings.substr(data, 0, len(_PNG_SIGNATURE)) == _PNG_SIGNATURE
+    size = tf.case(  # height and width; the decoders refuse negative ones
+        [
+            (is_jpeg, lambda: tf.image.extract_jpeg_shape(data, tf.int64)[:2]),
+            # The first chunk is IHDR: length and type, 4 bytes each, then width and height.
+            (is_png, lambda: _big_endian(tf.strings.substr(data, len(_PNG_SIGNATURE) + 8, 8))),
+        ],
+        default=lambda: tf.zeros([2], tf.int64),
+    )
+    return tf.case(
+        [
+            (tf.strings.length(data) == 0, lambda: tf.constant("the image is empty")),
+            (~(is_jpeg | is_png), lambda: tf.constant("the image is neither JPEG nor PNG")),
+            (size[0] * size[1] > max_pixels, lambda: tf.constant(f"the image has more than {max_pixels} pixels")),
+        ],
+        default=lambda: tf.constant(""),
+    )
+
+
+def _big_endian(data: tf.Tensor) -> tf.Tensor:
+    """Returns the int32 numbers of a string."""
+    return tf.cast(tf.io.decode_raw(data, tf.int32, little_endian=False), tf.int64)
+
+
+def expected(
+    model: BiT, options: ServingOptions, class_names: Sequence[str] | None, batches: Sequence[np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Returns what `saved_model_check.serving` compares with, for batches of images in [0, 1] and for files."""
+    names = class_names or [str(k) for k in range(model.num_classes)]
+    arrays = {"names": np.array(names), "activation": np.array(options.activation), "top": np.array(options.top)}
+    logits, features = reference(model), reference(model.backbone)
+    for k, images in enumerate(batches):
+        arrays[f"{k}/images"] = images
+        arrays[f"{k}/logits"] = logits(2 * images - 1)
+        arrays[f"{k}/features"] = features(2 * images - 1)
+    for k, (data, images) in enumerate(_check_files(options.resolution)):
+        # Bytes in a NumPy string would lose zeros at their end.
+        arrays[f"file {k}/bytes"] = np.frombuffer(data, np.uint8)
+        arrays[f"file {k}/logits"] = np.zeros((1, model.num_classes)) if images is None else logits(images)
+        arrays[f"file {k}/valid"] = np.array([images is not None])
+    return arrays
+
+
+def reference(network: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
+    """Returns a function from images [N, H, W, 3] in [-1, 1] to the outputs that a SavedModel for serving must give.
+
+    On the tensorflow backend it gives those of the folded network to the bit, for a float32 network on a CPU.
+    """
+
+    def call(images):
+        with keras.device("cpu:0"):  # where SavedModels are checked: a GPU rounds convolutions to fewer bits
+            return keras.ops.cast(network(images, training=False), "float32")
+
+    if keras.backend.backend() != "tensorflow":
+        return lambda images: keras.ops.convert_to_numpy(call(images))
+    graph = tf.function(call, input_signature=[tf.TensorSpec([None, None, None, 3])])
+
+    def run(images: np.ndarray) -> np.ndarray:
+        # It turns the division by a square root in the standardization into a product, unlike what `fold` does: 6e-6 of
+        # the outputs of R50x1 with random weights.
+        name = "arithmetic_optimization"
+        before = tf.config.optimizer.get_experimental_options().get(name, True)
+        tf.config.optimizer.set_experimental_options({name: False})
+        try:
+            return graph(tf.constant(images)).numpy()
+        finally:
+            tf.config.optimizer.set_experimental_options({name: before})
+
+    return run
+
+
+def _check_files(resolution: int) -> list[tuple[bytes, np.ndarray | None]]:
+    """Returns image files to check a SavedModel on, each with the images [1, resolution, resolution, 3] in [-1, 1]
+    that evaluation makes of it, or None where it must be refused.
+    """
+    image = np.random.default_rng(0).integers(0, 256, (64, 80, 3), np.uint8)
+    jpeg, png = tf.io.encode_jpeg(image), tf.io.encode_png(image)
+    good = [(file.numpy(), preprocessing.test_image(file, crop=resolution).numpy()[np.newaxis]) for file in (jpeg, png)]
+    truncated = jpeg.numpy()[:1000]
+    return [good[0], (truncated, None), good[1], (b"", None)]

@@ -1,0 +1,1 @@
+"""What stands between the library and the machine: files, processes, messages, checks of arguments, command lines."""

@@ -1,0 +1,148 @@
+"""The command line of a program: settings as flags, `--help`, and errors that are one message and no traceback."""
+
+import inspect
+import os
+import shutil
+import sys
+import textwrap
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NoReturn
+
+from absl import flags
+
+from bit_keras.system.checks import did_you_mean
+from bit_keras.system.logs import logger, shown
+
+Groups = Mapping[str, Sequence[str]]
+
+# What a user can do something about: settings, files, the network, a package that is missing, a check that failed.
+_REPORTED = (ValueError, OSError, ImportError, RuntimeError)
+_HELP = {"-h", "--h", "-help", "--help", "--helpshort", "--helpfull"}
+_VALUES = {"int": "NUMBER", "float": "NUMBER", "comma separated list of strings": "LIST"}
+_INDENT = 30
+
+
+class UsageError(Exception):
+    """Flags or arguments do not go together."""
+
+
+def run(
+    main: Callable[..., None],
+    groups: Groups | None = None,
+    arguments: str = "",
+    errors: tuple[type[Exception], ...] = (),
+) -> NoReturn:
+    """Runs a program whose flags are defined, and exits.
+
+    The status is 0, 1 after an error, 2 for a wrong command line, and 130 after Ctrl-C.
+
+    Args:
+        main: takes the arguments that are no flags.
+        groups: {title: names of flags}, the order and the sections of `--help`; flags that no group names come first.
+        arguments: what the arguments that are no flags are called in `--help`; "" where there are none.
+        errors: that are reported without a traceback, besides those that always are.
+    """
+    program = _program(main)
+    sys.stdout.reconfigure(line_buffering=True)  # in a file, too, lines stand in the order of those on standard error
+    try:
+        positional = _parse(main, arguments)
+        if positional is None:
+            print(describe(program, sys.modules[main.__module__].__doc__, _own_flags(main), groups or {}, arguments))
+            sys.exit(0)
+        with shown(is_program=True):
+            try:
+                main(*positional)
+            except (*_REPORTED, *errors) as error:
+                logger.error("%s", error)
+                sys.exit(1)
+            except KeyboardInterrupt:
+                logger.error("stopped by Ctrl-C")
+                sys.exit(130)
+        sys.exit(0)
+    except UsageError as error:
+        print(f"{error}\n{program} --help lists all settings", file=sys.stderr)
+        sys.exit(2)
+
+
+def _program(main: Callable) -> str:
+    """What a user typed to start the program."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    if main.__module__ == "__main__" and spec is not None:
+        return f"python -m {spec.name.removesuffix('.__main__')}"
+    return os.path.basename(sys.argv[0])
+
+
+def _parse(main: Callable, arguments: str) -> list[str] | None:
+    """Gives the flags their values and returns the other arguments, or None where help is asked for."""
+    if _HELP & set(sys.argv[1:]):
+        return None
+    own = _own_flags(main)
+    try:
+        _, *positional = flags.FLAGS(sys.argv)
+    except flags.UnrecognizedFlagError as error:
+        raise UsageError(f"there is no flag --{error.flagname}{did_you_mean(error.flagname, own)}") from error
+    except flags.Error as error:
+        raise UsageError(_missing(own) if "other than None" in str(error) else str(error)) from error
+    if positional and not arguments:
+        first = positional[0]
+        hint = did_you_mean(first.split("=")[0], own) if "=" in first else ""
+        raise UsageError(f"settings are flags such as --{next(iter(own))}=..., got {first!r}{hint}")
+    return positional
+
+
+def _own_flags(main: Callable) -> dict[str, flags.Flag]:
+    """The flags of the program, without those that absl and TensorFlow define for themselves."""
+    roots = {"bit_keras", main.__module__.partition(".")[0]}
+    by_module = flags.FLAGS.flags_by_module_dict()
+    own = [group for module, group in by_module.items() if module == sys.argv[0] or module.partition(".")[0] in roots]
+    return {flag.name: flag for group in own for flag in group}
+
+
+def _missing(own: Mapping[str, flags.Flag]) -> str:
+    names = [f"--{name}" for name, flag in own.items() if _is_required(flag) and flag.value is None]
+    return f"{' and '.join(names)} must be given"
+
+
+def _is_required(flag: flags.Flag) -> bool:
+    # Bounds of numbers are validators, too.
+    return any("other than None" in validator.message for validator in flag.validators)
+
+
+def describe(program: str, text: str | None, own: Mapping[str, flags.Flag], groups: Groups, arguments: str = "") -> str:
+    """Returns what `--help` prints: usage, what the program does, and each of its settings once, with its default.
+
+    Args:
+        program: what a user types.
+        text: the docstring of the program.
+        own: its flags.
+        groups, arguments: as for `run`.
+    """
+    required = " ".join(f"--{name}=..." for name, flag in own.items() if _is_required(flag))
+    lines = [f"usage: {' '.join(filter(None, [program, required, '[--SETTING=VALUE ...]', arguments]))}", ""]
+    purpose = inspect.cleandoc(text or "").removeprefix("Program: ")
+    lines += [purpose[:1].upper() + purpose[1:]]
+    named = {name for names in groups.values() for name in names}
+    sections = {"settings": [name for name in own if name not in named], **groups}
+    for title, names in sections.items():
+        if names := [name for name in names if name in own]:
+            lines += ["", f"{title}:"]
+            lines += [line for name in names for line in _flag_lines(own[name])]
+    return "\n".join(lines)
+
+
+def _flag_lines(flag: flags.Flag) -> Iterator[str]:
+    if flag.boolean:
+        left = f"  --[no]{flag.name}"
+    else:
+        values = getattr(flag.parser, "enum_values", None)
+        left = f"  --{flag.name}={'|'.join(values) if values else _VALUES.get(flag.flag_type(), 'TEXT')}"
+    text = flag.help.rpartition(">: ")[2]  # absl puts the values of an enumeration first
+    default = f"(default: {flag.default_as_str.strip(chr(39))})" if flag.default not in (None, "") else ""
+    right = " ".join(filter(None, [text, "(required)" if _is_required(flag) else default]))
+    width = max(40, min(120, shutil.get_terminal_size().columns) - _INDENT)
+    first, *rest = textwrap.wrap(right, width, break_on_hyphens=False)
+    if len(left) > _INDENT - 2:
+        yield left
+        left = ""
+    yield f"{left:<{_INDENT}}{first}"
+    yield from (" " * _INDENT + line for line in rest)

@@ -1,0 +1,1 @@
+"""The tables: variants of the network, and published weights."""

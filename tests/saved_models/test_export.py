@@ -1,0 +1,264 @@
+"""Consumers load what is exported in processes of their own, which know nothing of the library."""
+
+import json
+import os
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+
+import bit_keras
+from bit_keras.saved_models import export
+from bit_keras.saved_models.export import export_saved_model
+from bit_keras.system import processes
+
+CONSUMERS = Path(__file__).parents[1] / "consumers"
+CLASS_NAMES = [f"digit {k}" for k in range(10)]
+
+
+@pytest.fixture(scope="module")
+def model() -> bit_keras.BiT:
+    """A BiT with two regularizers."""
+    model = bit_keras.BiT("R17x0.5", 10)
+    bit_keras.load_weights(model, Path(__file__).parents[1] / "fixtures" / "golden_r_small.npz")
+    model.get_layer("head").kernel.regularizer = keras.regularizers.L2(0.01)
+    model.backbone.get_layer("root_block_standardized_conv2d").kernel.regularizer = keras.regularizers.L1(0.001)
+    return model
+
+
+@pytest.fixture(scope="module")
+def exported(model, tmp_path_factory) -> Path:
+    """`model` as a SavedModel, moved after it was written."""
+    folder = tmp_path_factory.mktemp("exported")
+    written = export_saved_model(model, folder / "new" / "written", class_names=CLASS_NAMES)
+    assert [path.name for path in (folder / "new").iterdir()] == ["written"]
+    return written.rename(folder / "moved")
+
+
+def small_model(channels: int = 3, outputs: int = 1) -> keras.Model:
+    """A network with state that a call in training mode moves: running means and a seed."""
+    images = keras.Input((None, None, channels))
+    x = keras.layers.Conv2D(8, 3, strides=2)(images)
+    x = keras.layers.BatchNormalization()(x)
+    x = keras.layers.Dropout(0.5)(x)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    return keras.Model(images, [keras.layers.Dense(2)(x) for _ in range(outputs)])
+
+
+def load(path: Path):
+    import tensorflow as tf  # late: this file is collected on every backend, and runs on one
+
+    return tf.saved_model.load(path)
+
+
+def random_images(*shape: int) -> np.ndarray:
+    return np.random.default_rng(1).uniform(size=(*shape, 3)).astype(np.float32)
+
+
+def logits_of(model, images: np.ndarray) -> np.ndarray:
+    return keras.ops.convert_to_numpy(model(2 * images - 1))
+
+
+def relative_difference(found, expected: np.ndarray) -> float:
+    return np.max(np.abs(found - expected)) / np.max(np.abs(expected))
+
+
+def run(command: list, **environment: str) -> str:
+    """Runs a program in a fresh process and returns its standard output."""
+    variables = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2", **environment}
+    result = subprocess.run(list(map(str, command)), capture_output=True, text=True, env=variables, check=False)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def run_consumer(name: str, *arguments) -> dict:
+    return json.loads(run([sys.executable, CONSUMERS / name, *arguments]).splitlines()[-1])
+
+
+def test_hub_keras_layer_fine_tunes(model, exported, tmp_path):
+    digits = load_digits()
+    images = np.repeat(np.repeat(digits.images[:32] / 16, 5, axis=1), 5, axis=2)[..., np.newaxis]
+    images = np.tile(images, 3).astype(np.float32)  # [32, 40, 40, 3]
+    np.savez(tmp_path / "data.npz", images=images, labels=digits.target[:32], logits=logits_of(model, images))
+
+    facts = run_consumer("hub_keras_layer.py", exported, tmp_path / "data.npz")
+
+    assert facts["logits"] < 1e-5, facts
+    assert facts["output_shape"] == [None, 10]
+    assert facts["trainable_weights"] == len(model.trainable_variables) == 54
+    assert facts["non_trainable_weights"] == 0
+    assert facts["regularization_losses"] == 2
+    assert facts["regularization_loss"] == pytest.approx(float(sum(model.losses)), rel=1e-5)
+    assert facts["regularization_loss"] > 0.01
+    assert facts["gradients_missing"] == facts["gradients_zero"] == facts["weights_not_moved"] == 0
+    first, *_, last = facts["losses"]
+    assert first == pytest.approx(facts["loss_without_regularization"] + facts["regularization_loss"], rel=1e-4)
+    assert last < 0.8 * first, facts
+    assert not facts["library_imported"]
+
+
+def test_loads_without_keras(model, exported, tmp_path):
+    data = {f"images_{k}": random_images(*shape) for k, shape in enumerate([(1, 32, 32), (3, 57, 90), (2, 128, 65)])}
+    data |= {name.replace("images", "logits"): logits_of(model, images) for name, images in data.items()}
+    np.savez(tmp_path / "data.npz", **data)
+
+    for facts in run_consumer("loaders.py", exported, tmp_path / "data.npz").values():
+        assert len(facts["differences"]) == 12
+        assert max(facts["differences"].values()) < 1e-5, facts
+        assert facts["variables"] == facts["trainable_variables"] == 54
+        assert facts["regularization_loss"] == pytest.approx(float(sum(model.losses)), rel=1e-5)
+        assert facts["class_names"] == CLASS_NAMES
+        assert not facts["library_imported"]
+
+
+def test_serving_signature_in_saved_model_cli(model, exported, tmp_path):
+    images = random_images(2, 48, 40)
+    np.save(tmp_path / "images.npy", images)
+    cli = Path(sysconfig.get_path("scripts"), "saved_model_cli")
+    signature = ["--dir", exported, "--tag_set", "serve", "--signature_def", "serving_default"]
+
+    shown = run([cli, "show", *signature])
+    run([cli, "run", *signature, "--inputs", f"images={tmp_path / 'images.npy'}", "--outdir", tmp_path])
+
+    assert "inputs['images'] tensor_info:\n      dtype: DT_FLOAT\n      shape: (-1, -1, -1, 3)" in shown
+    assert "outputs['logits'] tensor_info:\n      dtype: DT_FLOAT\n      shape: (-1, 10)" in shown
+    difference = relative_difference(np.load(tmp_path / "logits.npy"), logits_of(model, images))
+    assert difference < 1e-5, difference
+
+
+def test_variables_are_stored_once(model, exported):
+    stored = sum(path.stat().st_size for path in (exported / "variables").iterdir())
+    assert 1.0 <= stored / (4 * model.count_params()) <= 1.05
+
+
+def test_nothing_compiles_with_xla(exported):
+    from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
+
+    (graph,) = SavedModel.FromString((exported / "saved_model.pb").read_bytes()).meta_graphs
+    functions = graph.graph_def.library.function
+    assert len(functions) > 1
+    assert not any(f.attr["_XlaMustCompile"].b for f in functions if "_XlaMustCompile" in f.attr)
+
+
+def test_backbone_in_mixed_precision(tmp_path, golden_npz):
+    model = bit_keras.BiT("R17x0.5", 10, dtype="mixed_bfloat16")
+    bit_keras.load_weights(model, golden_npz)
+    path = export_saved_model(model.backbone, tmp_path / "backbone")
+    assert sorted(os.listdir(path / "assets")) == []
+    images = random_images(2, 64, 64)
+
+    (served,) = load(path).signatures["serving_default"](images=images).items()
+
+    assert served[0] == "features"
+    assert served[1].dtype == "float32"
+    # Eager mode and graphs round bfloat16 differently.
+    difference = relative_difference(served[1].numpy(), logits_of(model.backbone, images))
+    assert difference < 0.02, difference
+
+
+def test_state_is_exported_and_left_alone(tmp_path):
+    model = small_model()
+    model.layers[1].trainable = False
+    before = [variable.numpy() for variable in model.variables]
+
+    loaded = load(export_saved_model(model, tmp_path / "saved_model"))
+
+    assert len(loaded.variables) == 9  # kernel and bias twice, four of the normalization, the seed
+    assert len(loaded.trainable_variables) == len(model.trainable_variables) == 4
+    for variable, value, exported_variable in zip(model.variables, before, loaded.variables):
+        np.testing.assert_array_equal(variable.numpy(), value)
+        np.testing.assert_array_equal(exported_variable.numpy(), value)
+
+
+def test_exports_from_jax(tmp_path, golden_npz):
+    model = bit_keras.BiT.from_preset(golden_npz)
+    images = random_images(2, 64, 64)
+    expected = logits_of(model, images)
+
+    run(
+        [sys.executable, CONSUMERS / "export_elsewhere.py", golden_npz, tmp_path],
+        KERAS_BACKEND="jax",
+        PYTHONPATH=os.pathsep.join(sys.path),
+        XLA_FLAGS="--xla_backend_optimization_level=0",  # compiles ten times faster
+    )
+
+    assert sorted(os.listdir(tmp_path)) == ["reusable", "serving"]
+    reusable = load(tmp_path / "reusable")
+    assert relative_difference(reusable(images).numpy(), expected) < 1e-5
+    assert len(reusable.trainable_variables) == 2  # the backbone was frozen
+    names = (tmp_path / "reusable" / "assets" / "class_names.txt").read_text()
+    assert names.startswith("class 0\nclass 1\n")
+    serving = load(tmp_path / "serving")
+    served = serving.signatures["serving_default"](images=images)
+    assert relative_difference(served["logits"].numpy(), expected) < 1e-5
+    assert [name.decode() for name in served["classes"].numpy()[:, 0]] == [
+        f"class {k}" for k in expected.argmax(axis=1)
+    ]
+
+
+def test_a_mismatch_leaves_nothing_behind(tmp_path, monkeypatch):
+    def wrong(*arguments):
+        expected = export._expected_of_reusable(*arguments)
+        expected["1/training"] += 1
+        return expected
+
+    monkeypatch.setitem(export._EXPECTED, "reusable", wrong)
+    with pytest.raises(RuntimeError, match="1/training: the largest difference is 1 at a scale of") as error:
+        export_saved_model(small_model(), tmp_path / "saved_model")
+    assert str(error.value).count("largest difference") == 1
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_fault_in_a_fresh_process_is_reported():
+    with pytest.raises(RuntimeError, match=r"it failed \(exit status 1\):\n(.|\n)*no number"):
+        processes.run_python("it failed", "-c", "raise ValueError('no number')")
+
+
+def test_an_existing_path_is_refused(tmp_path):
+    with pytest.raises(FileExistsError, match=f"where nothing is, got {tmp_path}"):
+        export_saved_model(small_model(), tmp_path)
+    (tmp_path / "link").symlink_to("nowhere")
+    with pytest.raises(FileExistsError, match="where nothing is"):
+        export_saved_model(small_model(), tmp_path / "link")
+    assert os.listdir(tmp_path) == ["link"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"kind": "frozen"}, "kind must be one of reusable, serving, got 'frozen'"),
+        ({"class_names": ["a"]}, "got 1 names for 2 outputs"),
+        ({"class_names": ["a", "b\nc"]}, r"one line that is not empty, got \['b\\nc'\]"),
+        ({"class_names": ["", "b"]}, r"one line that is not empty, got \[''\]"),
+    ],
+)
+def test_arguments_are_refused(arguments, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        export_saved_model(small_model(), tmp_path / "saved_model", **arguments)
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("make_model", "message"),
+    [
+        (lambda: small_model(channels=1), r"one input \[None, None, None, 3\], got \(None, None, None, 1\)"),
+        (lambda: small_model(outputs=2), r"one output \[None, K\], got \[\(None, 2\), \(None, 2\)\]"),
+        (lambda: keras.Sequential([keras.layers.Dense(2)]), r"one input \[None, None, None, 3\], got None"),
+    ],
+)
+def test_models_are_refused(make_model, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        export_saved_model(make_model(), tmp_path / "saved_model")
+    assert os.listdir(tmp_path) == []
+
+
+def test_needs_tensorflow(tmp_path, monkeypatch):
+    monkeypatch.setattr(export.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ImportError, match="pip install tensorflow"):
+        export_saved_model(small_model(), tmp_path / "saved_model")
+    assert os.listdir(tmp_path) == []

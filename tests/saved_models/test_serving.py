@@ -1,0 +1,410 @@
+"""SavedModels for TF Serving: what their signatures give, and what bad image files do to a batch."""
+
+import io
+import os
+import resource
+import struct
+import zlib
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+import bit_keras
+from bit_keras.saved_models import export
+from bit_keras.saved_models.export import export_saved_model
+
+CLASS_NAMES = [f"Klasse {k} ä" for k in range(10)]
+RESOLUTION, TOP = 48, 3
+DAMAGED = "the image is damaged"
+NO_IMAGE = "the image is neither JPEG nor PNG"
+TOO_LARGE = f"the image has more than {2**26} pixels"
+
+
+@pytest.fixture(scope="module")
+def model(golden_npz) -> bit_keras.BiT:
+    return bit_keras.BiT.from_preset(golden_npz)
+
+
+@pytest.fixture(scope="module")
+def exported(model, tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("exported") / "serving"
+    return export_saved_model(model, path, "serving", CLASS_NAMES, resolution=RESOLUTION, top=TOP)
+
+
+@pytest.fixture(scope="module")
+def signatures(exported) -> dict:
+    return load(exported)
+
+
+def load(path: Path):
+    """Returns the signatures as functions from an array to a dict of arrays."""
+    import tensorflow as tf  # late: this file is collected on every backend, and runs on one
+
+    loaded = tf.saved_model.load(path)
+
+    def callable_of(signature):
+        ((argument, spec),) = signature.structured_input_signature[1].items()
+
+        def call(value):
+            outputs = signature(**{argument: tf.constant(value, spec.dtype)})
+            return {name: tensor.numpy() for name, tensor in outputs.items()}
+
+        call.loaded = loaded  # which holds the variables
+        return call
+
+    return {name: callable_of(signature) for name, signature in loaded.signatures.items()}
+
+
+def write(model, path: Path, class_names=None, **options) -> dict:
+    """Writes without the check in a fresh process, and returns the signatures."""
+    from bit_keras.saved_models import serving
+
+    serving.write(model, path, serving.ServingOptions(model.num_classes, **options), class_names)
+    return load(path)
+
+
+def random_images(*shape: int) -> np.ndarray:
+    return np.random.default_rng(1).uniform(size=(*shape, 3)).astype(np.float32)
+
+
+def logits_of(model, images: np.ndarray) -> np.ndarray:
+    """For images in [-1, 1]."""
+    return keras.ops.convert_to_numpy(model(images))
+
+
+def relative_difference(found, expected: np.ndarray) -> float:
+    return np.max(np.abs(found - expected)) / np.max(np.abs(expected))
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    exponentials = np.exp(logits.astype("float64"))
+    return exponentials / exponentials.sum(axis=1, keepdims=True)
+
+
+def test_reference(model, signatures):
+    import tensorflow as tf
+
+    from bit_keras.saved_models.serving import reference
+
+    images = random_images(1, 224, 224)  # where eager mode rounds otherwise
+    name = "arithmetic_optimization"
+    before = tf.config.optimizer.get_experimental_options().get(name, True)
+    expected = reference(model)(2 * images - 1)
+    assert tf.config.optimizer.get_experimental_options()[name] == before
+    assert relative_difference(signatures["serving_default"](images)["logits"], expected) <= 1e-7
+
+
+@pytest.mark.parametrize("size", [(1, 32, 32), (3, 57, 90), (2, 128, 65)])
+def test_float_images(model, signatures, size):
+    images = random_images(*size)
+    expected = logits_of(model, 2 * images - 1)
+
+    found = signatures["serving_default"](images)
+
+    assert set(found) == {"scores", "classes", "logits"}
+    assert relative_difference(found["logits"], expected) < 1e-5
+    order = np.argsort(-expected, axis=1)[:, :TOP]
+    np.testing.assert_allclose(found["scores"], np.take_along_axis(softmax(expected), order, axis=1), rtol=1e-5)
+    assert [[name.decode() for name in row] for row in found["classes"]] == [
+        [CLASS_NAMES[k] for k in row] for row in order
+    ]
+    features = signatures["features"](images)
+    assert set(features) == {"features"}
+    assert relative_difference(features["features"], logits_of(model.backbone, 2 * images - 1)) < 1e-5
+
+
+def test_bfloat16_with_sigmoid_and_without_names(model, exported, tmp_path):
+    images = random_images(2, 64, 64)
+    options = {"precision": "bfloat16", "activation": "sigmoid"}
+    found = write(model, tmp_path / "serving", **options)["serving_default"](images)
+    logits = found["logits"]
+    assert {logits.dtype, found["scores"].dtype} == {np.dtype("float32")}
+    # Random weights; half precision has eight bits of mantissa.
+    assert 1e-5 < relative_difference(logits, logits_of(model, 2 * images - 1)) < 0.1
+    order = np.argsort(-logits, axis=1, kind="stable")[:, :5]
+    np.testing.assert_allclose(found["scores"], 1 / (1 + np.exp(-np.take_along_axis(logits, order, 1))), rtol=1e-5)
+    assert found["classes"].astype("int64").tolist() == order.tolist()
+
+    def stored(path: Path) -> int:
+        return sum(file.stat().st_size for file in (path / "variables").iterdir())
+
+    parameters = model.count_params()
+    assert 1.0 <= stored(exported) / (4 * parameters) <= 1.05  # once
+    assert 1.0 <= stored(tmp_path / "serving") / (2 * parameters) <= 1.05
+
+
+def test_graph(exported):
+    from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
+
+    (graph,) = SavedModel.FromString((exported / "saved_model.pb").read_bytes()).meta_graphs
+    functions = graph.graph_def.library.function
+    assert not any(f.attr["_XlaMustCompile"].b for f in functions if "_XlaMustCompile" in f.attr)
+    operations = [{node.op for node in function.node_def} for function in functions]
+    decoders = [ops for ops in operations if "DecodeImage" in ops]
+    assert decoders
+    assert not any("Conv2D" in ops for ops in decoders)
+    # A dataset's functions run where the dataset does.
+    datasets = [node for function in functions for node in function.node_def if "Dataset" in node.op]
+    assert {"IgnoreErrorsDataset", "DatasetToSingleElement"} <= {node.op for node in datasets}
+    assert {node.device for node in datasets} == {"/device:CPU:0"}
+    convolutions = [node for function in functions for node in function.node_def if node.op == "Conv2D"]
+    assert len(convolutions) == 3 * 20
+    assert {node.device for node in convolutions} == {""}
+
+
+def photo(height: int = 60, width: int = 80) -> np.ndarray:
+    """A smooth image of three different corners, uint8."""
+    y, x = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j]
+    return np.stack([255 * x, 255 * y, 128 * (1 - x * y)], axis=-1).astype(np.uint8)
+
+
+def encode(image: np.ndarray | Image.Image, file_format: str, **options) -> bytes:
+    buffer = io.BytesIO()
+    (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(buffer, file_format, **options)
+    return buffer.getvalue()
+
+
+def png(width: int, height: int, depth: int, colour: int, rows: bytes) -> bytes:
+    """A PNG file by hand; Pillow writes no 16-bit colours and holds a byte for each pixel."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    chunks = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows, 1)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + chunks
+
+
+def png_of_16_bits(image: np.ndarray) -> bytes:
+    height, width, _ = image.shape
+    rows = (image.astype(">u2") * 257).astype(">u2")
+    return png(width, height, 16, 2, b"".join(b"\0" + row.tobytes() for row in rows))
+
+
+def jpeg_that_says(height: int, width: int) -> bytes:
+    """A small JPEG with another size in its header."""
+    data = bytearray(encode(photo(), "JPEG"))
+    start = data.index(b"\xff\xc0") + 5
+    data[start : start + 4] = struct.pack(">HH", height, width)
+    return bytes(data)
+
+
+PHOTO = photo()
+JPEG = encode(PHOTO, "JPEG", quality=90)
+PNG = encode(PHOTO, "PNG")
+GREY = PHOTO[..., 0]
+ALPHA = np.full_like(GREY, 30)
+EXIF = Image.Exif()
+EXIF[0x0112] = 6  # to be shown turned by 90 degrees
+
+# Files that are taken, and the pixels that they must give; None for what Pillow decodes, which rounds differently.
+GOOD = {
+    "JPEG": (JPEG, None),
+    "progressive JPEG": (encode(PHOTO, "JPEG", progressive=True), None),
+    "grey JPEG": (encode(GREY, "JPEG"), None),
+    "CMYK JPEG": (encode(Image.fromarray(PHOTO).convert("CMYK"), "JPEG"), None),
+    "EXIF says turn": (encode(PHOTO, "JPEG", quality=90, exif=EXIF), None),
+    "PNG": (PNG, PHOTO),
+    "palette PNG": (encode(Image.fromarray(PHOTO).quantize(16), "PNG"), None),
+    "grey PNG": (encode(GREY, "PNG"), np.stack([GREY] * 3, axis=-1)),
+    "grey and alpha": (encode(np.stack([GREY, ALPHA], axis=-1), "PNG"), np.stack([GREY] * 3, axis=-1)),
+    "RGBA": (encode(np.dstack([PHOTO, ALPHA]), "PNG"), PHOTO),
+    "16-bit PNG": (png_of_16_bits(PHOTO), PHOTO),
+    "one pixel": (encode(PHOTO[:1, :1], "PNG"), PHOTO[:1, :1]),
+    "20,000 pixels wide": (encode(np.full((3, 20_000), 77, np.uint8), "PNG"), np.full((3, 20_000, 3), 77, np.uint8)),
+}
+
+# Files that are refused, and the reason.
+BAD = {
+    "empty": (b"", "the image is empty"),
+    "one byte": (b"\xff", NO_IMAGE),
+    "text": ("Größe".encode(), NO_IMAGE),
+    "GIF": (encode(PHOTO, "GIF"), NO_IMAGE),
+    "BMP": (encode(PHOTO, "BMP"), NO_IMAGE),
+    "WebP": (encode(PHOTO, "WebP"), NO_IMAGE),
+    "start of a JPEG": (JPEG[:3], DAMAGED),
+    "start of a PNG": (PNG[:8], DAMAGED),
+    "header of a PNG": (PNG[:33], DAMAGED),
+    "truncated JPEG": (JPEG[: len(JPEG) // 2], DAMAGED),
+    "truncated PNG": (PNG[: len(PNG) // 2], DAMAGED),
+    "wrong checksum": (PNG.replace(b"IDAT", b"IDAT\x01", 1), DAMAGED),
+    "JPEG without rows": (jpeg_that_says(0, 80), DAMAGED),
+    "PNG of negative size": (png(2**32 - 1, 5, 8, 0, b""), DAMAGED),
+    "PNG of two negative sizes": (png(2**32 - 2**14, 2**32 - 2**14, 8, 0, b""), TOO_LARGE),
+    "PNG of 400 megapixels": (png(20_000, 20_000, 1, 0, bytes(20_000 * 2501)), TOO_LARGE),
+    "JPEG of 400 megapixels": (jpeg_that_says(20_000, 20_000), TOO_LARGE),
+}
+
+
+def test_one_batch_of_good_and_bad_files(model, signatures):
+    files = {**GOOD, **BAD}
+    mixed = [files[name] for name in np.random.default_rng(0).permutation(list(files))]
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+    found = signatures["serve_bytes"]([data for data, _ in mixed])
+
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory
+    assert grown < 500_000, "kilobytes; the large images would take more than a gigabyte each"
+    assert set(found) == {"scores", "classes", "logits", "valid", "error"}
+    reasons = [reason if isinstance(reason, str) else "" for _, reason in mixed]
+    assert [error.decode() for error in found["error"]] == reasons
+    valid = np.array([not reason for reason in reasons])
+    assert found["valid"].tolist() == valid.tolist()
+    assert not found["logits"][~valid].any()
+    assert not found["scores"][~valid].any()
+    assert set(found["classes"][~valid].flat) == {b""}
+    for k in np.flatnonzero(valid):
+        expected = logits_of(model, evaluation_image(mixed[k][0])[np.newaxis])
+        assert relative_difference(found["logits"][k : k + 1], expected) < 1e-5
+        alone = signatures["serve_bytes"]([mixed[k][0]])
+        assert relative_difference(found["logits"][k : k + 1], alone["logits"]) < 1e-5
+        assert found["classes"][k].tolist() == alone["classes"][0].tolist()
+
+
+def evaluation_image(data: bytes | np.ndarray) -> np.ndarray:
+    """Returns [RESOLUTION, RESOLUTION, 3] in [-1, 1]."""
+    import tensorflow as tf
+
+    from bit_keras.data import preprocessing
+
+    return preprocessing.test_image(tf.constant(data), crop=RESOLUTION).numpy()
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_pixels_of_good_files(name):
+    from bit_keras.saved_models.serving import decode_rows
+
+    data, pixels = GOOD[name]
+    images, errors = decode_rows([data], RESOLUTION, 2**26)
+    assert errors.numpy().tolist() == [b""]
+    if pixels is None:
+        pixels = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+        difference = np.abs(images[0] - evaluation_image(pixels)) * 127.5
+        assert difference.mean() < 2, name
+    else:
+        np.testing.assert_allclose(images[0], evaluation_image(pixels), atol=1e-6)
+
+
+def test_exif_does_not_turn(signatures):
+    from bit_keras.saved_models.serving import decode_rows
+
+    files = [JPEG, GOOD["EXIF says turn"][0]]
+    pixels, _ = decode_rows(files, RESOLUTION, 2**26)
+    np.testing.assert_array_equal(pixels[0], pixels[1])
+    # Threads share a batch, and the rows of one of them may be rounded in another order.
+    logits = signatures["serve_bytes"](files)["logits"]
+    np.testing.assert_allclose(logits[0], logits[1], rtol=1e-6)
+
+
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG"])
+def test_the_largest_image_is_taken(file_format):
+    from bit_keras.saved_models.serving import decode_rows
+
+    data = encode(photo(10, 8), file_format)
+    assert decode_rows([data], 16, 80)[1].numpy().tolist() == [b""]
+    assert decode_rows([data], 16, 79)[1].numpy().tolist() == [b"the image has more than 79 pixels"]
+
+
+def test_damage_stays_in_its_row():
+    from bit_keras.saved_models.serving import decode_rows
+
+    random = np.random.default_rng(0)
+    files = [data for data, _ in GOOD.values()]
+    expected, _ = decode_rows(files, RESOLUTION, 2**26)
+    for _ in range(5):
+        damaged = [bytearray(files[k]) for k in random.integers(len(files), size=30)]
+        for data in damaged:
+            for position in random.integers(min(len(data), 600), size=3):
+                data[position] = random.integers(256)
+        mixed = [row for pair in zip(files, map(bytes, damaged)) for row in pair]
+        images, errors = decode_rows(mixed, RESOLUTION, 2**26)
+        assert not any(errors.numpy()[::2])
+        np.testing.assert_array_equal(images[::2], expected)
+
+
+def test_a_batch_of_bad_files_alone(signatures):
+    found = signatures["serve_bytes"]([b"", JPEG[:200]])
+    assert found["valid"].tolist() == [False, False]
+    assert found["logits"].shape == (2, 10)
+
+
+def test_defaults():
+    from bit_keras.saved_models.serving import ServingOptions
+
+    assert ServingOptions(2).top == 2
+    assert ServingOptions(1000).top == 5
+    assert ServingOptions(1000).activation == "softmax"
+    assert ServingOptions(21_843).activation == "sigmoid"
+    assert ServingOptions(21_843, activation="softmax").activation == "softmax"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"class_names": ["a"]}, "got 1 names for 10 outputs"),
+        ({"precision": "float16"}, "precision must be one of float32, bfloat16, got 'float16'"),
+        ({"activation": "linear"}, "activation must be one of softmax, sigmoid, got 'linear'"),
+        ({"top": 11}, "top must be 1 to the 10 classes of the head, got 11"),
+        ({"top": 0}, "top must be 1 to the 10 classes of the head, got 0"),
+        ({"resolution": 0}, "resolution must be 1 or more, got 0"),
+        ({"max_pixels": 0}, "max_pixels must be 1 or more, got 0"),
+        ({"kind": "reusable", "top": 1}, "only kind=\"serving\" has options, got top for kind='reusable'"),
+    ],
+)
+def test_arguments_are_refused(model, arguments, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        export_saved_model(model, tmp_path / "saved_model", **{"kind": "serving", **arguments})
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("known", "asked", "served"),
+    [(64, {}, 64), (64, {"resolution": 96}, 96), (64, {"resolution": None}, 64), (None, {}, 224)],
+)
+def test_images_are_served_at_the_resolution_of_the_weights(golden_npz, tmp_path, monkeypatch, known, asked, served):
+    class _Written(Exception):
+        pass
+
+    def write(model, path, options, class_names):
+        raise _Written(options.resolution)
+
+    model = bit_keras.BiT.from_preset(golden_npz)
+    model.resolution = known
+    monkeypatch.setattr("bit_keras.saved_models.serving.write", write)
+    with pytest.raises(_Written, match=f"^{served}$"):
+        export_saved_model(model, tmp_path / "saved_model", "serving", **asked)
+
+
+def test_other_models_are_refused(model, tmp_path):
+    with pytest.raises(ValueError, match=r'kind="serving" takes a bit_keras\.BiT, got Backbone'):
+        export_saved_model(model.backbone, tmp_path / "saved_model", "serving")
+    with pytest.raises(TypeError, match=r"export_saved_model\(\) has no argument 'tops'; did you mean top\?"):
+        export_saved_model(model, tmp_path / "saved_model", "serving", tops=1)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_mismatch_leaves_nothing_behind(model, exported, tmp_path, monkeypatch):
+    import shutil
+
+    def wrong(*arguments):
+        expected = export._expected_of_serving(*arguments)
+        expected["0/features"] += 1
+        expected["file 2/logits"] *= 2
+        expected["file 3/valid"] = ~expected["file 3/valid"]
+        expected["names"] = expected["names"][::-1]
+        expected["activation"] = np.array("sigmoid")
+        return expected
+
+    monkeypatch.setitem(export._EXPECTED, "serving", wrong)
+    monkeypatch.setitem(export._WRITERS, "serving", lambda _, path, *rest: shutil.copytree(exported, path))
+    with pytest.raises(RuntimeError) as error:
+        export_saved_model(model, tmp_path / "saved_model", "serving", CLASS_NAMES, resolution=RESOLUTION, top=TOP)
+    wrong_names = ["0/classes", "0/scores", "0/features", "1/classes", "1/scores"]
+    wrong_names += [f"serve_bytes/{name}" for name in ("valid", "error", "logits", "classes", "scores")]
+    for name in wrong_names:
+        assert f"{name}: the largest difference" in str(error.value)
+    assert str(error.value).count("largest difference") == len(wrong_names)
+    assert os.listdir(tmp_path) == []

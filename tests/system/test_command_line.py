@@ -1,0 +1,109 @@
+"""All programs list their settings, and a wrong command line or a fault ends in one message."""
+
+import dataclasses
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bit_keras.distill import DistillConfig
+from bit_keras.finetune import FinetuneConfig
+from bit_keras.pretrain import PretrainConfig
+
+ROOT = Path(__file__).parents[2]
+FOLDERS = ("bit_keras", "export", "hub_modules", "pretraining", "examples", "benchmarks")
+CONFIGS = {
+    "bit_keras.finetune": FinetuneConfig,
+    "bit_keras.pretrain": PretrainConfig,
+    "bit_keras.distill": DistillConfig,
+}
+
+
+def _programs() -> list[str]:
+    names = []
+    for path in sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py")):
+        if re.search(r"^ +(command_line|program)\.run\(.*main", path.read_text(), re.MULTILINE):
+            name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__main__")
+            names.append(name)
+    return [name for name in names if name not in ("bit_keras.system.command_line", "bit_keras.runs.program")]
+
+
+PROGRAMS = _programs()
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """Function from a program and its arguments to (exit status, standard output, standard error)."""
+    folder = tmp_path_factory.mktemp("programs")
+    cases = [[name, "--help"] for name in PROGRAMS] + [list(case) for case in FAULTS]
+    program = ROOT / "tests" / "consumers" / "command_lines.py"
+    done = subprocess.run(
+        [sys.executable, program, json.dumps(cases)], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    results = {tuple(case): result for case, result in json.loads(done.stdout.splitlines()[-1])}
+    assert folder.exists()
+    return lambda *case: results[case]
+
+
+def test_the_programs_are_found():
+    assert {"bit_keras.finetune", "bit_keras.convert", "bit_keras.few_shot", "export.tfhub"} < set(PROGRAMS)
+    assert len(PROGRAMS) >= 18
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_help_lists_the_settings_and_nothing_else(name, run):
+    status, out, err = run(name, "--help")
+    assert (status, err) == (0, "")
+    first, *lines = out.splitlines()
+    assert first.startswith(f"usage: python -m {name}")
+    flags = [line.split()[0].split("=")[0] for line in lines if line.startswith("  --")]
+    assert flags
+    assert len(set(flags)) == len(flags)
+    assert not {"--verbosity", "--logtostderr", "--[no]pdb", "--flagfile", "--[no]only_check_args"} & set(flags)
+    assert not [line for line in lines if len(line) > 120]
+    if name in CONFIGS:
+        names = {flag.removeprefix("--").removeprefix("[no]") for flag in flags}
+        assert names - {"dry_run"} == {field.name for field in dataclasses.fields(CONFIGS[name])}
+        titles = [line for line in lines if line.endswith(":") and not line.startswith(" ") and line != "Example:"]
+        assert [title for title in titles if title != "settings:"] == [
+            *("model:", "data:", "training:", "memory and devices:", "results:")
+        ]
+
+
+def test_help_tells_defaults_and_what_must_be_given(run):
+    out = " ".join(run("bit_keras.finetune", "--help")[1].split())
+    assert "--[no]flip Mirror half of the training images; off where that changes the label. (default: true)" in out
+    assert "--accumulate=NUMBER Parts of a batch whose gradients are summed up for one update" in out
+    assert re.search(r"--workdir=TEXT [^-]*\(required\)", out)
+    out = " ".join(run("benchmarks.distillation", "--help")[1].split())
+    assert "--examples_per_class=NUMBER Training examples of each class, all by default. --teacher_steps" in out
+    out = " ".join(run("bit_keras.evaluate", "--help")[1].split())
+    assert "--split=test|train Which examples. (default: test)" in out
+
+
+FAULTS = {
+    ("bit_keras.finetune", "--lr=0.1"): "there is no flag --lr; did you mean base_lr?",
+    ("bit_keras.finetune", "--epochs", "3"): "there is no flag --epochs; did you mean steps?",
+    ("bit_keras.pretrain", "--lr=0.1"): "there is no flag --lr",
+    ("bit_keras.evaluate", "--modle=a"): "there is no flag --modle; did you mean model?",
+    ("bit_keras.finetune", "--model=a"): "--dataset and --workdir must be given",
+    ("bit_keras.finetune", "--model=a", "--dataset=b", "--workdir=c", "base_lr=0.1"): (
+        "settings are flags such as --model=..., got 'base_lr=0.1'; did you mean base_lr?"
+    ),
+    ("bit_keras.finetune", "--model=a", "--dataset=b", "--workdir=c", "--steps=x"): "flag --steps=x",
+    ("bit_keras.convert", "one"): "SOURCE and DESTINATION must be given, got one",
+    ("export.tfhub", "--output=x"): "either --module or --model is needed",
+}
+
+
+@pytest.mark.parametrize("case", FAULTS)
+def test_a_wrong_command_line_is_told_in_two_lines(case, run):
+    status, out, err = run(*case)
+    assert (status, out) == (2, "")
+    fault, hint = err.splitlines()
+    assert FAULTS[case] in fault
+    assert hint == f"python -m {case[0]} --help lists all settings"
