@@ -18,16 +18,18 @@ from pathlib import Path
 import keras
 from absl import flags
 
-from bit_keras import BiT, data, spread, training
+from bit_keras import BiT, data
+from bit_keras.figures import spread
 from bit_keras.network.layers import GroupNormalization, StandardizedConv2D
 from bit_keras.pretrain import PretrainConfig
+from bit_keras.rules import HyperRuleCallback, optimizers
+from bit_keras.rules.schedules import upstream_schedule
 from bit_keras.runs import fit, make_config, open_folder, open_source, program, start
 from bit_keras.runs.series import recorded
 from bit_keras.runs.workdir import claim
 from bit_keras.system import command_line
 from bit_keras.system.files import whole, write_json
 from bit_keras.system.logs import logger
-from bit_keras.upstream import upstream_schedule
 
 OPTIONS = (
     *("batch_size", "resolution", "min_area", "flip", "weight_decay", "precision", "accumulate", "eval_every"),
@@ -154,13 +156,13 @@ def _measure(config: PretrainConfig, source: data.Source, normalization: Normali
     schedule = upstream_schedule(steps, config.batch_size)
     network = renormalize(BiT(config.model, source.num_classes, dtype=config.precision), normalization)
     network.compile(
-        training.pretraining_optimizer(schedule, config.weight_decay, config.accumulate),
+        optimizers.pretraining_optimizer(schedule, config.weight_decay, config.accumulate),
         keras.losses.CategoricalCrossentropy(from_logits=True),
         metrics=[keras.metrics.CategoricalAccuracy("accuracy")],
     )
     identity = _identity(config, source, normalization, steps)
     folder = open_folder(config, source, config.resolution, identity, distribution)
-    callbacks = [training.HyperRuleCallback(schedule)]
+    callbacks = [HyperRuleCallback(schedule)]
     log = fit(network, config, source, schedule, *config.batches(source), folder, distribution, callbacks)
     return {
         "normalization": normalization.name,

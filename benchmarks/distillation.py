@@ -16,8 +16,9 @@ import keras
 from absl import flags
 from matplotlib.figure import Figure
 
-from bit_keras import data, spread
+from bit_keras import data
 from bit_keras.distill import LABELS, DistillConfig, distill
+from bit_keras.figures import spread
 from bit_keras.finetune import finetune
 from bit_keras.runs import program
 from bit_keras.runs.workdir import claim

@@ -18,6 +18,8 @@ from pathlib import Path
 
 from absl import app, flags
 
+from bit_keras.rules import optimizers
+
 PHASES = ("import keras", "import bit_keras", "build", "load", "first step", "second step")
 _MEASURE = flags.DEFINE_string("measure", None, "Start with this npz file and print JSON; for the program itself.")
 _VARIANT = flags.DEFINE_string("variant", "R50x1", "Row of bit_keras.zoo.variants.")
@@ -54,7 +56,7 @@ def _prepare(model, keras) -> None:
     from bit_keras import HyperRule, training
 
     schedule = HyperRule(num_examples=50_000, image_size=(32, 32)).schedule
-    optimizer = training.optimizer(schedule)
+    optimizer = optimizers.optimizer(schedule)
     model.compile(optimizer, keras.losses.CategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
     with tempfile.TemporaryDirectory() as folder:
         training.Checkpoint(Path(folder, "last.weights.h5"), training.MetricsLog(None)).restore(model)

@@ -16,6 +16,8 @@ import keras
 import numpy as np
 from absl import app, flags
 
+from bit_keras.rules import optimizers
+
 _CASES = flags.DEFINE_multi_string(
     "case",
     [
@@ -52,12 +54,12 @@ def measure(variant, batch_size, crop, precision="float32", accumulate=1, freeze
 
     Graphs that the first update makes do not count. Args are those of `estimate_memory`.
     """
-    from bit_keras import BiT, HyperRule, training
+    from bit_keras import BiT, HyperRule
     from bit_keras.network.freezing import freeze as freeze_stages
 
     model = BiT(variant, _NUM_CLASSES, dtype=precision, remat=remat)
     freeze_stages(model, freeze)
-    optimizer = training.optimizer(HyperRule(50_000, (crop, crop)).schedule, accumulate=accumulate)
+    optimizer = optimizers.optimizer(HyperRule(50_000, (crop, crop)).schedule, accumulate=accumulate)
     model.compile(optimizer, keras.losses.CategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
 
     images = np.zeros((batch_size // accumulate, crop, crop, 3), "float32")

@@ -10,6 +10,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from bit_keras.rules import SGD
+
 os.environ["KERAS_BACKEND"] = "tensorflow"
 
 import keras
@@ -51,11 +53,11 @@ def by_operation(step: Callable, steps: int) -> dict[str, float]:
 def main(_) -> None:
     import tensorflow as tf
 
-    from bit_keras import BiT, training
+    from bit_keras import BiT
 
     tf.config.threading.set_inter_op_parallelism_threads(1)  # else operations wait for each other while they run
     model = BiT(_VARIANT.value, 10, dtype=_PRECISION.value)
-    optimizer = training.SGD(0.003, momentum=0.9)
+    optimizer = SGD(0.003, momentum=0.9)
     model.compile(optimizer, keras.losses.CategoricalCrossentropy(from_logits=True))
     images = tf.zeros((_BATCH_SIZE.value, _SIDE.value, _SIDE.value, 3))
     labels = tf.one_hot(tf.zeros(_BATCH_SIZE.value, tf.int32), 10)

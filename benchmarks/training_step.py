@@ -19,6 +19,7 @@ from absl import app, flags
 
 from benchmarks import contest, networks
 from benchmarks.step_memory import ALLOCATORS, status
+from bit_keras.rules import SGD
 
 _HALF = contest.HALF
 _OURS, _TIMM, _UNFOLDED = "bit_keras", "timm", "unfolded Keras"
@@ -96,10 +97,10 @@ def _ours(is_half: bool):
 def _keras(model) -> tuple[Callable, int]:
     import keras
 
-    from bit_keras import BiT, training
+    from bit_keras import BiT
 
     options = {"learning_rate": _LEARNING_RATE, "momentum": _MOMENTUM}
-    optimizer = training.SGD(**options) if isinstance(model, BiT) else keras.optimizers.SGD(**options)
+    optimizer = SGD(**options) if isinstance(model, BiT) else keras.optimizers.SGD(**options)
     model.compile(optimizer, keras.losses.CategoricalCrossentropy(from_logits=True))
     images = keras.ops.convert_to_tensor(_images(channels_first=False))
     labels = keras.ops.one_hot(keras.ops.zeros(_BATCH_SIZE.value, "int32"), _NUM_CLASSES)

@@ -5,10 +5,10 @@ from bit_keras.system import startup
 
 startup.import_backend()  # before anything below imports it
 
-from bit_keras.finetune import finetune
-from bit_keras.hyperrule import HyperRule
+from bit_keras import finetune
 from bit_keras.network.class_names import class_names, decode_predictions
 from bit_keras.network.model import BiT, load_weights, save_npz
+from bit_keras.rules.hyperrule import HyperRule
 from bit_keras.saved_models.layer import SavedModelLayer
 from bit_keras.zoo.presets import list_presets
 

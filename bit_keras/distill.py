@@ -15,8 +15,10 @@ from pathlib import Path
 import keras
 from keras import ops
 
-from bit_keras import data, training
+from bit_keras import data
 from bit_keras.network.model import BiT
+from bit_keras.rules import HyperRuleCallback, MixUp, optimizers
+from bit_keras.rules.schedules import CosineSchedule
 from bit_keras.runs import (
     InceptionConfig,
     check_identity,
@@ -33,7 +35,6 @@ from bit_keras.runs import (
     start,
 )
 from bit_keras.system.logs import shows_messages
-from bit_keras.upstream import CosineSchedule
 
 LABELS = "labels"  # in the place of a teacher
 
@@ -179,14 +180,14 @@ def distill(
         )
         network.build((None, config.resolution, config.resolution, 3))
         network.compile(
-            training.distillation_optimizer(schedule, config.weight_decay, config.accumulate),
+            optimizers.distillation_optimizer(schedule, config.weight_decay, config.accumulate),
             metrics=[keras.metrics.CategoricalAccuracy("accuracy")],
         )
     folder = open_folder(config, source, config.resolution, identity, distribution)
     batches = config.batches(source)
-    callbacks = [training.HyperRuleCallback(schedule)]
+    callbacks = [HyperRuleCallback(schedule)]
     if config.mixup_alpha:
-        callbacks.append(training.MixUp(config.mixup_alpha, config.seed))
+        callbacks.append(MixUp(config.mixup_alpha, config.seed))
     log = fit(
         network,
         config,

@@ -21,10 +21,11 @@ import numpy as np
 from absl import flags
 from matplotlib.figure import Figure
 
-from bit_keras import checkpoints, data, provenance, spread
+from bit_keras import checkpoints, data, provenance
+from bit_keras.figures import spread
 from bit_keras.finetune import FinetuneConfig, finetune, plan
-from bit_keras.hyperrule import HyperRule
 from bit_keras.network.model import BiT
+from bit_keras.rules.hyperrule import HyperRule
 from bit_keras.runs import make_config, open_network, open_source, program
 from bit_keras.runs.series import recorded
 from bit_keras.runs.workdir import claim

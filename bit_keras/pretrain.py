@@ -15,8 +15,10 @@ from pathlib import Path
 import keras
 from keras import ops
 
-from bit_keras import data, training
+from bit_keras import data
 from bit_keras.network.model import BiT
+from bit_keras.rules import HyperRuleCallback, optimizers
+from bit_keras.rules.schedules import upstream_schedule
 from bit_keras.runs import (
     InceptionConfig,
     check_identity,
@@ -32,7 +34,6 @@ from bit_keras.runs import (
 )
 from bit_keras.system.checks import check_choice
 from bit_keras.system.logs import shows_messages
-from bit_keras.upstream import upstream_schedule
 from bit_keras.zoo.variants import get_variant
 
 
@@ -109,13 +110,13 @@ def pretrain(
     with distribution.scope():
         network = BiT(config.model, source.num_classes, dtype=config.precision, remat=config.remat)
         network.compile(
-            training.pretraining_optimizer(schedule, config.weight_decay, config.accumulate),
+            optimizers.pretraining_optimizer(schedule, config.weight_decay, config.accumulate),
             _loss(config.loss, network),
             metrics=[_accuracy(source.multi_label)],
         )
     folder = open_folder(config, source, config.resolution, identity, distribution)
     batches = config.batches(source)
-    callbacks = [training.HyperRuleCallback(schedule)]
+    callbacks = [HyperRuleCallback(schedule)]
     log = fit(network, config, source, schedule, *batches, folder, distribution, callbacks)
     network, summary = conclude(network, source, schedule, log, batches[1], folder, distribution)
     network.resolution = config.resolution

@@ -12,7 +12,7 @@ from absl import flags
 
 from bit_keras import data
 from bit_keras.checkpoints import read_npz
-from bit_keras.evaluate import predict
+from bit_keras.metrics import predict
 from bit_keras.network.model import BiT
 from bit_keras.system import command_line
 from bit_keras.system.files import whole

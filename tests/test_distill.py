@@ -6,8 +6,8 @@ import pytest
 
 from bit_keras import BiT, data
 from bit_keras.distill import DistillConfig, Distiller, distill
-from bit_keras.training import MixUp
-from bit_keras.upstream import CosineSchedule
+from bit_keras.rules import MixUp
+from bit_keras.rules.schedules import CosineSchedule
 
 
 def _linear(kernel) -> keras.Model:

@@ -8,9 +8,9 @@ import tensorflow as tf
 
 from bit_keras import data
 from bit_keras.distill import distill
-from bit_keras.evaluate import predict
-from bit_keras.evaluate.page import evaluate
+from bit_keras.evaluate.evaluator import evaluate
 from bit_keras.finetune import finetune
+from bit_keras.metrics import predict
 from bit_keras.pretrain import precision_at_1, pretrain
 
 SETTINGS = {"batch_size": 8, "resolution": 8, "min_area": 0.5, "loss": "sigmoid", "loader": "tf.data"}

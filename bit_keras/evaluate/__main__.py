@@ -6,7 +6,7 @@ Example:
 
 from absl import flags
 
-from bit_keras.evaluate.page import PRECISIONS, SPLITS, evaluate
+from bit_keras.evaluate.evaluator import PRECISIONS, SPLITS, evaluate
 from bit_keras.system import command_line
 
 _GROUPS = {

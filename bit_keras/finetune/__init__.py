@@ -1,5 +1,9 @@
 """Fine-tuning with the BiT-HyperRule, as a function and as a program (`python -m bit_keras.finetune`)."""
 
+import inspect
+import sys
+import types
+
 from bit_keras.finetune.config import FinetuneConfig
 from bit_keras.system.logs import shows_messages
 
@@ -25,15 +29,25 @@ def finetune(model: str, dataset, workdir: str, *, verbose: bool = True, **optio
         **options: the other fields of `FinetuneConfig`.
 
     Returns:
-        A `bit_keras.finetune.page.FinetuneResult`: model, test_accuracy, summary, workdir.
+        A `bit_keras.finetune.finetuner.FinetuneResult`: model, test_accuracy, summary, workdir.
 
     Raises:
         ValueError: a setting is out of its range, or the data are faulty (`bit_keras.data.DataError`).
         TypeError: there is no such option, or an argument is of another type.
         ImportError: a setting needs a package that is not installed.
         FileExistsError: `workdir` belongs to another run, or `export_dir` exists.
-        bit_keras.training.DistributionError: devices or workers do not come together.
+        bit_keras.distribution.DistributionError: devices or workers do not come together.
     """
-    from bit_keras.finetune import page
+    from bit_keras.finetune import finetuner
 
-    return page.run(model, dataset, workdir, **options)
+    return finetuner.run(model, dataset, workdir, **options)
+
+
+class _CallableModule(types.ModuleType):
+    """`bit_keras.finetune` is a function and a package: a call of the module is a call of the function."""
+
+    __call__ = staticmethod(finetune)
+
+
+sys.modules[__name__].__class__ = _CallableModule
+__signature__ = inspect.signature(finetune)  # for help() and notebooks

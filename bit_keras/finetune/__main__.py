@@ -13,9 +13,9 @@ from bit_keras.runs import program
 def main() -> None:
     settings = program.values(FinetuneConfig)
     if flags.FLAGS.dry_run:
-        from bit_keras.finetune import page
+        from bit_keras.finetune import finetuner
 
-        print(page.dry_run(**settings))
+        print(finetuner.dry_run(**settings))
     else:
         finetune(**settings)
 

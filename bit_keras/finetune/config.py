@@ -3,8 +3,8 @@
 import dataclasses
 
 from bit_keras.data import Source
-from bit_keras.hyperrule import SCALES
 from bit_keras.network.freezing import FREEZES
+from bit_keras.rules.hyperrule import SCALES
 from bit_keras.runs.config import RunConfig, option
 from bit_keras.system.checks import check_choice
 

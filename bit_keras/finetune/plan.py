@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from bit_keras import checkpoints, data
 from bit_keras.checkpoints.architecture import weight_shapes
 from bit_keras.finetune.config import FinetuneConfig
-from bit_keras.hyperrule import HyperRule, Schedule
 from bit_keras.network.arithmetic import LARGE
 from bit_keras.network.freezing import STAGES
+from bit_keras.rules.hyperrule import HyperRule
+from bit_keras.rules.schedules import Schedule, upstream_schedule
 from bit_keras.runs import open_source
-from bit_keras.upstream import upstream_schedule
 from bit_keras.zoo.presets import PRESETS
 from bit_keras.zoo.variants import EXPANSION, VARIANTS, Variant
 

@@ -214,7 +214,7 @@ class BiT(keras.Model):
     @functools.wraps(keras.Model.fit)
     def fit(self, *args, **kwargs):
         # Beyond what Keras does: a warning where the schedule of the optimizer ends before this training does.
-        from bit_keras.training import with_schedule_end
+        from bit_keras.rules import with_schedule_end
 
         if len(args) > _CALLBACKS:
             args = (*args[:_CALLBACKS], with_schedule_end(args[_CALLBACKS], **kwargs), *args[_CALLBACKS + 1 :])

@@ -6,8 +6,8 @@ import keras
 
 from bit_keras import provenance
 from bit_keras.data import LOADERS, Source
+from bit_keras.distribution import DISTRIBUTIONS
 from bit_keras.system.checks import check_choice, check_kind
-from bit_keras.training import DISTRIBUTIONS
 
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 # What a run writes to or reads from, how often it saves, on what devices it runs and in how much memory: beyond

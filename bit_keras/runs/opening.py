@@ -9,6 +9,7 @@ from pathlib import Path
 import keras
 
 from bit_keras import data, provenance, training
+from bit_keras.distribution import DISTRIBUTIONS, Distribution, check_batch, start_distribution
 from bit_keras.runs.config import RunConfig
 from bit_keras.runs.workdir import claim, join
 from bit_keras.system.checks import check_name_or_path, check_names
@@ -16,7 +17,7 @@ from bit_keras.system.files import write_lines
 from bit_keras.system.logs import doing, logger
 
 
-def start(config: RunConfig) -> training.Distribution:
+def start(config: RunConfig) -> Distribution:
     """Seeds all random numbers and starts the devices, before anything else is computed.
 
     Raises:
@@ -26,10 +27,10 @@ def start(config: RunConfig) -> training.Distribution:
     keras.utils.set_random_seed(config.seed)
     if config.deterministic:
         training.make_deterministic()
-    if config.loader == "grain" and training.DISTRIBUTIONS[config.distribute] == "tensorflow":
+    if config.loader == "grain" and DISTRIBUTIONS[config.distribute] == "tensorflow":
         raise ValueError(f"distribute={config.distribute!r} needs the loader tf.data, got grain")
-    distribution = training.start_distribution(config.distribute)
-    training.check_batch(config.distribute, distribution.num_devices, config.batch_size, config.accumulate)
+    distribution = start_distribution(config.distribute)
+    check_batch(config.distribute, distribution.num_devices, config.batch_size, config.accumulate)
     if distribution.num_devices > 1:
         logger.info("%d devices", distribution.num_devices)
     return distribution
@@ -90,15 +91,13 @@ def log_plan(config: RunConfig, source: data.Source, schedule, crop: int, mixup_
     logger.info("batches of %d images at %d pixels, %s, loaded by %s", config.batch_size, crop, mixup, config.loader)
 
 
-def check_identity(identity: dict, distribution: training.Distribution) -> None:
+def check_identity(identity: dict, distribution: Distribution) -> None:
     """Raises DistributionError unless all workers have the same settings and data."""
     fingerprint = zlib.crc32(json.dumps(identity, sort_keys=True).encode()) >> 1  # fits into int32
     distribution.check_equal(fingerprint, "have the same settings and data")
 
 
-def open_folder(
-    config: RunConfig, source: data.Source, crop: int, identity: dict, distribution: training.Distribution
-) -> Path:
+def open_folder(config: RunConfig, source: data.Source, crop: int, identity: dict, distribution: Distribution) -> Path:
     """Returns the folder of a run, which the chief has claimed for it; see `workdir`.
 
     Args:

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import keras
 
-from bit_keras import data, report, training
-from bit_keras.evaluate import predict
-from bit_keras.hyperrule import Schedule
+from bit_keras import data, training
+from bit_keras.distribution import Distribution
+from bit_keras.figures import report
+from bit_keras.metrics import predict
 from bit_keras.network.model import BiT, save_npz
+from bit_keras.rules.schedules import CosineSchedule, Schedule
 from bit_keras.system.logs import OUTCOME, doing, logger
-from bit_keras.upstream import CosineSchedule
 
 
 def conclude(
@@ -22,7 +23,7 @@ def conclude(
     log: training.MetricsLog,
     test_batches: Iterable,
     folder: Path,
-    distribution: training.Distribution,
+    distribution: Distribution,
     export: Callable[[BiT], None] = lambda network: None,
 ) -> tuple[BiT, dict]:
     """Evaluates a trained network and writes weights.npz and report/.

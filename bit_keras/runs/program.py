@@ -8,10 +8,11 @@ from typing import NoReturn
 
 from absl import flags
 
+from bit_keras.distribution import DistributionError
 from bit_keras.runs.config import GROUPS
 from bit_keras.system import command_line
 from bit_keras.system.logs import logger
-from bit_keras.training import DistributionError, TrainingDiverged, TrainingInterrupted
+from bit_keras.training import TrainingDiverged, TrainingInterrupted
 
 _DEFINE = {str: flags.DEFINE_string, int: flags.DEFINE_integer, float: flags.DEFINE_float, bool: flags.DEFINE_boolean}
 

@@ -9,14 +9,15 @@ import keras
 
 from bit_keras import data, training
 from bit_keras.data.errors import shortened
-from bit_keras.evaluate import Validation
-from bit_keras.hyperrule import Schedule
+from bit_keras.distribution import Distribution
 from bit_keras.network.model import BiT, save_npz
+from bit_keras.rules import steps_made
+from bit_keras.rules.schedules import CosineSchedule, Schedule
 from bit_keras.runs.config import RunConfig
 from bit_keras.system.files import write_lines
 from bit_keras.system.logs import doing, logger
 from bit_keras.system.optional import is_installed
-from bit_keras.upstream import CosineSchedule
+from bit_keras.training import Validation
 
 
 def fit(
@@ -27,7 +28,7 @@ def fit(
     train_batches: Callable[..., Iterable],
     test_batches: Iterable,
     folder: Path,
-    distribution: training.Distribution,
+    distribution: Distribution,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     keep: BiT | None = None,
 ) -> training.MetricsLog:
@@ -70,7 +71,7 @@ def fit(
     all_callbacks = [
         Validation(distribution.predictor(network), test_batches, source.multi_label),
         *callbacks,
-        training.StopOnDivergence(source.num_classes, parts, name_batch),
+        training.StopOnDivergence(source.num_classes, schedule, parts, name_batch),
         progress,
         log,
     ]
@@ -83,9 +84,7 @@ def fit(
     with contextlib.closing(progress), doing(progress.describe), stop_on_signal as stop, distribution.scope():
         for epochs in training.epochs(start, eval_every * parts, schedule.total_steps * parts):
             network.fit(
-                distribution.feed(
-                    functools.partial(train_batches, start_step=training.steps_made(network)), config.part
-                ),
+                distribution.feed(functools.partial(train_batches, start_step=steps_made(network)), config.part),
                 **epochs,
                 callbacks=[*all_callbacks, checkpoint, stop],
                 shuffle=False,  # the batches come in their order

@@ -12,13 +12,14 @@ import keras
 import numpy as np
 from keras import ops
 
+from bit_keras.rules import StepCounter, steps_made
 from bit_keras.system.files import whole
 from bit_keras.training.metrics_log import MetricsLog
 
 _STATE = "training_state"
 
 
-class Checkpoint(keras.callbacks.Callback):
+class Checkpoint(StepCounter):
     """Writes weights, optimizer, running metrics and the log after every epoch, and inside it where asked to.
 
     A training that is restored from the file, with the same batches from its step on, ends with the numbers of an
@@ -84,18 +85,16 @@ class Checkpoint(keras.callbacks.Callback):
         """Tells whether `batch` is the last one of its epoch, whose end comes after the evaluation."""
         return batch + 1 >= self.params["steps"] or self.model.stop_training
 
-    def on_train_begin(self, logs=None):
-        self._steps = steps_made(self.model)
-
     def on_epoch_begin(self, epoch, logs=None):
-        self._steps_before = self._steps
+        super().on_epoch_begin(epoch, logs)
         for variable, value in zip(self.model.metrics_variables, self._running):
             variable.assign(value)
         self._running = []
 
     def on_train_batch_end(self, batch, logs=None):
-        before, self._steps = self._steps, self._steps_before + batch + 1
-        if self.every and before // self.every < self._steps // self.every and not self.ends_epoch(batch):
+        before = self.steps
+        super().on_train_batch_end(batch, logs)
+        if self.every and before // self.every < self.steps // self.every and not self.ends_epoch(batch):
             self.save(running=True)
 
     def on_epoch_end(self, epoch, logs=None):
@@ -106,14 +105,3 @@ class Checkpoint(keras.callbacks.Callback):
 def _thrown_away(name: str) -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as folder:
         yield Path(folder, name)
-
-
-def steps_made(model: keras.Model) -> int:
-    """Returns the steps that the optimizer of a compiled model has made; of several accumulated ones each counts."""
-    count = inner_optimizer(model)._iterations
-    return int(ops.convert_to_numpy(count))  # int() takes no variable of tf.distribute
-
-
-def inner_optimizer(model: keras.Model) -> keras.optimizers.Optimizer:
-    """Returns the optimizer that makes the updates; under float16 a LossScaleOptimizer stands around it."""
-    return getattr(model.optimizer, "inner_optimizer", model.optimizer)

@@ -3,14 +3,13 @@
 import math
 import time
 
-import keras
 from rich import progress
 
+from bit_keras.rules import StepCounter
 from bit_keras.system.logs import logger
-from bit_keras.training.checkpoint import steps_made
 
 
-class Progress(keras.callbacks.Callback):
+class Progress(StepCounter):
     """A line an epoch, and in a terminal a bar with loss, accuracy, images/s and time left.
 
     Args:
@@ -30,7 +29,7 @@ class Progress(keras.callbacks.Callback):
         self.accumulate = accumulate
         self._task = None
         self._began = time.perf_counter()
-        self._steps = self._first_step = self._steps_before = 0
+        self._first_step = 0
         self._bar = progress.Progress(
             progress.TextColumn("{task.description}"),
             progress.BarColumn(),
@@ -43,9 +42,9 @@ class Progress(keras.callbacks.Callback):
         """Tells how far the training is, in a line; "" where the bar shows it. Called from another thread, too."""
         if not self._bar.disable:
             return ""
-        if self._steps == self._first_step:
+        if self.steps == self._first_step:
             return f"compiling the first update: {time.perf_counter() - self._began:.0f} s so far"
-        is_evaluating = self._steps - self._steps_before == self.params.get("steps")
+        is_evaluating = self.steps - self.steps_before_epoch == self.params.get("steps")
         return f"{'evaluating after ' if is_evaluating else ''}step {self._updates}/{self.total_steps}"
 
     def close(self) -> None:
@@ -53,7 +52,8 @@ class Progress(keras.callbacks.Callback):
         self._bar.stop()
 
     def on_train_begin(self, logs=None):
-        self._steps = self._first_step = steps_made(self.model)
+        super().on_train_begin(logs)
+        self._first_step = self.steps
         if self._task is None:  # a restarted training may take two fits
             self._task = self._bar.add_task(
                 "train", total=self.total_steps, completed=self._updates, numbers="compiling"
@@ -65,19 +65,19 @@ class Progress(keras.callbacks.Callback):
         self.close()
 
     def on_epoch_begin(self, epoch, logs=None):
-        self._steps_before = self._steps
+        super().on_epoch_begin(epoch, logs)
         self._epoch_began = time.perf_counter()
         self._start_clock()
         self._rate = float("nan")
 
     def on_train_batch_end(self, batch, logs=None):
-        is_first = self._steps == self._first_step
-        self._steps = self._steps_before + batch + 1
+        is_first = self.steps == self._first_step
+        super().on_train_batch_end(batch, logs)
         self._now = time.perf_counter()
         if is_first:  # it was traced and compiled: not the speed of the training
             self._start_clock()
         elif not self._bar.disable and time.perf_counter() > self._next_look:
-            self._next_look = time.perf_counter() + 0.2  # reading the logs waits for the device
+            self._next_look = time.perf_counter() + 0.2
             self._read_clock()
             self._bar.update(self._task, completed=self._updates, numbers=self._numbers(logs or {}))
 
@@ -95,13 +95,13 @@ class Progress(keras.callbacks.Callback):
 
     @property
     def _updates(self) -> int:
-        return self._steps // self.accumulate
+        return self.steps // self.accumulate
 
     def _start_clock(self):
-        self._clock, self._clock_steps = time.perf_counter(), self._steps
+        self._clock, self._clock_steps = time.perf_counter(), self.steps
 
     def _read_clock(self):
-        steps = self._steps - self._clock_steps
+        steps = self.steps - self._clock_steps
         if steps:
             self._rate = steps * self.batch_size / self.accumulate / (self._now - self._clock)
 

@@ -23,6 +23,7 @@ if keras.backend.backend() == "tensorflow":
 
 import bit_keras
 from bit_keras import data, training
+from bit_keras.distribution import DistributionError
 
 
 class Terminate(training.MetricsLog):
@@ -49,7 +50,7 @@ def main(data_file: str, *runs: str) -> None:
         except training.TrainingInterrupted as interruption:
             print(interruption, flush=True)
             continue
-        except (ValueError, OSError, training.DistributionError) as error:
+        except (ValueError, OSError, DistributionError) as error:
             print(f"{type(error).__name__}: {error}", flush=True)
             continue
         logits = result.model.predict_on_batch(np.ones((3, 8, 8, 3), "float32"))  # as any model of one device

@@ -10,7 +10,7 @@ import traceback
 
 import bit_keras
 from bit_keras.data import pipeline  # noqa: F401  TensorFlow, which tf.data needs on every backend
-from bit_keras.finetune import page  # noqa: F401  imports what a run needs; nothing is computed before the fork
+from bit_keras.finetune import finetuner  # noqa: F401  imports what a run needs; nothing is computed before the fork
 
 
 def main() -> None:

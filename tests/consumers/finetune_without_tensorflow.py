@@ -17,8 +17,9 @@ def main() -> None:
     import keras
 
     import bit_keras
-    from bit_keras.evaluate.page import evaluate
-    from bit_keras.finetune import FinetuneConfig, page
+    from bit_keras import training
+    from bit_keras.evaluate.evaluator import evaluate
+    from bit_keras.finetune import FinetuneConfig
 
     class Killed(Exception):
         pass
@@ -34,13 +35,13 @@ def main() -> None:
 
     def one(settings: dict) -> dict:
         kill_at, evaluated = settings.pop("kill_at", None), settings.pop("evaluate", False)
-        stop = page.training.StopOnDivergence
+        stop = training.StopOnDivergence
         if kill_at:
-            page.training.StopOnDivergence = lambda *arguments: Kill(kill_at)
+            training.StopOnDivergence = lambda *arguments: Kill(kill_at)
         try:
             result = bit_keras.finetune(**settings)
         finally:
-            page.training.StopOnDivergence = stop
+            training.StopOnDivergence = stop
         with open(result.workdir / "metrics.csv") as file:
             header, *rows = [line.rstrip().split(",") for line in file]
         if evaluated:

@@ -11,17 +11,18 @@ import types
 import keras
 import numpy as np
 
-from bit_keras import training
+from bit_keras.distribution import start_distribution
+from bit_keras.rules import MixUp
 
 IMAGES, LABELS = np.ones((8, 2, 2, 3), np.float32), np.eye(8, dtype=np.float32)
 
 
-def on_replicas(mixup: training.MixUp, step: int) -> list:
+def on_replicas(mixup: MixUp, step: int) -> list:
     import tensorflow as tf
 
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-    with training.start_distribution("mirrored").scope():
+    with start_distribution("mirrored").scope():
         optimizer = keras.optimizers.SGD(0.1)
         optimizer._iterations.assign(step)
         mixup.set_model(types.SimpleNamespace(optimizer=optimizer))
@@ -31,10 +32,10 @@ def on_replicas(mixup: training.MixUp, step: int) -> list:
         return [labels.numpy().tolist() for labels in strategy.experimental_local_results(mixed)]
 
 
-def divided(mixup: training.MixUp, step: int) -> list:
+def divided(mixup: MixUp, step: int) -> list:
     import jax
 
-    with training.start_distribution("data_parallel").scope():
+    with start_distribution("data_parallel").scope():
         layout = keras.distribution.distribution().get_data_layout
         batch = [jax.device_put(x, layout(x.shape).backend_layout) for x in (IMAGES, LABELS)]
     mix = jax.jit(lambda *batch: mixup.mix(*batch, step=step)[1])
@@ -44,4 +45,4 @@ def divided(mixup: training.MixUp, step: int) -> list:
 if __name__ == "__main__":
     alpha, seed, step = sys.argv[1:]
     devices = on_replicas if keras.backend.backend() == "tensorflow" else divided
-    print(json.dumps(devices(training.MixUp(float(alpha), int(seed)), int(step))))
+    print(json.dumps(devices(MixUp(float(alpha), int(seed)), int(step))))

@@ -15,7 +15,7 @@ import pytest
 
 from bit_keras import data
 from bit_keras.checkpoints import read_npz
-from bit_keras.finetune import page
+from bit_keras.finetune import finetuner
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = ROOT / "tests" / "consumers" / "finetune_distributed.py"
@@ -212,12 +212,12 @@ def test_dry_run_says_on_how_many_devices(monkeypatch, golden_npz, tmp_path):
     monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": cluster, "task": {"type": "worker", "index": 1}}))
     source = data.from_arrays(*_arrays(NUM_TRAIN).values())
     arguments = {"model": str(golden_npz), "dataset": source, "workdir": tmp_path / "run", "distribute": "multi_worker"}
-    text = page.dry_run(**arguments, batch_size=9)
+    text = finetuner.dry_run(**arguments, batch_size=9)
     assert "devices    3 (multi_worker)" in text.splitlines()
     assert "activations of a device" in text
-    assert "devices    those of the TPU (tpu)" in page.dry_run(**{**arguments, "distribute": "tpu"}).splitlines()
+    assert "devices    those of the TPU (tpu)" in finetuner.dry_run(**{**arguments, "distribute": "tpu"}).splitlines()
     with pytest.raises(ValueError, match="3 devices must divide the batch equally, got batch_size 8"):
-        page.dry_run(**arguments, batch_size=8)
+        finetuner.dry_run(**arguments, batch_size=8)
     with pytest.raises(ValueError, match="'mirrored' needs 2 devices or more, got 1"):
-        page.run(**{**arguments, "distribute": "mirrored"})
+        finetuner.run(**{**arguments, "distribute": "mirrored"})
     assert not (tmp_path / "run").exists()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bit_keras import data
-from bit_keras.finetune import page
+from bit_keras.finetune import finetuner
 from bit_keras.finetune.plan import Memory, estimate_memory
 from bit_keras.network import arithmetic
 from bit_keras.zoo.variants import VARIANTS
@@ -21,7 +21,7 @@ def cifar() -> data.Source:
 
 
 def test_a_published_network_is_described_without_its_file(cifar, tmp_path):
-    text = page.dry_run("BiT-M-R101x3", cifar, tmp_path / "run", accumulate=4, precision="mixed_bfloat16")
+    text = finetuner.dry_run("BiT-M-R101x3", cifar, tmp_path / "run", accumulate=4, precision="mixed_bfloat16")
     lines = text.splitlines()
     assert lines[0] == "model      BiT-M-R101x3: R101x3, 381,851,338 weights with a head of 10 classes"
     assert "40 training and 10 test examples, 32x32 pixels" in text
@@ -44,7 +44,7 @@ def test_a_published_network_is_described_without_its_file(cifar, tmp_path):
 
 def test_the_page_of_cifar10(mock_tfds, tmp_path):
     with mock_tfds("cifar10", {"train": 50_000, "test": 10_000}, num_examples=10):
-        text = page.dry_run("BiT-M-R101x3", "cifar10", tmp_path / "run")
+        text = finetuner.dry_run("BiT-M-R101x3", "cifar10", tmp_path / "run")
     for line in (
         "model      BiT-M-R101x3: R101x3, 381,851,338 weights with a head of 10 classes",
         "data       cifar10: 50,000 training and 10,000 test examples, 32x32 pixels",
@@ -62,7 +62,7 @@ def test_the_page_of_cifar10(mock_tfds, tmp_path):
 
 
 def test_a_file_is_described_by_its_shapes(cifar, golden_npz, tmp_path):
-    text = page.dry_run(str(golden_npz), cifar, tmp_path, schedule="upstream", steps=100, freeze="block2")
+    text = finetuner.dry_run(str(golden_npz), cifar, tmp_path, schedule="upstream", steps=100, freeze="block2")
     assert f"{golden_npz}: R17x0.5, 2,087,978 weights" in text
     assert "trained    block2" in text
     assert "MixUp      none" in text
@@ -83,7 +83,7 @@ HEAD = 10 * 1025
 
 @pytest.mark.parametrize("steps", [5, 6, 7, 8])
 def test_the_shortest_schedules(steps, tmp_path):
-    text = page.dry_run("R17x0.5", "digits", tmp_path / "run", steps=steps)
+    text = finetuner.dry_run("R17x0.5", "digits", tmp_path / "run", steps=steps)
     spans = [tuple(map(int, span)) for span in re.findall(r"updates (\d+) to (\d+): ", text)]
     assert [begin for begin, _ in spans] == [0, *(end + 1 for _, end in spans[:-1])]
     assert spans[-1][1] == steps - 1

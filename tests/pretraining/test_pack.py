@@ -4,7 +4,7 @@ import numpy as np
 
 from bit_keras import data
 from bit_keras.checkpoints import read_npz, write_npz
-from bit_keras.evaluate import predict
+from bit_keras.metrics import predict
 from bit_keras.network.model import BiT
 from pretraining import pack
 

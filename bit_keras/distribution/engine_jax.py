@@ -1,0 +1,68 @@
+"""keras.distribution.DataParallel on the jax backend: all devices of one process or of several."""
+
+import types
+from collections.abc import Callable
+
+import jax
+import keras
+import numpy as np
+from jax.experimental import multihost_utils
+
+from bit_keras.distribution.base import Distribution, DistributionError
+from bit_keras.distribution.environment import read_jax_processes
+
+
+class DataParallel(Distribution):
+    """A model whose variables are replicated on all devices, and whose batches are divided among them.
+
+    Processes meet as the environment variables of `keras.distribution.initialize` say, unless the caller has already
+    called `jax.distributed.initialize`.
+
+    Raises:
+        DistributionError: jax has computed something before the processes could meet.
+    """
+
+    def __init__(self):
+        if read_jax_processes() and not jax.distributed.is_initialized():
+            try:
+                keras.distribution.initialize()
+            except RuntimeError as error:
+                raise DistributionError(f"processes must meet before anything is computed: {error}") from error
+        self._engine = keras.distribution.DataParallel(auto_shard_dataset=False)  # each process makes its own part
+        self.num_devices = jax.device_count()
+        self.is_chief = jax.process_index() == 0
+        self.mixup_parts = jax.process_count()
+
+    def scope(self):
+        return self._engine.scope()
+
+    def feed(self, make: Callable, batch_size: int):
+        return make(shard=(jax.process_index(), jax.process_count()))
+
+    def predictor(self, model: keras.Model):
+        everywhere = jax.sharding.NamedSharding(self._engine.device_mesh.backend_mesh, jax.sharding.PartitionSpec())
+
+        def step(trainable, non_trainable, images):
+            return model.stateless_call(trainable, non_trainable, images, training=False)[0]
+
+        step = jax.jit(step, out_shardings=everywhere)
+
+        def predict_on_batch(images: np.ndarray) -> np.ndarray:
+            size = -(-len(images) // self.num_devices) * self.num_devices
+            padded = np.resize(images, (size, *images.shape[1:]))  # with images from the front
+            layout = self._engine.get_data_layout(padded.shape).backend_layout
+            divided = jax.make_array_from_callback(padded.shape, layout, lambda place: padded[place])
+            variables = (model.trainable_variables, model.non_trainable_variables)
+            return np.asarray(step(*([v.value for v in part] for part in variables), divided))[: len(images)]
+
+        return types.SimpleNamespace(predict_on_batch=predict_on_batch)
+
+    def plain(self, model: keras.Model) -> keras.Model:
+        copy = type(model).from_config(model.get_config())
+        copy.set_weights(model.get_weights())
+        return copy
+
+    def maximum(self, number: int) -> int:
+        if jax.process_count() == 1:
+            return int(number)
+        return int(multihost_utils.process_allgather(np.int32(number)).max())

@@ -1,0 +1,104 @@
+"""Starts the engine of a training on several devices: tf.distribute or keras.distribution."""
+
+import keras
+
+from bit_keras.distribution.base import Distribution
+from bit_keras.distribution.environment import read_jax_processes, read_tf_config
+
+# Each kind and the backend that has its engine.
+DISTRIBUTIONS = {
+    "none": None,
+    "mirrored": "tensorflow",
+    "multi_worker": "tensorflow",
+    "tpu": "tensorflow",
+    "data_parallel": "jax",
+}
+
+
+def count_devices(kind: str) -> int | None:
+    """Checks the settings of an engine and returns its number of devices, without starting it; None for a TPU's.
+
+    Args:
+        kind: of `DISTRIBUTIONS`.
+
+    Raises:
+        ValueError: the backend has no such engine, or its settings are missing or malformed.
+    """
+    _check_backend(kind)
+    if kind == "mirrored":
+        from bit_keras.distribution import engine_tf
+
+        return engine_tf.count_local_devices()
+    if kind == "multi_worker":
+        from bit_keras.distribution import engine_tf
+
+        return len(read_tf_config()[0]) * engine_tf.count_local_devices(multi_worker=True)
+    if kind == "data_parallel":
+        import jax
+
+        processes = read_jax_processes()  # which all have as many devices as this one, as far as is known yet
+        return jax.device_count() if jax.distributed.is_initialized() else jax.local_device_count() * (processes or 1)
+    return None if kind == "tpu" else 1
+
+
+def start_distribution(kind: str) -> Distribution:
+    """Starts an engine, before anything else is computed; that of several workers waits for all of them.
+
+    Args:
+        kind: of `DISTRIBUTIONS`.
+
+    Raises:
+        ValueError: as `count_devices`.
+        DistributionError: the engine cannot be started, or no more.
+    """
+    _check_backend(kind)
+    if kind == "none":
+        return Distribution()
+    if kind == "data_parallel":
+        from bit_keras.distribution import engine_jax
+
+        read_jax_processes()
+        return engine_jax.DataParallel()
+    from bit_keras.distribution import engine_tf
+
+    is_chief = kind != "multi_worker" or read_tf_config()[1]
+    return engine_tf.Strategy(kind, is_chief)
+
+
+def check_batch(kind: str, num_devices: int, batch_size: int, accumulate: int = 1) -> None:
+    """Checks that the devices can share a batch.
+
+    Args:
+        kind: of `DISTRIBUTIONS`.
+        num_devices: of all workers together.
+        batch_size: images per update.
+        accumulate: parts of an update, one after another.
+
+    Raises:
+        ValueError: there is one device only, a part of the batch cannot be divided, or the engine accumulates nothing.
+    """
+    if kind == "none":
+        return
+    if num_devices < 2:
+        raise ValueError(f"distribute={kind!r} needs 2 devices or more, got {num_devices}; 'none' trains on one")
+    if accumulate > 1 and DISTRIBUTIONS[kind] == "tensorflow":
+        # https://github.com/keras-team/keras/issues/20582
+        raise ValueError(
+            f"accumulate must be 1 with distribute={kind!r}, got {accumulate}: Keras accumulates no gradients under "
+            "tf.distribute; 'data_parallel' on the jax backend does"
+        )
+    part = batch_size // accumulate
+    if part % num_devices:
+        of_parts = f" in {accumulate} parts, that is {part}" if accumulate > 1 else ""
+        raise ValueError(f"{num_devices} devices must divide the batch equally, got batch_size {batch_size}{of_parts}")
+
+
+def _check_backend(kind: str) -> None:
+    needed, backend = DISTRIBUTIONS[kind], keras.backend.backend()
+    if needed not in (None, backend):
+        allowed = [f"{name!r} ({other})" for name, other in DISTRIBUTIONS.items() if other]
+        here = [repr(name) for name, other in DISTRIBUTIONS.items() if other in (None, backend)]
+        raise ValueError(
+            f"distribute={kind!r} is for the {needed} backend, and this is {backend}, which has {', '.join(here)}; "
+            f"set KERAS_BACKEND for one of {', '.join(allowed)}"
+        )

@@ -1,0 +1,238 @@
+"""The evaluation, top to bottom: data, model, predict, measure, write."""
+
+import contextlib
+import csv
+import dataclasses
+import os
+import time
+from collections.abc import Generator, Iterable, Iterator
+from pathlib import Path
+
+import keras
+import numpy as np
+from rich import progress
+
+from bit_keras import data, provenance
+from bit_keras.evaluate.classifier import SavedModelClassifier, open_classifier
+from bit_keras.figures import report
+from bit_keras.metrics import Predictions, classification, predict
+from bit_keras.rules.hyperrule import HyperRule
+from bit_keras.system.checks import check_choice, check_name_or_path, known_arguments
+from bit_keras.system.files import whole, write_json
+from bit_keras.system.logs import doing, logger, shows_messages
+
+SPLITS = ("test", "train")
+PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+
+_COLUMNS = (
+    progress.TextColumn("{task.description}"),
+    progress.BarColumn(),
+    progress.TextColumn("{task.completed}/{task.total}"),
+    progress.TimeRemainingColumn(),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """How good a classifier is.
+
+    Attributes:
+        metrics: what metrics.json holds: what was evaluated, and
+            "examples": how many, N;
+            "top1_accuracy", "top5_accuracy": share of examples whose true class is the most likely one, or among the
+            five most likely ones (None for fewer than five classes), in [0, 1];
+            "mean_per_class_accuracy": mean of the classes' accuracies, in [0, 1];
+            "expected_calibration_error": see `metrics.expected_calibration_error`, of the softmax, in [0, 1];
+            "cross_entropy": mean, in nats.
+        per_class: rows of `metrics.per_class`.
+        predictions: logits [N, K] and true classes [N]; no images.
+        class_names: K names.
+    """
+
+    classification: dict
+    per_class: list[dict]
+    predictions: Predictions
+    class_names: tuple[str, ...]
+
+
+@known_arguments
+@shows_messages
+def evaluate(
+    model: str | os.PathLike,
+    source: str | os.PathLike | data.Source,
+    output: str | os.PathLike | None = None,
+    *,
+    split: str = "test",
+    data_dir: str | None = None,
+    batch_size: int = 64,
+    resolution: int | None = None,
+    precision: str = "float32",
+    variant: str | None = None,
+    verbose: bool = True,
+) -> Evaluation:
+    """Evaluates a classifier on every example of a split, each once.
+
+    Args:
+        model: name of published weights, path or address of any format that `BiT.from_preset` reads. A SavedModel
+            directory is run itself, with images in [0, 1].
+        source: "digits", a TFDS name, a folder of class folders, or a source that `bit_keras.data` made.
+        output: new or empty folder for metrics.json, per_class.csv, predictions.csv and confusion_matrix.png, written
+            whole or not at all; None writes nothing.
+        split: "test" or "train".
+        data_dir: where TensorFlow Datasets keeps its data.
+        batch_size: images at once, 1 or more.
+        resolution: side in pixels to which images are resized, 1 or more; None for what the weights were trained at,
+            or for the HyperRule's crop where that is not known.
+        precision: "float32", "mixed_bfloat16" or "mixed_float16"; a SavedModel has its own.
+        variant: architecture that a weight file must hold; None for what its shapes say.
+        verbose: False shows only warnings.
+
+    Raises:
+        TypeError: there is no such argument, or one is of another type.
+        ValueError: an argument is missing or out of its range, the data are faulty (`bit_keras.data.DataError`), the
+            head has another size than the data have classes, or a logit is NaN or infinite.
+        FileExistsError: `output` is a file, or a folder that is not empty.
+        ConnectionError, FileNotFoundError, ImportError, bit_keras.checkpoints.CheckpointError: as `BiT.from_preset`.
+    """
+    _check_given(model=model, dataset=source)
+    check_name_or_path("model", model, "a preset, or a path or an address of weights; bit_keras.save_npz writes a file")
+    if not isinstance(source, data.Source):
+        sources = "a name, a path, or a source such as bit_keras.data.from_arrays(images, labels)"
+        check_name_or_path("source", source, sources)
+    check_choice("split", split, SPLITS)
+    check_choice("precision", precision, PRECISIONS)
+    _check_output(output)
+
+    # Data
+    if not isinstance(source, data.Source):
+        with doing(f"opening {source}"):
+            source = data.load(source, data_dir=data_dir)
+    source.check_one_label("evaluation")
+    if split == "train":
+        source = dataclasses.replace(source, test=source.train)
+    rule = HyperRule(source.num_train, source.image_size, resolution=resolution)
+    otherwise = rule.crop, "the HyperRule's for these data, since what the weights were trained at is not known"
+    crop, reason = provenance.choose_resolution(model, resolution, otherwise)
+    batches = data.test_batches(source, batch_size=batch_size, crop=crop)
+    logger.info("%s: %d examples of the %s split", source.name, source.num_test, split)
+    logger.info("evaluated at %d pixels: %s", crop, reason)
+
+    # Model
+    with doing(f"loading {model}"):
+        network = open_classifier(model, variant, precision)
+    if network.num_classes != source.num_classes:
+        raise ValueError(
+            f"the head must have an output for each class of the data; {os.fspath(model)} has {network.num_classes:,} "
+            f"outputs, {source.name} has {source.num_classes:,} classes: fine-tune the model on these data first"
+        )
+
+    # Predict
+    with contextlib.closing(_watched(batches, source.num_test)) as watched:  # an error takes the bar off the terminal
+        predictions = predict(network, watched, num_mistakes=0)
+    _check_finite(predictions.logits)
+
+    # Measure
+    classes, probabilities = classification.top_classes(predictions.logits, min(5, source.num_classes))
+    per_class = classification.per_class(predictions.labels, predictions.classes, source.class_names)
+    is_right = predictions.classes == predictions.labels
+    evaluation = Evaluation(
+        {
+            "model": os.fspath(model),
+            "dataset": source.name,
+            "split": split,
+            "resolution": crop,
+            **_computation(network, precision),
+            "classes": source.num_classes,
+            "examples": len(predictions.labels),
+            "top1_accuracy": predictions.accuracy,
+            "top5_accuracy": classification.top_k_accuracy(classes, predictions.labels)
+            if source.num_classes >= 5
+            else None,
+            "mean_per_class_accuracy": classification.mean_per_class_accuracy(per_class),
+            "expected_calibration_error": classification.expected_calibration_error(probabilities[:, 0], is_right),
+            "cross_entropy": classification.cross_entropy(predictions.logits, predictions.labels),
+        },
+        per_class,
+        predictions,
+        source.class_names,
+    )
+
+    # Write
+    if output is not None:
+        _write(Path(output), evaluation, classes, probabilities)
+    return evaluation
+
+
+def _check_given(**values) -> None:
+    for name, value in values.items():
+        if value is None or (isinstance(value, str) and not value):
+            raise ValueError(f"{name} must be given, got {value!r}")
+
+
+def _check_output(output: str | os.PathLike | None) -> None:
+    if output is not None and os.path.lexists(output) and (not os.path.isdir(output) or os.listdir(output)):
+        raise FileExistsError(f"output must be a new or empty folder, got {output}")
+
+
+def _computation(network, precision: str) -> dict:
+    if isinstance(network, SavedModelClassifier):  # it has its own precision
+        return {"precision": None, "backend": "tensorflow"}
+    return {"precision": precision, "backend": keras.backend.backend()}
+
+
+def _check_finite(logits: np.ndarray) -> None:
+    faulty = np.count_nonzero(~np.isfinite(logits).all(axis=1))
+    if faulty:
+        raise ValueError(f"logits must be finite, got NaN or infinity for {faulty:,} of {len(logits):,} examples")
+
+
+def _watched(batches: Iterable, num_examples: int) -> Generator:
+    """Yields the batches; shows a bar in a terminal, and says at the end how long it took."""
+    began, done = time.perf_counter(), 0
+
+    def describe() -> str:
+        return "" if not bar.disable else f"{done:,} of {num_examples:,} examples evaluated"
+
+    # Not in a terminal a bar would be one line a batch.
+    with progress.Progress(*_COLUMNS, disable=not progress.get_console().is_terminal) as bar, doing(describe):
+        task = bar.add_task("evaluate", total=num_examples)
+        for images, labels in batches:
+            yield images, labels
+            done += len(images)
+            bar.advance(task, len(images))
+    seconds = time.perf_counter() - began
+    logger.info("%d examples in %.1f s, %.0f images/s", num_examples, seconds, num_examples / seconds)
+
+
+def _write(folder: Path, evaluation: Evaluation, classes: np.ndarray, probabilities: np.ndarray) -> None:
+    """Writes the four files; `classes` and `probabilities` are those of `metrics.top_classes`."""
+    with whole(folder.resolve()) as temporary:  # "." has no name of its own
+        temporary.mkdir()
+        write_json(temporary / "metrics.json", evaluation.metrics)
+        rows = [list(row.values()) for row in evaluation.per_class]
+        _write_csv(temporary / "per_class.csv", list(evaluation.per_class[0]), rows)
+        _write_csv(temporary / "predictions.csv", *_predictions_table(evaluation, classes, probabilities))
+        figure = report.confusion_matrix(evaluation.predictions, evaluation.class_names)
+        figure.savefig(temporary / "confusion_matrix.png", dpi=100)
+
+
+def _predictions_table(
+    evaluation: Evaluation, classes: np.ndarray, probabilities: np.ndarray
+) -> tuple[list[str], Iterator[list]]:
+    """Returns the header and the rows of predictions.csv."""
+    ranks = range(1, classes.shape[1] + 1)
+    header = ["index", "label", "predicted", *(f"class_{k}" for k in ranks), *(f"probability_{k}" for k in ranks)]
+    names = evaluation.class_names
+    examples = zip(evaluation.predictions.labels, classes, probabilities)
+    rows = (
+        [index, names[label], names[best[0]], *(names[k] for k in best), *(f"{p:.6g}" for p in scores)]
+        for index, (label, best, scores) in enumerate(examples)
+    )
+    return header, rows
+
+
+def _write_csv(path: Path, header: list[str], rows: Iterable[list]) -> None:
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(header)
+        writer.writerows(rows)

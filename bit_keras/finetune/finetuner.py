@@ -1,0 +1,110 @@
+"""The fine-tuner, top to bottom: data, rule, model, fit, evaluate, report, export."""
+
+import dataclasses
+import functools
+import os
+from pathlib import Path
+
+import keras
+
+from bit_keras import data
+from bit_keras.distribution import check_batch, count_devices
+from bit_keras.finetune import plan
+from bit_keras.finetune.config import FinetuneConfig
+from bit_keras.network.freezing import count_trainable, freeze
+from bit_keras.network.model import BiT
+from bit_keras.rules import HyperRuleCallback, optimizers
+from bit_keras.runs import (
+    check_identity,
+    choose_head,
+    conclude,
+    fit,
+    log_plan,
+    make_batches,
+    make_config,
+    open_folder,
+    open_network,
+    start,
+)
+from bit_keras.system.logs import OUTCOME, logger
+from bit_keras.system.optional import is_installed
+
+
+@dataclasses.dataclass(frozen=True)
+class FinetuneResult:
+    """What a run made.
+
+    Attributes:
+        model: the fine-tuned network.
+        test_accuracy: share of the test examples that it gets right, in [0, 1].
+        summary: what `report/summary.json` holds.
+        workdir: folder of the run.
+    """
+
+    model: BiT
+    test_accuracy: float
+    summary: dict
+    workdir: Path
+
+
+def run(model: str, dataset: str | data.Source, workdir: str | os.PathLike, **options) -> FinetuneResult:
+    """See `bit_keras.finetune`."""
+    config = make_config(FinetuneConfig, model, dataset, workdir, options)
+    if config.export_dir and Path(config.export_dir).exists():
+        raise FileExistsError(f"export_dir must not exist yet, got {config.export_dir}")
+    if config.export_dir and not is_installed("tensorflow"):
+        raise ImportError(f"export_dir needs TensorFlow, which is not installed; got {config.export_dir}")
+    distribution = start(config)
+
+    # Data and rule
+    prepare = functools.partial(plan.task, config, dataset)
+    source, rule, schedule = distribution.in_turn(prepare, prepare)
+    callbacks = rule.callbacks(config.seed) if config.schedule == "hyperrule" else [HyperRuleCallback(schedule)]
+    mixes = config.schedule == "hyperrule" and rule.mixup_alpha
+    log_plan(config, source, schedule, rule.crop, rule.mixup_alpha if mixes else 0)
+    if source.identity["kind"] != "tfds":  # which would be read once more
+        logger.info("%s", source.describe_balance())
+
+    identity = config.identity(source, distribution.mixup_parts if mixes else 1)
+    check_identity(identity, distribution)
+
+    # Model
+    keep_head = choose_head(config.model, source, config.new_head)
+    with distribution.scope():
+        network = open_network(
+            config.model, source.num_classes, config.variant, config.precision, config.remat, keep_head
+        )
+        freeze(network, config.freeze)
+        network.compile(
+            optimizers.optimizer(schedule, rule.momentum, config.accumulate),
+            keras.losses.CategoricalCrossentropy(from_logits=True),
+            metrics=["accuracy"],
+        )
+    logger.info("%s of %s weights train", f"{count_trainable(network):,}", f"{network.count_params():,}")
+    folder = open_folder(config, source, rule.crop, identity, distribution)
+
+    # Fit
+    batches = make_batches(config, source, rule.crop, resize=rule.resize, random_crop=config.random_crop)
+    log = fit(network, config, source, schedule, *batches, folder, distribution, callbacks)
+
+    # Evaluate, report, export
+    def export(network: BiT) -> None:
+        if config.export_dir:
+            from bit_keras.saved_models.export import export_saved_model
+
+            export_saved_model(network, config.export_dir, class_names=source.class_names)
+
+    network, summary = conclude(network, source, schedule, log, batches[1], folder, distribution, export)
+    network.resolution = rule.crop
+    if config.export_dir:
+        logger.log(OUTCOME, "SavedModel in %s", config.export_dir)
+    return FinetuneResult(network, summary["test_accuracy"], summary, folder)
+
+
+def dry_run(model: str, dataset: str | data.Source, workdir: str | os.PathLike, **options) -> str:
+    """Returns what `run` would do as a page of text: model, data, rule, schedule, memory. Writes and trains nothing."""
+    config = make_config(FinetuneConfig, model, dataset, workdir, options)
+    num_devices = count_devices(config.distribute)
+    if num_devices:
+        check_batch(config.distribute, num_devices, config.batch_size, config.accumulate)
+    return plan.describe(config, *plan.task(config, dataset), num_devices)

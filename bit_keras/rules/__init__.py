@@ -1,0 +1,27 @@
+"""The BiT-HyperRule, schedules and optimizers, as records of numbers and as pieces of any Keras `fit`."""
+
+from bit_keras.rules.callbacks import HyperRuleCallback, ScheduleEnd, with_schedule_end
+from bit_keras.rules.hyperrule import HyperRule
+from bit_keras.rules.keras_schedules import WarmupThenCosine, WarmupThenDrops, in_graph
+from bit_keras.rules.mixup import MixUp
+from bit_keras.rules.schedules import CosineSchedule, Schedule, upstream_schedule
+from bit_keras.rules.sgd import SGD, SGDWithL2
+from bit_keras.rules.step_counter import StepCounter, steps_made
+
+__all__ = [
+    "SGD",
+    "CosineSchedule",
+    "HyperRule",
+    "HyperRuleCallback",
+    "MixUp",
+    "SGDWithL2",
+    "Schedule",
+    "ScheduleEnd",
+    "StepCounter",
+    "WarmupThenCosine",
+    "WarmupThenDrops",
+    "in_graph",
+    "steps_made",
+    "upstream_schedule",
+    "with_schedule_end",
+]

@@ -1,0 +1,96 @@
+"""The BiT-HyperRule's schedule as a callback of any `fit`."""
+
+import keras
+
+from bit_keras.rules import end_of_schedule
+from bit_keras.rules.keras_schedules import in_graph
+from bit_keras.rules.schedules import CosineSchedule, Schedule
+from bit_keras.rules.step_counter import StepCounter, inner_optimizer, steps_made
+
+
+class HyperRuleCallback(StepCounter):
+    """Installs an in-graph schedule in the optimizer and ends training where the schedule ends.
+
+    Updates are counted by the optimizer, so a restored optimizer goes on where it stood. The schedule stays in the
+    optimizer: compile the model anew for another training. An execution of several steps
+    (`steps_per_execution`) that reaches past the end is finished, with a learning rate of 0.
+
+    At the end of an epoch "step" (updates made) and "learning_rate" (of the last one) are added to the logs, for
+    the callbacks after this one.
+
+    Args:
+        schedule: for example `HyperRule(...).schedule`.
+
+    Raises:
+        ValueError: at the start of training, when the optimizer has already made all updates.
+    """
+
+    def __init__(self, schedule: Schedule | CosineSchedule):
+        super().__init__()
+        self.schedule = schedule
+
+    def on_train_begin(self, logs=None):
+        super().on_train_begin(logs)
+        optimizer = inner_optimizer(self.model)
+        self._accumulation = optimizer.gradient_accumulation_steps or 1
+        if self.step >= self.schedule.total_steps:
+            raise ValueError(
+                f"the schedule ends after {self.schedule.total_steps} updates and the optimizer has made {self.step}; "
+                "compile the model with a new optimizer to train again"
+            )
+        optimizer.learning_rate = in_graph(self.schedule, self._accumulation)
+        end_of_schedule.expect(optimizer, True)
+        # A step traced by an earlier fit holds the learning rate of that time.
+        self.model.make_train_function(force=True)
+
+    @property
+    def step(self) -> int:
+        """Updates made."""
+        return self.steps // self._accumulation
+
+    def on_train_batch_end(self, batch, logs=None):
+        super().on_train_batch_end(batch, logs)
+        if self.step >= self.schedule.total_steps:
+            self.model.stop_training = True
+
+    def on_epoch_end(self, epoch, logs=None):
+        if logs is not None:
+            logs["step"] = self.step
+            logs["learning_rate"] = self.schedule.learning_rate(max(0, min(self.step, self.schedule.total_steps) - 1))
+
+    def on_train_end(self, logs=None):
+        end_of_schedule.expect(inner_optimizer(self.model), False)
+
+
+class ScheduleEnd(keras.callbacks.Callback):
+    """Warns at the start of training where the schedule of the optimizer ends before the training does.
+
+    `BiT.fit` adds it. It ignores an optimizer without a schedule of this library, and one that a
+    `HyperRuleCallback` before this one follows to its end.
+
+    Args:
+        initial_epoch: as `fit` has it.
+    """
+
+    def __init__(self, initial_epoch: int = 0):
+        super().__init__()
+        self.initial_epoch = initial_epoch
+
+    def set_model(self, model):
+        super().set_model(model)
+        end_of_schedule.expect(inner_optimizer(model), False)  # before any callback's `on_train_begin`
+
+    def on_train_begin(self, logs=None):
+        steps = self.params["steps"]  # None where it is not known
+        epochs = self.params["epochs"] - self.initial_epoch
+        end_of_schedule.warn_before(inner_optimizer(self.model), steps_made(self.model), steps and steps * epochs)
+
+    def on_train_end(self, logs=None):
+        end_of_schedule.expect(inner_optimizer(self.model), False)
+
+
+def with_schedule_end(callbacks=None, initial_epoch: int = 0, **_):
+    """Returns the `callbacks` argument of a `fit` with a `ScheduleEnd` at its end."""
+    if isinstance(callbacks, keras.callbacks.CallbackList):  # has its model already
+        return callbacks
+    return [*keras.tree.flatten(callbacks or []), ScheduleEnd(initial_epoch)]

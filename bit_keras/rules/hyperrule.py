@@ -1,0 +1,158 @@
+"""The BiT-HyperRule: every fine-tuning hyper-parameter from the size of the data and of its images.
+
+Source: arXiv 1912.11370, section 3.3, and the official `bit_hyperrule.py` (google-research/big_transfer),
+which is followed wherever the two differ. This file is pure Python: a record of numbers.
+"""
+
+import dataclasses
+import math
+
+from bit_keras.rules.schedules import Schedule
+from bit_keras.system.checks import check_integer, known_arguments
+
+# Training set size below which the row applies, its supports, its MixUp alpha. The first support ends the
+# linear warm-up, the last one ends training, and the learning rate drops by 10 after each one between.
+_SMALL = (20_000, (100, 200, 300, 400, 500), 0.0)
+_MEDIUM = (500_000, (500, 3_000, 6_000, 9_000, 10_000), 0.1)
+_LARGE = (float("inf"), (500, 6_000, 12_000, 18_000, 20_000), 0.1)
+
+# Images of a smaller area than this train at 160 -> 128 pixels, the others at 512 -> 480.
+_SMALL_AREA = 96 * 96
+
+
+# The supports of a row, each in an update of its own.
+_LEAST_STEPS = len(_SMALL[1])
+
+# What to change for another batch size than the paper's.
+SCALES = ("none", "linear", "schedule")
+_PAPER_BATCH = 512
+
+
+@known_arguments
+@dataclasses.dataclass(frozen=True)
+class HyperRule:
+    """Fine-tuning hyper-parameters of one downstream task.
+
+    Attributes:
+        num_examples: size of the training set; for few-shot learning the examples per class times the classes.
+        image_size: (height, width) in pixels of the task's images before any resizing.
+        batch_size: images per update. The paper uses 512; the official CIFAR table used 128 with base_lr 0.001.
+        base_lr: learning rate after the warm-up.
+        steps: updates of the whole training, 5 or more, None for the rule's own number. Warm-up and drops scale with
+            it.
+        resolution: training crop in pixels, None for the rule's own. The resize scales with it.
+        momentum: of SGD.
+
+    Raises:
+        ValueError: a number is out of its range.
+
+    Example:
+        >>> rule = HyperRule(num_examples=50_000, image_size=(32, 32))
+        >>> rule.total_steps, rule.resize, rule.crop, rule.mixup_alpha, rule.learning_rate(250)
+        (10000, 160, 128, 0.1, 0.0015)
+    """
+
+    num_examples: int
+    image_size: tuple[int, int]
+    batch_size: int = 512
+    base_lr: float = 0.003
+    steps: int | None = None
+    resolution: int | None = None
+    momentum: float = 0.9
+
+    def __post_init__(self):
+        for name in ("num_examples", "batch_size", "steps", "resolution"):
+            value = getattr(self, name)
+            if value is not None or name not in ("steps", "resolution"):
+                check_integer(name, value)
+        if self.steps is not None and self.steps < _LEAST_STEPS:
+            raise ValueError(
+                f"steps must be {_LEAST_STEPS} or more, so that the end of the warm-up, the drops of the learning rate "
+                f"and the end are in updates of their own, got {self.steps}"
+            )
+        if not math.isfinite(self.base_lr):
+            raise ValueError(f"base_lr must be a finite number, got {self.base_lr}")
+        if len(self.image_size) != 2 or min(self.image_size) < 1:
+            raise ValueError(f"image_size must be (height, width) in pixels, each 1 or more, got {self.image_size}")
+        if not 0 <= self.momentum < 1:
+            raise ValueError(f"momentum must lie in [0, 1), got {self.momentum}")
+        _ = self.schedule  # raises on numbers that make none
+
+    @property
+    def _row(self) -> tuple[float, tuple[int, ...], float]:
+        return next(row for row in (_SMALL, _MEDIUM, _LARGE) if self.num_examples < row[0])
+
+    @property
+    def _has_small_images(self) -> bool:
+        height, width = self.image_size
+        return height * width < _SMALL_AREA
+
+    @property
+    def schedule(self) -> Schedule:
+        """Warm-up, drops and length of the training."""
+        supports = self._row[1]
+        if self.steps is not None:
+            supports = [max(1, round(s * self.steps / supports[-1])) for s in supports]
+        return Schedule(self.base_lr, supports[0], tuple(supports[1:-1]), supports[-1])
+
+    @property
+    def total_steps(self) -> int:
+        """Updates of the whole training."""
+        return self.schedule.total_steps
+
+    @property
+    def mixup_alpha(self) -> float:
+        """Parameter of MixUp's Beta(alpha, alpha); 0 means no MixUp."""
+        return self._row[2]
+
+    @property
+    def crop(self) -> int:
+        """Side in pixels of the random training crop, and of the evaluation image."""
+        return self.resolution or (128 if self._has_small_images else 480)
+
+    @property
+    def resize(self) -> int:
+        """Side in pixels to which a training image is resized before the crop."""
+        resize, crop = (160, 128) if self._has_small_images else (512, 480)
+        return round(self.crop * resize / crop)
+
+    def scaled(self, how: str) -> "HyperRule":
+        """Returns the rule for another batch size than the paper's 512.
+
+        Args:
+            how: "none" leaves learning rate and length as they are; "linear" makes the learning rate proportional to
+                the batch size; "schedule" makes the training as much longer as the batch is smaller, so that it sees
+                as many images.
+
+        Raises:
+            ValueError: another word.
+        """
+        if how not in SCALES:
+            raise ValueError(f"scale must be one of {', '.join(SCALES)}, got {how!r}")
+        if how == "linear":
+            return dataclasses.replace(self, base_lr=self.base_lr * self.batch_size / _PAPER_BATCH)
+        if how == "schedule":
+            return dataclasses.replace(self, steps=max(1, round(self.total_steps * _PAPER_BATCH / self.batch_size)))
+        return self
+
+    def learning_rate(self, step: int) -> float | None:
+        """Learning rate of update `step`, counted from 0; None when training is over (official `get_lr`)."""
+        return self.schedule.learning_rate(step)
+
+    def optimizer(self):
+        """Returns the rule's keras.optimizers.SGD: momentum, no weight decay, the schedule in the graph."""
+        from bit_keras.rules import optimizers  # needs Keras, which the rule itself does not
+
+        return optimizers.optimizer(self.schedule, self.momentum)
+
+    def callbacks(self, seed: int = 0) -> list:
+        """Returns the Keras callbacks that bring schedule, end of training and MixUp to any `fit`.
+
+        Args:
+            seed: of MixUp, 0 or more.
+        """
+        from bit_keras.rules.callbacks import HyperRuleCallback
+        from bit_keras.rules.mixup import MixUp
+
+        mixup = [MixUp(self.mixup_alpha, seed)] if self.mixup_alpha else []
+        return [HyperRuleCallback(self.schedule), *mixup]

@@ -1,0 +1,88 @@
+"""Learning rate schedules inside the training graph."""
+
+import dataclasses
+import math
+
+import keras
+from keras import ops
+
+from bit_keras.rules.schedules import CosineSchedule, Schedule
+
+
+@keras.saving.register_keras_serializable(package="bit_keras")
+class WarmupThenDrops(keras.optimizers.schedules.LearningRateSchedule):
+    """Linear warm-up from 0, drops by a factor of 10, 0 after the end.
+
+    The optimizer evaluates it at every step, so it is exact however many steps one execution makes. It equals
+    `Schedule.learning_rate` to the rounding of float32.
+
+    Args:
+        base_lr, warmup_steps, drop_steps, total_steps: as in `bit_keras.rules.schedules.Schedule`.
+        accumulation_steps: steps of the optimizer for one update, its `gradient_accumulation_steps`. Keras counts
+            every step, the rule counts updates.
+
+    Raises:
+        ValueError: a number is out of its range.
+    """
+
+    def __init__(
+        self,
+        base_lr: float,
+        warmup_steps: int,
+        drop_steps: tuple[int, ...],
+        total_steps: int,
+        accumulation_steps: int = 1,
+    ):
+        if accumulation_steps < 1:
+            raise ValueError(f"accumulation_steps must be 1 or more, got {accumulation_steps}")
+        self.schedule = Schedule(base_lr, warmup_steps, tuple(drop_steps), total_steps)
+        self.accumulation_steps = accumulation_steps
+        self.end_is_expected = False  # see end_of_schedule
+
+    def __call__(self, step):
+        schedule = self.schedule
+        update = ops.floor_divide(ops.cast(step, "int32"), self.accumulation_steps)
+        warm = ops.cast(update, "float32") * schedule.base_lr / schedule.warmup_steps
+        rate = ops.where(update < schedule.warmup_steps, warm, schedule.base_lr)
+        for number, drop in enumerate(schedule.drop_steps, start=1):
+            rate = ops.where(update > drop, schedule.base_lr / 10**number, rate)
+        return ops.where(update < schedule.total_steps, rate, 0.0)
+
+    def get_config(self):
+        return {**dataclasses.asdict(self.schedule), "accumulation_steps": self.accumulation_steps}
+
+
+@keras.saving.register_keras_serializable(package="bit_keras")
+class WarmupThenCosine(keras.optimizers.schedules.LearningRateSchedule):
+    """Linear warm-up from 0, half a cosine down to 0, 0 after the end; otherwise as `WarmupThenDrops`.
+
+    Args:
+        base_lr, warmup_steps, total_steps: as in `bit_keras.rules.schedules.CosineSchedule`.
+        accumulation_steps: steps of the optimizer for one update.
+
+    Raises:
+        ValueError: a number is out of its range.
+    """
+
+    def __init__(self, base_lr: float, warmup_steps: int, total_steps: int, accumulation_steps: int = 1):
+        if accumulation_steps < 1:
+            raise ValueError(f"accumulation_steps must be 1 or more, got {accumulation_steps}")
+        self.schedule = CosineSchedule(base_lr, warmup_steps, total_steps)
+        self.accumulation_steps = accumulation_steps
+        self.end_is_expected = False  # see end_of_schedule
+
+    def __call__(self, step):
+        schedule = self.schedule
+        update = ops.cast(ops.floor_divide(ops.cast(step, "int32"), self.accumulation_steps), "float32")
+        warm = update * schedule.base_lr / schedule.warmup_steps
+        done = ops.minimum((update - schedule.warmup_steps) / (schedule.total_steps - schedule.warmup_steps), 1.0)
+        return ops.where(update < schedule.warmup_steps, warm, schedule.base_lr * (1 + ops.cos(math.pi * done)) / 2)
+
+    def get_config(self):
+        return {**dataclasses.asdict(self.schedule), "accumulation_steps": self.accumulation_steps}
+
+
+def in_graph(schedule: Schedule | CosineSchedule, accumulation_steps: int = 1):
+    """Returns the Keras schedule of a record."""
+    kind = WarmupThenCosine if isinstance(schedule, CosineSchedule) else WarmupThenDrops
+    return kind(**vars(schedule), accumulation_steps=accumulation_steps)

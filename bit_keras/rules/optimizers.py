@@ -1,0 +1,55 @@
+"""Optimizers of fine-tuning, pre-training and distillation, each with its schedule in the graph."""
+
+import keras
+
+from bit_keras.rules.keras_schedules import in_graph
+from bit_keras.rules.schedules import CosineSchedule, Schedule
+from bit_keras.rules.sgd import SGD, SGDWithL2
+
+
+def optimizer(schedule: Schedule, momentum: float = 0.9, accumulate: int = 1) -> SGD:
+    """Returns BiT's optimizer: SGD with momentum, no weight decay, the schedule in the graph.
+
+    Args:
+        schedule: of the learning rate, in updates.
+        momentum: of SGD.
+        accumulate: steps whose mean gradient makes one update.
+    """
+    return SGD(momentum=momentum, **_schedule_options(schedule, accumulate))
+
+
+def pretraining_optimizer(schedule: Schedule, weight_decay: float = 1e-4, accumulate: int = 1) -> SGDWithL2:
+    """Returns the optimizer of BiT's pre-training: SGD with momentum 0.9 and an L2 penalty on the kernels.
+
+    Args:
+        schedule: of the learning rate, in updates.
+        weight_decay: weight of the penalty.
+        accumulate: steps whose mean gradient makes one update.
+    """
+    return SGDWithL2(momentum=0.9, l2=weight_decay, **_schedule_options(schedule, accumulate))
+
+
+def distillation_optimizer(
+    schedule: Schedule | CosineSchedule, weight_decay: float = 3e-4, accumulate: int = 1
+) -> keras.optimizers.AdamW:
+    """Returns the optimizer of distillation: Adam, decoupled weight decay, gradients clipped to a norm of 1.
+
+    Source: arXiv 2106.05237, section 3.
+
+    Args:
+        schedule: of the learning rate, in updates.
+        weight_decay: share by which an update at the highest learning rate shrinks the weights.
+        accumulate: steps whose mean gradient makes one update.
+    """
+    # Keras multiplies the decay by the learning rate.
+    return keras.optimizers.AdamW(
+        weight_decay=weight_decay / schedule.base_lr, global_clipnorm=1.0, **_schedule_options(schedule, accumulate)
+    )
+
+
+def _schedule_options(schedule: Schedule | CosineSchedule, accumulate: int) -> dict:
+    """Options of an optimizer that follows the schedule."""
+    return {
+        "learning_rate": in_graph(schedule, accumulate),
+        "gradient_accumulation_steps": accumulate if accumulate > 1 else None,  # Keras takes no 1
+    }

@@ -1,0 +1,115 @@
+"""Learning rate schedules as pure Python records; `keras_schedules` has them in a training graph."""
+
+import dataclasses
+import itertools
+import math
+
+
+@dataclasses.dataclass(frozen=True)
+class Schedule:
+    """Linear warm-up from 0, then drops by a factor of 10.
+
+    Attributes:
+        base_lr: learning rate after the warm-up, more than 0.
+        warmup_steps: updates until `base_lr` is reached, at least 1.
+        drop_steps: the learning rate is divided by 10 from the update *after* each of these, ascending.
+        total_steps: updates of the whole training.
+    """
+
+    base_lr: float
+    warmup_steps: int
+    drop_steps: tuple[int, ...]
+    total_steps: int
+
+    def __post_init__(self):
+        if not self.base_lr > 0:
+            raise ValueError(f"base_lr must be more than 0, got {self.base_lr}")
+        supports = (0, self.warmup_steps, *self.drop_steps, self.total_steps)
+        if any(a >= b for a, b in itertools.pairwise(supports)):
+            raise ValueError(
+                "warm-up, drops and total must be ascending numbers of steps from 1 on, got "
+                f"{supports[1:]}; a longer training keeps them apart"
+            )
+
+    def __str__(self) -> str:
+        drops = ", ".join(f"{step:,}" for step in self.drop_steps)
+        return (
+            f"{self.total_steps:,} updates, learning rate {self.base_lr:g} after {self.warmup_steps:,} of warm-up"
+            + (f", a tenth after {drops}" if drops else "")
+        )
+
+    def learning_rate(self, step: int) -> float | None:
+        """Learning rate of update `step`, counted from 0; None from `total_steps` on."""
+        if step < 0:
+            raise ValueError(f"step must be 0 or more, got {step}")
+        if step >= self.total_steps:
+            return None
+        if step < self.warmup_steps:
+            return self.base_lr * step / self.warmup_steps
+        rate = self.base_lr
+        for drop in self.drop_steps:
+            if step > drop:
+                rate /= 10
+        return rate
+
+
+def upstream_schedule(total_steps: int, batch_size: int) -> Schedule:
+    """The schedule of BiT-S and BiT-M: warm-up, then drops by 10 at 30, 60 and 80 of 90 epochs.
+
+    Source: arXiv 1912.11370, section 3.2.
+
+    Args:
+        total_steps: updates of the whole training, at least 5.
+        batch_size: images per update; the learning rate is 0.03 * batch_size / 256.
+
+    Returns:
+        The schedule. The paper warms up for 5000 steps whatever the length; this one for 1/22 of the training.
+    """
+    drops = tuple(round(total_steps * epoch / 90) for epoch in (30, 60, 80))
+    return Schedule(0.03 * batch_size / 256, max(1, round(total_steps / 22)), drops, total_steps)
+
+
+@dataclasses.dataclass(frozen=True)
+class CosineSchedule:
+    """Linear warm-up from 0, then half a cosine down to 0.
+
+    Source: arXiv 2106.05237, section 3.
+
+    Attributes:
+        base_lr: learning rate after the warm-up, more than 0.
+        warmup_steps: updates until `base_lr` is reached, 1 or more.
+        total_steps: updates of the whole training, more than `warmup_steps`.
+
+    Raises:
+        ValueError: a number is out of its range.
+    """
+
+    base_lr: float
+    warmup_steps: int
+    total_steps: int
+
+    def __post_init__(self):
+        if not self.base_lr > 0:
+            raise ValueError(f"base_lr must be more than 0, got {self.base_lr}")
+        if not 1 <= self.warmup_steps < self.total_steps:
+            raise ValueError(
+                "warmup_steps must be 1 or more and less than total_steps, got "
+                f"{self.warmup_steps} and {self.total_steps}"
+            )
+
+    def __str__(self) -> str:
+        return (
+            f"{self.total_steps:,} updates, learning rate {self.base_lr:g} after {self.warmup_steps:,} of warm-up, "
+            "then half a cosine to 0"
+        )
+
+    def learning_rate(self, step: int) -> float | None:
+        """Learning rate of update `step`, counted from 0; None from `total_steps` on."""
+        if step < 0:
+            raise ValueError(f"step must be 0 or more, got {step}")
+        if step >= self.total_steps:
+            return None
+        if step < self.warmup_steps:
+            return self.base_lr * step / self.warmup_steps
+        done = (step - self.warmup_steps) / (self.total_steps - self.warmup_steps)
+        return self.base_lr * (1 + math.cos(math.pi * done)) / 2

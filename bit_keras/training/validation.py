@@ -1,0 +1,30 @@
+"""Evaluation while a model trains."""
+
+from collections.abc import Iterable
+
+import keras
+
+from bit_keras.metrics.predictions import predict
+
+
+class Validation(keras.callbacks.Callback):
+    """Evaluates after every epoch and adds "val_accuracy" and "val_loss" to the logs, for the callbacks after this one.
+
+    Keras's own `validation_data` is not right on several devices, which cannot share the smaller last batch.
+
+    Args:
+        predictor: the model, or what computes its logits; see `predict`.
+        batches: as `predict` takes them; read anew every time.
+        multi_label: as `predict` has it.
+    """
+
+    def __init__(self, predictor, batches: Iterable, multi_label: bool = False):
+        super().__init__()
+        self.predictor = predictor
+        self.batches = batches
+        self.multi_label = multi_label
+
+    def on_epoch_end(self, epoch, logs=None):
+        predictions = predict(self.predictor, self.batches, num_mistakes=0, multi_label=self.multi_label)
+        if logs is not None:
+            logs.update(val_accuracy=predictions.accuracy, val_loss=predictions.loss)

@@ -1,0 +1,220 @@
+"""The evaluation as a whole: golden weights on real digits, and a stand-in for a network on arrays."""
+
+import csv
+import json
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+from rich.console import Console
+from sklearn.metrics import balanced_accuracy_score, log_loss, recall_score, top_k_accuracy_score
+
+from bit_keras import data
+from bit_keras.evaluate import evaluator
+from bit_keras.evaluate.__main__ import summary
+from bit_keras.evaluate.evaluator import evaluate
+from bit_keras.network.model import BiT
+from bit_keras.saved_models import export
+
+FILES = {"metrics.json", "per_class.csv", "predictions.csv", "confusion_matrix.png"}
+NUMBERS = (
+    *("top1_accuracy", "top5_accuracy", "mean_per_class_accuracy"),
+    *("expected_calibration_error", "cross_entropy"),
+)
+
+
+def read_csv(path):
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.any_backend
+def test_numbers_tables_and_picture_of_real_weights(golden_npz, tmp_path):
+    evaluation = evaluate(golden_npz, "digits", tmp_path / "out", batch_size=50, resolution=32)
+    ((images, targets),) = data.test_batches(data.load("digits"), batch_size=360, crop=32).as_numpy_iterator()
+    logits = BiT.from_preset(golden_npz).predict(images, verbose=0).astype("float64")
+    labels, classes = targets.argmax(axis=1), logits.argmax(axis=1)
+    probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(evaluation.predictions.logits, logits, atol=1e-4)
+    np.testing.assert_array_equal(evaluation.predictions.labels, labels)
+
+    found = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert found == evaluation.metrics
+    settings = {"examples": 360, "classes": 10, "split": "test", "resolution": 32, "dataset": "digits"}
+    assert found.items() >= settings.items()
+    assert found["top1_accuracy"] == pytest.approx(np.mean(classes == labels))
+    assert found["top5_accuracy"] == pytest.approx(top_k_accuracy_score(labels, logits, k=5))
+    assert found["mean_per_class_accuracy"] == pytest.approx(balanced_accuracy_score(labels, classes))
+    assert found["cross_entropy"] == pytest.approx(log_loss(labels, probabilities), rel=1e-5)
+    confidences, gap = probabilities.max(axis=1), (classes == labels) - probabilities.max(axis=1)
+    bins = [gap[(m / 15 < confidences) & (confidences <= (m + 1) / 15)].sum() for m in range(15)]
+    assert found["expected_calibration_error"] == pytest.approx(np.abs(bins).sum() / 360, rel=1e-4)
+
+    assert {path.name for path in (tmp_path / "out").iterdir()} == FILES
+    rows = read_csv(tmp_path / "out" / "per_class.csv")
+    assert [row["class"] for row in rows] == list("0123456789")
+    np.testing.assert_allclose([float(row["recall"]) for row in rows], recall_score(labels, classes, average=None))
+    rows = read_csv(tmp_path / "out" / "predictions.csv")
+    assert [int(row["index"]) for row in rows] == list(range(360))
+    assert [int(row["label"]) for row in rows] == labels.tolist()
+    assert [row["predicted"] for row in rows] == [row["class_1"] for row in rows] == [str(k) for k in classes]
+    best = np.array([[int(row[f"class_{k}"]) for k in range(1, 6)] for row in rows])
+    scores = np.array([[float(row[f"probability_{k}"]) for k in range(1, 6)] for row in rows])
+    np.testing.assert_allclose(scores, np.take_along_axis(probabilities, best, axis=1), rtol=1e-3)
+    np.testing.assert_allclose(scores, -np.sort(-probabilities, axis=1)[:, :5], rtol=1e-3)
+    assert np.std(imread(tmp_path / "out" / "confusion_matrix.png")) > 0.01
+
+
+def test_the_program_and_a_saved_model_give_the_same_numbers(golden_npz, tmp_path, monkeypatch):
+    command = [
+        sys.executable,
+        "-m",
+        "bit_keras.evaluate",
+        "--dataset=digits",
+        "--resolution=32",
+        f"--model={golden_npz}",
+    ]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    program = subprocess.Popen([*command, f"--output={tmp_path / 'out'}"], **pipes)
+    refused = subprocess.Popen([*command, f"--output={golden_npz.parent}"], **pipes)
+    monkeypatch.setattr(export, "run_python", lambda *arguments: None)  # the exporter's own check takes as long
+    export.export_saved_model(BiT.from_preset(golden_npz), tmp_path / "saved")
+
+    stdout, stderr = program.communicate()
+    assert program.returncode == 0, stderr
+    of_weights = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    *lines, last = stdout.splitlines()
+    assert last == f"report in {tmp_path / 'out'}"
+    assert len({len(line) for line in lines}) == 1, "not aligned"
+    assert [line.split()[-1] for line in lines] == ["360", *(f"{of_weights[name]:.4f}" for name in NUMBERS)]
+    assert "360 examples in" in stderr
+
+    of_saved_model = evaluate(tmp_path / "saved", "digits", resolution=32).metrics
+    assert of_saved_model["precision"] is None
+    for name in NUMBERS:
+        assert of_saved_model[name] == pytest.approx(of_weights[name], abs=1e-5), name
+
+    _, stderr = refused.communicate()
+    assert refused.returncode == 1
+    assert "output must be a new or empty folder" in stderr
+    assert "Traceback" not in stderr
+
+
+@pytest.fixture
+def source():
+    """Twelve images of three classes to train on, seven to test on; the brightest channel is the class."""
+    random = np.random.default_rng(0)
+    images, labels = random.integers(0, 200, (19, 8, 8, 3), np.uint8), np.arange(19) % 3
+    images[np.arange(19), :, :, labels] += 50
+    return data.from_arrays(images[:12], labels[:12], images[12:], labels[12:], ["cat", "dög", 'an "owl", white'])
+
+
+@pytest.fixture
+def network(monkeypatch):
+    """Puts the mean of each channel in the place of the network's logits; remembers the shapes of its batches."""
+    stub = SimpleNamespace(num_classes=3, shapes=[], scale=1.0)
+
+    def predict_on_batch(images):
+        stub.shapes.append(images.shape)
+        return stub.scale * images.mean(axis=(1, 2))
+
+    stub.predict_on_batch = predict_on_batch
+    monkeypatch.setattr(evaluator, "open_classifier", lambda *arguments: stub)
+    return stub
+
+
+def test_every_example_of_the_split_once_at_the_resolution_of_the_rule(source, network, tmp_path):
+    found = evaluate("any", source, tmp_path, batch_size=4)  # an empty folder
+    assert network.shapes == [(4, 128, 128, 3), (3, 128, 128, 3)]
+    assert found.metrics["examples"] == 7
+    assert found.metrics["top1_accuracy"] == 1
+    assert found.metrics["top5_accuracy"] is None, "of three classes"
+    assert "top-5" not in summary(found.metrics)
+    rows = read_csv(tmp_path / "predictions.csv")
+    assert list(rows[0]) == ["index", "label", "predicted"] + [
+        f"{x}_{k}" for x in ("class", "probability") for k in (1, 2, 3)
+    ]
+    assert [row["label"] for row in rows] == [source.class_names[k] for k in (0, 1, 2, 0, 1, 2, 0)]
+
+    network.shapes.clear()
+    found = evaluate("any", source, split="train", batch_size=12, resolution=8)
+    assert network.shapes == [(12, 8, 8, 3)]
+    np.testing.assert_array_equal(found.predictions.labels, np.arange(12) % 3)
+    assert not len(found.predictions.mistake_images)
+
+
+def test_the_resolution_of_the_weights_comes_before_that_of_the_rule(source, network, tmp_path, caplog):
+    caplog.set_level("INFO", "bit_keras")
+    (tmp_path / "config.json").write_text('{"resolution": 16, "data": {}, "backend": "jax"}')
+    path, record = tmp_path / "weights.npz", tmp_path / "config.json"
+    for model, asked, used, words in (
+        (
+            path,
+            None,
+            16,
+            f"evaluated at 16 pixels: {record} says that the weights were trained at 16",
+        ),
+        ("BiT-distilled-R50x1-160", None, 160, "evaluated at 160 pixels: the published accuracy of BiT-distilled"),
+        ("any", None, 128, "evaluated at 128 pixels: the HyperRule's for these data, since"),
+        (path, 24, 24, "24 pixels were asked for, but"),
+    ):
+        network.shapes.clear()
+        caplog.clear()
+        found = evaluate(model, source, resolution=asked)
+        assert network.shapes == [(7, used, used, 3)]
+        assert found.metrics["resolution"] == used
+        assert words in caplog.text
+
+
+def test_a_bar_in_a_terminal(source, network, monkeypatch, capsys):
+    console = Console(force_terminal=True, width=80)
+    monkeypatch.setattr("rich._console", console)
+    evaluate("any", source, resolution=8)
+    assert "7/7" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"model": ""}, ValueError, "model must be given"),
+        ({"source": ""}, ValueError, "dataset must be given"),
+        ({"split": "validation"}, ValueError, "split must be one of test, train; got 'validation'"),
+        ({"precision": "float16"}, ValueError, "precision must be one of float32"),
+        ({"batch_size": 0}, ValueError, "batch_size must be 1 or more, got 0"),
+        ({"resolution": 0}, ValueError, "resolution must be 1 or more, got 0"),
+        ({"output": __file__}, FileExistsError, "output must be a new or empty folder, got"),
+        ({"lr": 1}, TypeError, r"evaluate\(\) has no argument 'lr'"),
+        ({"image_size": 1}, TypeError, "'image_size'; did you mean resolution"),
+        ({"source": None}, ValueError, "dataset must be given"),
+        ({"source": (np.zeros(3), 1)}, TypeError, "source must be a name, a path, or a source such as"),
+        ({"model": np.zeros(3)}, TypeError, "model must be a preset, or a path or an address of weights"),
+        ({"source": "/no/such/place"}, data.DataError, "no such folder"),
+        ({"model": "no-such-model"}, ValueError, "no file is called 'no-such-model'"),
+    ],
+)
+def test_refusals(source, golden_npz, changes, error, message):
+    with pytest.raises(error, match=message):
+        evaluate(**{"model": golden_npz, "source": source, **changes})
+
+
+def test_a_head_of_another_size_is_refused_and_nothing_is_written(source, golden_npz, tmp_path):
+    output = tmp_path / "new" / "out"
+    with pytest.raises(ValueError, match=r"golden_r_small.npz has 10 outputs, arrays has 3 classes: fine-tune"):
+        evaluate(golden_npz, source, output)
+    assert not output.parent.exists()
+
+
+def test_logits_that_are_not_finite_are_refused(source, network):
+    network.scale = np.array([1, np.nan, 1])
+    with pytest.raises(ValueError, match=r"logits must be finite, got NaN or infinity for 7 of 7 examples"):
+        evaluate("any", source, resolution=8)
+
+
+def test_a_fault_while_writing_leaves_the_folder_empty(source, network, tmp_path, monkeypatch):
+    monkeypatch.setattr(evaluator.report, "confusion_matrix", lambda *arguments: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        evaluate("any", source, tmp_path / "out", resolution=8)
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,341 @@
+"""The fine-tuner as a whole, on the tiny variant and real digits."""
+
+import csv
+import dataclasses
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import keras
+import numpy as np
+import pytest
+
+import bit_keras
+from bit_keras import data
+from bit_keras.checkpoints import read_npz
+from bit_keras.finetune import FinetuneConfig, finetuner
+from bit_keras.runs import network, outcome, training_run
+
+SMALL = {"model": "R17x0.5", "dataset": "digits", "steps": 12, "batch_size": 16, "resolution": 16, "flip": False}
+
+
+def run(workdir, **changes):
+    return bit_keras.finetune(workdir=str(workdir), **{**SMALL, **changes})
+
+
+@pytest.mark.any_backend
+def test_learns_and_writes_all_that_a_run_should_leave(tmp_path, capsys):
+    result = run(tmp_path / "run", schedule="upstream", steps=40, batch_size=32, eval_every=15)
+    folder = result.workdir
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-3:] == [
+        f"test accuracy {result.test_accuracy:.4f} on 360 examples",
+        f"weights in {folder / 'weights.npz'}",
+        f"report in {folder / 'report'}",
+    ]
+    assert [line for line in lines if "1,437 training and 360 test examples of 10 classes" in line]
+    assert [line for line in lines if "40 updates, learning rate 0.00375 after 2 of warm-up" in line]
+    assert len([line for line in lines if " step " in line and "val_accuracy" in line]) == 3
+    assert {"config.json", "task.json", "metrics.csv", "tensorboard", "checkpoint", "report", "weights.npz"} <= {
+        p.name for p in folder.iterdir()
+    }
+    assert list((folder / "tensorboard" / "train").glob("events.*"))
+    with open(folder / "metrics.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [float(row["step"]) for row in rows] == [15, 30, 40]
+    assert float(rows[-1]["loss"]) < float(rows[0]["loss"]) - 0.05
+    assert result.test_accuracy > 0.2, "chance is 0.1"
+    summary = json.loads((folder / "report" / "summary.json").read_text())
+    assert summary == result.summary
+    assert summary["steps"] == 40
+    assert summary["test_examples"] == 360
+    assert summary["seconds"] > 0
+    assert summary["images_per_second"] > 0
+
+    assert result.model.resolution == 16
+    assert json.loads((folder / "task.json").read_text()) == {"resolution": 16, "class_names": list("0123456789")}
+
+    source = data.load("digits")
+    saved = bit_keras.BiT.from_preset(folder / "weights.npz", variant="R17x0.5")
+    for a, b in zip(saved.get_weights(), result.model.get_weights()):
+        np.testing.assert_array_equal(a, b)
+    images, labels = zip(*data.test_batches(source, batch_size=360, crop=16).as_numpy_iterator())
+    classes = result.model.predict(images[0], verbose=0).argmax(axis=1)
+    assert summary["test_accuracy"] == result.test_accuracy == np.mean(classes == labels[0].argmax(axis=1))
+    assert float(rows[-1]["val_accuracy"]) == pytest.approx(result.test_accuracy)
+
+
+@pytest.fixture
+def tiny_network(monkeypatch):
+    """Puts one convolution in the place of the network and draws nothing: for tests of the run around these."""
+
+    def build(variant, num_classes, dtype=None, remat=False):
+        return keras.Sequential(
+            [
+                keras.Input((None, None, 3)),
+                keras.layers.Conv2D(8, 3, activation="relu", dtype=dtype),
+                keras.layers.GlobalAveragePooling2D(dtype=dtype),
+                keras.layers.Dense(num_classes, dtype="float32"),
+            ]
+        )
+
+    monkeypatch.setattr(network, "BiT", build)
+    for module in (outcome, training_run):
+        monkeypatch.setattr(module, "save_npz", lambda *arguments: None)
+    monkeypatch.setattr(outcome.report, "write", lambda *arguments: None)
+
+
+class _Killed(Exception):
+    pass
+
+
+def test_a_cut_off_run_goes_on_and_ends_as_it_would_have(tmp_path, monkeypatch, tiny_network, capsys):
+    whole = run(tmp_path / "whole", eval_every=4, verbose=False)
+    assert capsys.readouterr().out == ""
+
+    written = keras.callbacks.TensorBoard.on_epoch_end
+
+    def cut_off(self, epoch, logs=None):
+        if epoch == 1:
+            raise _Killed
+
+    monkeypatch.setattr(keras.callbacks.TensorBoard, "on_epoch_end", cut_off)  # after the second row of metrics.csv
+    with pytest.raises(_Killed):
+        run(tmp_path / "cut", eval_every=4)
+    monkeypatch.setattr(keras.callbacks.TensorBoard, "on_epoch_end", written)
+    capsys.readouterr()
+    resumed = run(tmp_path / "cut", eval_every=4)
+    assert f"resuming {tmp_path / 'cut'} after update 4 of 12" in capsys.readouterr().out
+    for a, b in zip(whole.model.get_weights(), resumed.model.get_weights()):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-5 * max(np.abs(a).max(), 1))
+    assert resumed.test_accuracy == pytest.approx(whole.test_accuracy, abs=0.01)
+    again = run(tmp_path / "cut", eval_every=4)
+    assert "this run was finished before: all 12 updates were made" in capsys.readouterr().out
+    assert again.summary == resumed.summary
+
+
+def test_a_preset_file_gets_a_new_head_and_the_rule_of_few_examples(tmp_path, golden_npz, monkeypatch):
+    fitted = {}
+    fit = keras.Model.fit
+
+    def watch(model, batches, **kwargs):
+        fitted.update(kwargs, head=model.get_layer("head").get_weights(), kernel=model.backbone.weights[0].numpy())
+        fitted["images"], fitted["labels"] = next(iter(batches))
+        return fit(model, batches, **kwargs)
+
+    monkeypatch.setattr(keras.Model, "fit", watch)
+    run(tmp_path, model=str(golden_npz), variant="R17x0.5", examples_per_class=2)
+    assert not any(weights.any() for weights in fitted["head"])
+    with np.load(golden_npz) as archive:
+        np.testing.assert_array_equal(fitted["kernel"], archive["resnet/root_block/standardized_conv2d/kernel"])
+    schedule = next(c for c in fitted["callbacks"] if isinstance(c, bit_keras.rules.HyperRuleCallback)).schedule
+    assert schedule == bit_keras.HyperRule(20, (8, 8), 16, steps=12, resolution=16).schedule
+    assert fitted["images"].shape == (16, 16, 16, 3)
+
+
+def test_the_head_of_a_run_on_the_same_classes_is_kept_and_any_other_one_is_new(tmp_path, monkeypatch, caplog):
+    caplog.set_level("INFO", "bit_keras")
+    first = run(tmp_path / "first", model="BiT-mini-R17x0.5", steps=5)
+    weights = str(tmp_path / "first" / "weights.npz")
+    heads = []
+    fit = keras.Model.fit
+
+    def watch(model, *args, **kwargs):
+        heads.append(model.get_layer("head").get_weights())
+        return fit(model, *args, **kwargs)
+
+    monkeypatch.setattr(keras.Model, "fit", watch)
+    run(tmp_path / "second", model=weights, steps=5)
+    np.testing.assert_array_equal(heads.pop()[0], first.model.get_layer("head").get_weights()[0])
+    assert f"the head of {weights} is kept: its 10 classes are those of the data" in caplog.text
+
+    caplog.clear()
+    random = np.random.default_rng(0)
+    images, labels = random.integers(0, 256, (20, 8, 8, 3), np.uint8), np.arange(20) % 10
+    others = data.from_arrays(images, labels, images, labels)  # ten classes, which are not those of the digits
+    run(tmp_path / "third", model=weights, dataset=others, steps=5)
+    assert not any(weight.any() for weight in heads.pop())
+    assert f"a new head of 10 classes; the head of {weights} had 10: 0, 1" in caplog.text
+
+    run(tmp_path / "fourth", model=weights, steps=5, new_head=True)
+    assert not any(weight.any() for weight in heads.pop())
+    assert "new_head" not in json.loads((tmp_path / "second" / "config.json").read_text())
+
+
+def test_other_weights_under_the_same_name_are_another_run(tmp_path, golden_npz, tiny_network, monkeypatch):
+    monkeypatch.setattr(finetuner, "open_network", lambda model, num_classes, *rest: network.BiT(model, num_classes))
+    weights = tmp_path / "mine.npz"
+    weights.write_bytes(b"one")
+    run(tmp_path / "run", model=str(weights))
+    assert run(tmp_path / "run", model=str(weights)).workdir == tmp_path / "run"
+    weights.write_bytes(b"other")
+    with pytest.raises(FileExistsError, match=r"weights: \{'model': '[0-9a-f]{64}'\} there"):
+        run(tmp_path / "run", model=str(weights))
+
+    record = tmp_path / "run" / "config.json"  # of an earlier version
+    config = json.loads(record.read_text())
+    del config["weights"]
+    record.write_text(json.dumps(config))
+    (tmp_path / "run" / "task.json").unlink()
+    run(tmp_path / "run", model=str(weights))
+    assert json.loads(record.read_text()) == config
+
+
+# One other value for every setting that changes what is computed or read.
+OTHER = {
+    "model": None,  # below
+    "new_head": None,  # below
+    "dataset": None,  # tests/data
+    "workdir": None,  # every test
+    "variant": None,  # above
+    "data_dir": None,  # tests/data
+    "manual_dir": None,  # tests/data
+    "loader": "grain",
+    "skip_unreadable": None,  # below
+    "examples_per_class": 3,
+    "seed": 1,
+    "small_batch": None,  # test_config.py
+    "scale": "linear",
+    "accumulate": None,  # below: it changes memory alone
+    "remat": None,  # below: it changes memory alone
+    "freeze": None,  # test_freezing.py: needs the real network
+    "batch_size": 8,
+    "base_lr": 0.03,
+    "schedule": "upstream",
+    "steps": 14,
+    "resolution": 24,
+    "random_crop": False,
+    "flip": True,
+    "precision": "mixed_bfloat16",
+    "eval_every": None,  # above
+    "checkpoint_every": None,  # test_kill.py
+    "deterministic": None,  # test_kill.py
+    "distribute": None,  # test_distribution.py: it changes speed alone
+    "export_dir": None,  # below
+}
+
+
+def test_the_list_of_other_values_is_complete():
+    assert set(OTHER) == {field.name for field in dataclasses.fields(FinetuneConfig)}
+
+
+def test_every_setting_changes_the_run_and_the_same_settings_do_not(tmp_path, tiny_network):
+    def weights(name, **changes):
+        return np.concatenate([w.ravel() for w in run(tmp_path / name, **changes).model.get_weights()])
+
+    plain = weights("plain")
+    np.testing.assert_allclose(weights("same"), plain, rtol=0, atol=1e-6)
+    for name, value in OTHER.items():
+        if value is not None:
+            assert np.abs(weights(name, **{name: value}) - plain).max() > 1e-5, f"{name} changes nothing"
+
+
+def test_accumulated_parts_are_one_batch(tmp_path, tiny_network):
+    whole = run(tmp_path / "whole", eval_every=5)
+    parts = run(tmp_path / "parts", eval_every=5, accumulate=4)
+    for a, b in zip(whole.model.get_weights(), parts.model.get_weights()):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-5 * np.abs(a).max())
+    rows = []
+    for result in (whole, parts):
+        with open(result.workdir / "metrics.csv", newline="") as file:
+            rows.append(list(csv.DictReader(file)))
+    for a, b in zip(*rows, strict=True):
+        assert (a["step"], a["learning_rate"]) == (b["step"], b["learning_rate"])
+        assert float(a["loss"]) == pytest.approx(float(b["loss"]), rel=1e-4)
+
+
+def test_a_run_may_go_on_with_rematerialization(tmp_path, tiny_network):
+    run(tmp_path / "run")
+    assert run(tmp_path / "run", remat=True).workdir == tmp_path / "run"
+
+
+def test_a_frozen_part_does_not_move(tmp_path, golden_npz, caplog):
+    caplog.set_level("INFO", "bit_keras")
+    result = run(tmp_path, model=str(golden_npz), freeze="block3", steps=6)
+    before, after = read_npz(golden_npz), read_npz(tmp_path / "weights.npz")
+    moved = {key.split("/")[1] for key in after if "/head/" not in key and not np.array_equal(before[key], after[key])}
+    assert moved == {"block4", "group_norm"}
+    trained = sum(v.size for k, v in after.items() if k.split("/")[1] in ("block4", "group_norm", "head"))
+    assert f"{trained:,} of {result.summary['parameters']:,} weights train" in caplog.text
+
+
+def test_trains_on_arrays_and_refuses_others_in_the_same_workdir(tmp_path, tiny_network):
+    random = np.random.default_rng(0)
+    images, labels = random.integers(0, 256, (20, 12, 10, 3), np.uint8), np.arange(20) % 2
+    source = data.from_arrays(images, labels, images[:6], labels[:6], class_names=("left", "right"))
+    result = run(tmp_path, dataset=source)
+    assert result.model.output_shape == (None, 2)
+    assert result.summary["test_examples"] == 6
+    with pytest.raises(FileExistsError, match=r"data: .*fingerprint"):
+        run(
+            tmp_path,
+            dataset=data.from_arrays(images[::-1], labels, images[:6], labels[:6], class_names=("left", "right")),
+        )
+
+
+def test_unreadable_images_are_listed_in_a_file_or_left_out(tmp_path, tiny_network):
+    random = np.random.default_rng(0)
+    for name in ("left", "right"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        for k in range(10):
+            keras.utils.save_img(tmp_path / "data" / name / f"{k}.png", random.integers(0, 256, (12, 10, 3)))
+    bad = [tmp_path / "data" / "left" / "3.png", tmp_path / "data" / "right" / "7.png"]
+    for path in bad:
+        path.write_bytes(path.read_bytes()[:50])
+    with pytest.raises(data.DataError, match=r"3\.png[\s\S]*all of them: .*run\.unreadable\.txt; --skip_unreadable"):
+        run(tmp_path / "run", dataset=str(tmp_path / "data"))
+    assert (tmp_path / "run.unreadable.txt").read_text().splitlines() == [str(path) for path in bad]
+    assert not (tmp_path / "run").exists()
+    result = run(tmp_path / "run", dataset=str(tmp_path / "data"), skip_unreadable=True)
+    assert result.summary["train_examples"] + result.summary["test_examples"] == 18
+
+
+def test_faults_leave_no_workdir(tmp_path):
+    workdir = tmp_path / "run"
+    with pytest.raises(ValueError, match=r"no file is called 'R51x1': unknown preset"):
+        run(workdir, model="R51x1")
+    with pytest.raises(data.DataError, match="digits"):
+        run(workdir, dataset="digitz")
+    with pytest.raises(FileExistsError, match="export_dir must not exist yet"):
+        run(workdir, export_dir=str(tmp_path))
+    with pytest.raises(ValueError, match="steps must be 5 or more"):
+        run(workdir, steps=3)
+    assert not workdir.exists()
+
+
+def test_the_program_says_how_to_go_on_after_a_signal(tmp_path):
+    flags = {**SMALL, "steps": 2000, "eval_every": 1000, "workdir": tmp_path / "run"}
+    command = [sys.executable, "-m", "bit_keras.finetune", *(f"--{name}={value}" for name, value in flags.items())]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    for line in process.stderr:
+        if "updates, learning rate" in line:
+            break
+    events = tmp_path / "run" / "tensorboard"
+    while not events.exists():  # made when the first step is near
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate()
+    assert process.returncode == 128 + signal.SIGTERM, said
+    assert f"stopped by SIGTERM; the state is saved; to resume:\n  python -m {' '.join(command[2:])}" in said
+    assert (tmp_path / "run" / "checkpoint" / "last.weights.h5").is_file()
+
+
+def test_the_program_trains_and_exports(tmp_path):
+    flags = {**SMALL, "steps": 5, "workdir": tmp_path / "run", "export_dir": tmp_path / "saved_model"}
+    command = [sys.executable, "-m", "bit_keras.finetune", *(f"--{name}={value}" for name, value in flags.items())]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    accuracy = json.loads((tmp_path / "run" / "report" / "summary.json").read_text())["test_accuracy"]
+    assert f"test accuracy {accuracy:.4f}" in done.stdout
+    assert "step 5/5" in done.stderr
+    assert "random weights" in done.stderr
+    assert (tmp_path / "saved_model" / "assets" / "class_names.txt").read_text().split() == list("0123456789")
+
+    refused = subprocess.run(
+        [*command, "--seed=3", f"--export_dir={tmp_path / 'other'}"], capture_output=True, text=True, check=False
+    )
+    assert refused.returncode == 1
+    assert "seed: 0 there, 3 asked for" in refused.stderr
+    assert "Traceback" not in refused.stderr

@@ -1,0 +1,61 @@
+import keras
+import numpy as np
+import pytest
+
+from bit_keras.metrics import predict
+
+pytestmark = pytest.mark.any_backend
+
+
+def classifier():
+    """Logits are the three channels of the top left pixel."""
+    images = keras.Input((2, 2, 3))
+    return keras.Model(images, images[:, 0, 0, :])
+
+
+def batches(sizes=(4, 4, 3)):
+    random = np.random.default_rng(0)
+    for size in sizes:
+        yield random.uniform(-1, 1, (size, 2, 2, 3)).astype("float32"), np.eye(3)[random.integers(0, 3, size)]
+
+
+def reference():
+    images, labels = (np.concatenate(parts) for parts in zip(*batches()))
+    logits = images[:, 0, 0].astype("float64")
+    probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    return images, labels.argmax(axis=1), logits, -np.log((probabilities * labels).sum(axis=1))
+
+
+def test_counts_every_example_once():
+    images, labels, logits, losses = reference()
+    found = predict(classifier(), batches())
+    np.testing.assert_allclose(found.logits, logits, rtol=1e-6)
+    np.testing.assert_array_equal(found.labels, labels)
+    assert found.accuracy == np.mean(logits.argmax(axis=1) == labels)
+    assert found.loss == pytest.approx(losses.mean(), rel=1e-6)
+    confusion = found.confusion()
+    assert confusion.sum() == len(images) == 11
+    assert [confusion[true].sum() for true in range(3)] == [np.sum(labels == true) for true in range(3)]
+    assert np.trace(confusion) == np.sum(logits.argmax(axis=1) == labels)
+
+
+@pytest.mark.parametrize("most", [0, 2, 24])
+def test_keeps_the_worst_mistakes_in_order(most):
+    images, labels, logits, losses = reference()
+    wrong = np.flatnonzero(logits.argmax(axis=1) != labels)
+    worst = wrong[np.argsort(-losses[wrong])][:most]
+    found = predict(classifier(), batches(), num_mistakes=most)
+    np.testing.assert_array_equal(found.mistakes, worst)
+    np.testing.assert_array_equal(found.mistake_images, images[worst] if len(worst) else np.zeros(0))
+
+
+def test_large_logits_keep_a_finite_loss():
+    images = np.zeros((1, 2, 2, 3), "float32")
+    images[..., 0] = 1000
+    found = predict(classifier(), [(images, np.eye(3)[[1]])])
+    assert found.loss == pytest.approx(1000)
+
+
+def test_nothing_to_evaluate_is_an_error():
+    with pytest.raises(ValueError, match="at least one batch"):
+        predict(classifier(), [])

@@ -1,0 +1,172 @@
+"""Programs whose training step XLA compiles as a whole, as on a GPU, against those whose step is not compiled.
+
+On the tensorflow backend XLA's kernels for CPUs stand in for those for GPUs, which are looked up by name.
+"""
+
+import functools
+from collections.abc import Callable
+
+import keras
+import numpy as np
+import pytest
+
+import bit_keras
+from bit_keras import data
+from bit_keras.distill import distill
+from bit_keras.pretrain import pretrain
+from bit_keras.rules import HyperRuleCallback, MixUp
+
+without_torch = pytest.mark.skipif(keras.backend.backend() == "torch", reason="Keras compiles by itself on the others")
+
+
+@functools.cache
+def source(num_train: int) -> data.Source:
+    random = np.random.default_rng(0)
+    images, labels = random.integers(0, 256, (num_train, 8, 8, 3), np.uint8), np.arange(num_train) % 10
+    return data.from_arrays(images, labels, images[:10], labels[:10], class_names="0123456789", name="noise")
+
+
+def finetune(golden_npz, num_train=32, **settings):
+    bit_keras.finetune(golden_npz, source(num_train), steps=10, base_lr=0.03, **settings)
+
+
+def pretrain_a_network(golden_npz, **settings):
+    pretrain("R17x0.5", source(32), **settings)
+
+
+def distill_with_mixup(golden_npz, **settings):
+    distill("R17x0.5", golden_npz, source(32), **settings)
+
+
+class Trained(Exception):
+    """Ends a program after three updates."""
+
+
+class Graph(keras.callbacks.Callback):
+    """Remembers the graph of TensorFlow's training step."""
+
+    graph = None
+
+    def on_train_begin(self, logs=None):
+        step = self.model.train_step
+
+        def train_step(data):
+            import tensorflow as tf
+
+            self.graph = tf.compat.v1.get_default_graph()
+            return step(data)
+
+        self.model.train_step = train_step
+        self.model.make_train_function(force=True)
+
+    def operations(self) -> set[str]:
+        definition = self.graph.as_graph_def()
+        functions = (node for function in definition.library.function for node in function.node_def)
+        return {node.op for node in (*definition.node, *functions)}
+
+
+def three_updates(program: Callable, jit_compile: bool, workdir, **settings) -> tuple[dict, dict, set[str]]:
+    """Runs a program up to its third update.
+
+    Returns:
+        The weights after it and their changes, by path; and the operations of TensorFlow's graph.
+    """
+    fit, graph, found = keras.Model.fit, Graph(), []
+
+    def fit_three(network, batches, callbacks, **epochs):
+        assert network.jit_compile == jit_compile
+        before = [weight.numpy() for weight in network.trainable_variables]
+        callbacks = [callback for callback in callbacks if isinstance(callback, HyperRuleCallback | MixUp)]
+        if keras.backend.backend() == "tensorflow":
+            callbacks.append(graph)
+        steps = 3 * settings.get("accumulate", 1)
+        fit(network, batches, steps_per_epoch=steps, callbacks=callbacks, shuffle=False, verbose=0)
+        for weight, old in zip(network.trainable_variables, before):
+            found.append((weight.path, weight.numpy(), weight.numpy() - old))
+        raise Trained
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(keras.Model, "_resolve_auto_jit_compile", lambda model: jit_compile)
+        patch.setattr(keras.Model, "fit", fit_three)
+        with pytest.raises(Trained):
+            program(workdir=workdir, batch_size=4, resolution=32, **settings)
+    weights, changes = ({path: array[k] for path, *array in found} for k in (0, 1))
+    assert len(weights) == len(found)
+    return weights, changes, graph.operations() if graph.graph else set()
+
+
+def differences(changes: dict, expected: dict) -> float:
+    """Median over the weights of the relative difference of their changes."""
+    return np.median(
+        [np.linalg.norm(changes[path] - old) / np.linalg.norm(old) for path, old in expected.items() if old.any()]
+    )
+
+
+def check_kernels(operations: set[str]) -> None:
+    """XLA on a GPU has more or fewer kernels than on a CPU; without one, compilation fails."""
+    from tensorflow.python.framework import kernels
+
+    for operation in operations - {"Placeholder"}:
+        found = kernels.get_registered_kernels_for_op(operation).kernel
+        assert "XLA_GPU_JIT" in {kernel.device_type for kernel in found}, operation
+
+
+# Settings of the compiled run, and those of the other where it may differ: parts of a batch and rematerialization
+# change rounding alone.
+CASES = {
+    "accumulate and remat": (finetune, {"accumulate": 2, "remat": True}, {}),
+    "freeze and MixUp": (finetune, {"freeze": "block2", "num_train": 20_000}, None),
+    "sigmoid": (pretrain_a_network, {"loss": "sigmoid"}, None),
+    "distillation with MixUp": (distill_with_mixup, {}, None),
+}
+
+
+@without_torch
+@pytest.mark.any_backend
+@pytest.mark.parametrize("case", CASES)
+def test_a_compiled_step_trains_the_same(case, golden_npz, tmp_path):
+    program, settings, others = CASES[case]
+    program = functools.partial(program, golden_npz)
+    expected, changes, _ = three_updates(program, False, tmp_path / "0", **settings if others is None else others)
+    weights, received, operations = three_updates(program, True, tmp_path / "1", **settings)
+    for path, array in expected.items():
+        # Of weights that begin at 0 all is change, whose digits are those of the gradient.
+        allowed = 1e-5 * np.abs(array).max() + 1e-3 * np.abs(changes[path]).max()
+        assert np.abs(weights[path] - array).max() <= allowed, path
+    assert differences(received, changes) < 1e-4
+    check_kernels(operations)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="jax takes minutes where it does not compile")
+@pytest.mark.parametrize(
+    ("program", "precision"), [(finetune, "mixed_bfloat16"), (pretrain_a_network, "mixed_float16")]
+)
+def test_in_half_precision_a_compiled_step_is_about_as_close_to_float32(program, precision, golden_npz, tmp_path):
+    """A half-precision gradient depends on which operations are fused, and rounded once: float32 is what both mean."""
+    program = functools.partial(program, golden_npz)
+    _, exact, _ = three_updates(program, False, tmp_path / "0")
+    _, plain, _ = three_updates(program, False, tmp_path / "1", precision=precision)
+    _, compiled, operations = three_updates(program, True, tmp_path / "2", precision=precision)
+    assert 0 < differences(compiled, exact) < 2 * differences(plain, exact) < 1
+    check_kernels(operations)
+
+
+@pytest.mark.any_backend
+@pytest.mark.skipif(keras.backend.backend() != "torch", reason="Keras compiles by itself on the others")
+@pytest.mark.parametrize("remat", [False, True])
+@pytest.mark.filterwarnings("ignore")  # of the compiler, about Keras
+def test_torch_compiles_a_step_that_trains_the_same(remat):
+    images = np.random.default_rng(0).uniform(-1, 1, (8, 32, 32, 3)).astype("float32")
+    labels = np.eye(3, dtype="float32")[np.arange(8) % 3]
+    weights = []
+    for jit_compile in (False, True):
+        keras.utils.set_random_seed(0)
+        backbone = bit_keras.BiT.from_preset("BiT-mini-R17x0.5", remat=remat).backbone
+        inputs = keras.Input((None, None, 3))
+        model = keras.Model(inputs, keras.layers.Dense(3)(backbone(inputs)))
+        loss = keras.losses.CategoricalCrossentropy(from_logits=True)
+        model.compile(keras.optimizers.SGD(0.01, momentum=0.9), loss, jit_compile=jit_compile)
+        model.fit(images, labels, batch_size=4, epochs=2, shuffle=False, callbacks=[MixUp(0.1)], verbose=0)
+        weights.append(model.get_weights())
+    for a, b in zip(*weights, strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-5 * np.abs(a).max())
