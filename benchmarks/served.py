@@ -62,7 +62,7 @@ def main(_) -> None:
 def export(folder: Path) -> int:
     """Writes what the runtimes run; returns the multiplications of an image."""
     from bit_keras import BiT, export_saved_model
-    from bit_keras.network.folding import fold
+    from bit_keras.network.folding import folded
     from export import edge_convert
 
     model = BiT("R50x1", _CLASSES)
@@ -70,7 +70,7 @@ def export(folder: Path) -> int:
     head.set_weights([np.random.default_rng(0).normal(0, 0.01, weight.shape) for weight in head.get_weights()])
     for precision in contest.GEMMS:
         export_saved_model(model, folder / precision, "serving", precision=precision)
-    network = fold(model)
+    network = folded(model)
     side = _SIDE.value
     edge_convert.convert(network, np.zeros((1, side, side, 3), "float32"), folder, ["litert_float32", "onnx"])
     return networks.multiplications(network, side)

@@ -46,11 +46,11 @@ def main(_) -> None:
         run(_CONTENDER.value)
         return
     from bit_keras import BiT
-    from bit_keras.network.folding import fold
+    from bit_keras.network.folding import folded
 
     names = _ONLY.value or CONTENDERS
     settings = [f"--{flag}={flags.FLAGS[flag].value}" for flag in ("batch_size", "side", "variant", "device")]
-    macs = networks.multiplications(fold(BiT(_VARIANT.value, _NUM_CLASSES)), _SIDE.value)
+    macs = networks.multiplications(folded(BiT(_VARIANT.value, _NUM_CLASSES)), _SIDE.value)
     print(contest.processor())
     # All of them share the memory of a GPU.
     contenders = {name: {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"} for name in (*names, *contest.GEMMS.values())}

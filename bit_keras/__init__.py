@@ -7,6 +7,7 @@ startup.import_backend()  # before anything below imports it
 
 from bit_keras import finetune
 from bit_keras.network.class_names import class_names, decode_predictions
+from bit_keras.network.folding import folded
 from bit_keras.network.model import BiT, load_weights, save_npz
 from bit_keras.rules.hyperrule import HyperRule
 from bit_keras.saved_models.layer import SavedModelLayer
@@ -22,6 +23,7 @@ __all__ = [
     "decode_predictions",
     "export_saved_model",
     "finetune",
+    "folded",
     "list_presets",
     "load_weights",
     "save_npz",

@@ -17,8 +17,8 @@ from absl import flags
 
 from bit_keras import checkpoints
 from bit_keras.checkpoints.formats import detect_format, read_weights
+from bit_keras.checkpoints.reference import peer
 from bit_keras.network.model import BiT
-from bit_keras.peers import peer
 from bit_keras.system import command_line
 from bit_keras.system.files import whole
 from bit_keras.system.logs import doing

@@ -21,10 +21,11 @@ import numpy as np
 from absl import flags
 from matplotlib.figure import Figure
 
-from bit_keras import checkpoints, data, provenance
+from bit_keras import checkpoints, data
+from bit_keras.checkpoints import provenance
 from bit_keras.figures import spread
 from bit_keras.finetune import FinetuneConfig, finetune, plan
-from bit_keras.network.model import BiT
+from bit_keras.network.folding import folded
 from bit_keras.rules.hyperrule import HyperRule
 from bit_keras.runs import make_config, open_network, open_source, program
 from bit_keras.runs.series import recorded
@@ -186,18 +187,20 @@ class _Probe:
     """Linear probes on one task, whose draws of training images share the features of the test images."""
 
     def __init__(self):
+        self._weights = self._backbone = None  # opened once for all draws
         self._test = {}
 
     def __call__(self, run: Run, source: data.Source, folder: Path, options: dict) -> float:
         few = source.few_shot(run.shots, run.seed)
         crop = HyperRule(few.num_train, few.image_size, resolution=options.get("resolution")).crop
-        keras.utils.set_random_seed(run.seed)
-        network = open_network(run.model, 1)
         weights = run.model, run.seed if run.model in VARIANTS else None
+        if weights != self._weights:
+            keras.utils.set_random_seed(run.seed)
+            self._weights, self._backbone = weights, folded(open_network(run.model, 1).backbone)
         if weights not in self._test:
-            self._test[weights] = _features(network, few, crop)
+            self._test[weights] = _features(self._backbone, few, crop)
         examples = dataclasses.replace(few, test=few.train)  # each once, and not augmented
-        features, labels = _features(network, examples, crop)
+        features, labels = _features(self._backbone, examples, crop)
         test_features, test_labels = self._test[weights]
         scores = ridge(features, labels, few.num_classes).predict(test_features)
         return float(np.mean(scores.argmax(axis=-1) == test_labels))
@@ -226,11 +229,11 @@ def ridge(features: np.ndarray, labels: np.ndarray, num_classes: int):
     return RidgeCV(penalties).fit(features.astype(np.float64), np.eye(num_classes)[labels])
 
 
-def _features(network: BiT, source: data.Source, crop: int) -> tuple[np.ndarray, np.ndarray]:
+def _features(backbone: keras.Model, source: data.Source, crop: int) -> tuple[np.ndarray, np.ndarray]:
     """Returns pooled features [N, D] and labels [N] of the test split."""
     features, labels = [], []
     for images, targets in data.test_batches(source, batch_size=128, crop=crop):
-        features.append(np.asarray(network.backbone.predict_on_batch(np.asarray(images)), np.float32))
+        features.append(np.asarray(backbone.predict_on_batch(np.asarray(images)), np.float32))
         labels.append(np.asarray(targets).argmax(axis=-1))
     return np.concatenate(features), np.concatenate(labels)
 

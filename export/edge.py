@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 from absl import flags
 
-from bit_keras import BiT, data, provenance
-from bit_keras.network.folding import fold
+from bit_keras import BiT, data
+from bit_keras.checkpoints import provenance
+from bit_keras.network.folding import folded
 from bit_keras.system import command_line, files
 from bit_keras.system.logs import logger
 from bit_keras.system.processes import run_python
@@ -106,7 +107,7 @@ def export_edge(
         network, calibration, images = (written.with_name(name) for name in ("network.keras", "train.npy", "test.npy"))
         _write_images(source.train, source, calibration_examples, resolution, calibration)
         labels = _write_images(source.test, source, test_examples, resolution, images)
-        fold(model).save(network)
+        folded(model).save(network)
         logger.info("converting to %s", ", ".join(formats))
         # In a process of its own: the converters warn, print and log.
         run_python("no conversion", "-m", "export.edge_convert", network, calibration, written, *formats)

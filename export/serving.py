@@ -23,7 +23,7 @@ from absl import flags
 from google.protobuf import text_format
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
-from bit_keras import provenance
+from bit_keras.checkpoints import provenance
 from bit_keras.network.model import BiT
 from bit_keras.saved_models.export import export_saved_model
 from bit_keras.saved_models.serving import ServingOptions, reference

@@ -21,8 +21,9 @@ import numpy as np
 import tensorflow as tf
 from absl import flags
 
-from bit_keras import BiT, provenance
-from bit_keras.network.folding import fold
+from bit_keras import BiT
+from bit_keras.checkpoints import provenance
+from bit_keras.network.folding import folded
 from bit_keras.saved_models.serving import decode_rows
 from bit_keras.system import command_line, files
 from bit_keras.system.logs import logger
@@ -73,7 +74,7 @@ def export_tpu(
     output = Path(output)
     resolution = provenance.serving_resolution(model, resolution)
     _check_arguments(output, batch_sizes, resolution)
-    network = fold(model, "bfloat16")
+    network = folded(model, "bfloat16")
 
     def call(images: tf.Tensor) -> tf.Tensor:
         return tf.cast(network(images, training=False), tf.float32)

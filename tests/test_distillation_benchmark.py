@@ -5,7 +5,8 @@ import json
 import numpy as np
 
 from benchmarks import distillation
-from bit_keras import data, provenance
+from bit_keras import data
+from bit_keras.checkpoints import provenance
 
 
 def _results():

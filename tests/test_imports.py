@@ -1,6 +1,7 @@
 """Imports run one way, and the network runs where TensorFlow cannot be imported."""
 
 import ast
+import inspect
 import os
 import subprocess
 import sys
@@ -13,31 +14,18 @@ import bit_keras
 
 ROOT = Path(bit_keras.__file__).parent
 
-# Tables -> layers, model -> checkpoints, training, data -> evaluation, export -> fine-tuning -> programs. A module
-# imports what has a smaller rank than its own, or lies in its own package. A package's rank is that of its modules.
-RANKS = {
-    "bit_keras.system": 0,
-    "bit_keras.distribution": 1,
-    "bit_keras.metrics": 1,
-    "bit_keras.rules": 1,
-    "bit_keras.zoo": 1,
-    "bit_keras.checkpoints": 2,
-    "bit_keras.data": 2,
-    "bit_keras.figures": 2,
-    "bit_keras.peers": 2,
-    "bit_keras.provenance": 2,
-    "bit_keras.training": 2,
-    "bit_keras.network": 3,
-    "bit_keras.saved_models": 4,
-    "bit_keras.runs": 5,
-    "bit_keras.convert": 6,
-    "bit_keras.distill": 6,
-    "bit_keras.evaluate": 6,
-    "bit_keras.few_shot": 6,
-    "bit_keras.finetune": 6,
-    "bit_keras.pretrain": 6,
-    "bit_keras": 7,  # the public names
-}
+# The rows of docs/architecture.md, from the ground up. A package or module imports from lower rows and from itself.
+FLOORS = (
+    ("system",),
+    ("distribution", "metrics", "rules", "zoo"),
+    ("checkpoints", "data", "figures", "training"),
+    ("network",),
+    ("saved_models",),
+    ("runs",),
+    ("convert", "distill", "evaluate", "few_shot", "finetune", "pretrain"),
+)
+RANKS = {f"bit_keras.{name}": rank for rank, names in enumerate(FLOORS) for name in names}
+RANKS["bit_keras"] = len(FLOORS)  # the public names
 
 # A program calls another program's function.
 EXCEPTIONS = {("bit_keras.few_shot", "bit_keras.finetune")}
@@ -49,16 +37,25 @@ PURE = {"bit_keras.system", "bit_keras.zoo", "bit_keras.rules.hyperrule", "bit_k
 NOT_INSTALLED = {"benchmarks", "docs", "examples", "export", "hub_modules", "pretraining", "tests", "tools"}
 
 TENSORFLOW = {"tensorflow", "tensorflow_datasets", "tensorflow_hub", "tf_keras"}
-MAY_IMPORT_TENSORFLOW = (
-    *("bit_keras.data.examples_tf", "bit_keras.data.pipeline", "bit_keras.data.preprocessing", "bit_keras.data.tfds"),
-    *("bit_keras.data.decoded", "bit_keras.data.tfds_errors", "bit_keras.data.tfrecords"),
-    *("bit_keras.saved_models.export", "bit_keras.saved_models.check"),
-    *("bit_keras.evaluate.classifier", "bit_keras.saved_models.layer", "bit_keras.saved_models.serving"),
-    *("bit_keras.network.convolution_tf", "bit_keras.network.arithmetic", "bit_keras.rules.sgd"),
-    *("bit_keras.checkpoints.hub_module", "bit_keras.peers", "bit_keras.network.prediction"),
+MAY_IMPORT_TENSORFLOW = {
+    "bit_keras.checkpoints.readers.hub_module",
+    "bit_keras.checkpoints.reference",
+    "bit_keras.data.loaders.decoded",
+    "bit_keras.data.loaders.preprocessing",
+    "bit_keras.data.loaders.streams",
+    "bit_keras.data.loaders.tf_data",
+    "bit_keras.data.sources.tfds",
+    "bit_keras.data.sources.tfds_errors",
+    "bit_keras.data.sources.tfrecords",
+    "bit_keras.distribution.engine_tf",
+    "bit_keras.evaluate.classifier",
+    "bit_keras.network.arithmetic",
+    "bit_keras.network.convolution_tf",
+    "bit_keras.rules.mixup",
+    "bit_keras.rules.sgd",
+    "bit_keras.saved_models",
     "bit_keras.training.determinism",
-    *("bit_keras.distribution.base", "bit_keras.distribution.engine_tf"),
-)
+}
 
 
 def _modules() -> dict[str, Path]:
@@ -100,7 +97,7 @@ def _faults(module: str, source: str) -> list[str]:
     if package is None:
         return [f"{module} has no rank: give it one"]
     faults = []
-    for imported, is_lazy in _imports(source):
+    for imported, _ in _imports(source):
         top = imported.partition(".")[0]
         if not top:
             faults.append(f"{module} imports {imported} by a relative name")
@@ -108,7 +105,7 @@ def _faults(module: str, source: str) -> list[str]:
             faults.append(f"{module} imports {imported}, which is not installed")
         elif imported.endswith(".__main__"):
             faults.append(f"{module} imports {imported}, a program")
-        elif top in TENSORFLOW and not {module, package} & set(MAY_IMPORT_TENSORFLOW):
+        elif top in TENSORFLOW and not {module, package} & MAY_IMPORT_TENSORFLOW:
             faults.append(f"{module} imports {imported}")
         elif top == "bit_keras":
             other = _package(imported)
@@ -128,6 +125,47 @@ def test_imports_run_one_way(module):
     assert not _faults(module, MODULES[module].read_text())
 
 
+def _bound_names(source: str) -> Iterator[tuple[str, str]]:
+    """Yields each name that a module binds at its top, and the module that it is imported from, or ""."""
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.ImportFrom):
+            yield from ((alias.asname or alias.name, node.module or "") for alias in node.names)
+        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
+            yield node.name, ""
+        elif isinstance(node, ast.Assign):
+            yield from ((target.id, "") for target in node.targets if isinstance(target, ast.Name))
+
+
+@pytest.mark.parametrize("package", [name for name, path in MODULES.items() if path.name == "__init__.py"])
+def test_no_name_of_a_package_hides_a_module(package):
+    bound = _bound_names(MODULES[package].read_text())
+    assert not [name for name, module in bound if f"{package}.{name}" in MODULES and module != package]
+
+
+def test_the_function_finetune_is_the_package():
+    import bit_keras.finetune.plan as plan
+    import bit_keras.rules.callbacks as callbacks
+
+    assert inspect.ismodule(plan)
+    assert inspect.ismodule(callbacks)
+    assert callable(bit_keras.finetune)
+    assert list(inspect.signature(bit_keras.finetune).parameters)[:3] == ["model", "dataset", "workdir"]
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    """But for the rule, whose methods make Keras objects for the user."""
+    needs = {module: {name for name, _ in _imports(path.read_text())} for module, path in MODULES.items()}
+    for module in needs:
+        if module.startswith("bit_keras.rules"):
+            continue
+        reached, ahead = set(), [module]
+        while ahead:
+            new = needs.get(ahead.pop(), set()) - reached
+            reached |= new
+            ahead += new
+        assert module not in reached
+
+
 def test_exceptions_are_in_use():
     for module, imported in EXCEPTIONS:
         assert imported in dict(_imports(MODULES[module].read_text()))
@@ -145,13 +183,13 @@ def test_exceptions_are_in_use():
         ("bit_keras.network.layers", "from bit_keras.new import x"),
         ("bit_keras.network.layers", "from . import variants"),
         ("bit_keras.network.layers", "def f():\n    from bit_keras import model"),
-        ("bit_keras.checkpoints.npz", "from bit_keras.network.model import BiT"),
+        ("bit_keras.checkpoints.readers.npz", "from bit_keras.network.model import BiT"),
         ("bit_keras.data.source", "from bit_keras.training import MixUp"),
         ("bit_keras.data.source", "import tensorflow as tf"),
         ("bit_keras.finetune.finetuner", "from bit_keras.finetune.__main__ import run"),
         ("bit_keras.finetune.finetuner", "from examples import demo"),
         ("bit_keras.finetune.finetuner", "import export.tfhub"),
-        ("bit_keras.rules.mixup", "import tensorflow as tf"),
+        ("bit_keras.rules.hyperrule", "import tensorflow as tf"),
         ("bit_keras.network.model", "def f():\n    from tensorflow.keras import layers"),
         ("bit_keras.rules.hyperrule", "def f():\n    from bit_keras import training"),
         ("bit_keras.zoo.variants", "import numpy as np"),

@@ -3,11 +3,11 @@
 from bit_keras.checkpoints.apply import apply_weights, collect_weights, shapes_of
 from bit_keras.checkpoints.architecture import head_size, resolve_variant
 from bit_keras.checkpoints.checks import CheckpointError
-from bit_keras.checkpoints.download import fetch
 from bit_keras.checkpoints.formats import read_weights
-from bit_keras.checkpoints.locate import locate
-from bit_keras.checkpoints.npz import read_npz, write_npz
-from bit_keras.checkpoints.torch_state import write_safetensors
+from bit_keras.checkpoints.location import locate
+from bit_keras.checkpoints.readers.npz import read_npz, write_npz
+from bit_keras.checkpoints.readers.torch_state import write_safetensors
+from bit_keras.checkpoints.remote.download import fetch
 
 __all__ = [
     "CheckpointError",

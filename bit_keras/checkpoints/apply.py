@@ -7,7 +7,7 @@ import numpy as np
 
 from bit_keras.checkpoints import names
 from bit_keras.checkpoints.checks import CheckpointError
-from bit_keras.checkpoints.npz import NpzArrays
+from bit_keras.checkpoints.readers.npz import NpzArrays
 
 
 def apply_weights(model: keras.Model, arrays: Mapping[str, np.ndarray], skip_head: bool = False) -> None:

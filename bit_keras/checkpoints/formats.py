@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from bit_keras.checkpoints import h5, hdf5, hub_module, keras_file, npz, torch_state
 from bit_keras.checkpoints.checks import CheckpointError
+from bit_keras.checkpoints.readers import h5, hdf5, hub_module, keras_file, npz, torch_state
 from bit_keras.zoo import presets
 
 

@@ -1,10 +1,10 @@
 """Images and labels: sources that open the data, and the batches that training and evaluation read."""
 
-from bit_keras.data.arrays import from_arrays
 from bit_keras.data.batches import LOADERS, choose_loader, test_batches, train_batches, train_names
 from bit_keras.data.errors import DataError
 from bit_keras.data.loading import load
 from bit_keras.data.source import Source
+from bit_keras.data.sources.arrays import from_arrays
 
 __all__ = [
     "LOADERS",

@@ -162,9 +162,9 @@ def train_names(source: Source, *, batch_size: int, seed: int, step: int, loader
 
 def _engine(loader: str | None):
     if choose_loader(loader) == "tf.data":
-        from bit_keras.data import pipeline as engine
+        from bit_keras.data.loaders import tf_data as engine
     else:
-        from bit_keras.data import pipeline_grain as engine
+        from bit_keras.data.loaders import grain_data as engine
     return engine
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from bit_keras.data.arrays import from_arrays
 from bit_keras.data.source import Source
+from bit_keras.data.sources.arrays import from_arrays
 
 _NUM_TRAIN = 1_437  # 80 % of 1,797; the last 360 are for testing
 

@@ -1,6 +1,8 @@
-"""The error of this package."""
+"""The error of this package, and what raises it in several places."""
 
 from collections.abc import Sequence
+
+import numpy as np
 
 _LISTED = 20
 
@@ -21,3 +23,11 @@ def shortened(faults: Sequence[str]) -> list[str]:
     """Returns the first faults and how many more there are, so that an error stays readable."""
     more = len(faults) - _LISTED
     return [*faults[:_LISTED], f"and {more} more"] if more > 0 else list(faults)
+
+
+def check_labels(what: str, labels: np.ndarray, num_classes: int) -> None:
+    """Raises DataError unless all labels, [N] or [N, L] filled up with -1, lie in [0, num_classes)."""
+    lowest = -1 if labels.ndim == 2 else 0
+    wrong = labels[(labels < lowest) | (labels >= num_classes)]
+    if len(wrong):
+        raise DataError(f"{what} must lie in [0, {num_classes}), got {wrong[0]}")

@@ -1,13 +1,12 @@
 """Examples that an index finds: in memory or one file each."""
 
 import dataclasses
-from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
 
-from bit_keras.data import preprocessing_numpy
 from bit_keras.data.errors import DataError
+from bit_keras.data.loaders import preprocessing_numpy
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -19,15 +18,12 @@ class Examples:
         labels: int64 [N], or [N, L] filled up with -1.
         in_files: True where `images` are names of files.
         orientations: int32 [N], as EXIF has them; with them encoded images are decoded and turned upright.
-        decode: what decodes those in streams, function from a scalar string to uint8 [H, W, 3], both tensors; None for
-            `bit_keras.data.preprocessing.decode`.
     """
 
     images: np.ndarray
     labels: np.ndarray
     in_files: bool = False
     orientations: np.ndarray | None = None
-    decode: Callable | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -50,16 +46,6 @@ class Examples:
         if self.orientations is not None:
             image = preprocessing_numpy.upright(image, self.orientations[index])
         return image, self.labels[index]
-
-    def in_order(self) -> Iterable:
-        from bit_keras.data import examples_tf
-
-        return examples_tf.in_order(self)
-
-    def shuffled(self, seed: int, start: int, shard: tuple[int, int] = (0, 1)) -> Iterable:
-        from bit_keras.data import examples_tf
-
-        return examples_tf.shuffled(self, seed, start, shard)
 
     def take(self, indices: np.ndarray) -> "Examples":
         orientations = None if self.orientations is None else self.orientations[indices]

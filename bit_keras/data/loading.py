@@ -3,13 +3,13 @@
 import os
 from pathlib import Path
 
-from bit_keras.data.arrays import open_arrays
 from bit_keras.data.digits import open_digits
 from bit_keras.data.errors import DataError
-from bit_keras.data.folder import open_folder
-from bit_keras.data.shards import find_shards
 from bit_keras.data.source import Source
-from bit_keras.data.table import open_table
+from bit_keras.data.sources.arrays import open_arrays
+from bit_keras.data.sources.csv_file import open_table
+from bit_keras.data.sources.folder import open_folder
+from bit_keras.data.sources.shards import find_shards
 
 
 def load(
@@ -50,7 +50,7 @@ def load(
         return open_arrays(name)
     if find_shards(Path(name).expanduser(), "train"):
         try:
-            from bit_keras.data.tfrecords import open_tfrecords
+            from bit_keras.data.sources.tfrecords import open_tfrecords
         except ImportError as error:
             raise DataError(
                 f"TFRecord files need TensorFlow, which cannot be imported ({error}); got {name}"
@@ -59,7 +59,7 @@ def load(
     if name.startswith(("/", ".", "~")) or Path(name).is_dir():
         return open_folder(name, seed, skip_unreadable)
     try:
-        from bit_keras.data.tfds import open_tfds  # slow to import, and only needed here
+        from bit_keras.data.sources.tfds import open_tfds  # slow to import, and only needed here
     except ImportError as error:
         raise DataError(
             f"TensorFlow Datasets need TensorFlow, which cannot be imported ({error}); allowed without it are "

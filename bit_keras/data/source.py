@@ -6,30 +6,40 @@ from typing import Protocol
 
 import numpy as np
 
-from bit_keras.data import balance, fewshot
-from bit_keras.data.errors import DataError
+from bit_keras.data import few_shot
+from bit_keras.data.errors import DataError, check_labels
 
 
 class Split(Protocol):
-    """The examples of one split. An example is (image, label).
+    """The examples of one split, each an (image, label); `examples.Examples`, or a `Stream`.
 
     The image is uint8 [H, W, 3] or a scalar string that holds an encoded one, the label is int64, or int64 [L] filled
-    up with -1 where several are true of an image. The streams are `tf.data.Dataset`s and need TensorFlow.
+    up with -1 where several are true of an image.
     """
 
-    labels: np.ndarray  # int64 [N] or [N, L], in the order of `in_order`
+    labels: np.ndarray  # int64 [N] or [N, L]
 
     def __len__(self) -> int:
         """Number of examples."""
 
-    def in_order(self) -> Iterable:
-        """Every example once, always in the same order."""
-
-    def shuffled(self, seed: int, start: int, shard: tuple[int, int] = (0, 1)) -> Iterable:
-        """Endless passes, each in another order, from position `start` on; of `shard` see `Source.train_examples`."""
-
     def take(self, indices: np.ndarray) -> "Split":
-        """The examples at these places of `in_order`; `indices` is ascending."""
+        """The examples at these places of `labels`; `indices` is ascending."""
+
+
+class Stream(Split, Protocol):
+    """A split that only TensorFlow reads; `bit_keras.data.loaders.streams` makes the same streams of any split."""
+
+    def in_order(self) -> Iterable:
+        """A `tf.data.Dataset` of every example once, in the order of `labels`."""
+
+    def shuffled(self, seed: int, start: int, shard: tuple[int, int]) -> Iterable:
+        """A `tf.data.Dataset` of endless passes, each in another order, from position `start` on.
+
+        Args:
+            seed: of the orders; the stream is a pure function of it.
+            start: position of the first example.
+            shard: (index, count): of every `count` examples from `start` on only that at `index` is read.
+        """
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -68,24 +78,6 @@ class Source:
         """Number of test examples."""
         return len(self.test)
 
-    def train_examples(self, seed: int, start: int = 0, shard: tuple[int, int] = (0, 1)) -> Iterable:
-        """Returns the endless stream of training examples, in another order in every pass over them.
-
-        Args:
-            seed: of the orders; the stream is a pure function of it.
-            start: position of the first example: `train_examples(s, a)` equals `train_examples(s).skip(a)`.
-            shard: (index, count): the others of every `count` examples from `start` on are left out, undecoded.
-
-        Returns:
-            A `tf.data.Dataset` of (image, label): uint8 [H, W, 3] or an encoded image as a scalar string; int64
-            or, with `multi_label`, int64 [L] filled up with -1.
-        """
-        return self.train.shuffled(seed, start, shard)
-
-    def test_examples(self) -> Iterable:
-        """Returns a `tf.data.Dataset` of (image, label) with every test example once, always in the same order."""
-        return self.test.in_order()
-
     def check_one_label(self, what: str) -> None:
         """Raises DataError where several labels may be true of an image, which `what` cannot use."""
         if self.multi_label:
@@ -106,7 +98,7 @@ class Source:
             ValueError: an argument is out of its range.
         """
         self.check_one_label("a few-shot draw")
-        indices = fewshot.draw(self.train.labels, self.class_names, examples_per_class, seed)
+        indices = few_shot.draw(self.train.labels, self.class_names, examples_per_class, seed)
         drawn = {"examples_per_class": examples_per_class, "seed": seed}
         identity = {**self.identity, "few_shot": [*self.identity.get("few_shot", []), drawn]}
         return dataclasses.replace(self, train=self.train.take(indices), identity=identity)
@@ -120,7 +112,7 @@ class Source:
             DataError: an image has several labels, or a label is out of its range.
         """
         self.check_one_label("the balance of the classes")
-        return balance.describe_balance(self.train.labels, self.class_names)
+        return describe_balance(self.train.labels, self.class_names)
 
     def describe(self) -> dict:
         """Returns what tells these data from others, fit for JSON: equal for equal data only."""
@@ -137,3 +129,23 @@ def median_size(sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
     """Returns the median height and the median width of images of these sizes."""
     height, width = np.median(np.asarray(sizes), axis=0)
     return round(float(height)), round(float(width))
+
+
+def describe_balance(labels: np.ndarray, class_names: Sequence[str]) -> str:
+    """Returns one line with the fewest, the median and the most images of a class, and the ratio of most to fewest.
+
+    Args:
+        labels: integers [N] in [0, number of classes).
+        class_names: one name for each class.
+
+    Raises:
+        DataError: a label is out of its range.
+    """
+    check_labels("labels", labels, len(class_names))
+    counts = np.bincount(labels, minlength=len(class_names))
+    fewest, most = counts.argmin(), counts.argmax()
+    ratio = f"{counts[most] / counts[fewest]:.1f}" if counts[fewest] else "infinite"
+    return (
+        f"images per class: min {counts[fewest]} ({class_names[fewest]!r}), median {np.median(counts):g}, "
+        f"max {counts[most]} ({class_names[most]!r}), ratio {ratio}"
+    )

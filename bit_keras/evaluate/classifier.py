@@ -3,11 +3,13 @@
 import os
 from pathlib import Path
 
+import keras
 import numpy as np
 
 from bit_keras import checkpoints
 from bit_keras.checkpoints import CheckpointError
-from bit_keras.checkpoints.hub_module import is_saved_model
+from bit_keras.checkpoints.readers.hub_module import is_saved_model
+from bit_keras.network.folding import folded
 from bit_keras.network.model import BiT
 
 
@@ -21,7 +23,7 @@ class SavedModelClassifier:
             float32 images [N, H, W, 3] in [0, 1] and `training`, and returns logits [N, K].
 
     Attributes:
-        num_classes: K.
+        output_shape: (None, K), as a Keras model has it.
 
     Raises:
         ImportError: TensorFlow is not installed.
@@ -42,7 +44,7 @@ class SavedModelClassifier:
             ) from error
         if len(shape) != 2:
             raise CheckpointError(f"{path} must return logits [N, K], got shape {list(shape)} for one image")
-        self.num_classes = shape[-1]
+        self.output_shape = (None, shape[-1])
 
     def predict_on_batch(self, images: np.ndarray) -> np.ndarray:
         """Returns logits [N, K] for float32 images [N, H, W, 3] in [-1, 1]."""
@@ -51,8 +53,10 @@ class SavedModelClassifier:
 
 def open_classifier(
     model: str | os.PathLike, variant: str | None = None, precision: str = "float32"
-) -> BiT | SavedModelClassifier:
-    """Opens what is to be evaluated; the result has `num_classes` and `predict_on_batch`.
+) -> keras.Model | SavedModelClassifier:
+    """Opens what is to be evaluated; the result has `output_shape` and `predict_on_batch`.
+
+    A BiT is folded: its kernels are standardized once, not in every batch.
 
     Args:
         model: name of published weights, path or address of any format, as for `BiT.from_preset`; a SavedModel
@@ -66,7 +70,7 @@ def open_classifier(
     """
     path, known_variant = checkpoints.locate(model, variant)
     if not is_saved_model(path):
-        return BiT.from_preset(path, variant=known_variant, dtype=precision)
+        return folded(BiT.from_preset(path, variant=known_variant, dtype=precision))
     if variant is not None or precision != "float32":
         raise ValueError(
             "a SavedModel runs as it was written, without variant and in its own precision; got "

@@ -12,7 +12,8 @@ import keras
 import numpy as np
 from rich import progress
 
-from bit_keras import data, provenance
+from bit_keras import data
+from bit_keras.checkpoints import provenance
 from bit_keras.evaluate.classifier import SavedModelClassifier, open_classifier
 from bit_keras.figures import report
 from bit_keras.metrics import Predictions, classification, predict
@@ -120,9 +121,10 @@ def evaluate(
     # Model
     with doing(f"loading {model}"):
         network = open_classifier(model, variant, precision)
-    if network.num_classes != source.num_classes:
+    num_classes = network.output_shape[-1]
+    if num_classes != source.num_classes:
         raise ValueError(
-            f"the head must have an output for each class of the data; {os.fspath(model)} has {network.num_classes:,} "
+            f"the head must have an output for each class of the data; {os.fspath(model)} has {num_classes:,} "
             f"outputs, {source.name} has {source.num_classes:,} classes: fine-tune the model on these data first"
         )
 

@@ -6,7 +6,7 @@ from bit_keras.network.layers import StandardizedConv2D
 from bit_keras.network.model import Backbone, BiT
 
 
-def fold(model: BiT | Backbone, dtype: str | None = None) -> keras.Model:
+def folded(model: BiT | Backbone, dtype: str | None = None) -> keras.Model:
     """Returns a network of the same outputs that standardizes no kernel when it is called.
 
     Its convolutions are `keras.layers.Conv2D` under the same names, so that no runtime has to do the arithmetic of
@@ -30,21 +30,21 @@ def fold(model: BiT | Backbone, dtype: str | None = None) -> keras.Model:
     backbone = _fold_backbone(model.backbone, dtype)
     head = model.get_layer("head")
     new_head = _clone(head, dtype)
-    folded = keras.Model(backbone.input, new_head(backbone.output), name=model.name)
+    network = keras.Model(backbone.input, new_head(backbone.output), name=model.name)
     new_head.set_weights(head.get_weights())
-    return folded
+    return network
 
 
 def _fold_backbone(backbone: Backbone, dtype: str | None) -> keras.Model:
     policy = keras.dtype_policies.get(dtype or backbone.dtype_policy)
     images = keras.Input((None, None, 3), name="images", dtype=policy.variable_dtype)
-    folded = keras.models.clone_model(backbone, images, clone_function=lambda layer: _clone(layer, dtype))
+    network = keras.models.clone_model(backbone, images, clone_function=lambda layer: _clone(layer, dtype))
     for layer in backbone.layers:
         if isinstance(layer, StandardizedConv2D):
-            folded.get_layer(layer.name).set_weights([layer.standardized_kernel("float32")])
+            network.get_layer(layer.name).set_weights([layer.standardized_kernel("float32")])
         elif layer.weights:
-            folded.get_layer(layer.name).set_weights(layer.get_weights())
-    return folded
+            network.get_layer(layer.name).set_weights(layer.get_weights())
+    return network
 
 
 def _clone(layer: keras.layers.Layer, dtype: str | None) -> keras.layers.Layer:

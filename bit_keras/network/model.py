@@ -12,10 +12,11 @@ import os
 import keras
 from keras import layers
 
-from bit_keras import checkpoints, provenance
-from bit_keras.checkpoints import names
+from bit_keras import checkpoints
+from bit_keras.checkpoints import names, provenance
 from bit_keras.network import arithmetic
 from bit_keras.network.layers import GroupNormalization, StandardizedConv2D
+from bit_keras.rules import with_schedule_end
 from bit_keras.system.checks import check_integer, check_names, known_arguments
 from bit_keras.zoo.variants import EXPANSION, Variant, get_variant
 
@@ -214,20 +215,11 @@ class BiT(keras.Model):
     @functools.wraps(keras.Model.fit)
     def fit(self, *args, **kwargs):
         # Beyond what Keras does: a warning where the schedule of the optimizer ends before this training does.
-        from bit_keras.rules import with_schedule_end
-
         if len(args) > _CALLBACKS:
             args = (*args[:_CALLBACKS], with_schedule_end(args[_CALLBACKS], **kwargs), *args[_CALLBACKS + 1 :])
         else:
             kwargs["callbacks"] = with_schedule_end(**kwargs)
         return super().fit(*args, **kwargs)
-
-    def predict(self, x, batch_size=None, verbose="auto", steps=None, callbacks=None):
-        """As `keras.Model.predict`; of several batches it standardizes the kernels once, see `prediction.folded`."""
-        from bit_keras.network import prediction
-
-        with prediction.folded(self, x, batch_size):
-            return super().predict(x, batch_size, verbose, steps, callbacks)
 
     def get_config(self):
         return {

@@ -4,7 +4,7 @@ import dataclasses
 
 import keras
 
-from bit_keras import provenance
+from bit_keras.checkpoints import provenance
 from bit_keras.data import LOADERS, Source
 from bit_keras.distribution import DISTRIBUTIONS
 from bit_keras.system.checks import check_choice, check_kind

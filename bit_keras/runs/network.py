@@ -1,6 +1,7 @@
 """The network that a run begins with."""
 
-from bit_keras import data, provenance
+from bit_keras import data
+from bit_keras.checkpoints import provenance
 from bit_keras.data.errors import shortened
 from bit_keras.network.model import BiT
 from bit_keras.system.logs import doing, logger

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import keras
 
-from bit_keras import data, provenance, training
+from bit_keras import data, training
+from bit_keras.checkpoints import provenance
 from bit_keras.distribution import DISTRIBUTIONS, Distribution, check_batch, start_distribution
 from bit_keras.runs.config import RunConfig
 from bit_keras.runs.workdir import claim, join

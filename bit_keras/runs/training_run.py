@@ -82,7 +82,7 @@ def fit(
         all_callbacks.append(training.BestWeights(log, lambda: save_npz(kept, folder / "best.npz")))
     stop_on_signal = training.StopOnSignal(checkpoint, distribution.maximum)
     with contextlib.closing(progress), doing(progress.describe), stop_on_signal as stop, distribution.scope():
-        for epochs in training.epochs(start, eval_every * parts, schedule.total_steps * parts):
+        for epochs in training.split_into_epochs(start, eval_every * parts, schedule.total_steps * parts):
             network.fit(
                 distribution.feed(functools.partial(train_batches, start_step=steps_made(network)), config.part),
                 **epochs,

@@ -4,7 +4,7 @@ import json
 import os
 from pathlib import Path
 
-from bit_keras.provenance import CONFIG
+from bit_keras.checkpoints.provenance import CONFIG
 from bit_keras.system.files import sweep, write_json
 
 # What the records of earlier versions lack; their runs go on.

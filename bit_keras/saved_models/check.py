@@ -1,6 +1,6 @@
 """Program: holds a SavedModel against the numbers of the Keras model that it was made from. TensorFlow only.
 
-    python saved_model_check.py KIND SAVED_MODEL EXPECTED.npz TOLERANCE
+    python check.py KIND SAVED_MODEL EXPECTED.npz TOLERANCE
 
 `bit_keras.export_saved_model` writes EXPECTED.npz and runs this in a fresh process. Exit status 0 means that all
 agrees, 1 comes with a list of what does not.

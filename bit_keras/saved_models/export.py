@@ -15,7 +15,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from bit_keras import provenance
+from bit_keras.checkpoints import provenance
 from bit_keras.network import arithmetic
 from bit_keras.network.model import Backbone, BiT
 from bit_keras.system import files
@@ -104,7 +104,7 @@ def export_saved_model(
         with doing("computing what it must return"):
             np.savez(expected, **_EXPECTED[kind](model, names_file, options))
         # The file and not the module: the check needs TensorFlow, and nothing of the library.
-        program = Path(__file__).with_name("saved_model_check.py")
+        program = Path(__file__).with_name("check.py")
         tolerance = _tolerance(model, kind, options)
         with doing("comparing it with the model in a fresh process"):
             run_python("the SavedModel is not as the model", program, kind, written, expected, tolerance)

@@ -20,9 +20,9 @@ import keras
 from keras.src.saving.serialization_lib import in_safe_mode  # Keras has no public name for it
 
 from bit_keras import checkpoints
-from bit_keras.checkpoints.addresses import is_url
 from bit_keras.checkpoints.checks import check_bytes
-from bit_keras.checkpoints.hub_module import is_saved_model
+from bit_keras.checkpoints.readers.hub_module import is_saved_model
+from bit_keras.checkpoints.remote.addresses import is_url
 from bit_keras.system import files
 from bit_keras.system.checks import check_names
 from bit_keras.system.logs import logger

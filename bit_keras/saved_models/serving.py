@@ -8,8 +8,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from bit_keras.data import preprocessing
-from bit_keras.network.folding import fold
+from bit_keras.data.loaders import preprocessing
+from bit_keras.network.folding import folded
 from bit_keras.network.model import BiT
 from bit_keras.zoo.presets import LABELS
 
@@ -65,8 +65,8 @@ class ServingOptions:
 
 def write(model: BiT, path: Path, options: ServingOptions, class_names: Sequence[str] | None) -> None:
     """Writes the SavedModel; `bit_keras.export_saved_model` says what is in it."""
-    folded = fold(model, options.precision)
-    network = keras.Model(folded.input, {"features": folded.get_layer("features").output, "logits": folded.output})
+    network = folded(model, options.precision)
+    network = keras.Model(network.input, {"features": network.get_layer("features").output, "logits": network.output})
     images_spec = tf.TensorSpec([None, None, None, 3], name="images")
 
     def run(images: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -169,7 +169,7 @@ def _big_endian(data: tf.Tensor) -> tf.Tensor:
 def expected(
     model: BiT, options: ServingOptions, class_names: Sequence[str] | None, batches: Sequence[np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """Returns what `saved_model_check.serving` compares with, for batches of images in [0, 1] and for files."""
+    """Returns what `check.serving` compares with, for batches of images in [0, 1] and for files."""
     names = class_names or [str(k) for k in range(model.num_classes)]
     arrays = {"names": np.array(names), "activation": np.array(options.activation), "top": np.array(options.top)}
     logits, features = reference(model), reference(model.backbone)

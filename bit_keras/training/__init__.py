@@ -4,7 +4,7 @@ from bit_keras.training.best import BestWeights, best_row
 from bit_keras.training.checkpoint import Checkpoint
 from bit_keras.training.determinism import make_deterministic
 from bit_keras.training.divergence import StopOnDivergence, TrainingDiverged
-from bit_keras.training.epochs import epochs
+from bit_keras.training.epochs import split_into_epochs
 from bit_keras.training.interruption import StopOnSignal, TrainingInterrupted
 from bit_keras.training.metrics_log import MetricsLog
 from bit_keras.training.progress import Progress
@@ -21,6 +21,6 @@ __all__ = [
     "TrainingInterrupted",
     "Validation",
     "best_row",
-    "epochs",
     "make_deterministic",
+    "split_into_epochs",
 ]

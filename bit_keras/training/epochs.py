@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 
-def epochs(start: int, length: int, total: int) -> Iterator[dict[str, int]]:
+def split_into_epochs(start: int, length: int, total: int) -> Iterator[dict[str, int]]:
     """Yields the arguments of the `fit`s that bring a training from step `start` to its end.
 
     An epoch that was cut off is ended by a `fit` of its own, since epochs of one `fit` have one length.

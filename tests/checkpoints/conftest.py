@@ -104,7 +104,7 @@ def cache(tmp_path, monkeypatch) -> Path:
     for name in ("BIT_KERAS_MIRROR", "BIT_KERAS_OFFLINE", "HF_ENDPOINT", "HF_TOKEN"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("BIT_KERAS_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("bit_keras.checkpoints.transfer.BACKOFF", 0.0)
+    monkeypatch.setattr("bit_keras.checkpoints.remote.transfer.BACKOFF", 0.0)
     return tmp_path / "cache"
 
 

@@ -9,7 +9,7 @@ import sys
 import traceback
 
 import bit_keras
-from bit_keras.data import pipeline  # noqa: F401  TensorFlow, which tf.data needs on every backend
+from bit_keras.data.loaders import tf_data  # noqa: F401  TensorFlow, which tf.data needs on every backend
 from bit_keras.finetune import finetuner  # noqa: F401  imports what a run needs; nothing is computed before the fork
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from bit_keras import data
-from bit_keras.data.balance import describe_balance
+from bit_keras.data.source import describe_balance
 
 
 @pytest.mark.parametrize(

@@ -5,13 +5,14 @@ import numpy as np
 import sklearn.datasets
 
 from bit_keras import data
+from bit_keras.data.loaders import streams
 
 PACKAGE = Path(data.__file__).parent
 
 
 def test_digits_are_those_of_scikit_learn():
     source = data.load("digits")
-    images = np.stack([image for split in (source.train, source.test) for image, _ in split.in_order()])
+    images = np.stack([image for split in (source.train, source.test) for image, _ in streams.in_order(split)])
     labels = np.concatenate([source.train.labels, source.test.labels])
     digits = sklearn.datasets.load_digits()
     np.testing.assert_array_equal(labels, digits.target)

@@ -2,7 +2,8 @@ import numpy as np
 import tensorflow as tf
 
 from bit_keras.data.examples import Examples
-from bit_keras.data.examples_tf import passes
+from bit_keras.data.loaders import streams
+from bit_keras.data.loaders.streams import passes
 
 
 def _examples(n):
@@ -11,7 +12,7 @@ def _examples(n):
 
 def test_orders_of_passes_are_uniform():
     """Each of the 24 orders of 4 examples is as frequent as the others."""
-    passes_of_4 = _examples(4).shuffled(seed=3, start=0).batch(4).take(2_400).as_numpy_iterator()
+    passes_of_4 = streams.shuffled(_examples(4), seed=3, start=0).batch(4).take(2_400).as_numpy_iterator()
     _, counts = np.unique([labels for _, labels in passes_of_4], axis=0, return_counts=True)
     assert len(counts) == 24
     # Chi-squared with 23 degrees of freedom: 50 is passed once in a thousand seeds.
@@ -31,6 +32,6 @@ def test_start_makes_no_earlier_pass():
 def test_take_keeps_images_and_labels_together():
     images = np.arange(15, dtype=np.uint8).reshape(5, 1, 1, 3)
     taken = Examples(images, np.arange(5)).take(np.array([1, 4]))
-    for image, label in taken.in_order().as_numpy_iterator():
+    for image, label in streams.in_order(taken).as_numpy_iterator():
         np.testing.assert_array_equal(image, images[label])
     assert len(taken) == 2

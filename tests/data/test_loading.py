@@ -40,7 +40,7 @@ def test_unknown_name_says_what_is_allowed():
 
 
 def test_names_of_tensorflow_datasets_need_tensorflow(monkeypatch):
-    monkeypatch.delitem(sys.modules, "bit_keras.data.tfds", raising=False)
+    monkeypatch.delitem(sys.modules, "bit_keras.data.sources.tfds", raising=False)
     monkeypatch.delattr(data, "tfds", raising=False)
     monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
     with pytest.raises(

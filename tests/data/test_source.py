@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from bit_keras import data
+from bit_keras.data.loaders import streams
 from bit_keras.data.source import median_size
 
 
@@ -17,15 +18,15 @@ def test_counts_and_names(any_source):
 
 
 def test_test_examples_come_once_and_in_one_order(any_source, numbers_of):
-    numbers = numbers_of(any_source.test_examples())
+    numbers = numbers_of(streams.in_order(any_source.test))
     assert sorted(numbers) == list(range(100, 111))
-    assert numbers == numbers_of(any_source.test_examples())
+    assert numbers == numbers_of(streams.in_order(any_source.test))
 
 
 def test_every_pass_has_every_training_example_once_in_another_order(any_source, numbers_of):
     n = any_source.num_train
-    passes = np.reshape(numbers_of(any_source.train_examples(seed=1).take(5 * n)), (5, n))
-    expected = sorted(numbers_of(any_source.train.in_order()))
+    passes = np.reshape(numbers_of(streams.shuffled(any_source.train, seed=1).take(5 * n)), (5, n))
+    expected = sorted(numbers_of(streams.in_order(any_source.train)))
     assert len(set(expected)) == n
     for one_pass in passes:
         assert sorted(one_pass) == expected
@@ -34,25 +35,25 @@ def test_every_pass_has_every_training_example_once_in_another_order(any_source,
 
 
 def test_stream_is_a_pure_function_of_seed_and_start(any_source, numbers_of):
-    stream = numbers_of(any_source.train_examples(seed=1).take(100))
+    stream = numbers_of(streams.shuffled(any_source.train, seed=1).take(100))
     keras.utils.set_random_seed(99)  # neither this nor what ran before has any say
-    dataset = any_source.train_examples(seed=1).take(100)
+    dataset = streams.shuffled(any_source.train, seed=1).take(100)
     assert numbers_of(dataset) == stream
     assert numbers_of(dataset) == stream
     for start in (1, 40, 95):  # in, at and after the ends of passes
-        assert numbers_of(any_source.train_examples(1, start).take(100 - start)) == stream[start:]
-    assert numbers_of(any_source.train_examples(seed=2).take(100)) != stream
+        assert numbers_of(streams.shuffled(any_source.train, 1, start).take(100 - start)) == stream[start:]
+    assert numbers_of(streams.shuffled(any_source.train, seed=2).take(100)) != stream
 
 
 def test_few_shot_takes_that_many_of_each_class(any_source, numbers_of):
     few = any_source.few_shot(2, seed=5)
-    numbers = numbers_of(few.train.in_order())
+    numbers = numbers_of(streams.in_order(few.train))
     assert len(set(numbers)) == few.num_train == 6
     assert sorted(n % 3 for n in numbers) == [0, 0, 1, 1, 2, 2]
-    assert sorted(numbers_of(few.train_examples(seed=0).take(6))) == sorted(numbers)
-    assert numbers_of(few.test_examples()) == numbers_of(any_source.test_examples())
-    assert numbers_of(any_source.few_shot(2, seed=5).train.in_order()) == numbers
-    others = {tuple(numbers_of(any_source.few_shot(2, seed).train.in_order())) for seed in range(3)}
+    assert sorted(numbers_of(streams.shuffled(few.train, seed=0).take(6))) == sorted(numbers)
+    assert numbers_of(streams.in_order(few.test)) == numbers_of(streams.in_order(any_source.test))
+    assert numbers_of(streams.in_order(any_source.few_shot(2, seed=5).train)) == numbers
+    others = {tuple(numbers_of(streams.in_order(any_source.few_shot(2, seed).train))) for seed in range(3)}
     assert len(others) > 1
     assert (few.name, few.class_names, few.image_size) == (any_source.name, any_source.class_names, (6, 9))
 

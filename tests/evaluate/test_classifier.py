@@ -31,7 +31,7 @@ def test_a_saved_model_gets_images_in_0_1_in_inference_mode(tmp_path):
     tf.saved_model.save(Means(), tmp_path / "saved")
     classifier = open_classifier(tmp_path / "saved")
     assert isinstance(classifier, SavedModelClassifier)
-    assert classifier.num_classes == 3
+    assert classifier.output_shape == (None, 3)
     images = np.random.default_rng(0).uniform(-1, 1, (2, 5, 4, 3)).astype("float32")
     np.testing.assert_allclose(classifier.predict_on_batch(images), ((images + 1) / 2).mean(axis=(1, 2)), rtol=1e-5)
 
@@ -61,7 +61,7 @@ def test_a_saved_model_has_its_own_variant_and_precision(tmp_path, options):
 @pytest.mark.any_backend
 def test_weights_make_a_bit(golden_npz):
     model = open_classifier(golden_npz, precision="mixed_bfloat16")
-    assert model.num_classes == 10
+    assert model.output_shape == (None, 10)
     assert model.variant_name == "R17x0.5"
     assert model.dtype_policy.name == "mixed_bfloat16"
     with pytest.raises(CheckpointError, match="R50x1"):

@@ -27,7 +27,7 @@ from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
 from bit_keras import BiT
-from bit_keras.data import preprocessing
+from bit_keras.data.loaders import preprocessing
 from export import serving, serving_warmup
 from tests.export import serving_stand_in
 

@@ -16,7 +16,7 @@ from tensorflow.core.protobuf.meta_graph_pb2 import MetaGraphDef
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 import bit_keras
-from bit_keras.network.folding import fold
+from bit_keras.network.folding import folded
 from export import tpu, tpu_check
 from export.tpu import FORMS, export_tpu
 
@@ -61,7 +61,7 @@ def exported(program) -> dict[str, Path]:
 @pytest.fixture(scope="module")
 def expected(model) -> dict[str, np.ndarray]:
     """What the check compares with, made anew from the folded network as a graph."""
-    network = fold(model, "bfloat16")
+    network = folded(model, "bfloat16")
     serve = tpu._signature(lambda images: tf.cast(network(images, training=False), tf.float32), SIZE)
     images = np.random.default_rng(1).integers(0, 256, (3, SIZE, SIZE, 3), np.uint8)
     logits = serve(image_bytes=tf.stack([tf.io.encode_png(image) for image in images]))["logits"].numpy()
@@ -253,7 +253,7 @@ def test_the_resolution_is_that_of_the_weights(weights, tmp_path, monkeypatch, k
 
 
 def test_a_failed_check_leaves_nothing_behind(model, tmp_path, monkeypatch):
-    monkeypatch.setattr(tpu, "fold", lambda model, dtype: fold(model, "float32"))
+    monkeypatch.setattr(tpu, "folded", lambda model, dtype: folded(model, "float32"))
     monkeypatch.setattr(tpu, "measure", lambda run, size: {1: 1.0, 8: 1.0})
     with pytest.raises(RuntimeError, match=r"the converter form is not as it must be (.|\n)*must be bf16, got f32"):
         export_tpu(model, tmp_path / "tpu", (1,), SIZE)

@@ -4,8 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from bit_keras import BiT
-from bit_keras.network.folding import fold
+from bit_keras import BiT, folded
 
 pytestmark = pytest.mark.any_backend
 
@@ -23,23 +22,23 @@ def _images(*size: int) -> np.ndarray:
 @pytest.mark.parametrize("size", [(2, 64, 64), (1, 33, 50)])
 def test_outputs_are_the_same(model, part, size):
     network = model if part == "model" else model.backbone
-    folded = fold(network)
-    expected, found = (keras.ops.convert_to_numpy(net(_images(*size))) for net in (network, folded))
+    inference = folded(network)
+    expected, found = (keras.ops.convert_to_numpy(net(_images(*size))) for net in (network, inference))
     assert np.abs(found - expected).max() <= 1e-6 * np.abs(expected).max()
-    assert [layer.name for layer in folded.layers if layer.weights] == [
+    assert [layer.name for layer in inference.layers if layer.weights] == [
         layer.name for layer in (*model.backbone.layers, *model.layers[2:][: part == "model"]) if layer.weights
     ]
 
 
 def test_the_official_logits(model, golden_activations):
-    logits = keras.ops.convert_to_numpy(fold(model)(golden_activations["image"]))
+    logits = keras.ops.convert_to_numpy(folded(model)(golden_activations["image"]))
     expected = golden_activations["logits"]
     assert np.abs(logits - expected).max() < 1e-5 * np.abs(expected).max()
 
 
 def test_kernels_are_standardized(model):
-    folded = fold(model)
-    convolutions = [layer for layer in folded.layers if isinstance(layer, keras.layers.Conv2D)]
+    inference = folded(model)
+    convolutions = [layer for layer in inference.layers if isinstance(layer, keras.layers.Conv2D)]
     assert len(convolutions) == 20
     for layer in convolutions:
         (kernel,) = layer.get_weights()
@@ -49,26 +48,26 @@ def test_kernels_are_standardized(model):
 
 def test_the_model_stays_as_it_was(model):
     before = model.get_weights()
-    folded = fold(model)
-    folded.set_weights([np.zeros_like(weight) for weight in folded.get_weights()])
+    inference = folded(model)
+    inference.set_weights([np.zeros_like(weight) for weight in inference.get_weights()])
     assert all(np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True))
 
 
 def test_bfloat16_is_stored(model):
-    folded = fold(model, dtype="bfloat16")
-    assert {weight.dtype for weight in folded.weights} == {"bfloat16"}
+    inference = folded(model, dtype="bfloat16")
+    assert {weight.dtype for weight in inference.weights} == {"bfloat16"}
     images = _images(2, 64, 64)
     expected = keras.ops.convert_to_numpy(model(images))
-    found = keras.ops.convert_to_numpy(keras.ops.cast(folded(images), "float32"))
+    found = keras.ops.convert_to_numpy(keras.ops.cast(inference(images), "float32"))
     difference = np.abs(found - expected).max() / np.abs(expected).max()
     assert 1e-5 < difference < 0.1  # random weights; eight bits of mantissa
 
 
 def test_folding_keeps_a_mixed_policy(golden_npz):
     model = BiT.from_preset(golden_npz, dtype="mixed_bfloat16")
-    folded = fold(model)
+    inference = folded(model)
     images = _images(1, 64, 64)
-    expected, found = (keras.ops.convert_to_numpy(net(images)) for net in (model, folded))
+    expected, found = (keras.ops.convert_to_numpy(net(images)) for net in (model, inference))
     assert found.dtype == "float32"
     np.testing.assert_array_equal(found, expected)
 
@@ -76,4 +75,4 @@ def test_folding_keeps_a_mixed_policy(golden_npz):
 def test_other_models_are_refused():
     other = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
     with pytest.raises(TypeError, match=r"must be a bit_keras\.BiT or its backbone, got Sequential"):
-        fold(other)
+        folded(other)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from bit_keras.network import arithmetic
-from bit_keras.network.folding import fold
+from bit_keras.network.folding import folded
 from bit_keras.network.layers import StandardizedConv2D
 from bit_keras.network.model import BiT
 from bit_keras.saved_models.export import export_saved_model
@@ -90,7 +90,7 @@ def test_files_and_folding_do_not_notice(golden_npz, tmp_path):
     assert list(remat.backbone.pyramid_outputs) == list(plain.backbone.pyramid_outputs)
     logits = keras.ops.convert_to_numpy(plain(IMAGES))
     np.testing.assert_array_equal(remat(IMAGES), logits)
-    np.testing.assert_array_equal(fold(remat)(IMAGES), fold(plain)(IMAGES))
+    np.testing.assert_array_equal(folded(remat)(IMAGES), folded(plain)(IMAGES))
     for name in ("remat.keras", "remat.weights.h5"):
         (remat.save if name.endswith(".keras") else remat.save_weights)(tmp_path / name)
     loaded = keras.saving.load_model(tmp_path / "remat.keras")

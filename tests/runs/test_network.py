@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from bit_keras import data, provenance
+from bit_keras import data
+from bit_keras.checkpoints import provenance
 from bit_keras.network.model import BiT, save_npz
 from bit_keras.runs import choose_head, open_network
 

@@ -268,7 +268,7 @@ def evaluation_image(data: bytes | np.ndarray) -> np.ndarray:
     """Returns [RESOLUTION, RESOLUTION, 3] in [-1, 1]."""
     import tensorflow as tf
 
-    from bit_keras.data import preprocessing
+    from bit_keras.data.loaders import preprocessing
 
     return preprocessing.test_image(tf.constant(data), crop=RESOLUTION).numpy()
 

@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from bit_keras.training import Checkpoint, MetricsLog, epochs
+from bit_keras.training import Checkpoint, MetricsLog, split_into_epochs
 
 pytestmark = pytest.mark.any_backend
 X = np.random.default_rng(0).normal(size=(8, 4)).astype("float32")
@@ -37,7 +37,7 @@ class CutOff(keras.callbacks.Callback):
 def train(model, saver, length=4, total=12, callbacks=()):
     """Fits the batches of all steps that `saver` has not seen yet."""
     start = saver.restore(model)
-    for fit in epochs(start, length, total):
+    for fit in split_into_epochs(start, length, total):
         images = np.concatenate([X] * total)[BATCHES * start :]
         model.fit(
             images,

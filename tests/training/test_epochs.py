@@ -2,11 +2,11 @@
 
 import pytest
 
-from bit_keras.training import epochs
+from bit_keras.training import split_into_epochs
 
 
 def _fits(*arguments) -> list[tuple[int, int, int]]:
-    return [(fit["initial_epoch"], fit["epochs"], fit["steps_per_epoch"]) for fit in epochs(*arguments)]
+    return [(fit["initial_epoch"], fit["epochs"], fit["steps_per_epoch"]) for fit in split_into_epochs(*arguments)]
 
 
 def test_from_the_start_one_fit_is_enough():

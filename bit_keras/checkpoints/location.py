@@ -1,0 +1,56 @@
+"""From what users write, the name of published weights, an address or a path, to a local file."""
+
+import os
+from pathlib import Path
+
+from bit_keras.checkpoints.checks import CheckpointError
+from bit_keras.checkpoints.remote import download
+from bit_keras.zoo.presets import PRESETS, WeightFile, get_preset
+from bit_keras.zoo.variants import get_variant
+
+
+def locate(
+    name: str | os.PathLike, variant: str | None = None, file_format: str | None = None
+) -> tuple[Path, str | None]:
+    """Returns a local weight file, downloaded where it must be, and the variant that it must hold, if one is known.
+
+    Args:
+        name: of published weights, or an address, or a path.
+        variant: architecture that it must hold, None for any.
+        file_format: of the published file to take, such as "h5" or "timm", None for the first; for a name only.
+
+    Raises:
+        ValueError: no such preset, file or variant, a variant that contradicts the preset, or a format in which the
+            weights were not published.
+        CheckpointError: the published file is known to be wrong, or what came is not what was published.
+        ConnectionError: the file cannot be downloaded.
+    """
+    if variant is not None:
+        get_variant(variant)  # raises before a download
+    name = os.fspath(name)
+    if name not in PRESETS and (download.is_url(name) or Path(name).exists()):
+        if file_format is not None:
+            raise ValueError(f"file_format={file_format!r} is for names of published weights, got {name!r}")
+        return (download.fetch(name) if download.is_url(name) else Path(name)), variant
+    try:
+        row = get_preset(name)
+    except ValueError as error:
+        raise ValueError(f"no file is called {name!r}: {error}") from None
+    if variant not in (None, row.variant):
+        raise ValueError(f"preset {name} is variant {row.variant}, got variant={variant!r}")
+    return _fetch(_file(row, file_format)), row.variant
+
+
+def _file(row, file_format: str | None) -> WeightFile:
+    files = {file.format: file for file in reversed(row.files)}
+    if file_format is not None and file_format not in files:
+        raise ValueError(f"{row.name} was published as {', '.join(sorted(files))}, got file_format={file_format!r}")
+    return row.files[0] if file_format is None else files[file_format]
+
+
+def _fetch(file: WeightFile) -> Path:
+    if file.fault:
+        raise CheckpointError(f"{file.url}: {file.fault}")
+    if file.files:
+        return download.fetch_folder(file.url, file.files)
+    return download.fetch(file.url, md5=file.md5, sha256=file.sha256)

@@ -1,0 +1,77 @@
+"""Keras 3's own files of a BiT: `.weights.h5` (`model.save_weights`) and `.keras` (`model.save`).
+
+The weights are read by the names of their layers. Nothing of the saved configuration is run.
+"""
+
+import os
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from bit_keras.checkpoints.checks import CheckpointError, check_bytes
+from bit_keras.checkpoints.names import as_convolution, layer_path, weight_key
+from bit_keras.checkpoints.readers.hdf5 import Hdf5File, open_hdf5
+
+WEIGHTS = "model.weights.h5"
+
+
+def read_keras(path: str | os.PathLike) -> dict[str, np.ndarray]:
+    """Reads the weights in a `.keras` archive.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        CheckpointError: it is no such archive, or its weights are not those of a BiT.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no such weight file: {path}")
+    try:
+        with zipfile.ZipFile(path) as archive, tempfile.TemporaryDirectory() as scratch:
+            check_bytes(path, archive.getinfo(WEIGHTS).file_size)
+            with open_hdf5(archive.extract(WEIGHTS, scratch)) as file:
+                return read_layers(file)
+    except CheckpointError:
+        raise
+    except (KeyError, ValueError, OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        raise CheckpointError(f"{path} is no readable Keras archive: {error}") from error
+
+
+def read_layers(file: Hdf5File) -> dict[str, np.ndarray]:
+    """Reads a `.weights.h5` file of a BiT.
+
+    Args:
+        file: its listing.
+
+    Returns:
+        {official key: array of floats}, the head as a 1x1 convolution.
+
+    Raises:
+        CheckpointError: it holds no weights of layers, or some of layers that no BiT has.
+    """
+    arrays = {}
+    for group, weights in _layers_with_weights(file):
+        name = file.attributes[group].get("name")
+        layer = layer_path(name) if isinstance(name, str) else None
+        if layer is None:
+            raise CheckpointError(f"{file.path}: {group} is of layer {name!r}, which no BiT has")
+        names = ("gamma", "beta") if layer.endswith("group_norm") else ("kernel", "bias")
+        if len(weights) > len(names) or weight_key(layer, names[0]) in arrays:
+            raise CheckpointError(f"{file.path}: {group} is one weight or one layer too many for {layer}")
+        for index, weight in enumerate(names[: len(weights)]):
+            key = weight_key(layer, weight)
+            arrays[key] = as_convolution(key, file.read(f"{group}/{index}"))
+    if not arrays:
+        raise CheckpointError(f"{file.path} is of neither Keras 2 nor 3: it lists no layers with weights")
+    return arrays
+
+
+def _layers_with_weights(file: Hdf5File) -> Iterator[tuple[str, list[str]]]:
+    """Yields the group of variables of every layer of the model, not of its optimizer, and what lies in it."""
+    for group in file.attributes:
+        weights = [name for name in file.datasets if name.rpartition("/")[0] == group]
+        if group.startswith("/layers/") and weights:
+            yield group, weights

@@ -1,0 +1,1 @@
+"""Files from elsewhere: addresses, resumed downloads, checks of what arrived."""

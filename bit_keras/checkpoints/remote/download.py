@@ -1,0 +1,247 @@
+"""Weight files from the network, kept in a cache folder and held against the hash of their first use."""
+
+import contextlib
+import hashlib
+import os
+import re
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
+
+import filelock
+
+from bit_keras.checkpoints.checks import CheckpointError
+from bit_keras.checkpoints.remote.addresses import (
+    SCHEMES,
+    cache_path,
+    is_url,
+    mirrors,
+    package_path,
+    request_for,
+    scheme,
+)
+from bit_keras.checkpoints.remote.contents import check_contents
+from bit_keras.checkpoints.remote.kaggle import fetch_from_kaggle
+from bit_keras.checkpoints.remote.transfer import discard, receive
+from bit_keras.system.files import whole
+from bit_keras.system.logs import logger
+
+_HEX_DIGITS = {"md5": 32, "sha256": 64}
+
+
+def fetch(url: str, md5: str | None = None, sha256: str | None = None) -> Path:
+    """Returns the local copy of the file at `url`, downloading it on first use.
+
+    On first use, downloaded or put there by hand, the file's format and the given hashes are checked and its SHA-256
+    is written beside it (NAME.sha256, as sha256sum does). On each later use the file is held against that.
+
+    The copy keeps host and path of the address below BIT_KERAS_CACHE, or below `models/bit_keras` in the Keras home
+    (KERAS_HOME or ~/.keras). The mirrors of BIT_KERAS_MIRROR are asked first (`addresses.mirrors`). With
+    BIT_KERAS_OFFLINE=1 no network is used. Kaggle's files lie in kagglehub's cache; kagglehub checks them.
+
+    Args:
+        url: an http, https, gs, hf, kaggle or package address; see `bit_keras.checkpoints.remote.addresses`.
+        md5: 32 hexadecimal digits that the file must have, None if they are not known.
+        sha256: 64 of them.
+
+    Raises:
+        ValueError: the address or a hash is malformed.
+        ConnectionError: the file cannot be had. The message says what each place answered, how much of the file was
+            received, and where a copy made by hand may be put.
+        CheckpointError: the file is cut off, is a web page, or has another hash. A download is deleted, a file that
+            lay in the cache stays.
+        ImportError: a kaggle address needs kagglehub.
+        OSError: the cache folder cannot be written.
+    """
+    hashes = _given_hashes(md5=md5, sha256=sha256)
+    if not is_url(url):
+        raise ValueError(f"an address must begin with {', '.join(f'{each}://' for each in SCHEMES)}, got {url!r}")
+    if scheme(url) == "kaggle":
+        return _fetch_from_kaggle(url, hashes)
+    if scheme(url) == "package":
+        return _fetch_from_package(url, hashes)
+    local = cache_path(url)
+    if not local.is_file():
+        sources = _sources(url, local)
+        with _lock(local):
+            if not local.is_file():  # else another process has brought it meanwhile
+                _download(url, local, sources, hashes)
+                return local
+    _check_cached(url, local, hashes)
+    return local
+
+
+def fetch_folder(url: str, files: Sequence[str]) -> Path:
+    """Returns the local copy of a folder, each of its files brought by `fetch`.
+
+    Args:
+        url: address of the folder, such as one of the published "....tfhub" folders.
+        files: paths of its files below it, such as ["saved_model.pb", "tfhub_module.pb", "variables/variables.index",
+            "variables/variables.data-00000-of-00001"].
+
+    Raises:
+        ValueError: there are no files, or one lies elsewhere, or the address has a query.
+        As `fetch`.
+    """
+    paths = [PurePosixPath(name) for name in files]
+    if not paths or any(path.is_absolute() or ".." in path.parts or not path.parts for path in paths):
+        raise ValueError(f"files must be paths below the folder, at least one, got {list(files)}")
+    if "?" in url:
+        raise ValueError(f"the address of a folder has no query, got {url!r}")
+    copies = [fetch(f"{url.rstrip('/')}/{path}") for path in paths]
+    return copies[0].parents[len(paths[0].parts) - 1]
+
+
+def _fetch_from_kaggle(url: str, hashes: list[tuple[str, str, str]]) -> Path:
+    path = fetch_from_kaggle(url, offline=_is_offline())
+    if path.is_file():
+        check_contents(path, path.name)
+        _check_hashes(path, hashes)
+    elif hashes:
+        raise ValueError(f"{url} is a folder, which has no hash")
+    return path
+
+
+def _fetch_from_package(url: str, hashes: list[tuple[str, str, str]]) -> Path:
+    path = package_path(url)
+    try:
+        _check_hashes(path, hashes)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path} is not the file that was shipped: {error}\nInstall bit-keras anew") from error
+    return path
+
+
+def _given_hashes(**digests: str | None) -> list[tuple[str, str, str]]:
+    """[(algorithm, hexadecimal digits, who says so)]."""
+    hashes = []
+    for algorithm, digest in digests.items():
+        if digest is None:
+            continue
+        if not re.fullmatch(f"[0-9a-fA-F]{{{_HEX_DIGITS[algorithm]}}}", digest):
+            raise ValueError(f"{algorithm} must be {_HEX_DIGITS[algorithm]} hexadecimal digits, got {digest!r}")
+        hashes.append((algorithm, digest.lower(), "the caller asks for"))
+    return hashes
+
+
+def _is_offline() -> bool:
+    return os.environ.get("BIT_KERAS_OFFLINE", "").lower() in ("1", "true", "yes")
+
+
+def _sources(url: str, local: Path) -> list[str]:
+    sources = [*mirrors(url), url]
+    if not _is_offline():
+        return sources
+    sources = [source for source in sources if not is_url(source) and Path(source).expanduser().is_file()]
+    if not sources:
+        raise ConnectionError(
+            f"BIT_KERAS_OFFLINE forbids the network and {url} is not in the cache: put {local.name} into the folder "
+            f"{local.parent}, or unset BIT_KERAS_OFFLINE"
+        )
+    return sources
+
+
+@contextlib.contextmanager
+def _lock(local: Path) -> Iterator[None]:
+    """One process at a time downloads a file; the lock of a killed one is free."""
+    local.parent.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(f"{local}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        logger.info("waiting for another process that downloads %s", local)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _download(url: str, local: Path, sources: list[str], hashes: list[tuple[str, str, str]]) -> None:
+    part = Path(f"{local}.part")
+    answers = []
+    for source in sources:
+        try:
+            _bring(source, part)
+            digest = _check_part(part, local, hashes)
+        except (ConnectionError, CheckpointError) as error:
+            answers.append((source, error))
+        else:
+            os.replace(part, local)
+            discard(part)
+            _record(local, digest)
+            return
+    lines = "".join(f"\n  {source}: {error}" for source, error in answers)
+    last = answers[-1][1]
+    raise type(last)(f"cannot download {url}; a copy made by hand may be put at {local}{lines}") from last
+
+
+def _bring(source: str, part: Path) -> None:
+    if is_url(source) and scheme(source) != "kaggle":
+        address, token = request_for(source)
+        receive(address, part, token)
+        return
+    path = fetch_from_kaggle(source) if is_url(source) else Path(source).expanduser()
+    if not path.is_file():
+        raise ConnectionError("no such file")
+    discard(part)
+    shutil.copyfile(path, part)
+
+
+def _check_part(part: Path, local: Path, hashes: list[tuple[str, str, str]]) -> str:
+    try:
+        check_contents(part, local.name)
+        return _check_hashes(part, hashes + _recorded_hashes(local))
+    except CheckpointError:
+        discard(part)
+        raise
+
+
+def _check_cached(url: str, local: Path, hashes: list[tuple[str, str, str]]) -> None:
+    recorded = _recorded_hashes(local)
+    try:
+        if not recorded:
+            check_contents(local, local.name)
+        digest = _check_hashes(local, hashes + recorded)
+    except CheckpointError as error:
+        raise CheckpointError(
+            f"{local} is not the file that it must be: {error}\nDelete it and {_record_of(local)} to download {url} "
+            f"anew; delete {_record_of(local).name} alone to trust the file as it is"
+        ) from error
+    if not recorded:
+        _record(local, digest)
+
+
+def _check_hashes(path: Path, hashes: list[tuple[str, str, str]]) -> str:
+    """Returns the SHA-256 of a file that has all the hashes it must have."""
+    digests = {algorithm: _digest(path, algorithm) for algorithm in {"sha256", *(row[0] for row in hashes)}}
+    for algorithm, digest, who in hashes:
+        if digests[algorithm] != digest:
+            raise CheckpointError(f"its {algorithm} is {digests[algorithm]}, {who} {digest}")
+    return digests["sha256"]
+
+
+def _digest(path: Path, algorithm: str) -> str:
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()
+
+
+def _record_of(local: Path) -> Path:
+    return local.with_name(f"{local.name}.sha256")
+
+
+def _record(local: Path, digest: str) -> None:
+    try:
+        with whole(_record_of(local)) as temporary:
+            temporary.write_text(f"{digest}  {local.name}\n")
+    except OSError as error:  # a cache that others share may be theirs to write
+        logger.warning("the hash of %s is not recorded: %s", local, error)
+
+
+def _recorded_hashes(local: Path) -> list[tuple[str, str, str]]:
+    record = _record_of(local)
+    if not record.is_file():
+        return []
+    digest = record.read_text(errors="replace").partition(" ")[0]
+    if not re.fullmatch("[0-9a-f]{64}", digest):
+        raise CheckpointError(f"{record} must hold a line as sha256sum writes it; delete it to trust the file as it is")
+    return [("sha256", digest, f"{record} holds")]

@@ -1,0 +1,57 @@
+"""Files and folders of Kaggle Models, through the optional package kagglehub and in its cache."""
+
+import os
+from pathlib import Path
+
+from bit_keras.checkpoints.remote.addresses import kaggle_handle
+
+
+def fetch_from_kaggle(url: str, offline: bool = False) -> Path:
+    """Returns the local copy of a file or folder, which kagglehub keeps below KAGGLEHUB_CACHE.
+
+    Args:
+        url: kaggle://owner/model/framework/variation[/version][/path]; the newest version and the whole folder by
+            default.
+        offline: use the network for nothing; the newest version is then the newest in the cache.
+
+    Raises:
+        ValueError: the address is malformed.
+        ImportError: kagglehub is not installed.
+        ConnectionError: Kaggle does not give it, or `offline` and it is not in the cache.
+    """
+    handle, path = kaggle_handle(url)
+    if offline:
+        return _cached(url, handle, path)
+    try:
+        import kagglehub
+        import requests
+        from kagglehub import exceptions
+    except ImportError as error:
+        raise ImportError(f"{url} needs the package kagglehub: pip install 'bit-keras[kaggle]'") from error
+    try:
+        return Path(kagglehub.model_download(handle, path=path))
+    except (
+        requests.RequestException,
+        exceptions.BackendError,
+        exceptions.CredentialError,
+        exceptions.DataCorruptionError,
+        exceptions.NotFoundError,
+        exceptions.UnauthenticatedError,
+    ) as error:
+        raise ConnectionError(f"kagglehub cannot download {url}: {error}") from error
+
+
+def _cached(url: str, handle: str, path: str | None) -> Path:
+    cache = Path(os.environ.get("KAGGLEHUB_CACHE") or "~/.cache/kagglehub").expanduser()
+    folder = cache.joinpath("models", handle)
+    if handle.count("/") == 3:
+        versions = [int(child.name) for child in folder.glob("*") if child.name.isdecimal()]
+        folder = folder / str(max(versions, default=1))
+    found = folder / (path or "")
+    # kagglehub marks a folder whose last file has come.
+    if found.is_file() or (found.is_dir() and folder.with_name(f"{folder.name}.complete").is_file()):
+        return found
+    raise ConnectionError(
+        f"BIT_KERAS_OFFLINE forbids the network and {url} is not in kagglehub's cache: put it at {found}, "
+        "or unset BIT_KERAS_OFFLINE"
+    )

@@ -1,0 +1,38 @@
+"""Few-shot learning: the draw of a few training examples of each class."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from bit_keras.data.errors import DataError, check_labels, shortened
+
+
+def draw(labels: np.ndarray, class_names: Sequence[str], examples_per_class: int, seed: int) -> np.ndarray:
+    """Draws the same number of examples of each class without replacement.
+
+    Args:
+        labels: integers [N].
+        class_names: one name for each class.
+        examples_per_class: how many of each class, 1 or more.
+        seed: in [0, 2**32). With one seed a larger draw contains the smaller ones.
+
+    Returns:
+        Indices into `labels`: int64 [classes * examples_per_class], ascending.
+
+    Raises:
+        DataError: a label is out of its range, or a class has fewer examples.
+        ValueError: an argument is out of its range.
+    """
+    if examples_per_class < 1:
+        raise ValueError(f"examples_per_class must be 1 or more, got {examples_per_class}")
+    check_labels("training labels", labels, len(class_names))
+    counts = np.bincount(labels, minlength=len(class_names))
+    short = [f"{class_names[c]!r} has {counts[c]}" for c in np.flatnonzero(counts < examples_per_class)]
+    if short:
+        short = ", ".join(shortened(short))
+        raise DataError(f"few-shot asks for {examples_per_class} examples of each class, but {short}")
+    # RandomState, because its numbers are frozen: those of np.random.Generator may change with NumPy's version.
+    order = np.random.RandomState(seed).permutation(len(labels))
+    order = order[np.argsort(labels[order], kind="stable")]  # by class, in random order within a class
+    starts = np.cumsum(counts) - counts
+    return np.sort(order[(starts[:, None] + np.arange(examples_per_class)).reshape(-1)])

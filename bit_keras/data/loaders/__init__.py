@@ -1,0 +1,1 @@
+"""How batches are made: by tf.data, or by grain and NumPy."""

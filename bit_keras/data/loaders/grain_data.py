@@ -1,0 +1,165 @@
+"""Batches made by grain, of examples that an index finds; `batches` checks the arguments and says what they mean."""
+
+import functools
+import os
+import sys
+from collections.abc import Callable, Iterator
+
+import grain
+import keras
+import numpy as np
+
+from bit_keras.data.errors import DataError, check_labels
+from bit_keras.data.examples import Examples
+from bit_keras.data.loaders import preprocessing_numpy as preprocessing
+from bit_keras.data.source import Source, Split
+
+_ORDER, _AUGMENTATION = 0, 1  # streams of random numbers
+
+Example = tuple[np.ndarray, np.ndarray]  # image and one-hot label
+
+
+class Batches(keras.utils.PyDataset):
+    """Batches that a number finds, and that threads make ahead where they are asked for one after the other.
+
+    grain's own dataset would do for training. But Keras's `fit` takes it for endless and so warns at the end of every
+    evaluation; this one knows its length.
+
+    Args:
+        make: function from the number of an example to the example.
+        num_examples: how many there are, None for no end. The last batch may be smaller.
+        batch_size: examples per batch.
+    """
+
+    def __init__(self, make: Callable[[int], Example], num_examples: int | None, batch_size: int):
+        super().__init__()  # Keras adds no threads
+        self._examples = grain.MapDataset.source(_Examples(make, num_examples or sys.maxsize))
+        self._batch_size = batch_size
+        self._num_batches = num_examples and -(-num_examples // batch_size)
+        self._next, self._iterator = 0, None
+
+    @property
+    def num_batches(self) -> int | None:
+        """None for no end."""
+        return self._num_batches
+
+    def __len__(self) -> int:
+        if self._num_batches is None:
+            raise TypeError("endless batches have no length")
+        return self._num_batches
+
+    def __getitem__(self, number: int) -> Example:
+        if self._iterator is None or number != self._next:
+            self._iterator = self._from(number)
+        self._next = number + 1
+        return next(self._iterator)
+
+    def __iter__(self) -> Iterator[Example]:
+        return self._from(0)
+
+    def _from(self, number: int) -> Iterator[Example]:
+        # The examples of one batch wait ready, and one batch: 512 images of 480 pixels are 1.4 GB.
+        options = grain.ReadOptions(min(os.cpu_count() or 1, self._batch_size), self._batch_size)
+        examples = self._examples[number * self._batch_size :].to_iter_dataset(options)
+        batches = examples.batch(self._batch_size, drop_remainder=False)
+        return iter(grain.experimental.ThreadPrefetchIterDataset(batches, prefetch_buffer_size=1))
+
+
+def train_batches(
+    source: Source,
+    *,
+    batch_size: int,
+    resize: int,
+    crop: int,
+    seed: int,
+    start_step: int,
+    shard: tuple[int, int],
+    random_crop: bool,
+    flip: bool,
+    min_area: float | None,
+    keep: bool,
+) -> Batches:
+    """See `bit_keras.data.train_batches`."""
+    split = _with_index(source, source.train)
+    read = functools.cache(split.read) if keep else split.read
+    index, count = shard
+    start = start_step * batch_size + index
+    index_at = train_order(len(split), seed)
+
+    def make(number: int) -> Example:
+        position = start + number * count
+        image, label = read(index_at(position))
+        if min_area is not None:
+            bits = _random_bits(seed, _AUGMENTATION, position, preprocessing.PRETRAINING_BITS)
+            image = preprocessing.pretraining_image(image, bits, crop=crop, min_area=min_area, flip=flip)
+            return image, _one_hot(label, source)
+        bits = _random_bits(seed, _AUGMENTATION, position, 3)
+        image = preprocessing.train_image(image, bits, resize=resize, crop=crop, random_crop=random_crop, flip=flip)
+        return image, _one_hot(label, source)
+
+    return Batches(make, None, batch_size // count)
+
+
+def train_order(length: int, seed: int) -> Callable[[int], int]:
+    """Returns the function from a position in the endless passes over a split of that length to an index into it."""
+
+    @functools.lru_cache(maxsize=2)  # a batch that crosses the end of a pass needs two
+    def order(one_pass: int) -> np.ndarray:
+        return np.argsort(_random_bits(seed, _ORDER, one_pass, length), kind="stable")
+
+    def index_at(position: int) -> int:
+        one_pass, place = divmod(position, length)
+        return int(order(one_pass)[place])
+
+    return index_at
+
+
+def train_indices(examples: Examples, seed: int, start: int, count: int) -> list[int]:
+    """Returns the indices of `count` training examples from position `start` on."""
+    index_at = train_order(len(examples), seed)
+    return [index_at(position) for position in range(start, start + count)]
+
+
+def test_batches(source: Source, *, batch_size: int, crop: int, keep: bool) -> Batches:
+    """See `bit_keras.data.test_batches`."""
+    split = _with_index(source, source.test)
+    read = functools.cache(split.read) if keep else split.read
+
+    def make(number: int) -> Example:
+        image, label = read(number)
+        return preprocessing.test_image(image, crop=crop), _one_hot(label, source)
+
+    return Batches(make, len(split), batch_size)
+
+
+class _Examples(grain.sources.RandomAccessDataSource):
+    def __init__(self, make: Callable[[int], Example], length: int):
+        self._make, self._length = make, length
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, number: int) -> Example:
+        return self._make(number)
+
+
+def _with_index(source: Source, split: Split) -> Examples:
+    if not isinstance(split, Examples):
+        raise DataError(
+            f"the loader grain asks for examples by their index, which {source.name}, of the kind "
+            f"{source.identity['kind']}, does not give it; allowed is the loader tf.data"
+        )
+    check_labels(f"{source.name}: labels", split.labels, source.num_classes)
+    return split
+
+
+def _random_bits(seed: int, stream: int, number: int, size: int) -> np.ndarray:
+    """Returns uint64 [size], a pure function of the arguments; NumPy keeps raw bits the same in all its versions."""
+    key = np.array([seed % 2**64, number], np.uint64)
+    return np.random.Philox(key=key, counter=np.array([0, 0, 0, stream], np.uint64)).random_raw(size)
+
+
+def _one_hot(label: np.ndarray, source: Source) -> np.ndarray:
+    one_hot = np.zeros(source.num_classes, np.float32)
+    one_hot[label[label != -1] if source.multi_label else label] = 1
+    return one_hot

@@ -1,0 +1,92 @@
+"""Examples as streams of tf.data."""
+
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from bit_keras.data.examples import Examples
+from bit_keras.data.loaders import preprocessing
+from bit_keras.data.source import Split
+
+Decoder = Callable[[tf.Tensor], tf.Tensor]  # from a scalar string, or an image as it is, to uint8 [H, W, 3]
+
+
+def in_order(split: Split, decode: Decoder = preprocessing.decode) -> tf.data.Dataset:
+    """Returns every example of a split once, always in the same order.
+
+    Args:
+        split: for example `source.test`.
+        decode: for encoded images that are decoded here, because they have to be turned upright.
+
+    Returns:
+        Dataset of (image, label): uint8 [H, W, 3] or an encoded image as a scalar string; int64, or int64 [L] filled up
+        with -1 where several labels are true of an image.
+    """
+    if not isinstance(split, Examples):
+        return split.in_order()
+    return _read(split, tf.data.Dataset.range(len(split)), decode)
+
+
+def shuffled(
+    split: Split,
+    seed: int,
+    start: int = 0,
+    shard: tuple[int, int] = (0, 1),
+    decode: Decoder = preprocessing.decode,
+) -> tf.data.Dataset:
+    """Returns the endless stream of a split's examples, in another order in every pass over them.
+
+    Args:
+        split: for example `source.train`.
+        seed: of the orders; the stream is a pure function of it.
+        start: position of the first example: `shuffled(split, s, a)` equals `shuffled(split, s).skip(a)`.
+        shard: (index, count): the others of every `count` examples from `start` on are left out, undecoded.
+        decode: as `in_order` has it.
+
+    Returns:
+        Dataset as `in_order` has it.
+    """
+    if not isinstance(split, Examples):
+        return split.shuffled(seed, start, shard)
+    return _read(split, shuffled_indices(len(split), seed, start, shard), decode)
+
+
+def shuffled_indices(length: int, seed: int, start: int, shard: tuple[int, int]) -> tf.data.Dataset:
+    """Returns the indices of endless passes over `length` examples, another permutation in each; see `passes`."""
+
+    def indices(number: tf.Tensor) -> tf.data.Dataset:
+        key = tf.stack([tf.constant(seed, tf.int64), number])
+        order = tf.random.experimental.stateless_shuffle(tf.range(length, dtype=tf.int64), key, alg="philox")
+        return tf.data.Dataset.from_tensor_slices(order)
+
+    return passes(indices, length, start, shard)
+
+
+def passes(one_pass, length: int, start: int, shard: tuple[int, int]) -> tf.data.Dataset:
+    """Returns endless passes over a split.
+
+    Args:
+        one_pass: function from the number of a pass, an int64 scalar, to its dataset.
+        length: of a pass. Whole passes before `start` are not made at all.
+        start: position of the first element.
+        shard: (index, count): of the elements from `start` on those whose number modulo count is index.
+    """
+    numbers = tf.data.Dataset.counter(start // length)
+    index, count = shard
+    return numbers.flat_map(one_pass).skip(start % length).shard(count, index)
+
+
+def _read(examples: Examples, indices: tf.data.Dataset, decode: Decoder) -> tf.data.Dataset:
+    with tf.device("CPU"):  # an accelerator's memory is for the model
+        images, labels = tf.constant(examples.images), tf.constant(examples.labels)
+        orientations = None if examples.orientations is None else tf.constant(examples.orientations)
+
+    def read(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        image = tf.gather(images, index)
+        if examples.in_files:
+            image = tf.io.read_file(image)
+        if orientations is not None:
+            image = preprocessing.upright(decode(image), tf.gather(orientations, index))
+        return image, tf.gather(labels, index)
+
+    return indices.map(read, num_parallel_calls=tf.data.AUTOTUNE)

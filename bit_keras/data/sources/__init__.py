@@ -1,0 +1,1 @@
+"""Where examples come from: TFDS, TFRecord files, folders, CSV files, arrays."""

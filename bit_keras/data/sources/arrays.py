@@ -1,0 +1,124 @@
+"""Sources from arrays in memory."""
+
+import hashlib
+import os
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from bit_keras.data.errors import DataError, check_labels
+from bit_keras.data.examples import Examples
+from bit_keras.data.source import Source
+
+_ARRAYS = {"train_images", "train_labels", "test_images", "test_labels"}
+
+
+def from_arrays(
+    train_images: np.ndarray,
+    train_labels: np.ndarray,
+    test_images: np.ndarray,
+    test_labels: np.ndarray,
+    class_names: Sequence[str] | None = None,
+    name: str = "arrays",
+) -> Source:
+    """Makes a source from arrays.
+
+    Args:
+        train_images: uint8 [N, H, W, 3].
+        train_labels: integers [N] in [0, number of classes); or, where several labels may be true of an image, a matrix
+            [N, number of classes] of booleans or of 0 and 1, with one label or more in each row.
+        test_images: uint8 [M, H', W', 3].
+        test_labels: the same for the M test images.
+        class_names: one name for each class; None for "0" up to the largest training label or the last column.
+        name: what the task is called.
+
+    Raises:
+        DataError: an array has another type or shape, is empty, or holds a label out of range.
+    """
+    train = _examples("train", train_images, train_labels)
+    test = _examples("test", test_images, test_labels)
+    multi_label = train.labels.ndim == 2
+    shapes = [np.shape(train_labels), np.shape(test_labels)]
+    if shapes[0][1:] != shapes[1][1:]:
+        raise DataError(f"both splits must have labels of one kind and of the same classes, got the shapes {shapes}")
+    if class_names is None:
+        class_names = [str(label) for label in range(shapes[0][1] if multi_label else train.labels.max() + 1)]
+    if multi_label and len(class_names) != shapes[0][1]:
+        raise DataError(f"labels must have a column for each of {len(class_names)} classes, got {shapes[0][1]}")
+    check_labels("train_labels", train.labels, len(class_names))
+    check_labels("test_labels", test.labels, len(class_names))
+    return Source(
+        name=name,
+        class_names=tuple(class_names),
+        image_size=train.images.shape[1:3],
+        train=train,
+        test=test,
+        identity={"kind": "arrays", "fingerprint": _fingerprint(train, test, class_names)},
+        multi_label=multi_label,
+    )
+
+
+def open_arrays(path: str | os.PathLike) -> Source:
+    """Opens the arrays in an npz file.
+
+    Args:
+        path: holds "train_images", "train_labels", "test_images", "test_labels" and, where wanted, "class_names", as
+            `from_arrays` takes them. Grey images may be [N, H, W]; their values are repeated.
+
+    Raises:
+        DataError: the file is not such a file.
+    """
+    path = Path(path).expanduser()
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path} cannot be read as an npz file of arrays: {error}") from error
+    if set(arrays) - {"class_names"} != _ARRAYS:
+        raise DataError(f"{path} must hold {', '.join(sorted(_ARRAYS))} and may hold class_names, got {list(arrays)}")
+    for name in ("train_images", "test_images"):
+        if arrays[name].ndim == 3:
+            arrays[name] = np.repeat(arrays[name][..., None], 3, axis=-1)
+    class_names = arrays.pop("class_names", None)
+    return from_arrays(**arrays, class_names=None if class_names is None else class_names.tolist(), name=path.stem)
+
+
+def _examples(split: str, images: np.ndarray, labels: np.ndarray) -> Examples:
+    images, labels = np.asarray(images), np.asarray(labels)
+    if images.dtype != np.uint8:
+        raise DataError(f"{split}_images must be uint8 in [0, 255], got {images.dtype}")
+    if images.ndim != 4 or images.shape[-1] != 3:
+        raise DataError(f"{split}_images must have the shape [N, H, W, 3], got {list(images.shape)}")
+    if not images.size:
+        raise DataError(f"{split}_images must not be empty, got the shape {list(images.shape)}")
+    if labels.ndim == 2 and labels.shape[1] > 1:
+        return Examples(images, _numbers(split, labels, len(images)))
+    if not np.issubdtype(labels.dtype, np.integer):
+        raise DataError(f"{split}_labels must be integers, got {labels.dtype}")
+    if labels.shape != images.shape[:1]:
+        raise DataError(f"{split}_labels must have the shape [{len(images)}], as the images, got {list(labels.shape)}")
+    return Examples(images, labels.astype(np.int64))
+
+
+def _numbers(split: str, matrix: np.ndarray, length: int) -> np.ndarray:
+    """Returns the numbers of the true labels, int64 [N, L] filled up with -1."""
+    if len(matrix) != length or not np.isin(matrix, (0, 1)).all() or not matrix.any(axis=1).all():
+        raise DataError(
+            f"{split}_labels, a matrix, must have a row for each of {length} images, with 0 or 1 for each class and "
+            f"one 1 or more, got {matrix.dtype} {list(matrix.shape)}, of which {np.count_nonzero(matrix)} are not 0"
+        )
+    columns = np.nonzero(matrix)[1]
+    counts = np.count_nonzero(matrix, axis=1)
+    numbers = np.full((length, counts.max()), -1, np.int64)
+    numbers[np.arange(counts.max()) < counts[:, None]] = columns
+    return numbers
+
+
+def _fingerprint(train: Examples, test: Examples, class_names: Sequence[str]) -> str:
+    digest = hashlib.sha256(repr(list(class_names)).encode())
+    for array in (train.images, train.labels, test.images, test.labels):
+        digest.update(repr(array.shape).encode())
+        digest.update(np.ascontiguousarray(array))
+    return digest.hexdigest()

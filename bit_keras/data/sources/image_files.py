@@ -1,0 +1,98 @@
+"""A source from lists of image files: those of a folder tree or of a CSV file."""
+
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from bit_keras.data.errors import DataError
+from bit_keras.data.examples import Examples
+from bit_keras.data.source import Source, median_size
+from bit_keras.data.sources.scan import Look, scan
+
+TEST_SPLITS = ("test", "validation", "val")  # the first that there is, is tested on
+_TEST_SHARE = 0.2  # of images that come without splits
+
+Classes = dict[str, list[Path]]  # {class: its files}, both sorted
+
+
+def open_image_files(
+    name: str, root: Path, train: Classes, test: Classes | None, *, seed: int = 0, skip_unreadable: bool = False
+) -> Source:
+    """Makes a source from image files, each of which is decoded here once.
+
+    Args:
+        name: what the task is called.
+        root: folder to which the fingerprint takes the paths relative.
+        train: {class: its files}, both sorted.
+        test: the same for the test split, or None. Then `train` is split class by class: 20 % of the images, at least
+            one, are for testing, by a permutation with `seed`.
+        seed: of the split, in [0, 2**32); not used where there is a test split.
+        skip_unreadable: True leaves out the images that cannot be used, as if they were not there.
+
+    Raises:
+        DataError: the splits differ in their classes, a class has too few images, or an image cannot be used.
+    """
+    if test is not None and train.keys() != test.keys():
+        raise DataError(
+            f"{name}: both splits must have the same classes; only in train: {sorted(train.keys() - test.keys())}, "
+            f"only in test: {sorted(test.keys() - train.keys())}"
+        )
+    looks = scan([*_flatten(train), *_flatten(test or {})], skip_unreadable)
+    train = _only(looks, train)
+    identity = {"kind": "folder"}
+    if test is None:
+        train, test = _divide(train, seed)
+        if seed:  # without a number the split is that of seed 0
+            identity["split_seed"] = seed
+    else:
+        test = _only(looks, test)
+    for split, classes in {"train": train, "test": test}.items():
+        empty = [label for label, files in classes.items() if not files]
+        if empty:
+            raise DataError(f"{name}: every class must have images that can be used; none in {split}: {empty}")
+    train_files, test_files = _flatten(train), _flatten(test)
+    return Source(
+        name=name,
+        class_names=tuple(train),
+        image_size=median_size([looks[path].size for path in train_files]),
+        train=_examples(train, looks),
+        test=_examples(test, looks),
+        identity={**identity, "fingerprint": _fingerprint(root, train_files + test_files)},
+    )
+
+
+def _only(looks: Mapping[Path, Look], classes: Classes) -> Classes:
+    return {label: [path for path in files if path in looks] for label, files in classes.items()}
+
+
+def _divide(classes: Classes, seed: int) -> tuple[Classes, Classes]:
+    """Splits the files of each class into training and test, at least one for each."""
+    train, test = {}, {}
+    for name, files in classes.items():
+        if len(files) < 2:
+            raise DataError(f"class {name!r} must have 2 images or more, to train and to test, got {len(files)}")
+        order = np.random.RandomState(seed).permutation(len(files))
+        num_test = max(1, round(_TEST_SHARE * len(files)))
+        test[name] = [files[i] for i in sorted(order[:num_test])]
+        train[name] = [files[i] for i in sorted(order[num_test:])]
+    return train, test
+
+
+def _flatten(classes: Classes) -> list[Path]:
+    return [path for files in classes.values() for path in files]
+
+
+def _examples(classes: Classes, looks: Mapping[Path, Look]) -> Examples:
+    files = _flatten(classes)
+    labels = np.repeat(np.arange(len(classes)), [len(files) for files in classes.values()])
+    orientations = np.array([looks[path].orientation for path in files], np.int32)
+    names = np.array([str(path) for path in files], dtype=object)
+    return Examples(names, labels, in_files=True, orientations=orientations if (orientations > 1).any() else None)
+
+
+def _fingerprint(root: Path, paths: Sequence[Path]) -> str:
+    names = sorted((Path(os.path.relpath(path, root)).as_posix(), path.stat().st_size) for path in paths)
+    return hashlib.sha256(repr(names).encode()).hexdigest()

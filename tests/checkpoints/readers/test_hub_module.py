@@ -1,0 +1,118 @@
+"""SavedModel directories as TF Hub publishes them: objects with named variables (TF2) and bare names (TF1)."""
+
+import builtins
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from bit_keras import BiT, export_saved_model
+from bit_keras.checkpoints import CheckpointError, read_npz, read_weights
+from bit_keras.checkpoints.readers.hub_module import read_saved_model
+from tests.checkpoints.official import random_arrays
+
+GAMMA = "resnet/group_norm/gamma"
+
+
+def _write_tf2(arrays: dict[str, np.ndarray], path: Path, prefix: str = "") -> None:
+    """A reusable SavedModel: a list of variables that carry the official names, and a counter of training."""
+    root = tf.train.Checkpoint()
+    root.variables = [tf.Variable(array, name=f"{prefix}{name}") for name, array in arrays.items()]
+    root.step = tf.Variable(3, name="global_step")
+    tf.saved_model.save(root, str(path))
+
+
+def _write_tf1(arrays: dict[str, np.ndarray], path: Path, prefix: str = "") -> None:
+    """The files of a TF1 module: the names of the variables are the keys of the checkpoint."""
+    (path / "variables").mkdir(parents=True)
+    (path / "saved_model.pb").write_bytes(b"never read")
+    (path / "tfhub_module.pb").write_bytes(b"never read")
+    names = [f"{prefix}{name}" for name in arrays]
+    tf.raw_ops.SaveV2(
+        prefix=str(path / "variables" / "variables"),
+        tensor_names=names,
+        shape_and_slices=[""] * len(names),
+        tensors=[tf.constant(array) for array in arrays.values()],
+    )
+
+
+def _same(a: dict, b: dict) -> bool:
+    return set(a) == set(b) and all(np.array_equal(a[key], b[key]) and a[key].dtype == b[key].dtype for key in b)
+
+
+@pytest.mark.parametrize("write", [_write_tf1, _write_tf2])
+@pytest.mark.parametrize("prefix", ["", "module/", "outer/scope/"])
+@pytest.mark.parametrize("num_classes", [3, None])
+def test_official_names_below_any_scope(tmp_path, write, prefix, num_classes):
+    arrays = random_arrays(num_classes=num_classes)
+    write(arrays, tmp_path / "module", prefix)
+    assert _same(read_weights(tmp_path / "module"), arrays)
+
+
+@pytest.mark.parametrize("write", [_write_tf1, _write_tf2])
+def test_numbers_on_layer_names_are_taken_off(tmp_path, write):
+    kernel = np.ones((1, 1, 2, 3), "float32")
+    write({"resnet/block1/unit01/a/standardized_conv2d_17/kernel": kernel}, tmp_path / "module")
+    assert list(read_weights(tmp_path / "module")) == ["resnet/block1/unit01/a/standardized_conv2d/kernel"]
+
+
+def test_our_own_export(golden_npz, tmp_path):
+    model = BiT.from_preset(golden_npz)
+    export_saved_model(model, tmp_path / "exported")
+    assert _same(read_weights(tmp_path / "exported"), read_npz(golden_npz))
+    assert BiT.from_preset(tmp_path / "exported").num_classes == 10
+
+
+@pytest.mark.parametrize("write", [_write_tf1, _write_tf2])
+@pytest.mark.parametrize(
+    ("edit", "words"),
+    [
+        ({"dense/kernel": np.ones((2, 3), "float32")}, "dense/kernel is no variable of a BiT"),
+        ({GAMMA: np.full(3, np.inf, "float32")}, "must be finite"),
+        ({GAMMA: np.ones(3, "int32")}, "must hold floats, got int32"),
+        ({"again/resnet/group_norm/gamma": np.ones(32, "float32")}, f"two variables mean {GAMMA}"),
+        ({GAMMA: np.array(["text"])}, "must hold floats|no readable"),
+    ],
+    ids=["unknown", "infinite", "integers", "twice", "text"],
+)
+def test_what_is_wrong_is_named(tmp_path, write, edit, words):
+    write(random_arrays() | edit, tmp_path / "module")
+    with pytest.raises(CheckpointError, match=words):
+        read_weights(tmp_path / "module")
+
+
+def test_other_directories(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no SavedModel directory"):
+        read_saved_model(tmp_path)
+    (tmp_path / "saved_model.pb").write_bytes(b"")
+    with pytest.raises(CheckpointError, match="has no readable variables"):
+        read_weights(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["variables.index", "variables.data-00000-of-00001"])
+@pytest.mark.parametrize("damage", ["truncated", "changed", "missing"])
+def test_damaged_variables(tmp_path, name, damage):
+    _write_tf2(random_arrays(), tmp_path / "module")
+    path = tmp_path / "module" / "variables" / name
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    path.unlink()
+    if damage != "missing":
+        path.write_bytes(content if damage == "changed" else content[: len(content) // 2])
+    with pytest.raises(CheckpointError, match="has no readable variables"):
+        read_weights(tmp_path / "module")
+
+
+def test_without_tensorflow(tmp_path, monkeypatch):
+    _write_tf1(random_arrays(), tmp_path / "module")
+    real_import = builtins.__import__
+
+    def no_tensorflow(name, *rest):
+        if name == "tensorflow":
+            raise ImportError(name)
+        return real_import(name, *rest)
+
+    monkeypatch.setattr(builtins, "__import__", no_tensorflow)
+    with pytest.raises(ImportError, match="read by TensorFlow: pip install tensorflow"):
+        read_weights(tmp_path / "module")

@@ -1,0 +1,142 @@
+"""What addresses mean."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from bit_keras.checkpoints.remote import addresses
+from bit_keras.checkpoints.remote.addresses import cache_path, is_url, kaggle_handle, mirrors, request_for
+
+OFFICIAL = "https://storage.googleapis.com/bit_models/BiT-S-R50x1.npz"
+
+
+@pytest.fixture(autouse=True)
+def _environment(tmp_path, monkeypatch):
+    for name in ("BIT_KERAS_MIRROR", "HF_ENDPOINT", "HF_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("BIT_KERAS_CACHE", "/cache")
+
+
+def test_is_url():
+    for name in (
+        OFFICIAL,
+        "HTTP://host/weights.npz",
+        "gs://bucket/w.npz",
+        "hf://a/b/c",
+        "kaggle://a/b/c/d",
+        "package://a/b",
+    ):
+        assert is_url(name)
+    names = ("weights.npz", "/tmp/weights.npz", "C:\\weights.npz", "BiT-S-R50x1", "", "s3://bucket/w.npz", "hf:a/b/c")
+    for name in (*names, "https", "http:/host/weights.npz", "./gs://bucket/w.npz"):
+        assert not is_url(name)
+
+
+@pytest.mark.parametrize(
+    ("url", "address"),
+    [
+        ("https://host:8000/a/w.npz?x=1", "https://host:8000/a/w.npz?x=1"),
+        ("gs://bit_models/vtab/w.npz", "https://storage.googleapis.com/bit_models/vtab/w.npz"),
+        ("hf://timm/bit/model.safetensors", "https://huggingface.co/timm/bit/resolve/main/model.safetensors"),
+        ("hf://timm/bit@v1.0/a/model.h5", "https://huggingface.co/timm/bit/resolve/v1.0/a/model.h5"),
+        ("hf://timm/bit@refs%2Fpr%2F1/m.h5", "https://huggingface.co/timm/bit/resolve/refs%2Fpr%2F1/m.h5"),
+    ],
+)
+def test_requests(url, address):
+    assert request_for(url) == (address, None)
+
+
+def test_the_hubs_endpoint_and_token_come_from_the_environment(monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", "https://mirror/hub/")
+    monkeypatch.setenv("HF_TOKEN", "secret")
+    assert request_for("hf://timm/bit/m.h5") == ("https://mirror/hub/timm/bit/resolve/main/m.h5", "secret")
+    for url in (OFFICIAL, "gs://bit_models/w.npz", "https://huggingface.co/timm/bit/resolve/main/m.h5"):
+        assert request_for(url)[1] is None
+    assert cache_path("hf://timm/bit/m.h5") == Path("/cache/huggingface.co/timm/bit/resolve/main/m.h5")
+
+
+@pytest.mark.parametrize("url", ["hf://timm", "hf://timm/bit", "hf://timm/bit@v1/", "hf://timm/@v1/m.h5"])
+def test_malformed_hub_addresses(url):
+    for function in (request_for, cache_path):
+        with pytest.raises(ValueError, match=r"an hf address is hf://owner/repo\[@revision\]/path, got"):
+            function(url)
+
+
+@pytest.mark.parametrize(
+    ("url", "path"),
+    [
+        (OFFICIAL, "storage.googleapis.com/bit_models/BiT-S-R50x1.npz"),
+        ("gs://bit_models/BiT-S-R50x1.npz", "storage.googleapis.com/bit_models/BiT-S-R50x1.npz"),
+        ("http://host:8000//a/./w.npz#top", "host_8000/a/w.npz"),
+        ("http://user:password@host/w.npz", "host/w.npz"),
+        ("http://host/../../../etc/w.npz", "host/etc/w.npz"),
+        ("gs://../../w.npz/x", "storage.googleapis.com/w.npz/x"),
+        ("hf://../../../w.npz/x/y", "huggingface.co/w.npz/x/resolve/main/y"),
+        ("http://host/a%2F..%2Fw.npz", "host/a%2F..%2Fw.npz"),
+    ],
+)
+def test_places_in_the_cache(url, path):
+    assert cache_path(url) == Path("/cache", path)
+
+
+def test_a_query_is_part_of_the_place():
+    paths = [cache_path(f"http://host/a/w.npz?file={name}") for name in "ab"]
+    assert paths[0] != paths[1]
+    for path in paths:
+        assert path.parent == Path("/cache/host/a")
+        assert re.fullmatch("[0-9a-f]{16}-w.npz", path.name)
+
+
+@pytest.mark.parametrize("url", ["http://host", "http://host/", "http://../w.npz", "http:///w.npz", "https://host/.."])
+def test_addresses_without_host_or_file(url):
+    with pytest.raises(ValueError, match=f"an address must name a host and a file, got {url!r}"):
+        cache_path(url)
+
+
+def test_the_cache_folder(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("KERAS_HOME", "~/home")
+    monkeypatch.setenv("BIT_KERAS_CACHE", "~/weights")
+    assert cache_path("http://host/w.npz") == tmp_path / "weights/host/w.npz"
+    for name, folder in (("BIT_KERAS_CACHE", "home"), ("KERAS_HOME", ".keras")):
+        monkeypatch.delenv(name)
+        assert cache_path("http://host/w.npz") == tmp_path / folder / "models/bit_keras/host/w.npz"
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("KERAS_HOME", "relative")
+    assert cache_path("http://host/w.npz") == tmp_path / "relative/models/bit_keras/host/w.npz"
+
+
+def test_mirrors(monkeypatch):
+    assert mirrors(OFFICIAL) == []
+    monkeypatch.setenv(
+        "BIT_KERAS_MIRROR", "https://mirror/bit/, gs://mine,hf://me/bit@v1 ,kaggle://a/b/c/d/1,, /folder"
+    )
+    bases = ["https://mirror/bit", "gs://mine", "hf://me/bit@v1", "kaggle://a/b/c/d/1", "/folder"]
+    for url in (OFFICIAL, "gs://bit_models/BiT-S-R50x1.npz"):
+        assert mirrors(url) == [f"{base}/BiT-S-R50x1.npz" for base in bases]
+    assert mirrors("gs://bit_models/vtab/w.npz") == [f"{base}/vtab/w.npz" for base in bases]
+    assert mirrors("http://host:80/a/w.npz") == [f"{base}/host_80/a/w.npz" for base in bases]
+    assert mirrors("gs://bit_models_2/w.npz") == [f"{base}/storage.googleapis.com/bit_models_2/w.npz" for base in bases]
+
+
+def test_kaggle_handles():
+    module = "google/bit/tensorFlow2/m-r50x1"
+    assert kaggle_handle(f"kaggle://{module}") == (module, None)
+    assert kaggle_handle(f"kaggle://{module}/") == (module, None)
+    assert kaggle_handle(f"kaggle://{module}/1") == (f"{module}/1", None)
+    assert kaggle_handle(f"kaggle://{module}/12/variables/variables.index") == (
+        f"{module}/12",
+        "variables/variables.index",
+    )
+    assert kaggle_handle(f"kaggle://{module}/../saved_model.pb") == (module, "saved_model.pb")
+    with pytest.raises(ValueError, match=r"a kaggle address is kaggle://owner/model/framework/variation.* got"):
+        kaggle_handle("kaggle://google/bit/tensorFlow2")
+
+
+def test_schemes_are_all_that_is_served():
+    with pytest.raises(
+        ValueError, match="must begin with http://, https://, gs://, hf://, kaggle://, package://, got 's3://b/w'"
+    ):
+        request_for("s3://b/w")
+    assert set(addresses.SCHEMES) == {"http", "https", "gs", "hf", "kaggle", "package"}

@@ -1,0 +1,88 @@
+"""Decoded images that are kept for later passes."""
+
+import dataclasses
+import itertools
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from bit_keras import data
+from bit_keras.data import batches
+from bit_keras.data.loaders import preprocessing, preprocessing_numpy
+
+
+@pytest.fixture
+def decoded(monkeypatch):
+    """Numbers of the images that were decoded, one after another, by either loader."""
+    numbers = []
+
+    def note(image):
+        numbers.append(int(image[0, 0, 0]))
+        return image
+
+    def decode_tf(image, decode=preprocessing.decode):
+        if image.dtype != tf.string:
+            return image
+        return tf.ensure_shape(tf.numpy_function(note, [decode(image)], tf.uint8), (None, None, 3))
+
+    def decode_numpy(image, decode=preprocessing_numpy.decode):
+        return note(decode(image))
+
+    monkeypatch.setattr(preprocessing, "decode", decode_tf)
+    monkeypatch.setattr(preprocessing_numpy, "decode", decode_numpy)
+    return numbers
+
+
+@pytest.mark.parametrize("loader", data.LOADERS)
+def test_images_are_decoded_once(decoded, image_folder, loader):
+    source = data.load(image_folder)
+    decoded.clear()  # opening a folder looks at every image
+    dataset = data.test_batches(source, batch_size=4, crop=9, keep=True, loader=loader)
+    passes = [[np.asarray(images) for images, _ in dataset] for _ in range(3)]
+    assert sorted(decoded) == list(range(100, 111))
+    for first, *others in zip(*passes, strict=True):
+        for other in others:
+            np.testing.assert_array_equal(first, other)
+
+
+@pytest.mark.parametrize("loader", data.LOADERS)
+def test_images_that_take_too_much_are_not_kept(decoded, image_folder, loader, monkeypatch):
+    source = data.load(image_folder)
+    for limit, passes in ((11 * 6 * 9 * 3, 1), (11 * 6 * 9 * 3 - 1, 2)):
+        monkeypatch.setattr(batches, "KEEP_BYTES", limit)
+        decoded.clear()
+        dataset = data.test_batches(source, batch_size=4, crop=9, keep=True, loader=loader)
+        for _ in range(2):
+            list(dataset)
+        assert sorted(decoded) == sorted(passes * list(range(100, 111)))
+
+
+@pytest.mark.parametrize("loader", data.LOADERS)
+def test_training_batches_are_the_same(image_folder, loader):
+    source = data.load(image_folder)
+    arguments = {"batch_size": 8, "resize": 12, "crop": 9, "seed": 3, "loader": loader}
+    kept, others = (data.train_batches(source, keep=keep, **arguments) for keep in (True, False))
+    for (images, labels), (expected, expected_labels) in itertools.islice(zip(kept, others), 12):  # 2 passes
+        np.testing.assert_array_equal(images, expected)
+        np.testing.assert_array_equal(labels, expected_labels)
+
+
+def test_photographs_that_are_turned_are_decoded_once(decoded, image_folder):
+    source = data.load(image_folder)
+    test = dataclasses.replace(source.test, orientations=np.full(source.num_test, 6, np.int32))
+    source = dataclasses.replace(source, test=test)
+    decoded.clear()
+    kept, others = (data.test_batches(source, batch_size=4, crop=9, keep=keep) for keep in (True, False))
+    passes = [np.concatenate([images for images, _ in kept]) for _ in range(3)]
+    assert sorted(decoded) == list(range(100, 111))
+    expected = np.concatenate([images for images, _ in others])
+    for images in passes:
+        np.testing.assert_array_equal(images, expected)
+
+
+def test_training_keeps_images_of_any_source(decoded, any_source):
+    dataset = data.train_batches(any_source, batch_size=8, resize=12, crop=9, seed=3)
+    list(dataset.take(20))
+    # Two neighbours in the stream may be decoded at the same time, where one pass follows another.
+    assert len(decoded) <= any_source.num_train + 8

@@ -1,0 +1,102 @@
+import json
+
+import numpy as np
+import pytest
+
+from bit_keras import data
+from bit_keras.data.loaders import streams
+
+IMAGES = np.arange(3 * 4 * 5 * 3, dtype=np.uint8).reshape(3, 4, 5, 3)
+LABELS = np.array([0, 2, 1])
+
+
+def _arguments(**changes):
+    return {
+        "train_images": IMAGES,
+        "train_labels": LABELS,
+        "test_images": IMAGES[:2],
+        "test_labels": LABELS[:2],
+        **changes,
+    }
+
+
+def test_attributes():
+    source = data.from_arrays(**_arguments())
+    assert (source.name, source.class_names, source.image_size) == ("arrays", ("0", "1", "2"), (4, 5))
+    assert (source.num_train, source.num_test, source.num_classes) == (3, 2, 3)
+    named = data.from_arrays(**_arguments(class_names=["a", "b", "c", "d"], name="mine"))
+    assert (named.name, named.class_names, named.num_classes) == ("mine", ("a", "b", "c", "d"), 4)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int32, np.uint64])
+def test_any_integer_label(dtype):
+    source = data.from_arrays(**_arguments(train_labels=LABELS.astype(dtype)))
+    labels = [label for _, label in streams.in_order(source.train).as_numpy_iterator()]
+    assert [(label, label.dtype) for label in labels] == [(0, np.int64), (2, np.int64), (1, np.int64)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"train_images": IMAGES.astype(np.float32)}, r"train_images must be uint8 in \[0, 255\], got float32"),
+        ({"test_images": IMAGES[..., :1]}, r"test_images must have the shape \[N, H, W, 3\], got \[3, 4, 5, 1\]"),
+        ({"train_images": IMAGES[0]}, r"train_images must have the shape \[N, H, W, 3\], got \[4, 5, 3\]"),
+        ({"test_images": IMAGES[:0], "test_labels": LABELS[:0]}, "test_images must not be empty"),
+        ({"train_labels": LABELS[:2]}, r"train_labels must have the shape \[3\], as the images, got \[2\]"),
+        ({"train_labels": LABELS[:, None]}, r"train_labels must have the shape \[3\], as the images, got \[3, 1\]"),
+        ({"train_labels": LABELS.astype(float)}, "train_labels must be integers, got float64"),
+        ({"train_labels": np.array([0, -1, 1])}, r"train_labels must lie in \[0, 2\), got -1"),
+        ({"train_labels": LABELS, "class_names": ["a", "b"]}, r"train_labels must lie in \[0, 2\), got 2"),
+        ({"test_labels": np.array([0, 3])}, r"test_labels must lie in \[0, 3\), got 3"),
+    ],
+)
+def test_bad_arrays(changes, message):
+    with pytest.raises(data.DataError, match=message):
+        data.from_arrays(**_arguments(**changes))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"train_images": IMAGES ^ 1},
+        {"train_images": IMAGES.reshape(3, 5, 4, 3)},
+        {"test_images": IMAGES[1:]},
+        {"train_labels": LABELS[::-1]},
+        {"test_labels": LABELS[1:]},
+        {"class_names": ["a", "b", "c"]},
+    ],
+)
+def test_fingerprint_changes_with_the_data(changes):
+    before = data.from_arrays(**_arguments()).describe()
+    assert before == data.from_arrays(**_arguments()).describe()
+    assert json.loads(json.dumps(before)) == before
+    assert data.from_arrays(**_arguments(**changes)).describe()["fingerprint"] != before["fingerprint"]
+
+
+def test_a_file_of_arrays(tmp_path):
+    random = np.random.default_rng(0)
+    images, labels = random.integers(0, 256, (4, 5, 6), np.uint8), np.array([0, 1, 2, 0])
+    arrays = {"train_images": images, "train_labels": labels, "test_images": images[:2], "test_labels": labels[:2]}
+    np.savez(tmp_path / "grey.npz", **arrays, class_names=np.array(["a", "é", "c"]))
+    source = data.load(str(tmp_path / "grey.npz"))
+    assert (source.name, source.class_names, source.image_size) == ("grey", ("a", "é", "c"), (5, 6))
+    np.testing.assert_array_equal(source.train.images, np.repeat(images[..., None], 3, axis=-1))
+    np.testing.assert_array_equal(source.test.labels, labels[:2])
+    colour = {**arrays, "train_images": np.stack([images] * 3, axis=-1)}
+    np.savez(tmp_path / "colour.npz", **colour)
+    assert data.load(tmp_path / "colour.npz").class_names == ("0", "1", "2")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "cannot be read as an npz file of arrays"),
+        ({"train_images": np.zeros(1)}, r"must hold test_images, test_labels, train_images, train_labels and may hold"),
+        ({"x": np.array([object()])}, "cannot be read as an npz file of arrays"),
+    ],
+)
+def test_refuses_other_files(tmp_path, content, message):
+    path = tmp_path / "x.npz"
+    path.write_bytes(b"no archive") if content is None else np.savez(path, **content)
+    with pytest.raises(data.DataError, match=message):
+        data.load(path)

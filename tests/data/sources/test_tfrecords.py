@@ -1,0 +1,170 @@
+"""TFRecord files: their records, in any order, and what is refused."""
+
+import gzip
+import struct
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from bit_keras import data
+from bit_keras.data.loaders import streams
+from tests.data.conftest import numbered_image
+
+NUM_TRAIN, NUM_TEST = 23, 5
+
+
+def _feature(values):
+    if isinstance(values, bytes):
+        return tf.train.Feature(bytes_list=tf.train.BytesList(value=[values]))
+    return tf.train.Feature(int64_list=tf.train.Int64List(value=values))
+
+
+def _record(number, labels, key="image/class/label", image=True):
+    features = {"number": _feature([number]), key: _feature(labels)}
+    if image:
+        features["image/encoded"] = _feature(tf.io.encode_png(numbered_image(number)).numpy())
+    return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
+
+
+def _unreadable_image():
+    features = {"image/encoded": _feature(b"no image"), "image/class/label": _feature([0])}
+    return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
+
+
+def _write(path, records):
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for record in records:
+            writer.write(record)
+
+
+def _labels(number, several):
+    return [number % 3, 3] if several and number % 2 else [number % 3]
+
+
+def _folder(root, several=True, key="image/class/label", test="validation-00000-of-00001"):
+    root.mkdir()
+    records = [_record(number, _labels(number, several), key) for number in range(NUM_TRAIN)]
+    _write(root / "train-00000-of-00003", records[:10])
+    _write(root / "train-00001-of-00003", [])
+    _write(root / "train-00002-of-00003", records[10:])
+    _write(root / test, [_record(100 + n, _labels(n, several), key) for n in range(NUM_TEST)])
+    (root / "class_names.txt").write_text("a\nb\nc\nd\n")
+    return root
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return _folder(tmp_path_factory.mktemp("records") / "several")
+
+
+@pytest.fixture(scope="module")
+def source(folder):
+    return data.load(folder)
+
+
+def _numbers(examples, count):
+    return [int(tf.io.decode_png(image)[0, 0, 0]) for image, _ in examples.take(count)]
+
+
+def test_every_record_once_as_tensorflow_reads_it(folder, source):
+    files = [str(path) for path in sorted(folder.glob("train-*"))]
+    records = [tf.train.Example.FromString(r) for r in tf.data.TFRecordDataset(files).as_numpy_iterator()]
+    found = list(streams.in_order(source.train).as_numpy_iterator())
+    assert len(found) == source.num_train == NUM_TRAIN
+    for (image, labels), record in zip(found, records, strict=True):
+        feature = record.features.feature
+        assert image == feature["image/encoded"].bytes_list.value[0]
+        assert [n for n in labels if n >= 0] == list(feature["image/class/label"].int64_list.value)
+    assert (source.class_names, source.image_size, source.num_test) == (("a", "b", "c", "d"), (6, 9), NUM_TEST)
+    assert source.multi_label
+
+
+def test_batches_are_multi_hot_and_equal_a_read_by_hand(source):
+    (images, labels), *rest = data.test_batches(source, batch_size=8, crop=4, loader="tf.data")
+    assert not rest
+    expected = [[float(k in _labels(n, True)) for k in range(4)] for n in range(NUM_TEST)]
+    np.testing.assert_array_equal(labels, expected)
+    by_hand = np.stack([numbered_image(100 + n) for n in range(NUM_TEST)])
+    arrays = data.from_arrays(by_hand, np.array(expected, int), by_hand, np.array(expected, bool))
+    for loader in ("tf.data", "grain"):
+        wanted = next(iter(data.test_batches(arrays, batch_size=8, crop=4, loader=loader)))
+        np.testing.assert_array_equal(wanted[1], labels)
+        np.testing.assert_allclose(wanted[0], images, atol=1e-5)
+
+
+def test_the_stream_goes_on_where_it_was_and_is_divided(source):
+    whole = _numbers(streams.shuffled(source.train, 7), 2 * NUM_TRAIN)
+    assert sorted(whole[:NUM_TRAIN]) == sorted(whole[NUM_TRAIN:]) == list(range(NUM_TRAIN))
+    assert whole[:NUM_TRAIN] != whole[NUM_TRAIN:]
+    assert _numbers(streams.shuffled(source.train, 7, start=30), 10) == whole[30:40]
+    assert _numbers(streams.shuffled(source.train, 7, start=20, shard=(1, 2)), 5) == whole[21:31:2]
+
+
+def test_one_label(tmp_path):
+    one = data.load(_folder(tmp_path / "one", several=False, key="label", test="test.tfrecord"))
+    assert not one.multi_label
+    np.testing.assert_array_equal(one.train.labels, np.arange(NUM_TRAIN) % 3)
+    _, labels = next(iter(data.test_batches(one, batch_size=5, crop=4, loader="tf.data")))
+    np.testing.assert_array_equal(labels, np.eye(4)[np.arange(5) % 3])
+    few = data.load(_with_three_names(tmp_path / "one")).few_shot(2, seed=0)
+    assert sorted(n % 3 for n in _numbers(streams.in_order(few.train), 10)) == [0, 0, 1, 1, 2, 2]
+    assert few.identity["fingerprint"] != one.identity["fingerprint"]
+
+
+def _with_three_names(root):
+    (root / "class_names.txt").write_text("a\nb\nc\n")
+    return root
+
+
+def test_what_takes_one_label_refuses(source):
+    for use in (lambda: source.few_shot(1, 0), source.describe_balance):
+        with pytest.raises(data.DataError, match=r"takes one label per image; dataset several has several"):
+            use()
+    with pytest.raises(data.DataError, match=r"several, of the kind tfrecords, does not give it; .*tf\.data"):
+        data.test_batches(source, batch_size=2, crop=4, loader="grain")
+
+
+def _cut(path):
+    path.write_bytes(path.read_bytes()[:-7])
+
+
+def _flip(path):
+    content = bytearray(path.read_bytes())
+    content[40] ^= 1
+    path.write_bytes(content)
+
+
+def _flip_length(path):
+    content = path.read_bytes()
+    path.write_bytes(struct.pack("<Q", 3) + content[8:])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (_cut, r"train-00002-of-00003 cannot be read as a TFRecord file, it is corrupted or cut off"),
+        (_flip, r"train-00002-of-00003 cannot be read as a TFRecord file"),
+        (_flip_length, r"train-00002-of-00003 cannot be read as a TFRecord file"),
+        (lambda p: p.write_bytes(gzip.compress(p.read_bytes())), r"train-00002-of-00003 must not be compressed"),
+        (lambda p: _write(p, [_record(0, [4])]), r"train-00002-of-00003: labels must lie in \[0, 4\), got 4"),
+        (lambda p: _write(p, [_record(0, [-1])]), r"labels must lie in \[0, 4\), got -1"),
+        (lambda p: _write(p, [_record(0, [])]), r"train-00002-of-00003: every example must have label; record 0"),
+        (lambda p: _write(p, [_record(0, [1], image=False)]), r"every example must have image/encoded; record 0"),
+        (lambda p: _write(p, [_record(0, b"a")]), r"train-00002-of-00003: an example does not fit"),
+        (lambda p: _write(p, [b"\xff"]), r"train-00002-of-00003: an example does not fit"),
+        (lambda p: _write(p.with_name("train-00000-of-00003"), [_record(0, [1], "x")]), r"an example must have one of"),
+        (lambda p: _write(p.with_name("train-00000-of-00003"), [b"\xff"]), r"00000-of-00003: records must be examples"),
+        (
+            lambda p: _write(p.with_name("train-00000-of-00003"), [_unreadable_image()]),
+            r"00000-of-00003: image/encoded of",
+        ),
+        (lambda p: p.with_name("class_names.txt").unlink(), r"must hold the names of the classes"),
+        (lambda p: p.with_name("validation-00000-of-00001").unlink(), r"one of the splits test, validation, val"),
+    ],
+)
+def test_faulty_files_are_refused(tmp_path, spoil, message):
+    root = _folder(tmp_path / "faulty")
+    spoil(root / "train-00002-of-00003")
+    with pytest.raises(data.DataError, match=message):
+        data.load(root)
