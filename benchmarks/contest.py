@@ -1,4 +1,4 @@
-"""Contenders that take turns, each in a process of its own, so that all meet the machine in the same moods.
+"""Contenders that take turns, each in a process of its own, so that changes in the speed of the machine meet all of them.
 
 A program is its own contender: it runs `python -m PROGRAM --contender=NAME` for each, and there calls `take_turns`.
 """
@@ -31,7 +31,7 @@ def take_turns(step: Callable[[], object], calls: int = 1, warm_up: int = 2, **f
         step()
     _say(facts)
     for _ in sys.stdin:
-        step()  # caches and memory are this contender's again
+        step()  # fills the caches with this contender's data again
         start = time.perf_counter()
         for _ in range(calls):
             step()
@@ -90,7 +90,7 @@ def milliseconds(seconds: Sequence[float]) -> str:
 
 
 def multiply(dtype: str, device: str = "cpu") -> None:
-    """Is the contender that multiplies square matrices, in torch."""
+    """Runs as the contender that multiplies square matrices, in torch."""
     import torch
 
     options = {"dtype": getattr(torch, dtype), "device": device}
@@ -144,7 +144,7 @@ def gemm_rate(seconds: Sequence[float]) -> float:
 
 
 def processor() -> str:
-    """Returns what /proc says of the processor, and how many cores there are."""
+    """Returns the name of the processor in /proc/cpuinfo and the number of cores."""
     with open("/proc/cpuinfo", encoding="utf-8") as lines:
         model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown")
     return f"{model}, {os.cpu_count()} cores"

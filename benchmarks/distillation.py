@@ -1,7 +1,7 @@
 """Program: a student with a teacher against the same student alone, over trainings of several lengths.
 
 The teacher is fine-tuned on the task first. Both students train from random weights by the recipe of
-`bit_keras.distill`, on the same views. Every run has a folder of its own, so that a series that was cut off goes on.
+`bit_keras.distill`, on the same views. Each run has its own folder, so that an interrupted series resumes.
 
 Example:
     python -m benchmarks.distillation --teacher=BiT-M-R152x2 --model=R50x1 --dataset=cifar100 --workdir=/tmp/distilled

@@ -103,7 +103,8 @@ def work(
 ) -> Callable[[], int]:
     """Returns a function that makes so many batches, and returns the number of their images.
 
-    It begins anew each time: batches made ahead would be free in its turn, and slow down the next contender's.
+    Each turn starts a new iterator: batches that were prefetched before would cost nothing in this turn, and their
+    making would slow down the next contender's.
     """
     if contender == DECODER:
         return _decoder(folder, batch_size * batches, cores)
@@ -119,7 +120,7 @@ def work(
         source = data.load(str(folder))
         dataset = data.train_batches(source, batch_size=batch_size, resize=resize, crop=crop, seed=0, keep=keep)
     dataset = dataset.repeat().take(batches)
-    iterators = []  # stay alive: the end of one waits for tf.data's tuner, which sleeps for seconds
+    iterators = []  # kept alive: closing one waits for tf.data's autotuner, which sleeps for seconds
 
     def make() -> int:
         iterators.append(iter(dataset))

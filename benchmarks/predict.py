@@ -25,7 +25,7 @@ _ROUNDS = flags.DEFINE_integer("rounds", 5, "Turns of each contender.", lower_bo
 
 
 def predict(contender: str) -> None:
-    """Is a contender."""
+    """Runs as the named contender, in its own process."""
     from bit_keras import BiT, folded
 
     model = BiT(_VARIANT.value, num_classes=1000)

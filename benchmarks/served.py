@@ -77,7 +77,7 @@ def export(folder: Path) -> int:
 
 
 def run(name: str) -> None:
-    """Is a contender."""
+    """Runs as the named contender, in its own process."""
     if name.startswith(contest.GEMM):
         contest.multiply(name.removeprefix(contest.GEMM))
         return

@@ -18,8 +18,6 @@ from pathlib import Path
 
 from absl import app, flags
 
-from bit_keras.rules import optimizers
-
 PHASES = ("import keras", "import bit_keras", "build", "load", "first step", "second step")
 _MEASURE = flags.DEFINE_string("measure", None, "Start with this npz file and print JSON; for the program itself.")
 _VARIANT = flags.DEFINE_string("variant", "R50x1", "Row of bit_keras.zoo.variants.")
@@ -53,7 +51,8 @@ def measure(weights: str) -> dict[str, float]:
 
 def _prepare(model, keras) -> None:
     """Compiles as a fine-tuning does, with a checkpoint that is not there yet."""
-    from bit_keras import HyperRule, training
+    from bit_keras import HyperRule
+    from bit_keras.rules import optimizers
 
     schedule = HyperRule(num_examples=50_000, image_size=(32, 32)).schedule
     optimizer = optimizers.optimizer(schedule)

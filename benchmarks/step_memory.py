@@ -16,8 +16,6 @@ import keras
 import numpy as np
 from absl import app, flags
 
-from bit_keras.rules import optimizers
-
 _CASES = flags.DEFINE_multi_string(
     "case",
     [
@@ -56,6 +54,7 @@ def measure(variant, batch_size, crop, precision="float32", accumulate=1, freeze
     """
     from bit_keras import BiT, HyperRule
     from bit_keras.network.freezing import freeze as freeze_stages
+    from bit_keras.rules import optimizers
 
     model = BiT(variant, _NUM_CLASSES, dtype=precision, remat=remat)
     freeze_stages(model, freeze)

@@ -10,8 +10,6 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from bit_keras.rules import SGD
-
 os.environ["KERAS_BACKEND"] = "tensorflow"
 
 import keras
@@ -54,6 +52,7 @@ def main(_) -> None:
     import tensorflow as tf
 
     from bit_keras import BiT
+    from bit_keras.rules import SGD
 
     tf.config.threading.set_inter_op_parallelism_threads(1)  # else operations wait for each other while they run
     model = BiT(_VARIANT.value, 10, dtype=_PRECISION.value)

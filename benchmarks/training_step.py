@@ -19,7 +19,6 @@ from absl import app, flags
 
 from benchmarks import contest, networks
 from benchmarks.step_memory import ALLOCATORS, status
-from bit_keras.rules import SGD
 
 _HALF = contest.HALF
 _OURS, _TIMM, _UNFOLDED = "bit_keras", "timm", "unfolded Keras"
@@ -64,7 +63,7 @@ def main(_) -> None:
 
 
 def run(name: str) -> None:
-    """Is a contender."""
+    """Runs as the named contender, in its own process."""
     if name.startswith(contest.GEMM):
         contest.multiply(name.removeprefix(contest.GEMM), _DEVICE.value)
         return
@@ -98,6 +97,7 @@ def _keras(model) -> tuple[Callable, int]:
     import keras
 
     from bit_keras import BiT
+    from bit_keras.rules import SGD
 
     options = {"learning_rate": _LEARNING_RATE, "momentum": _MOMENTUM}
     optimizer = SGD(**options) if isinstance(model, BiT) else keras.optimizers.SGD(**options)

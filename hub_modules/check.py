@@ -1,4 +1,4 @@
-"""Program: hold the pages of the catalogue against the format of TF Hub and the table of published weights.
+"""Program: compare the pages of the catalogue with the format of TF Hub and the table of published weights.
 
 python -m hub_modules.check
 """

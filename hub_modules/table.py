@@ -20,7 +20,7 @@ class Module:
     """One module.
 
     Attributes:
-        name: as Google's own module of these weights is called, where there is one.
+        name: of Google's own module of these weights, where one exists.
         preset: name of the weights, a row of `bit_keras.zoo.presets`.
         kind: key of TASKS.
         page: stem of the file in `pages/` that describes it.
@@ -45,7 +45,7 @@ class Module:
 
     @property
     def official(self) -> str | None:
-        """Address of Google's own module of these weights, None where there is none."""
+        """Address of Google's own module of these weights, None where none exists."""
         has_head = self.kind == "classification"
         hub = (file.url for file in self.weights.files if file.format == "hub" and file.has_head == has_head)
         return next(hub, None)
@@ -113,7 +113,7 @@ def pages() -> dict[str, list[Module]]:
 
 
 def get_module(name: str) -> Module:
-    """Returns the row called `name`; raises ValueError that names the nearest rows if there is none."""
+    """Returns the row called `name`; raises ValueError that names the nearest rows where no row has this name."""
     if name in MODULES:
         return MODULES[name]
     close = difflib.get_close_matches(name.lower(), MODULES, n=5)

@@ -27,7 +27,7 @@ def read_idx(content: bytes) -> np.ndarray:
     """Returns the uint8 array of an IDX file, gzipped or not, as the MNIST family has them.
 
     Raises:
-        ValueError: it is not such a file, or cut off.
+        ValueError: it is not such a file, or truncated.
     """
     if content.startswith(b"\x1f\x8b"):
         content = gzip.decompress(content)

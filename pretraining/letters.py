@@ -93,7 +93,7 @@ def _draw(font: ImageFont.FreeTypeFont, letter: str, random: np.random.Generator
     size = random.uniform(18, 26) * _SCALE / max(glyph.size)
     angle, slant = random.uniform(-0.2, 0.2), random.uniform(-0.2, 0.2)
     shift = random.uniform(-2, 2, 2) * _SCALE
-    # From the drawing's pixels back to the glyph's, as Image.transform wants it.
+    # Maps the drawing's pixels back to the glyph's, the direction that Image.transform takes.
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     back = np.linalg.inv(turn @ np.array([[1, slant], [0, 1]]) * size)
     centre = np.array(glyph.size) / 2 - back @ (SIDE * _SCALE / 2 + shift)

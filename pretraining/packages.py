@@ -14,7 +14,7 @@ def fetch(names: Iterable[str], folder: Path) -> list[Path]:
 
     Args:
         names: of the packages.
-        folder: where to; a package that is there is not downloaded again.
+        folder: where to; a package that is already there is not downloaded again.
 
     Returns:
         The ".deb" files in the order of `names`.
