@@ -1,4 +1,4 @@
-"""Contenders that take turns, each in a process of its own, so that changes in the speed of the machine meet all of them.
+"""Contenders that take turns, each in its own process, so that changes in the speed of the machine meet all of them.
 
 A program is its own contender: it runs `python -m PROGRAM --contender=NAME` for each, and there calls `take_turns`.
 """

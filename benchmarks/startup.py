@@ -51,7 +51,7 @@ def measure(weights: str) -> dict[str, float]:
 
 def _prepare(model, keras) -> None:
     """Compiles as a fine-tuning does, with a checkpoint that is not there yet."""
-    from bit_keras import HyperRule
+    from bit_keras import HyperRule, training
     from bit_keras.rules import optimizers
 
     schedule = HyperRule(num_examples=50_000, image_size=(32, 32)).schedule

@@ -153,7 +153,7 @@ def _comments(values: dict[str, str]) -> str:
 
 
 def _in_pixels(resolution: int | None) -> str:
-    return f"trained on {resolution}x{resolution}" if resolution else "the resolution of the training is not on record"
+    return f"trained on {resolution}x{resolution}" if resolution else "the training resolution is not known"
 
 
 def _file(url: str) -> str:
