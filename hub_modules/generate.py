@@ -67,7 +67,7 @@ def _module(module: Module) -> str:
     description = (
         f"Image classification by the weights {row.name}: logits of the {size} classes of {row.dataset}."
         if is_classifier
-        else f"Image features by the weights {row.name}, trained on {row.dataset}: {size} numbers an image."
+        else f"Image features by the weights {row.name}, trained on {row.dataset}: {size} features per image."
     )
     return _fill(
         "module.md",
@@ -130,7 +130,7 @@ def _index() -> str:
         "",
         "[What all modules share](overview.md)",
         "",
-        "| page | weights | a call gives |",
+        "| page | weights | output |",
         "|---|---|---|",
     ]
     for stem, modules in pages().items():
@@ -153,7 +153,7 @@ def _comments(values: dict[str, str]) -> str:
 
 
 def _in_pixels(resolution: int | None) -> str:
-    return f"trained on {resolution}x{resolution}" if resolution else "the resolution of the training is not on record"
+    return f"trained on {resolution}x{resolution}" if resolution else "the training resolution is not known"
 
 
 def _file(url: str) -> str:
