@@ -67,7 +67,7 @@ def _module(module: Module) -> str:
     description = (
         f"Image classification by the weights {row.name}: logits of the {size} classes of {row.dataset}."
         if is_classifier
-        else f"Image features by the weights {row.name}, trained on {row.dataset}: {size} numbers an image."
+        else f"Image features by the weights {row.name}, trained on {row.dataset}: {size} features per image."
     )
     return _fill(
         "module.md",
@@ -130,7 +130,7 @@ def _index() -> str:
         "",
         "[What all modules share](overview.md)",
         "",
-        "| page | weights | a call gives |",
+        "| page | weights | output |",
         "|---|---|---|",
     ]
     for stem, modules in pages().items():

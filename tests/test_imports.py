@@ -3,6 +3,7 @@
 import ast
 import inspect
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -164,6 +165,12 @@ def test_no_modules_import_each_other_in_a_circle():
             reached |= new
             ahead += new
         assert module not in reached
+
+
+def test_the_table_of_packages_in_the_docs():
+    page = (ROOT.parent / "docs" / "architecture.md").read_text()
+    table = re.findall(r"^\| ((?:`\w+`(?:, )?)+) \| ", page, re.MULTILINE)
+    assert [tuple(re.findall(r"\w+", row)) for row in table] == [("bit_keras",), *reversed(FLOORS)]
 
 
 def test_exceptions_are_in_use():

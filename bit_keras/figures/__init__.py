@@ -1,1 +1,1 @@
-"""Pictures: of a run, and of accuracies over several runs."""
+"""Figures: of one run, and of accuracies over several runs."""

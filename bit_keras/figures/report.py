@@ -1,4 +1,4 @@
-"""Pictures and summary of a run."""
+"""Figures and summary of a run."""
 
 import os
 from pathlib import Path
@@ -10,7 +10,7 @@ from bit_keras.metrics import Predictions
 from bit_keras.rules.schedules import Schedule
 from bit_keras.system.files import whole, write_json
 
-# More class names than these do not fit beside a confusion matrix.
+# Classes up to which their names fit beside a confusion matrix.
 _MOST_NAMES = 40
 
 
@@ -24,15 +24,15 @@ def write(
 ) -> None:
     """Writes learning_curve.png, learning_rate.png, confusion_matrix.png, worst_mistakes.png and summary.json.
 
-    Where several labels may be true of an image there is no confusion matrix and there are no mistakes.
+    With several labels per image there are no confusion matrix and no errors to draw.
 
     Args:
-        folder: where to, made if it is missing.
-        metrics: one row an evaluation, in order: "step", "loss", "accuracy", "val_loss", "val_accuracy".
-        schedule: of the learning rate.
+        folder: where the files go; created if it is missing.
+        metrics: one row per evaluation, in order: "step", "loss", "accuracy", "val_loss", "val_accuracy".
+        schedule: learning rate schedule of the run.
         predictions: of the final network on the test examples.
         class_names: K names.
-        summary: for summary.json, JSON-able; "test_accuracy" is shown in titles.
+        summary: written to summary.json, so JSON-serializable; "test_accuracy" is shown in titles.
     """
     figures = {
         "learning_curve": learning_curve(metrics, summary["test_accuracy"]),
@@ -48,7 +48,7 @@ def write(
 
 
 def learning_curve(metrics: list[dict[str, float]], test_accuracy: float) -> Figure:
-    """Draws loss and accuracy over updates, on training batches (augmented) and on the test split."""
+    """Plots loss and accuracy against updates, on augmented training batches and on the test split."""
     figure = Figure(figsize=(9, 4), layout="constrained")
     steps = [row["step"] for row in metrics]
     for axes, name, title in zip(figure.subplots(1, 2), ("loss", "accuracy"), ("cross-entropy (nats)", "accuracy")):
@@ -62,12 +62,12 @@ def learning_curve(metrics: list[dict[str, float]], test_accuracy: float) -> Fig
 
 
 def learning_rate_curve(schedule: Schedule) -> Figure:
-    """Draws the learning rate of every update."""
+    """Plots the learning rate of every update."""
     figure = Figure(figsize=(6, 3.5), layout="constrained")
     axes = figure.subplots()
     rates = [schedule.learning_rate(step) for step in range(schedule.total_steps)]
     axes.plot(rates)
-    # Drops by 10 are equal steps on this scale; the linear part from 0 to the lowest rate holds the warm-up's start.
+    # A tenfold drop has the same height everywhere on this scale; the warm-up starts at 0, in its linear part.
     axes.set_yscale("symlog", linthresh=min(rate for rate in rates if rate > 0))
     axes.set(xlabel="update", ylabel="learning rate", xlim=(0, schedule.total_steps), ylim=(0, 2 * schedule.base_lr))
     axes.grid(alpha=0.3)
@@ -75,14 +75,14 @@ def learning_rate_curve(schedule: Schedule) -> Figure:
 
 
 def confusion_matrix(predictions: Predictions, class_names: tuple[str, ...]) -> Figure:
-    """Draws the share of each true class (row) that went to each predicted class (column)."""
+    """Draws the confusion matrix: the fraction of each true class (row) predicted as each class (column)."""
     counts = predictions.confusion()
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     side = 4.5 + 0.2 * min(len(class_names), _MOST_NAMES)
     figure = Figure(figsize=(side + 1, side), layout="constrained")
     axes = figure.subplots()
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    figure.colorbar(image, label="share of the true class", shrink=0.8)
+    figure.colorbar(image, label="fraction of true class", shrink=0.8)
     axes.set(xlabel="predicted class", ylabel="true class", title=f"accuracy {predictions.accuracy:.2%}")
     if len(class_names) <= _MOST_NAMES:
         axes.set_xticks(range(len(class_names)), class_names, rotation=90)
@@ -94,19 +94,20 @@ def confusion_matrix(predictions: Predictions, class_names: tuple[str, ...]) -> 
 
 
 def worst_mistakes(predictions: Predictions, class_names: tuple[str, ...]) -> Figure:
-    """Draws the wrongly classified images of the highest loss, worst first, each with both classes."""
+    """Draws the misclassified images with the highest loss, in falling order, with true and predicted class below."""
     columns, rows = 6, max(1, -(-len(predictions.mistakes) // 6))
     figure = Figure(figsize=(1.7 * columns, 2.2 * rows + 0.6), layout="constrained")
     if not len(predictions.mistakes):
-        figure.suptitle("no mistakes")
+        figure.suptitle("no errors")
         return figure
-    figure.suptitle(f"worst {len(predictions.mistakes)} mistakes: true class, then what the network says")
+    figure.suptitle("highest-loss errors")
     axes = figure.subplots()  # one for all: the layout of many takes seconds
     for place, (image, number) in enumerate(zip(predictions.mistake_images, predictions.mistakes)):
         left, top = 1.15 * (place % columns), -1.5 * (place // columns)
         axes.imshow(np.clip((image + 1) / 2, 0, 1), extent=(left, left + 1, top - 1, top))
-        true, said = (class_names[classes[number]] for classes in (predictions.labels, predictions.classes))
-        axes.text(left + 0.5, top + 0.05, f"{true}\nnot {said}", fontsize=8, ha="center", va="bottom")
-    axes.set(xlim=(-0.1, 1.15 * columns), ylim=(-1.5 * rows + 0.4, 0.5), aspect="equal")
+        true, predicted = (class_names[classes[number]] for classes in (predictions.labels, predictions.classes))
+        # Two lines, so that long names do not run into each other.
+        axes.text(left + 0.5, top - 1.05, f"true {true},\npredicted {predicted}", fontsize=8, ha="center", va="top")
+    axes.set(xlim=(-0.1, 1.15 * columns), ylim=(-1.5 * rows, 0.1), aspect="equal")
     axes.set_axis_off()
     return figure

@@ -51,12 +51,13 @@ def test_confusion_matrix_shows_shares_and_counts():
     assert sorted(text.get_text() for text in axes.texts) == ["1", "1", "1", "1", "1"]
 
 
-def test_mistakes_are_named_by_both_classes_and_a_perfect_network_has_none():
+def test_errors_show_true_and_predicted_class_and_a_perfect_network_has_none():
     figure = report.worst_mistakes(predictions(), NAMES)
     (axes,) = figure.axes
-    assert [text.get_text() for text in axes.texts] == ["dog\nnot cat", "cat\nnot dog"]
+    assert figure.get_suptitle() == "highest-loss errors"
+    assert [text.get_text() for text in axes.texts] == ["true dog,\npredicted cat", "true cat,\npredicted dog"]
     for image, text in zip(axes.images, axes.texts, strict=True):
-        left, right, _, top = image.get_extent()
+        left, right, bottom, _ = image.get_extent()
         assert left < text.get_position()[0] < right
-        assert 0 < text.get_position()[1] - top < 0.1
-    assert report.worst_mistakes(predictions(mistakes=0), NAMES).get_suptitle() == "no mistakes"
+        assert 0 < bottom - text.get_position()[1] < 0.1
+    assert report.worst_mistakes(predictions(mistakes=0), NAMES).get_suptitle() == "no errors"

@@ -50,7 +50,7 @@ def test_every_page_says_what_a_user_must_know(stem):
     ("name", "key", "value"),
     [
         ("m-r50x1-ilsvrc2012-classification", "expected accuracy", "80.39 % top-1 on ILSVRC-2012 at 448x448 (timm, "),
-        ("m-r50x1-ilsvrc2012-classification", "image size", "any H and W; the training resolution is not"),
+        ("m-r50x1-ilsvrc2012-classification", "image size", "any H and W; the training resolution is not known"),
         ("m-r50x1-imagenet21k-classification", "classes", 'the 21,843 of `bit_keras.class_names("imagenet21k")`; '),
         ("m-r50x1-imagenet21k-classification", "output", "logits, float32 `[N, 21843]`"),
         (

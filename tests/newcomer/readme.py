@@ -1,13 +1,25 @@
-"""The README's code, verbatim but for what would download or take hours: there the small things of a test stand in."""
+"""The code of README.md and docs/, verbatim but for small stand-ins for what would download or take hours."""
 
 import configparser
 import re
+from collections.abc import Sequence
 from pathlib import Path
+
+# Pages whose code runs, in this order. The other pages need several machines, a checkout or hours.
+PAGES = (
+    "README.md",
+    "docs/weights.md",
+    "docs/finetuning.md",
+    "docs/data.md",
+    "docs/transfer.md",
+    "docs/pretraining.md",
+    "docs/export.md",
+)
 
 _MINI = "BiT-mini-R17x0.5"
 _SMALL = {"steps": 6, "batch_size": 16, "resolution": 32}
 
-# What stands in the README's Python code, and what runs here. Each must be there.
+# What the pages' Python code contains, and what runs instead. Each must occur.
 _PYTHON = {
     'finetune(model="BiT-M-R50x1", dataset="cifar10", workdir="runs/cifar10")': (
         f'finetune(model="{_MINI}", dataset="digits", workdir="runs/cifar10", steps=6, batch_size=16, resolution=32)'
@@ -17,7 +29,7 @@ _PYTHON = {
     "image_size=(32, 32))": "image_size=(32, 32), steps=20)",
     '"kaggle://google/bit/tensorFlow2/m-r50x1"': '"exported/cifar10"',
 }
-# Names that the README leaves to the reader.
+# Definitions that the pages leave to the reader, and the line before which they are inserted.
 _BEFORE = {
     "model = bit_keras.BiT(": "import numpy as np\nimages = np.zeros((2, 64, 64, 3), 'float32')\n",
     "rule = bit_keras.HyperRule(": (
@@ -28,7 +40,7 @@ _BEFORE = {
     ),
 }
 
-# The same of commands, in this order.
+# Replacements in commands, in this order.
 _COMMANDS = (
     (re.compile(r"--teacher=\S+"), "--teacher=weights.npz"),
     (re.compile(r"=R50x1\b|BiT-S-R50x1"), lambda match: match[0].replace("BiT-S-", "").replace("R50x1", "R17x0.5")),
@@ -46,30 +58,32 @@ _FLAGS = {
 }
 
 
-def blocks(readme: Path, language: str) -> list[str]:
-    """Returns the code blocks of a language."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", readme.read_text(), re.MULTILINE | re.DOTALL)
+def blocks(pages: Sequence[Path], language: str) -> list[str]:
+    """Returns the code blocks of a language, page after page."""
+    pattern = re.compile(rf"^```{language}\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+    return [block for page in pages for block in pattern.findall(page.read_text())]
 
 
-def python_program(readme: Path) -> str:
+def python_program(pages: Sequence[Path]) -> str:
     """Returns all Python code as one program."""
-    code = "\n".join(blocks(readme, "python"))
+    code = "\n".join(blocks(pages, "python"))
+    names = ", ".join(page.name for page in pages)
     for there, here in _PYTHON.items():
         if there not in code:
             raise ValueError(
-                f"{readme} must hold {there!r}, which is replaced by {here!r} here; replace what is there now"
+                f"{names} must contain {there!r}, which is replaced by {here!r} here; replace what is there now"
             )
         code = code.replace(there, here)
     for first, before in _BEFORE.items():
         if first not in code:
-            raise ValueError(f"{readme} must hold {first!r}, before which {before!r} stands here")
+            raise ValueError(f"{names} must contain {first!r}, before which {before!r} is inserted here")
         code = code.replace(first, before + first, 1)
     return code
 
 
-def commands(readme: Path) -> list[str]:
+def commands(pages: Sequence[Path]) -> list[str]:
     """Returns the commands of the installed package, in their order."""
-    code = "".join(blocks(readme, "bash")).replace("\\\n", " ")
+    code = "".join(blocks(pages, "bash")).replace("\\\n", " ")
     lines = [line for line in code.splitlines() if re.match(r"python -m bit_keras\.|bit-", line)]
     return [_small(line) for line in lines]
 

@@ -1,4 +1,4 @@
-"""What a newcomer does first: builds the wheel, installs it in an empty environment, and runs the README's code there.
+"""What a newcomer does first: builds the wheel, installs it in an empty environment, and runs the code of the pages.
 
 Nothing of the checkout can be imported there. A command fails the whole by its exit status, a traceback, noise of
 TensorFlow's start, or a long silence. Needs Python and the package index; `make newcomer` runs it.
@@ -13,13 +13,13 @@ import tempfile
 import time
 from pathlib import Path
 
-from readme import commands, programs, python_program
+from readme import PAGES, commands, programs, python_program
 from tfds_mentions import mentioned_names
 from watched import Failed, watch
 
 HERE = Path(__file__).parent
 CHECKOUT = HERE.parents[1]
-EXTRAS = "hub,few-shot,safetensors"  # that the README's code needs, besides what it does not run here
+EXTRAS = "hub,few-shot,safetensors"  # that the code of the pages needs, besides what does not run here
 
 
 def main() -> None:
@@ -94,9 +94,13 @@ def _environment(bin_folder: Path) -> dict[str, str]:
     }
 
 
+def _pages() -> list[Path]:
+    return [CHECKOUT / page for page in PAGES]
+
+
 def _run_python_code(bin_folder: Path, scratch: Path, environment: dict[str, str]) -> None:
     program = scratch / "readme.py"
-    program.write_text(python_program(CHECKOUT / "README.md"))
+    program.write_text(python_program(_pages()))
     mirror = {"BIT_KERAS_MIRROR": str(scratch / "mirror"), "BIT_KERAS_CACHE": str(scratch / "cache")}
     # Keras says nothing while its own fit compiles.
     lines = watch([bin_folder / "python", program], scratch, {**environment, **mirror}, silence=120)
@@ -113,7 +117,7 @@ def _run_commands(bin_folder: Path, scratch: Path, environment: dict[str, str]) 
         lines = watch([bin_folder / program, "--help"], scratch, environment)
         if not any(line.startswith(f"usage: {program}") for line in lines):
             raise Failed(f"{program} --help must tell how it is used, got\n" + "\n".join(lines))
-    for command in commands(CHECKOUT / "README.md"):
+    for command in commands(_pages()):
         watch(["bash", "-c", command], scratch, environment)
 
 

@@ -30,9 +30,9 @@ def test_names_of_this_checkout():
 )
 @pytest.mark.parametrize("page", ["README.md", "docs/page.md", "docs/deep/page.md"])
 def test_names_of_a_page(page, text, names, tmp_path):
-    (tmp_path / "bit_keras").mkdir()
-    zoo = '_TASK_TEACHERS = {"pet": ("pets", 37)}\n_VTAB_CLASSES = {"svhn": 10, "dtd": 47, "clevr-count": 8}\n'
-    (tmp_path / "bit_keras" / "zoo.py").write_text(zoo)
+    (tmp_path / "bit_keras" / "zoo").mkdir(parents=True)
+    tables = '_TASK_TEACHERS = {"pet": ("pets", 37)}\n_VTAB_CLASSES = {"svhn": 10, "dtd": 47, "clevr-count": 8}\n'
+    (tmp_path / "bit_keras" / "zoo" / "presets.py").write_text(tables)
     (tmp_path / page).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / page).write_text(text)
     assert tfds_mentions.mentioned_names(tmp_path) == sorted([*names, "pets", "svhn_cropped", "dtd"])

@@ -18,14 +18,14 @@ def mentioned_names(root: Path) -> list[str]:
     pages = [page.read_text() for pattern in _PAGES for page in root.glob(pattern)]
     names = {name for page in pages for match in _MENTION.findall(page) for name in "".join(match).split(",")}
     names = {name for name in names if name != "digits" and not _OF_FILES.search(name)}
-    return sorted(names | _of_weights(root / "bit_keras" / "zoo.py"))
+    return sorted(names | _of_weights(root / "bit_keras" / "zoo" / "presets.py"))
 
 
-def _of_weights(zoo: Path) -> set[str]:
-    """The datasets that published heads were trained on."""
+def _of_weights(presets: Path) -> set[str]:
+    """The datasets that published heads were trained on, from the tables of bit_keras/zoo/presets.py."""
     tables = {
         target.id: ast.literal_eval(node.value)
-        for node in ast.parse(zoo.read_text()).body
+        for node in ast.parse(presets.read_text()).body
         if isinstance(node, ast.Assign)
         for target in node.targets
         if isinstance(target, ast.Name) and target.id in ("_TASK_TEACHERS", "_VTAB_CLASSES")

@@ -1,0 +1,54 @@
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+import bit_keras
+from tests.newcomer import readme
+
+ROOT = Path(bit_keras.__file__).parents[1]
+PAGES = [ROOT / page for page in readme.PAGES]
+LINES = 120  # two screens
+
+
+def test_the_python_code_of_the_pages_is_one_program():
+    code = readme.python_program(PAGES)
+    ast.parse(code)
+    assert 'cifar10", workdir' not in code  # would download
+    shown = sum(len(readme.blocks([page], "python")) for page in PAGES)
+    assert shown == len(readme.blocks(PAGES, "python")) == 4
+
+
+@pytest.mark.parametrize("there", [*readme._PYTHON, *readme._BEFORE])
+def test_code_without_a_stand_in_is_an_error(there, tmp_path):
+    page = tmp_path / "page.md"
+    code = "\n".join(readme.blocks(PAGES, "python"))
+    page.write_text(f"```python\n{code.replace(there, 'gone(')}```\n")
+    with pytest.raises(ValueError, match=r"^page.md must contain "):
+        readme.python_program([page])
+
+
+def test_the_commands_of_the_pages():
+    commands = readme.commands(PAGES)
+    run = {re.search(r"bit_keras\.(\w+)", command)[1].replace("_", "-") for command in commands}
+    assert {f"bit-{name}" for name in run} == set(readme.programs(ROOT / "setup.cfg"))
+    assert len(commands) == 9
+    large = re.compile(r"=(cifar|imagenet|oxford)|,cifar|/data/|BiT-[SM]-|R\d\d+x[1-4]")  # downloads, or takes hours
+    assert not [command for command in commands if large.search(command)]
+
+
+def test_the_readme_fits_on_two_screens():
+    assert len((ROOT / "README.md").read_text().splitlines()) <= LINES
+
+
+@pytest.mark.parametrize("page", ["README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))])
+def test_links_lead_to_pages_and_sections(page):
+    path = ROOT / page
+    for target, section in re.findall(r"\]\((?!https?://)([^)#]*)#?([^)]*)\)", path.read_text()):
+        linked = path.parent / target if target else path
+        assert linked.exists(), f"{page} links to {target}, which does not exist"
+        if section:
+            titles = re.findall(r"^#+ (.+)$", linked.read_text(), re.MULTILINE)
+            anchors = {re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles}
+            assert section in anchors, f"{page} links to #{section} of {linked.name}, which has {sorted(anchors)}"
