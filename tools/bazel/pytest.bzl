@@ -1,6 +1,6 @@
 """One py_test per pytest file."""
 
-def pytest_tests(srcs, deps, data = [], slow = []):
+def pytest_tests(srcs, deps, data = [], slow = [], uncached = []):
     """Makes a py_test, named after the file, for each pytest file.
 
     Args:
@@ -8,6 +8,7 @@ def pytest_tests(srcs, deps, data = [], slow = []):
       deps: py_library targets, for all of them.
       data: files read at run time, for all of them.
       slow: those of srcs that need more than five minutes.
+      uncached: those of srcs that read more than their dependencies; they run every time.
     """
     for src in srcs:
         native.py_test(
@@ -18,4 +19,5 @@ def pytest_tests(srcs, deps, data = [], slow = []):
             data = data + ["//:setup.cfg"],
             deps = deps,
             size = "large" if src in slow else "medium",
+            tags = ["external"] if src in uncached else [],
         )

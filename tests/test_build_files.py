@@ -1,0 +1,129 @@
+"""Every test is in a Bazel target, and targets depend on what their sources import."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tools import build_files
+
+# Resolved: Bazel runs a test in a folder of symbolic links to the files that its target names.
+ROOT = Path(build_files.__file__).resolve().parents[1]
+
+
+def _targets(folder: Path) -> list[tuple[Path, dict]]:
+    """Runs the BUILD files, which are valid Python, and returns (folder, arguments) of each pytest_tests."""
+    targets = []
+    for path in sorted(folder.rglob("BUILD")):
+
+        def glob(patterns, exclude=(), folder=path.parent):
+            names = {file.relative_to(folder).as_posix() for pattern in patterns for file in folder.glob(pattern)}
+            return names - set(exclude)
+
+        def pytest_tests(folder=path.parent, **arguments):
+            targets.append((folder, arguments))
+
+        rules = dict.fromkeys(("load", "package", "py_library"), lambda *_, **__: None)
+        exec(path.read_text(), {**rules, "glob": glob, "pytest_tests": pytest_tests})
+    return targets
+
+
+def _run(root: Path, *arguments: str) -> tuple[int, list[str], str]:
+    """Runs the program of a checkout; returns its exit status, the lines that it printed, and its error."""
+    command = [sys.executable, "-m", "tools.build_files", *arguments]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout.splitlines(), done.stderr
+
+
+@pytest.fixture
+def checkout(tmp_path) -> Path:
+    """A small checkout whose BUILD files are up to date."""
+    sources = {
+        "bit_keras/__init__.py": "from bit_keras.zoo import presets",
+        "bit_keras/system/__init__.py": "",
+        "bit_keras/zoo/__init__.py": "",
+        "bit_keras/zoo/presets.py": "import json",
+        "export/__init__.py": "",
+        "export/edge.py": "def main():\n    from bit_keras.zoo.presets import PRESETS",
+        "tests/conftest.py": "",
+        "tests/export/test_edge.py": "from export import edge",
+    }
+    for name, source in sources.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(source)
+    (tmp_path / "tools").mkdir()
+    for name in ("__init__.py", "build_files.py"):
+        shutil.copy(ROOT / "tools" / name, tmp_path / "tools")
+    assert _run(tmp_path)[0] == 0
+    return tmp_path
+
+
+def test_the_build_files_of_this_checkout_are_up_to_date():
+    assert _run(ROOT, "--check") == (0, [], "")
+
+
+def test_every_test_file_is_in_one_target():
+    files = [folder / name for folder, arguments in _targets(ROOT / "tests") for name in arguments["srcs"]]
+    assert sorted(files) == sorted((ROOT / "tests").rglob("test_*.py"))
+    assert len(files) > 100
+
+
+def test_the_tables_name_files_of_this_checkout():
+    marked = {
+        folder / name
+        for folder, arguments in _targets(ROOT / "tests")
+        for name in [*arguments.get("slow", ()), *arguments.get("uncached", ())]
+    }
+    assert marked == {ROOT / name for name in (*build_files.SLOW, *build_files.UNCACHED)}
+    assert not [path for path in marked if not path.is_file()]
+    for target, data in build_files.DATA.items():
+        folder = ROOT / target.removeprefix("//").partition(":")[0]
+        assert all(name.startswith("//") or list(folder.glob(name)) for name in data), target
+    assert all((ROOT / target.removeprefix("//")).is_dir() for target in build_files.STARTED)
+
+
+def test_dependencies(checkout):
+    written = {path.parent.relative_to(checkout).as_posix(): path.read_text() for path in checkout.rglob("BUILD")}
+    assert written.keys() == {
+        *("bit_keras", "bit_keras/system", "bit_keras/zoo", "export", "tests", "tests/export", "tools")
+    }
+    assert 'deps = ["//bit_keras/zoo"],' in written["bit_keras"]
+    assert "deps" not in written["bit_keras/zoo"]
+    # Imported inside a function, and what Python imports with it.
+    assert 'deps = [\n        "//bit_keras",\n        "//bit_keras/zoo",\n    ],' in written["export"]
+    # What is imported, and conftest.py of the folder above.
+    assert 'deps = [\n        "//export",\n        "//tests:support",\n    ],' in written["tests/export"]
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "outdated"),
+    [
+        ("bit_keras/zoo/presets.py", "from bit_keras.system import files", "bit_keras/zoo/BUILD"),
+        ("bit_keras/zoo/presets.py", "def f():\n    import bit_keras.system", "bit_keras/zoo/BUILD"),
+        ("export/edge.py", "", "export/BUILD"),
+        ("tests/export/test_edge.py", "import bit_keras", "tests/export/BUILD"),
+        ("tests/zoo/test_presets.py", "", "tests/zoo/BUILD"),
+        ("bit_keras/detection/__init__.py", "", "bit_keras/detection/BUILD"),
+    ],
+)
+def test_a_change_is_noticed(checkout, name, source, outdated):
+    (checkout / name).parent.mkdir(exist_ok=True)
+    (checkout / name).write_text(source)
+    status, lines, error = _run(checkout, "--check")
+    assert (status, lines) == (1, [outdated])
+    assert "`python -m tools.build_files` writes them" in error
+    assert _run(checkout) == (0, [outdated], "")
+    assert _run(checkout, "--check") == (0, [], "")
+
+
+def test_a_folder_that_is_gone_leaves_no_build_file(checkout):
+    (checkout / "tests/export/test_edge.py").unlink()
+    (checkout / "tests/by_hand").mkdir()
+    (checkout / "tests/by_hand/BUILD").write_text("# Written by hand.\n")
+    assert _run(checkout, "--check")[:2] == (1, ["tests/export/BUILD"])
+    assert _run(checkout)[0] == 0
+    assert not (checkout / "tests/export/BUILD").exists()
+    assert (checkout / "tests/by_hand/BUILD").exists()

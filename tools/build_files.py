@@ -1,0 +1,231 @@
+"""Writes Bazel's BUILD file of every folder with Python code; dependencies are derived from the imports.
+
+    python -m tools.build_files            writes the files that differ
+    python -m tools.build_files --check    writes nothing, and exits with an error where a file differs
+
+The root and tools/bazel hold no library; their BUILD files are written by hand.
+"""
+
+import argparse
+import ast
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+HEADER = "# Generated from the imports: python -m tools.build_files"
+
+# Files read at run time, by target: patterns within its folder, or labels.
+DATA = {
+    "//bit_keras": ("weights/*",),
+    "//bit_keras/data": ("*.md", "*.npz"),
+    "//examples": ("//:docs/migration.md",),  # shows them
+    "//export": ("serving/*",),
+    "//hub_modules": ("*.md", "pages/*.md", "templates/*.md"),
+    "//pretraining": ("fonts.txt",),
+    "//tests": ("//:pages", "//:setup.py"),
+    "//tests:support": ("consumers/*", "fixtures/*"),
+    "//tests/newcomer": ("//:pages",),
+}
+
+# What tests start as programs and do not import, by folder.
+STARTED = {
+    "//tests/system": ("benchmarks", "bit_keras.evaluate", "examples", "export", "hub_modules", "pretraining"),
+}
+
+# Tests that need more than five minutes.
+SLOW = (
+    "tests/export/test_tfhub.py",
+    "tests/finetune/test_finetune_distributed.py",
+    "tests/finetune/test_finetuner.py",
+    "tests/finetune/test_kill.py",
+    "tests/finetune/test_without_tensorflow.py",
+    "tests/rules/test_jit_compile.py",
+    "tests/saved_models/test_export.py",
+    "tests/saved_models/test_layer.py",
+    "tests/test_demo.py",
+)
+
+# Tests of the whole checkout, which no list of dependencies names.
+UNCACHED = ("tests/test_build_files.py",)
+
+
+def build_files(root: Path) -> dict[Path, str]:
+    """Derives the BUILD files of a checkout from its sources.
+
+    Args:
+        root: folder of the checkout.
+
+    Returns:
+        {path: content} of the BUILD file of each library and each folder of tests.
+
+    Raises:
+        SyntaxError: if a source is not valid Python.
+    """
+    sources = _sources(root)
+    libraries = {
+        _module(path): _library_label(folder)
+        for folder, paths in sources.items()
+        for path in paths
+        if not _is_test(path)
+    }
+    files = {}
+    for folder, paths in sources.items():
+        tests, others = ({path for path in paths if _is_test(path) == wanted} for wanted in (True, False))
+        rules = ['package(default_visibility = ["//visibility:public"])']
+        if others:
+            deps = _dependencies(folder, _imports(root, others), libraries)
+            rules.append(_library(folder, deps - {_library_label(folder)}))
+        if tests:
+            names = _imports(root, tests) | set(STARTED.get(_label(folder), ()))
+            deps = _dependencies(folder, names, libraries) | _conftests(folder, libraries)
+            rules = ['load("//tools/bazel:pytest.bzl", "pytest_tests")', *rules, _tests(folder, deps)]
+        files[root / folder / "BUILD"] = "\n\n".join([HEADER, *rules]) + "\n"
+    return files
+
+
+def differences(root: Path) -> dict[Path, str | None]:
+    """Compares the BUILD files of a checkout with what its sources need.
+
+    Args:
+        root: folder of the checkout.
+
+    Returns:
+        {path: content} of each BUILD file that is missing or differs; None in place of the content of a generated file
+        whose folder has no sources any more.
+
+    Raises:
+        SyntaxError: if a source is not valid Python.
+    """
+    wanted = build_files(root)
+    there = {path: path.read_text(encoding="utf-8") for path in root.glob("*/**/BUILD")}
+    obsolete = {path: None for path, text in there.items() if path not in wanted and text.startswith(HEADER)}
+    return {path: text for path, text in wanted.items() if there.get(path) != text} | obsolete
+
+
+def _sources(root: Path) -> dict[Path, list[Path]]:
+    """Returns {folder with a BUILD file: the sources in it and in its subfolders without one}, relative to `root`."""
+    markers = [*root.glob("*/__init__.py"), *root.glob("bit_keras/*/__init__.py")]
+    markers += [*root.glob("tests/**/conftest.py"), *root.glob("tests/**/test_*.py")]
+    sources = {folder: [] for folder in sorted({path.parent.relative_to(root) for path in markers})}
+    for top in sorted({folder.parts[0] for folder in sources}):
+        for path in sorted(path.relative_to(root) for path in root.glob(f"{top}/**/*.py")):
+            sources[next(folder for folder in path.parents if folder in sources)].append(path)
+    return sources
+
+
+def _is_test(path: Path) -> bool:
+    return path.parts[0] == "tests" and path.name.startswith("test_")
+
+
+def _module(path: Path) -> str:
+    return ".".join(path.with_suffix("").parts).removesuffix(".__init__")
+
+
+def _label(folder: Path) -> str:
+    return f"//{folder.as_posix()}"
+
+
+def _library_label(folder: Path) -> str:
+    return _label(folder) + (":support" if folder.parts[0] == "tests" else "")
+
+
+def _imports(root: Path, paths: Iterable[Path]) -> set[str]:
+    """Returns the absolute name of everything that the sources import, inside functions as well."""
+    names = set()
+    for node in (node for path in paths for node in ast.walk(ast.parse((root / path).read_text(encoding="utf-8")))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def _dependencies(folder: Path, names: set[str], libraries: dict[str, str]) -> set[str]:
+    deps = set()
+    for name in names:
+        while name and name not in libraries:  # an attribute of a module, or what pip installs
+            name = name.rpartition(".")[0]
+        deps |= {libraries[name]} if name else set()
+    # Python runs bit_keras/__init__.py before any module below it. Inside bit_keras that dependency would be circular.
+    if folder.parts[0] != "bit_keras" and any(label.startswith("//bit_keras/") for label in deps):
+        deps.add("//bit_keras")
+    return deps
+
+
+def _conftests(folder: Path, libraries: dict[str, str]) -> set[str]:
+    """The libraries of helpers in this folder and those above."""
+    return {_library_label(parent) for parent in (folder, *folder.parents[:-1])} & set(libraries.values())
+
+
+def _library(folder: Path, deps: set[str]) -> str:
+    label = _library_label(folder)
+    srcs = _glob(["*.py"], exclude=["test_*.py"]) if label.endswith(":support") else _glob(["**/*.py"])
+    name = label.rpartition(":")[2] if label.endswith(":support") else folder.name
+    return _rule("py_library", name=f'"{name}"', srcs=srcs, data=_data(label), deps=_labels(folder, deps))
+
+
+def _tests(folder: Path, deps: set[str]) -> str:
+    return _rule(
+        "pytest_tests",
+        srcs=_glob(["test_*.py"]),
+        slow=_list(path.name for path in map(Path, SLOW) if path.parent == folder),
+        uncached=_list(path.name for path in map(Path, UNCACHED) if path.parent == folder),
+        data=_data(_label(folder)),
+        deps=_labels(folder, deps),
+    )
+
+
+def _rule(kind: str, **arguments: str) -> str:
+    """Formats a rule as buildifier does; empty arguments are left out."""
+    lines = [f"    {name} = {value},".replace("\n", "\n    ") for name, value in arguments.items() if value]
+    return "\n".join([f"{kind}(", *lines, ")"])
+
+
+def _list(values: Iterable[str]) -> str:
+    quoted = [f'"{value}"' for value in values]
+    if len(quoted) < 2:
+        return f"[{quoted[0]}]" if quoted else ""
+    return "\n".join(["[", *(f"    {value}," for value in quoted), "]"])
+
+
+def _glob(patterns: Iterable[str], exclude: Iterable[str] = ()) -> str:
+    if not exclude:
+        return f"glob({_list(patterns)})"
+    return f"glob(\n    {_list(patterns)},\n    exclude = {_list(exclude)},\n)"
+
+
+def _data(label: str) -> str:
+    values = DATA.get(label, ())
+    return _list(values) if values[:1] and values[0].startswith("//") else _glob(values) if values else ""
+
+
+def _labels(folder: Path, labels: set[str]) -> str:
+    short = {
+        label.removeprefix(_label(folder)) if label.startswith(f"{_label(folder)}:") else label for label in labels
+    }
+    return _list(sorted(short, key=lambda label: label.replace(":", "\0")))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tools.build_files", description="Writes Bazel's BUILD files.")
+    parser.add_argument("--check", action="store_true", help="write nothing, and fail where a file is out of date")
+    check = parser.parse_args().check
+    changes = differences(ROOT)
+    for path, text in changes.items():
+        print(path.relative_to(ROOT))
+        if check:
+            continue
+        if text is None:
+            path.unlink()
+        else:
+            path.write_text(text, encoding="utf-8")
+    if check and changes:
+        sys.exit(
+            f"BUILD files must follow from the imports; {len(changes)} above do not. "
+            "`python -m tools.build_files` writes them."
+        )
+
+
+if __name__ == "__main__":
+    main()
