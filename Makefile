@@ -26,6 +26,7 @@ newcomer:
 
 # The same tests under Bazel, offline, in the environment of `make test`; needs Debian's bazel-bootstrap. A quarter of
 # an hour, since every test file is a process of its own: not part of `make test`.
+# `python -m tools.build_files` writes the BUILD files after a change of imports.
 bazel: .venv/test/installed
 	VIRTUAL_ENV=$(CURDIR)/.venv/test bazel test //...
 

@@ -1,5 +1,6 @@
 """Every test is in a Bazel target, and targets depend on what their sources import."""
 
+import graphlib
 import shutil
 import subprocess
 import sys
@@ -13,21 +14,27 @@ from tools import build_files
 ROOT = Path(build_files.__file__).resolve().parents[1]
 
 
-def _targets(folder: Path) -> list[tuple[Path, dict]]:
-    """Runs the BUILD files, which are valid Python, and returns (folder, arguments) of each pytest_tests."""
-    targets = []
-    for path in sorted(folder.rglob("BUILD")):
+def _calls(path: Path) -> list[tuple[str, dict]]:
+    """Runs a BUILD file, which is valid Python, and returns (rule, arguments) of all that it declares."""
+    folder, calls = path.parent, []
 
-        def glob(patterns, exclude=(), folder=path.parent):
-            names = {file.relative_to(folder).as_posix() for pattern in patterns for file in folder.glob(pattern)}
-            return names - set(exclude)
+    def glob(patterns, exclude=()):
+        files = {file for pattern in patterns for file in folder.glob(pattern)}
+        files -= {file for pattern in exclude for file in folder.glob(pattern)}
+        return sorted(file.relative_to(folder).as_posix() for file in files)
 
-        def pytest_tests(folder=path.parent, **arguments):
-            targets.append((folder, arguments))
+    def recorder(rule):
+        return lambda *_, **arguments: calls.append((rule, arguments))
 
-        rules = dict.fromkeys(("load", "package", "py_library"), lambda *_, **__: None)
-        exec(path.read_text(), {**rules, "glob": glob, "pytest_tests": pytest_tests})
-    return targets
+    rules = ("exports_files", "filegroup", "load", "package", "py_library", "pytest_tests")
+    exec(path.read_text(), {"glob": glob, **{rule: recorder(rule) for rule in rules}})
+    return calls
+
+
+def _declared(wanted: str) -> list[tuple[Path, dict]]:
+    """Returns (folder, arguments) of all uses of a rule."""
+    paths = sorted(path for top in ROOT.glob("*/BUILD") for path in top.parent.rglob("BUILD"))
+    return [(path.parent, arguments) for path in paths for rule, arguments in _calls(path) if rule == wanted]
 
 
 def _run(root: Path, *arguments: str) -> tuple[int, list[str], str]:
@@ -66,15 +73,25 @@ def test_the_build_files_of_this_checkout_are_up_to_date():
 
 
 def test_every_test_file_is_in_one_target():
-    files = [folder / name for folder, arguments in _targets(ROOT / "tests") for name in arguments["srcs"]]
+    files = [folder / name for folder, arguments in _declared("pytest_tests") for name in arguments["srcs"]]
     assert sorted(files) == sorted((ROOT / "tests").rglob("test_*.py"))
     assert len(files) > 100
+
+
+def test_libraries_do_not_depend_on_each_other_in_a_circle():
+    graph = {}
+    for folder, arguments in _declared("py_library"):
+        package = f"//{folder.relative_to(ROOT).as_posix()}"
+        label = package if arguments["name"] == folder.name else f"{package}:{arguments['name']}"
+        graph[label] = arguments.get("deps", [])
+    order = list(graphlib.TopologicalSorter(graph).static_order())
+    assert sorted(order) == sorted(graph)  # every dependency exists
 
 
 def test_the_tables_name_files_of_this_checkout():
     marked = {
         folder / name
-        for folder, arguments in _targets(ROOT / "tests")
+        for folder, arguments in _declared("pytest_tests")
         for name in [*arguments.get("slow", ()), *arguments.get("uncached", ())]
     }
     assert marked == {ROOT / name for name in (*build_files.SLOW, *build_files.UNCACHED)}

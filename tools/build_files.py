@@ -69,19 +69,7 @@ def build_files(root: Path) -> dict[Path, str]:
         for path in paths
         if not _is_test(path)
     }
-    files = {}
-    for folder, paths in sources.items():
-        tests, others = ({path for path in paths if _is_test(path) == wanted} for wanted in (True, False))
-        rules = ['package(default_visibility = ["//visibility:public"])']
-        if others:
-            deps = _dependencies(folder, _imports(root, others), libraries)
-            rules.append(_library(folder, deps - {_library_label(folder)}))
-        if tests:
-            names = _imports(root, tests) | set(STARTED.get(_label(folder), ()))
-            deps = _dependencies(folder, names, libraries) | _conftests(folder, libraries)
-            rules = ['load("//tools/bazel:pytest.bzl", "pytest_tests")', *rules, _tests(folder, deps)]
-        files[root / folder / "BUILD"] = "\n\n".join([HEADER, *rules]) + "\n"
-    return files
+    return {root / folder / "BUILD": _build_file(root, folder, paths, libraries) for folder, paths in sources.items()}
 
 
 def differences(root: Path) -> dict[Path, str | None]:
@@ -98,9 +86,10 @@ def differences(root: Path) -> dict[Path, str | None]:
         SyntaxError: if a source is not valid Python.
     """
     wanted = build_files(root)
-    there = {path: path.read_text(encoding="utf-8") for path in root.glob("*/**/BUILD")}
-    obsolete = {path: None for path, text in there.items() if path not in wanted and text.startswith(HEADER)}
-    return {path: text for path, text in wanted.items() if there.get(path) != text} | obsolete
+    tops = {path.relative_to(root).parts[0] for path in wanted}
+    found = {path: path.read_text(encoding="utf-8") for top in tops for path in (root / top).rglob("BUILD")}
+    obsolete = {path: None for path, text in found.items() if path not in wanted and text.startswith(HEADER)}
+    return {path: text for path, text in wanted.items() if found.get(path) != text} | obsolete
 
 
 def _sources(root: Path) -> dict[Path, list[Path]]:
@@ -112,6 +101,21 @@ def _sources(root: Path) -> dict[Path, list[Path]]:
         for path in sorted(path.relative_to(root) for path in root.glob(f"{top}/**/*.py")):
             sources[next(folder for folder in path.parents if folder in sources)].append(path)
     return sources
+
+
+def _build_file(root: Path, folder: Path, paths: list[Path], libraries: dict[str, str]) -> str:
+    """Returns the content of one BUILD file, given {module: label of its library} of the whole checkout."""
+    tests = [path for path in paths if _is_test(path)]
+    others = [path for path in paths if not _is_test(path)]
+    rules = ['package(default_visibility = ["//visibility:public"])']
+    if others:
+        deps = _dependencies(folder, _imports(root, others), libraries)
+        rules.append(_library(folder, deps - {_library_label(folder)}))
+    if tests:
+        names = _imports(root, tests) | set(STARTED.get(_label(folder), ()))
+        deps = _dependencies(folder, names, libraries) | _conftests(folder, libraries)
+        rules = ['load("//tools/bazel:pytest.bzl", "pytest_tests")', *rules, _tests(folder, deps)]
+    return "\n\n".join([HEADER, *rules]) + "\n"
 
 
 def _is_test(path: Path) -> bool:
@@ -159,10 +163,11 @@ def _conftests(folder: Path, libraries: dict[str, str]) -> set[str]:
 
 
 def _library(folder: Path, deps: set[str]) -> str:
-    label = _library_label(folder)
-    srcs = _glob(["*.py"], exclude=["test_*.py"]) if label.endswith(":support") else _glob(["**/*.py"])
-    name = label.rpartition(":")[2] if label.endswith(":support") else folder.name
-    return _rule("py_library", name=f'"{name}"', srcs=srcs, data=_data(label), deps=_labels(folder, deps))
+    if folder.parts[0] == "tests":
+        name, srcs = '"support"', _glob(["*.py"], exclude=["test_*.py"])
+    else:
+        name, srcs = f'"{folder.name}"', _glob(["**/*.py"])
+    return _rule("py_library", name=name, srcs=srcs, data=_data(_library_label(folder)), deps=_labels(folder, deps))
 
 
 def _tests(folder: Path, deps: set[str]) -> str:
@@ -196,15 +201,15 @@ def _glob(patterns: Iterable[str], exclude: Iterable[str] = ()) -> str:
 
 
 def _data(label: str) -> str:
-    values = DATA.get(label, ())
-    return _list(values) if values[:1] and values[0].startswith("//") else _glob(values) if values else ""
+    values = DATA.get(label)
+    if not values:
+        return ""
+    return _list(values) if values[0].startswith("//") else _glob(values)
 
 
 def _labels(folder: Path, labels: set[str]) -> str:
-    short = {
-        label.removeprefix(_label(folder)) if label.startswith(f"{_label(folder)}:") else label for label in labels
-    }
-    return _list(sorted(short, key=lambda label: label.replace(":", "\0")))
+    short = (label.replace(f"{_label(folder)}:", ":") for label in labels)
+    return _list(sorted(short, key=lambda label: label.replace(":", "\0")))  # as buildifier sorts
 
 
 def main() -> None:
