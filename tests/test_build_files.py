@@ -99,7 +99,7 @@ def test_the_tables_name_files_of_this_checkout():
     for target, data in build_files.DATA.items():
         folder = ROOT / target.removeprefix("//").partition(":")[0]
         assert all(name.startswith("//") or list(folder.glob(name)) for name in data), target
-    assert all((ROOT / target.removeprefix("//")).is_dir() for target in build_files.STARTED)
+    assert all((ROOT / target.removeprefix("//")).is_dir() for target in build_files.USED)
 
 
 def test_dependencies(checkout):

@@ -28,8 +28,9 @@ DATA = {
     "//tests/newcomer": ("//:pages",),
 }
 
-# What tests start as programs and do not import, by folder.
-STARTED = {
+# What tests start or read and do not import, by folder.
+USED = {
+    "//tests/newcomer": ("examples", "export", "hub_modules"),  # links of the pages lead there
     "//tests/system": ("benchmarks", "bit_keras.evaluate", "examples", "export", "hub_modules", "pretraining"),
 }
 
@@ -112,7 +113,7 @@ def _build_file(root: Path, folder: Path, paths: list[Path], libraries: dict[str
         deps = _dependencies(folder, _imports(root, others), libraries)
         rules.append(_library(folder, deps - {_library_label(folder)}))
     if tests:
-        names = _imports(root, tests) | set(STARTED.get(_label(folder), ()))
+        names = _imports(root, tests) | set(USED.get(_label(folder), ()))
         deps = _dependencies(folder, names, libraries) | _conftests(folder, libraries)
         rules = ['load("//tools/bazel:pytest.bzl", "pytest_tests")', *rules, _tests(folder, deps)]
     return "\n\n".join([HEADER, *rules]) + "\n"
