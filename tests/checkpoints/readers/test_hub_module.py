@@ -68,10 +68,10 @@ def test_our_own_export(golden_npz, tmp_path):
 @pytest.mark.parametrize(
     ("edit", "words"),
     [
-        ({"dense/kernel": np.ones((2, 3), "float32")}, "dense/kernel is no variable of a BiT"),
+        ({"dense/kernel": np.ones((2, 3), "float32")}, "dense/kernel is not a variable of a BiT"),
         ({GAMMA: np.full(3, np.inf, "float32")}, "must be finite"),
         ({GAMMA: np.ones(3, "int32")}, "must hold floats, got int32"),
-        ({"again/resnet/group_norm/gamma": np.ones(32, "float32")}, f"two variables mean {GAMMA}"),
+        ({"again/resnet/group_norm/gamma": np.ones(32, "float32")}, f"two variables have the official key {GAMMA}"),
         ({GAMMA: np.array(["text"])}, "must hold floats|no readable"),
     ],
     ids=["unknown", "infinite", "integers", "twice", "text"],

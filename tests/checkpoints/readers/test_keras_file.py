@@ -1,5 +1,7 @@
 """Keras 3's own files."""
 
+import errno
+import os
 import zipfile
 
 import h5py
@@ -33,6 +35,17 @@ def _same(arrays, golden_npz) -> bool:
 @pytest.mark.parametrize("name", SAVERS)
 def test_round_trip_is_exact(model, golden_npz, tmp_path, name):
     assert _same(read_weights(_save(model, tmp_path / name)), golden_npz)
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EMFILE])
+def test_errors_of_the_system_are_not_blamed_on_the_file(model, tmp_path, monkeypatch, code):
+    def fail(*_):
+        raise OSError(code, os.strerror(code))
+
+    path = _save(model, tmp_path / "model.keras")
+    monkeypatch.setattr(zipfile.ZipFile, "extract", fail)
+    with pytest.raises(OSError, match=os.strerror(code)):
+        read_weights(path)
 
 
 @pytest.mark.parametrize("name", SAVERS)

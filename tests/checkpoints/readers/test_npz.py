@@ -1,5 +1,6 @@
 """Reading and writing official npz files."""
 
+import errno
 import os
 import tracemalloc
 import zipfile
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 from bit_keras.checkpoints import CheckpointError, read_npz, write_npz
+from bit_keras.checkpoints.readers.npz import open_npz
 
 KERNEL = "resnet/root_block/standardized_conv2d/kernel"
 GAMMA = "resnet/group_norm/gamma"
@@ -47,7 +49,9 @@ def test_numbers_on_layer_names_are_taken_off(tmp_path):
 
 def test_two_entries_of_one_meaning_are_refused(tmp_path):
     np.savez(tmp_path / "weights.npz", **{GAMMA: np.ones(2), "resnet/group_norm_1/gamma": np.ones(2)})
-    with pytest.raises(CheckpointError, match=f"two entries mean {GAMMA}, the second is resnet/group_norm_1/gamma"):
+    with pytest.raises(
+        CheckpointError, match=f"two entries have the official key {GAMMA}, the second is resnet/group_norm_1/gamma"
+    ):
         read_npz(tmp_path / "weights.npz")
 
 
@@ -216,6 +220,37 @@ def test_damaged_files_are_refused_or_read_as_they_were(arrays, tmp_path, save):
             # Names are not covered by a checksum; a wrong one is refused by the model.
             assert all(_same({"": a}, {"": b}) for a, b in zip(received.values(), arrays.values()))
     assert refused > 250
+
+
+@pytest.mark.parametrize("code", [errno.EMFILE, errno.EACCES, errno.EIO])
+def test_errors_of_the_system_are_not_blamed_on_the_file(arrays, tmp_path, monkeypatch, code):
+    def fail(*_):
+        raise OSError(code, os.strerror(code))
+
+    write_npz(arrays, tmp_path / "weights.npz")
+    monkeypatch.setattr(zipfile, "ZipFile", fail)
+    with pytest.raises(OSError, match=os.strerror(code)):
+        read_npz(tmp_path / "weights.npz")
+
+
+def test_the_file_is_closed(arrays, tmp_path, monkeypatch):
+    class Archive(zipfile.ZipFile):
+        def __init__(self, *args):
+            super().__init__(*args)
+            opened.append(self)
+
+    opened = []
+    write_npz(arrays, tmp_path / "weights.npz")
+    write_npz({GAMMA: np.ones(8, int)}, tmp_path / "integers.npz")
+    monkeypatch.setattr(zipfile, "ZipFile", Archive)
+    read_npz(tmp_path / "weights.npz")
+    with pytest.raises(CheckpointError, match="must hold floats"):
+        open_npz(tmp_path / "integers.npz")
+    assert [archive.fp for archive in opened] == [None, None]
+    lazy = open_npz(tmp_path / "weights.npz")
+    np.testing.assert_array_equal(lazy[GAMMA], arrays[GAMMA])
+    lazy.close()
+    assert opened[2].fp is None
 
 
 def test_wrong_suffix(arrays, tmp_path):

@@ -59,8 +59,11 @@ def _write(path, edit) -> None:
 @pytest.mark.parametrize(
     ("edit", "words"),
     [
-        (lambda t: t.update(fc=np.ones(3, "float32")), "fc is no tensor of a BiT of timm or transformers"),
-        (lambda t: t.update({"classifier.1.bias": np.ones(10, "float32")}), "two tensors mean resnet/head/conv2d/bias"),
+        (lambda t: t.update(fc=np.ones(3, "float32")), "fc is not a tensor of a BiT of timm or transformers"),
+        (
+            lambda t: t.update({"classifier.1.bias": np.ones(10, "float32")}),
+            "two tensors have the official key resnet/head/conv2d/bias",
+        ),
         (lambda t: t.update({GAMMA: np.ones(32, "int32")}), "must be one of F64, F32, F16, BF16, got I32"),
         (lambda t: t.update({GAMMA: np.full(32, np.nan, "float32")}), "must be finite"),
     ],

@@ -1,4 +1,6 @@
+import errno
 import json
+import os
 
 import numpy as np
 import pytest
@@ -151,6 +153,19 @@ class Byhand(tfds.core.GeneratorBasedBuilder):
         with np.load(path) as archive:
             for number, image in enumerate(archive["images"]):
                 yield number, {"image": image, "label": number % 2}
+
+
+@pytest.mark.parametrize("code", [errno.EMFILE, errno.EIO])
+def test_errors_of_the_system_do_not_ask_for_archives(code, tmp_path, monkeypatch):
+    def fail(*_):
+        raise OSError(code, os.strerror(code))
+
+    (tmp_path / "manual").mkdir()
+    (tmp_path / "manual" / "readme").touch()
+    monkeypatch.setattr(Byhand, "_generate_examples", fail)
+    with pytest.raises(data.DataError, match=f"cannot be prepared by .*{os.strerror(code)}") as caught:
+        data.load("byhand", data_dir=str(tmp_path / "prepared"), manual_dir=str(tmp_path / "manual"))
+    assert "by hand" not in str(caught.value)
 
 
 def test_archives_that_only_a_user_can_download(tmp_path):
