@@ -43,7 +43,7 @@ def test_whatever_the_name(tmp_path, name):
 @pytest.mark.parametrize("content", [b"", b"<!doctype html><html>Please log in", b"version https://git-lfs.github.com"])
 def test_unknown_content(tmp_path, content):
     (tmp_path / "weights.bin").write_bytes(content)
-    with pytest.raises(CheckpointError, match=r"starts with b'.*known format does: npz, h5, safetensors, SavedModel"):
+    with pytest.raises(CheckpointError, match=r"begins with b'.*all known formats: npz, h5, safetensors, SavedModel"):
         read_weights(tmp_path / "weights.bin")
 
 

@@ -152,4 +152,4 @@ def test_a_library_that_is_missing_or_broken(tmp_path, monkeypatch, caplog):
 
     monkeypatch.setattr("bit_keras.checkpoints.reference._timm", broken)
     assert peer(path, "safetensors", SMALL, 10) is None
-    assert "is not run in its own library: operator torchvision::nms" in caplog.text
+    assert "is not run in its original library: operator torchvision::nms" in caplog.text

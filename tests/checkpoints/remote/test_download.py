@@ -101,7 +101,7 @@ def test_http_errors_leave_nothing(cache, site):
 
 def test_a_broken_download_goes_on_in_the_next_call(cache, site, url, local, npz_bytes):
     site.faults = [lambda handler: handler.answer(stop=200_000)] + [lambda handler: handler.answer(stop=0)] * 3
-    with pytest.raises(ConnectionError, match=r"received [\d,]+ of [\d,]+ bytes, the next call goes on from there"):
+    with pytest.raises(ConnectionError, match=r"received [\d,]+ of [\d,]+ bytes, the next call resumes from there"):
         fetch(url)
     assert _names(cache) == {"weights.npz.part", "weights.npz.part.json"}
     kept = local.with_name("weights.npz.part").stat().st_size

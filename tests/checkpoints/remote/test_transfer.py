@@ -88,7 +88,7 @@ def test_the_error_says_what_was_received(site, url, part):
     site.faults = [_half] * 4
     with pytest.raises(ConnectionError) as caught:
         receive(url, part)
-    assert f"; received {_kept(part):,} of {len(CONTENT):,} bytes, the next call goes on from there" in str(
+    assert f"; received {_kept(part):,} of {len(CONTENT):,} bytes, the next call resumes from there" in str(
         caught.value
     )
     assert len(site.asked) == transfer.ATTEMPTS
