@@ -134,7 +134,9 @@ def test_crops_and_flips_are_uniform():
 def test_a_stream_of_tfds_has_no_index(tfds_dir):
     source = data.load("numbered/fixed", data_dir=str(tfds_dir))
     for make in (lambda: _batches(source, 1), lambda: data.test_batches(source, batch_size=4, crop=9, loader="grain")):
-        with pytest.raises(data.DataError, match=r"asks for examples by their index, which numbered/fixed, .*tf\.data"):
+        with pytest.raises(
+            data.DataError, match=r"needs random access to the examples, which numbered/fixed, .*tf\.data"
+        ):
             make()
 
 
