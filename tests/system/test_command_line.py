@@ -86,10 +86,10 @@ def test_help_tells_defaults_and_what_must_be_given(run):
 
 
 FAULTS = {
-    ("bit_keras.finetune", "--lr=0.1"): "there is no flag --lr; did you mean base_lr?",
-    ("bit_keras.finetune", "--epochs", "3"): "there is no flag --epochs; did you mean steps?",
-    ("bit_keras.pretrain", "--lr=0.1"): "there is no flag --lr",
-    ("bit_keras.evaluate", "--modle=a"): "there is no flag --modle; did you mean model?",
+    ("bit_keras.finetune", "--lr=0.1"): "unknown flag --lr; did you mean base_lr?",
+    ("bit_keras.finetune", "--epochs", "3"): "unknown flag --epochs; did you mean steps?",
+    ("bit_keras.pretrain", "--lr=0.1"): "unknown flag --lr",
+    ("bit_keras.evaluate", "--modle=a"): "unknown flag --modle; did you mean model?",
     ("bit_keras.finetune", "--model=a"): "--dataset and --workdir must be given",
     ("bit_keras.finetune", "--model=a", "--dataset=b", "--workdir=c", "base_lr=0.1"): (
         "settings are flags such as --model=..., got 'base_lr=0.1'; did you mean base_lr?"
