@@ -1,4 +1,4 @@
-"""The format of a file is seen in its content."""
+"""The format of a file is detected from its content."""
 
 import hashlib
 
@@ -56,7 +56,7 @@ def test_nothing_there(tmp_path):
 
 @pytest.fixture
 def wrong_upload(tmp_path, monkeypatch):
-    """The h5 of one network under the name of another, with the MD5 that the table has for it."""
+    """A file under the name of another network, whose MD5 is that of a faulty file in the table."""
     path = tmp_path / "BiT-S-R50x3.h5"
     write_legacy_h5(random_arrays(VARIANTS["R17x0.5"]), path)
     rows = dict(presets.PRESETS)

@@ -8,7 +8,7 @@ pytestmark = pytest.mark.any_backend
 
 
 def classifier():
-    """Logits are the three channels of the top left pixel."""
+    """A model whose logits are the three channels of the top left pixel."""
     images = keras.Input((2, 2, 3))
     return keras.Model(images, images[:, 0, 0, :])
 

@@ -1,4 +1,4 @@
-"""All programs list their settings, and a wrong command line or a fault ends in one message."""
+"""All programs list their settings, and report an invalid command line or an error in one message."""
 
 import dataclasses
 import json
@@ -36,7 +36,7 @@ PROGRAMS = _programs()
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """Function from a program and its arguments to (exit status, standard output, standard error)."""
+    """Returns a function that runs a program with arguments: (exit status, standard output, standard error)."""
     folder = tmp_path_factory.mktemp("programs")
     cases = [[name, "--help"] for name in PROGRAMS] + [list(case) for case in FAULTS]
     program = ROOT / "tests" / "consumers" / "command_lines.py"

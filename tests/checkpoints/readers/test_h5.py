@@ -1,4 +1,4 @@
-"""Official h5 files, the layout of Keras 2."""
+"""Official h5 files, in the layout of Keras 2."""
 
 import h5py
 import numpy as np

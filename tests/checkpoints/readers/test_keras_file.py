@@ -1,4 +1,4 @@
-"""Keras 3's own files."""
+"""Files of Keras 3."""
 
 import errno
 import os
@@ -125,7 +125,7 @@ def test_what_is_wrong_is_named(model, tmp_path, edit, words):
 
 
 def test_a_configuration_is_never_run(tmp_path, model):
-    """Weights are read by the names of their layers; a hostile config.json stays unread."""
+    """Weights are found by the names of their layers; a malicious config.json is never read."""
     path = _save(model, tmp_path / "model.keras")
     with zipfile.ZipFile(path) as archive:
         content = archive.read("model.weights.h5")

@@ -119,7 +119,7 @@ def test_missing_file(tmp_path):
 
 def test_an_empty_archive(tmp_path):
     np.savez(tmp_path / "weights.npz")
-    assert read_npz(tmp_path / "weights.npz") == {}  # to be refused by every model
+    assert read_npz(tmp_path / "weights.npz") == {}  # every model rejects it
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"\x89HDF\r\n\x1a\n", b"PK\x03\x04"])
@@ -136,7 +136,7 @@ def test_a_single_array(tmp_path):
 
 
 def _with_header(array: np.ndarray, header: str) -> bytes:
-    """The .npy bytes of `array` under another header."""
+    """Returns the .npy bytes of `array` with a different header."""
     start = np.lib.format.magic(1, 0)
     return start + len(header).to_bytes(2, "little") + header.encode() + array.tobytes()
 
@@ -217,7 +217,7 @@ def test_damaged_files_are_refused_or_read_as_they_were(arrays, tmp_path, save):
         except CheckpointError:
             refused += 1
         else:
-            # Names are not covered by a checksum; a wrong one is refused by the model.
+            # Names have no checksum; the model rejects a wrong one.
             assert all(_same({"": a}, {"": b}) for a, b in zip(received.values(), arrays.values()))
     assert refused > 250
 

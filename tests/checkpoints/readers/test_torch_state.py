@@ -1,4 +1,4 @@
-"""State dicts of timm and transformers, held against those libraries where they name and where they compute."""
+"""State dicts of timm and transformers; names and results are compared with these libraries."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""Transfers from a server that misbehaves."""
+"""Transfers from a faulty server."""
 
 import io
 import json
@@ -34,7 +34,7 @@ def _half(handler):
 
 
 def _kept(part) -> int:
-    """Bytes that a transfer cut in the middle of CONTENT left; the last chunk may be lost."""
+    """Returns the bytes kept of a transfer that was interrupted in the middle; the last chunk may be lost."""
     size = part.stat().st_size
     assert HALF - 65_536 <= size <= HALF
     return size
@@ -42,7 +42,7 @@ def _kept(part) -> int:
 
 @pytest.fixture
 def broken(site, url, part) -> int:
-    """Breaks a call in the middle of the file and returns the bytes that it left."""
+    """Interrupts a transfer in the middle of the file and returns the number of bytes kept."""
     site.faults = [_half] + [lambda handler: handler.answer(stop=0)] * 3
     with pytest.raises(ConnectionError):
         receive(url, part)
@@ -129,7 +129,7 @@ def test_a_refusal_is_final(site, url, part, status):
 
 def test_no_server(part):
     with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))  # taken, and nobody listens
+        free.bind(("127.0.0.1", 0))  # bound, but no server listens
         with pytest.raises(ConnectionError, match="refused"):
             receive(f"http://127.0.0.1:{free.getsockname()[1]}/weights.bin", part)
     assert not part.exists()

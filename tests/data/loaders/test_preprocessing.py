@@ -48,7 +48,7 @@ def test_train_image_without_augmentation_is_the_test_image():
 
 @pytest.mark.parametrize("flip", [True, False])
 def test_train_image_is_a_crop_of_the_resized_image(flip):
-    """Every crop is found at one of the 25 offsets, mirrored or not, and all offsets are as frequent as others."""
+    """Every crop is at one of the 25 offsets, mirrored or not, and all offsets are equally frequent."""
     resized = _bilinear(IMAGE, 20) / 127.5 - 1
     windows = np.lib.stride_tricks.sliding_window_view(resized, (16, 16, 3))[:, :, 0]  # [5, 5, 16, 16, 3]
     windows = np.stack([windows, windows[..., ::-1, :]])
@@ -73,7 +73,7 @@ def test_train_image_is_a_crop_of_the_resized_image(flip):
     assert abs(mirrored - 1_000) < 90 if flip else mirrored == 0
     assert np.abs(offsets - 80).max() < 36
     if flip:
-        assert counts.min() > 0  # the flip does not hang on the offset
+        assert counts.min() > 0  # the flip is independent of the offset
 
 
 def test_train_image_is_a_pure_function_of_its_seed():
@@ -85,7 +85,7 @@ def test_train_image_is_a_pure_function_of_its_seed():
 
 
 def _plain(image, seed, resize, crop, random_crop=True, flip=True):
-    """The same draws in the words of tf.image, each step on its own."""
+    """The same draws, with each step computed separately by tf.image."""
     crop_seed, flip_seed = tf.unstack(tf.random.split(seed, 2))
     if image.dtype == tf.string:
         image = tf.io.decode_image(image, channels=3, expand_animations=False)
@@ -102,7 +102,7 @@ def _noise(height, width, channels=3):
     return np.random.default_rng(height * width).integers(0, 256, (height, width, channels), np.uint8)
 
 
-# From one pixel to more of them than pay for the conversion before the resize, 2 a pixel of the result.
+# From one pixel to more than 2 per pixel of the result, where the conversion follows the resize.
 SIZES = [
     (1, 1),
     (1, 9),
@@ -149,7 +149,7 @@ def test_train_image_of_encoded_images_in_a_graph(encode, channels):
 
 
 def test_crops_at_the_border():
-    """A crop one pixel smaller lies in one of the four corners; one as large as the image is the image."""
+    """A crop one pixel smaller than the image is in one of four corners; one of equal size is the image."""
     image = tf.constant(_noise(9, 14))
     corners = set()
     for step in range(24):

@@ -1,4 +1,4 @@
-"""TFRecord files: their records, in any order, and what is refused."""
+"""TFRecord files: records in any order, and files that are rejected."""
 
 import gzip
 import struct
