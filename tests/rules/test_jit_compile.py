@@ -145,9 +145,9 @@ def test_in_half_precision_a_compiled_step_is_about_as_close_to_float32(program,
     """Half-precision gradients depend on fusion, which changes where they are rounded, so float32 is the reference."""
     program = functools.partial(program, golden_npz)
     _, exact, _ = three_updates(program, False, tmp_path / "0")
-    _, plain, _ = three_updates(program, False, tmp_path / "1", precision=precision)
+    _, uncompiled, _ = three_updates(program, False, tmp_path / "1", precision=precision)
     _, compiled, operations = three_updates(program, True, tmp_path / "2", precision=precision)
-    assert 0 < differences(compiled, exact) < 2 * differences(plain, exact) < 1
+    assert 0 < differences(compiled, exact) < 2 * differences(uncompiled, exact) < 1
     check_kernels(operations)
 
 

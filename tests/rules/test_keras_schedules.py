@@ -42,8 +42,8 @@ def test_equals_the_official_rule_at_every_step(num_examples):
 def test_counts_updates_not_steps():
     steps = np.arange(4 * 501)
     rates = in_graph(1000, accumulation_steps=4)(keras.ops.convert_to_tensor(steps))
-    plain = in_graph(1000)(keras.ops.convert_to_tensor(steps // 4))
-    np.testing.assert_array_equal(keras.ops.convert_to_numpy(rates), keras.ops.convert_to_numpy(plain))
+    per_update = in_graph(1000)(keras.ops.convert_to_tensor(steps // 4))
+    np.testing.assert_array_equal(keras.ops.convert_to_numpy(rates), keras.ops.convert_to_numpy(per_update))
 
 
 def test_config_round_trip():

@@ -22,7 +22,7 @@ def mix(step, seed=0, alpha=0.1):
     return [ops.convert_to_numpy(x) for x in mixed]
 
 
-def share_and_partner(labels):
+def lambda_and_partner(labels):
     """Returns (lambda, partner [N]), as read from mixed one-hot labels."""
     off_diagonal = labels * (1 - LABELS)
     partner = np.where(off_diagonal.any(axis=1), off_diagonal.argmax(axis=1), np.arange(8))
@@ -31,14 +31,14 @@ def share_and_partner(labels):
 
 
 @pytest.mark.parametrize("step", range(5))
-def test_one_share_and_a_permutation_for_images_and_labels(step):
+def test_one_lambda_and_a_permutation_for_images_and_labels(step):
     images, labels = mix(step, alpha=5.0)
-    share, partner = share_and_partner(labels)
-    assert 0 < share < 1
+    lam, partner = lambda_and_partner(labels)
+    assert 0 < lam < 1
     assert sorted(partner) == list(range(8))
-    expected = share * LABELS + (1 - share) * LABELS[partner]
+    expected = lam * LABELS + (1 - lam) * LABELS[partner]
     np.testing.assert_allclose(labels, expected, atol=1e-6)
-    np.testing.assert_allclose(images, share * IMAGES + (1 - share) * IMAGES[partner], atol=1e-5)
+    np.testing.assert_allclose(images, lam * IMAGES + (1 - lam) * IMAGES[partner], atol=1e-5)
 
 
 def test_is_a_function_of_seed_and_step():

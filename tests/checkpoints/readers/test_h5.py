@@ -145,10 +145,10 @@ def test_files_that_are_none(tmp_path):
         read_weights(tmp_path / "weights.h5")
 
 
-@pytest.mark.parametrize("part", [0.02, 0.5, 0.99])
-def test_truncated_files(path, part):
+@pytest.mark.parametrize("fraction", [0.02, 0.5, 0.99])
+def test_truncated_files(path, fraction):
     content = path.read_bytes()
-    path.write_bytes(content[: int(part * len(content))])
+    path.write_bytes(content[: int(fraction * len(content))])
     with pytest.raises(CheckpointError, match="no readable HDF5 file"):
         read_weights(path)
 

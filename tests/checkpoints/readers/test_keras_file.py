@@ -143,10 +143,10 @@ def test_a_bomb_is_refused_before_it_is_inflated(tmp_path):
 
 
 @pytest.mark.parametrize("name", SAVERS)
-@pytest.mark.parametrize("part", [0.01, 0.5, 0.99])
-def test_truncated_files(model, tmp_path, name, part):
+@pytest.mark.parametrize("fraction", [0.01, 0.5, 0.99])
+def test_truncated_files(model, tmp_path, name, fraction):
     path = _save(model, tmp_path / name)
     content = path.read_bytes()
-    path.write_bytes(content[: int(part * len(content))])
+    path.write_bytes(content[: int(fraction * len(content))])
     with pytest.raises(CheckpointError, match="no readable"):
         read_weights(path)

@@ -192,11 +192,11 @@ def test_a_member_that_is_no_array(tmp_path):
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
-@pytest.mark.parametrize("part", [0.1, 0.5, 0.9, 0.999])
-def test_truncated_files(arrays, tmp_path, save, part):
+@pytest.mark.parametrize("fraction", [0.1, 0.5, 0.9, 0.999])
+def test_truncated_files(arrays, tmp_path, save, fraction):
     save(tmp_path / "weights.npz", **arrays)
     content = (tmp_path / "weights.npz").read_bytes()
-    (tmp_path / "weights.npz").write_bytes(content[: int(part * len(content))])
+    (tmp_path / "weights.npz").write_bytes(content[: int(fraction * len(content))])
     with pytest.raises(CheckpointError, match="no readable npz file"):
         read_npz(tmp_path / "weights.npz")
 

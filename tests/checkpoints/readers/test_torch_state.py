@@ -94,10 +94,10 @@ def test_other_precisions(golden_npz, tmp_path, dtype, rounding):
         np.testing.assert_allclose(arrays[key], array, rtol=rounding, atol=1e-7)
 
 
-@pytest.mark.parametrize("part", [0.0001, 0.5, 0.999])
-def test_truncated_files(path, part):
+@pytest.mark.parametrize("fraction", [0.0001, 0.5, 0.999])
+def test_truncated_files(path, fraction):
     content = path.read_bytes()
-    path.write_bytes(content[: int(part * len(content))])
+    path.write_bytes(content[: int(fraction * len(content))])
     with pytest.raises(CheckpointError, match="no readable safetensors file"):
         read_weights(path)
 

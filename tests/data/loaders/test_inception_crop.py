@@ -80,8 +80,8 @@ def test_of_a_jpeg_only_the_crop_is_decoded_and_it_is_the_same(ramp):
     decoded = preprocessing.decode(encoded)
     for number in range(20):
         seed = tf.constant([3, number], tf.int64)
-        parts = [preprocessing.pretraining_image(x, seed, crop=16, min_area=0.1) for x in (encoded, decoded)]
-        np.testing.assert_allclose(*parts, atol=1e-6)
+        crops = [preprocessing.pretraining_image(x, seed, crop=16, min_area=0.1) for x in (encoded, decoded)]
+        np.testing.assert_allclose(*crops, atol=1e-6)
 
 
 def test_a_window_that_never_fits_gives_way_to_the_whole_image():

@@ -84,7 +84,7 @@ def test_train_image_is_a_pure_function_of_its_seed():
     assert (first != other).any()
 
 
-def _plain(image, seed, resize, crop, random_crop=True, flip=True):
+def _by_tf_image(image, seed, resize, crop, random_crop=True, flip=True):
     """The same draws, with each step computed separately by tf.image."""
     crop_seed, flip_seed = tf.unstack(tf.random.split(seed, 2))
     if image.dtype == tf.string:
@@ -126,7 +126,7 @@ def test_train_image_is_that_of_tf_image(height, width, switches):
     for step in range(4):
         seed = tf.constant([7, step], tf.int64)
         result = preprocessing.train_image(image, seed, resize=20, crop=16, **switches)
-        np.testing.assert_allclose(result, _plain(image, seed, 20, 16, **switches), atol=2e-6)
+        np.testing.assert_allclose(result, _by_tf_image(image, seed, 20, 16, **switches), atol=2e-6)
 
 
 @pytest.mark.parametrize(("height", "width"), [(375, 500), (500, 375), (333, 511), (1200, 1600)])
@@ -135,7 +135,7 @@ def test_train_image_at_the_size_of_large_images(height, width):
     for step in range(2):
         seed = tf.constant([7, step], tf.int64)
         result = preprocessing.train_image(encoded, seed, resize=512, crop=480)
-        np.testing.assert_allclose(result, _plain(encoded, seed, 512, 480), atol=2e-6)
+        np.testing.assert_allclose(result, _by_tf_image(encoded, seed, 512, 480), atol=2e-6)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -145,7 +145,7 @@ def test_train_image_of_encoded_images_in_a_graph(encode, channels):
     graph = tf.function(lambda image, seed: preprocessing.train_image(image, seed, resize=20, crop=16))
     for step in range(4):
         seed = tf.constant([7, step], tf.int64)
-        np.testing.assert_allclose(graph(encoded, seed), _plain(encoded, seed, 20, 16), atol=2e-6)
+        np.testing.assert_allclose(graph(encoded, seed), _by_tf_image(encoded, seed, 20, 16), atol=2e-6)
 
 
 def test_crops_at_the_border():
@@ -155,7 +155,7 @@ def test_crops_at_the_border():
     for step in range(24):
         seed = tf.constant([1, step], tf.int64)
         result = preprocessing.train_image(image, seed, resize=12, crop=11, flip=False)
-        expected = _plain(image, seed, 12, 11, flip=False)
+        expected = _by_tf_image(image, seed, 12, 11, flip=False)
         np.testing.assert_allclose(result, expected, atol=2e-6)
         corners.add(expected.numpy().tobytes())
     assert len(corners) == 4
