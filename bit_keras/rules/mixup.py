@@ -14,8 +14,8 @@ class MixUp(keras.callbacks.Callback):
     not affected.
 
     With several devices: under tf.distribute each replica draws its own lambda and permutes its own shard of the
-    batch, so the result depends on the number of replicas. On jax the batch is global and lambda equals that of a
-    single device; if several processes each load a shard of the batch, its order and thus the partners differ.
+    batch, so the result depends on the number of replicas. On jax the batch is global, and the draws equal those of a
+    single device; if several processes each load a shard of it, the order of its images and thus the partners differ.
 
     While `fit` runs, the callback wraps `model.train_step`, on every backend. Batches must be (images of floats,
     labels [N, classes] of floats), without sample weights.

@@ -26,7 +26,7 @@ _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
 class NpzArrays(Mapping):
-    """{official key: array of floats} of an npz file: all headers are checked at once, arrays are read on access.
+    """{official key: array of floats} of an npz file. Every array is read once to check it, and again on access.
 
     A network of 4 GB is thus loaded with the memory of one more array. The file stays open until `close` is called or
     the object is garbage collected.

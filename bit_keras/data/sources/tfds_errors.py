@@ -61,7 +61,7 @@ def not_prepared(builder: tfds.core.DatasetBuilder, manual_dir: str | None, erro
     if full_disk:
         return DataError(
             f"{name} does not fit on the disk of {builder.data_dir_root} ({full_disk}); give another --data_dir, or "
-            f"free space: what was left unfinished lies below {_downloads(builder).parent}, as *.tmp.* and incomplete.*"
+            f"free space: unfinished files are below {_downloads(builder).parent}, as *.tmp.* and incomplete.*"
         )
     if isinstance(error, ImportError):
         return DataError(f"{name} {_missing_package(error)}; files that were downloaded are kept")
@@ -131,9 +131,9 @@ def _wrong_checksum(builder: tfds.core.DatasetBuilder, manual_dir: str | None, e
     if manual_dir and Path(path).parent == Path(manual_dir).expanduser():
         return f"{name}: {path} has another checksum than the file of {url}; replace it, or remove it to download that"
     return (
-        f"{name} cannot be downloaded: what {url} gives has another checksum than TensorFlow Datasets "
-        f"{tfds.__version__} expects, because the file changed at its origin or something in between answered "
-        f"instead (it lies in {path}); try again or upgrade tensorflow-datasets{_by_hand(builder)}"
+        f"{name} cannot be downloaded: the file at {url} has another checksum than TensorFlow Datasets "
+        f"{tfds.__version__} expects, because the file was changed or a proxy answered in place of the server "
+        f"(it was saved as {path}); try again or upgrade tensorflow-datasets{_by_hand(builder)}"
     )
 
 

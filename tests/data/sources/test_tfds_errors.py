@@ -141,10 +141,12 @@ def test_file_downloaded_by_hand(tmp_path, answer):
 def test_changed_file(tmp_path, answer):
     answer["body"] = b"<html>Log in</html>"
     message = _error(tmp_path)
-    assert re.search(rf"cannot be downloaded: what {Served.URL} gives has another checksum than .*; try again", message)
+    assert re.search(
+        rf"cannot be downloaded: the file at {Served.URL} has another checksum than .*; try again", message
+    )
     assert message.endswith(BY_HAND)
     (kept,) = tmp_path.glob("downloads/served/*.tmp.*/images.zip")
-    assert f"(it lies in {kept})" in message
+    assert f"(it was saved as {kept})" in message
     assert kept.read_bytes() == answer["body"]
     answer["body"] = ARCHIVE
     _assert_prepared(tmp_path)
@@ -214,7 +216,7 @@ def test_disk_that_fills_up(fault, tmp_path, monkeypatch):
         context.setattr(Served, "fault", fault)
         message = _error(tmp_path)
     assert re.match(rf"served/1.0.0 does not fit on the disk of {tmp_path} \(.*No space left on device.*\)", message)
-    assert message.endswith(f"unfinished lies below {tmp_path}/downloads, as *.tmp.* and incomplete.*")
+    assert message.endswith(f"unfinished files are below {tmp_path}/downloads, as *.tmp.* and incomplete.*")
     _assert_prepared(tmp_path)
 
 
