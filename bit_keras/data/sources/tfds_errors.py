@@ -117,9 +117,8 @@ def _by_hand(builder: tfds.core.DatasetBuilder) -> str:
 
 def _missing_package(error: ImportError) -> str:
     module = next((cause.name for cause in _causes(error) if isinstance(cause, ImportError) and cause.name), None)
-    if module is None or "cannot open shared object" in str(
-        error
-    ):  # the package is installed, but a system library is missing
+    # "cannot open shared object": the package is installed, but a library of the system is missing.
+    if module is None or "cannot open shared object" in str(error):
         return f"needs a Python package that cannot be imported: {_text(error)}"
     package = module.partition(".")[0]
     return f"needs the Python package {package}, which is not installed: pip install {_PIP_NAMES.get(package, package)}"

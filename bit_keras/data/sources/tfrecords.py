@@ -193,10 +193,7 @@ def _scan_file(path: Path, parse: Callable | None, num_classes: int) -> tuple[np
         if parse is not None:
             records = tf.data.TFRecordDataset(str(path)).batch(_CHUNK)
             chunks += list(records.map(parse, num_parallel_calls=tf.data.AUTOTUNE).as_numpy_iterator())
-    except (
-        tf.errors.InvalidArgumentError,
-        UnicodeDecodeError,
-    ) as error:  # UnicodeDecodeError: the message contains binary data
+    except (tf.errors.InvalidArgumentError, UnicodeDecodeError) as error:  # the latter: binary data in the message
         raise DataError(f"{path}: an example does not fit: {str(error)[:_MESSAGE]}") from error
     except tf.errors.OpError as error:
         raise _unreadable(path, error) from error
