@@ -30,7 +30,7 @@ class Schedule:
         supports = (0, self.warmup_steps, *self.drop_steps, self.total_steps)
         if any(a >= b for a, b in itertools.pairwise(supports)):
             raise ValueError(
-                "warm-up, drops and total must be strictly ascending numbers of steps, the first 1 or more, got "
+                "warm-up, drops and total must be ascending numbers of steps, each 1 or more, got "
                 f"{supports[1:]}; train for more steps"
             )
 
