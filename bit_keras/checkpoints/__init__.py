@@ -1,4 +1,4 @@
-"""Weight files: file -> dict of arrays under official names -> strict apply to a model, and back."""
+"""Weight files: from a file to a dict of arrays under official keys, from there to a model, and back."""
 
 from bit_keras.checkpoints.apply import apply_weights, collect_weights, shapes_of
 from bit_keras.checkpoints.architecture import head_size, resolve_variant

@@ -1,4 +1,4 @@
-"""Strict merge of a weight file's arrays into a model."""
+"""Strict assignment of a weight file's arrays to a model, and its inverse."""
 
 from collections.abc import Mapping
 
@@ -11,19 +11,18 @@ from bit_keras.checkpoints.readers.npz import NpzArrays
 
 
 def apply_weights(model: keras.Model, arrays: Mapping[str, np.ndarray], skip_head: bool = False) -> None:
-    """Sets every weight of a BiT model from arrays under official keys.
+    """Assigns arrays under official keys to all weights of a BiT model.
 
-    All shapes are compared before the first weight is written, so a refused file leaves the model as it was.
+    All shapes are compared before the first assignment, so an error leaves the model unchanged.
 
     Args:
         model: a bit_keras.BiT.
         arrays: {official key: array}.
-        skip_head: leave the model's head alone and ignore the head in `arrays`.
+        skip_head: True leaves the model's head unchanged and ignores that in `arrays`.
 
     Raises:
-        CheckpointError: entries are missing, unused or of another shape. The message lists them all: "-" for
-            what the model needs and the file lacks, "+" for what the file has and the model does not use,
-            "!" for another shape.
+        CheckpointError: entries are missing, unused or of the wrong shape. The message lists them all: "-" for
+            entries that only the model has, "+" for entries that only the file has, "!" for shapes that differ.
     """
     variables, shapes = _official_variables(model), shapes_of(arrays)
     if skip_head:
@@ -47,16 +46,16 @@ def apply_weights(model: keras.Model, arrays: Mapping[str, np.ndarray], skip_hea
 
 
 def shapes_of(arrays: Mapping[str, np.ndarray]) -> dict[str, tuple[int, ...]]:
-    """Returns {official key: shape}, without reading an array that still lies in its file."""
+    """Returns {official key: shape}, without reading arrays from an npz file."""
     if isinstance(arrays, NpzArrays):
         return arrays.shapes
     return {key: array.shape for key, array in arrays.items()}
 
 
 def collect_weights(model: keras.Model) -> dict[str, np.ndarray]:
-    """Returns {official key: array in its official shape} of a bit_keras.BiT: the inverse of `apply_weights`.
+    """Returns {official key: array in its official shape} of a bit_keras.BiT, the inverse of `apply_weights`.
 
-    Weights in half precision come as float32: the files know no bfloat16.
+    Half-precision weights are returned as float32, because npz files do not support bfloat16.
     """
     arrays = {}
     for key, variable in _official_variables(model).items():
@@ -72,6 +71,6 @@ def _official_variables(model: keras.Model) -> dict[str, keras.Variable]:
 
 
 def _official_shape(key: str, variable: keras.Variable) -> tuple[int, ...]:
-    """Shape in the file: the head's dense kernel [C, K] is a 1x1 convolution [1, 1, C, K] there."""
+    """Returns the shape in the file, where the head's dense kernel [C, K] is a 1x1 convolution [1, 1, C, K]."""
     is_dense = names.is_head(key) and len(variable.shape) == 2
     return (1, 1, *variable.shape) if is_dense else tuple(variable.shape)

@@ -1,36 +1,38 @@
-"""What every array of a weight file must be, whatever its format."""
+"""Checks of weight files that all formats share: sizes, types and values of the arrays, kinds of errors."""
 
+import errno
 import math
 import os
 
 import numpy as np
 
+from bit_keras.zoo.presets import LABELS
 from bit_keras.zoo.variants import VARIANTS
 
-# Float64 of the largest published network with the largest published head; no honest file of ours is bigger.
-_MAX_BYTES = 8 * max(row.parameters + 21_843 * (row.num_features + 1) for row in VARIANTS.values())
-# Trained weights hardly compress; a head of zeros does.
+# The largest variant with the largest published head, in float64: no legitimate file is larger.
+_MAX_BYTES = 8 * max(row.parameters + max(LABELS.values()) * (row.num_features + 1) for row in VARIANTS.values())
+# Bytes of arrays per byte of the file. Trained weights hardly compress; a head of zeros does.
 _MAX_RATIO = 100
 
 
 class CheckpointError(ValueError):
-    """A weight file does not hold what it must."""
+    """A weight file is damaged, or does not hold the weights that are required."""
 
 
 def max_bytes(path: str | os.PathLike) -> int:
-    """Bytes of arrays that are read from a file at most: what the largest network needs or the file can hold."""
+    """Returns the most bytes of arrays to read from a file, by the largest network and by the size of the file."""
     return min(_MAX_BYTES, _MAX_RATIO * os.path.getsize(path))
 
 
 def check_bytes(path: str | os.PathLike, promised: int) -> None:
-    """Refuses a file before anything is allocated for it.
+    """Checks a file's declared size before any memory is allocated for it.
 
     Args:
         path: the file.
-        promised: bytes of all arrays, as the file's headers state them.
+        promised: bytes of all arrays together, as stated in the file's headers.
 
     Raises:
-        CheckpointError: that is more than `max_bytes`.
+        CheckpointError: `promised` is more than `max_bytes`.
     """
     if promised > max_bytes(path):
         raise CheckpointError(
@@ -40,12 +42,12 @@ def check_bytes(path: str | os.PathLike, promised: int) -> None:
 
 
 def promised_bytes(shape: tuple[int, ...], dtype: np.dtype) -> int:
-    """Bytes of an array, without the overflow of numpy's integers."""
+    """Returns the bytes of an array, in Python integers, which do not overflow on the sizes in a damaged header."""
     return math.prod(int(size) for size in shape) * dtype.itemsize
 
 
 def check_floats(path: str | os.PathLike, name: str, dtype: np.dtype) -> None:
-    """Raises CheckpointError if an entry does not hold floats."""
+    """Raises CheckpointError unless the type of an entry is a floating-point type."""
     if not np.issubdtype(dtype, np.floating):
         raise CheckpointError(f"{path}: {name} must hold floats, got {dtype}")
 
@@ -55,3 +57,11 @@ def check_finite(path: str | os.PathLike, name: str, array: np.ndarray) -> np.nd
     if not np.isfinite(array).all():
         raise CheckpointError(f"{path}: {name} must be finite, got NaN or infinity")
     return array
+
+
+def is_system_error(error: Exception) -> bool:
+    """Tells whether reading failed for a reason outside of the file: permissions, a full disk, too many open files.
+
+    A damaged file can raise OSError as well, but only with EINVAL, from a seek to a negative offset, or without a code.
+    """
+    return isinstance(error, OSError) and error.errno not in (None, errno.EINVAL)

@@ -1,4 +1,4 @@
-"""One door to all readers: the format of a file is seen in its content, whatever its name."""
+"""Reads weight files of every format. The format is detected from the content, not from the name."""
 
 import hashlib
 import os
@@ -14,7 +14,7 @@ from bit_keras.zoo import presets
 
 
 def _read_hdf5(path: Path) -> dict[str, np.ndarray]:
-    """Reads a file of Keras 2 or 3."""
+    """Reads an HDF5 file of Keras 2 or 3."""
     with hdf5.open_hdf5(path) as file:
         return h5.read_legacy(file) if h5.is_legacy(file) else keras_file.read_layers(file)
 
@@ -39,9 +39,10 @@ def read_weights(path: str | os.PathLike) -> Mapping[str, np.ndarray]:
         {official key: array of floats}. Kernels are [height, width, in, out], gamma, beta and bias [channels].
 
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: the file does not exist.
         ImportError: a package that the format needs is not installed.
-        CheckpointError: the file is of no known format, damaged, or published under a wrong name.
+        CheckpointError: the file is of no known format, damaged, or one that was published under a wrong name.
+        OSError: the file cannot be opened or read.
     """
     path = Path(path)
     _refuse_wrong_upload(path)
@@ -49,7 +50,7 @@ def read_weights(path: str | os.PathLike) -> Mapping[str, np.ndarray]:
 
 
 def detect_format(path: str | os.PathLike) -> str:
-    """Returns the key of READERS for a file or directory; raises as `read_weights` does."""
+    """Returns the format of a file or directory, a key of READERS; raises the same errors as `read_weights`."""
     path = Path(path)
     if path.is_dir():
         if not hub_module.is_saved_model(path):
@@ -63,10 +64,10 @@ def detect_format(path: str | os.PathLike) -> str:
         return "keras" if _holds_keras_weights(path) else "npz"
     if start.startswith(b"\x89HDF"):
         return "h5"
-    # Eight bytes of length and the first letters of a JSON dict.
+    # The length of the header, 8 bytes, and the beginning of a JSON dict.
     if start[8:9] == b"{" or path.suffix == ".safetensors":
         return "safetensors"
-    raise CheckpointError(f"{path} starts with {start!r}, as no known format does: {', '.join(READERS)}")
+    raise CheckpointError(f"{path} begins with {start!r}, unlike all known formats: {', '.join(READERS)}")
 
 
 def _holds_keras_weights(path: Path) -> bool:
@@ -74,11 +75,11 @@ def _holds_keras_weights(path: Path) -> bool:
         with zipfile.ZipFile(path) as archive:
             return keras_file.WEIGHTS in archive.namelist()
     except (zipfile.BadZipFile, OSError, ValueError, RuntimeError):
-        return False  # and the reader of npz says what is wrong
+        return False  # the npz reader then raises the error
 
 
 def _refuse_wrong_upload(path: Path) -> None:
-    """Some files of the official bucket hold another network than their name says."""
+    """Raises CheckpointError for a file of the official bucket known to hold another network than its name states."""
     faulty = presets.faulty_file(path.name)
     if faulty is not None and path.is_file():
         with open(path, "rb") as stream:

@@ -1,4 +1,4 @@
-"""From what users write, the name of published weights, an address or a path, to a local file."""
+"""Finds the local file for the name of published weights, an address or a path."""
 
 import os
 from pathlib import Path
@@ -12,17 +12,17 @@ from bit_keras.zoo.variants import get_variant
 def locate(
     name: str | os.PathLike, variant: str | None = None, file_format: str | None = None
 ) -> tuple[Path, str | None]:
-    """Returns a local weight file, downloaded where it must be, and the variant that it must hold, if one is known.
+    """Returns a local weight file, which is downloaded if necessary, and the variant that it must hold, if known.
 
     Args:
-        name: of published weights, or an address, or a path.
-        variant: architecture that it must hold, None for any.
-        file_format: of the published file to take, such as "h5" or "timm", None for the first; for a name only.
+        name: name of published weights, address or path.
+        variant: required architecture, None for any.
+        file_format: format of the published file, such as "h5" or "timm", None for the first one; for names only.
 
     Raises:
-        ValueError: no such preset, file or variant, a variant that contradicts the preset, or a format in which the
-            weights were not published.
-        CheckpointError: the published file is known to be wrong, or what came is not what was published.
+        ValueError: the preset, file or variant does not exist, the variant contradicts the preset, or the weights
+            were not published in this format.
+        CheckpointError: the published file is known to be wrong, or the downloaded file differs from it.
         ConnectionError: the file cannot be downloaded.
     """
     if variant is not None:

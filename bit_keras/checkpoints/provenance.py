@@ -1,6 +1,6 @@
-"""Where weights come from: the run that wrote them, or a row of the table of published weights.
+"""Where weights come from: the run that wrote them, or the table of published weights.
 
-A run's folder holds config.json, its settings and data, and task.json, what is not in there and follows from them.
+A run's folder holds config.json with its settings and data, and task.json with values derived from them.
 """
 
 import hashlib
@@ -17,21 +17,21 @@ from bit_keras.zoo.variants import VARIANTS
 
 CONFIG = "config.json"
 _TASK = "task.json"
-# Pixels of a served image where nothing is known of the weights.
+# Side in pixels of served images if the weights' resolution is unknown.
 _SERVED = 224
-# Bytes of the configuration that a stranger's .keras file may have; that of a BiT has a few thousand.
+# Most bytes of a configuration read from an untrusted .keras file; that of a BiT has a few thousand.
 _LARGEST_CONFIGURATION = 2**22
-# What a run calls its weights, whatever format they were converted to.
+# Names of the weight files of a run, without the suffix of the format.
 _WRITTEN = ("weights", "best")
 
 
 def write_task(folder: Path, resolution: int, class_names: Sequence[str]) -> None:
-    """Writes to the folder of a run at what resolution it trains, and what the outputs of its network are."""
+    """Writes the training resolution in pixels and the class names of the network's outputs to a run's folder."""
     write_json(folder / _TASK, {"resolution": resolution, "class_names": list(class_names)})
 
 
 def run_folder(model: str | os.PathLike) -> Path | None:
-    """Returns the folder of the run that wrote a file of weights, None where no run is known."""
+    """Returns the folder of the run that wrote a weight file, None if no run is known."""
     path = Path(model)
     path = path.resolve() if path.is_symlink() else path
     is_of_a_run = path.name.partition(".")[0] in _WRITTEN and {"data", "backend"} <= _read(path.parent / CONFIG).keys()
@@ -39,20 +39,20 @@ def run_folder(model: str | os.PathLike) -> Path | None:
 
 
 def run_data(model: str | os.PathLike) -> dict:
-    """Returns the `Source.describe` of the data of the run that wrote the weights; empty where it is not known."""
+    """Returns the `Source.describe` of the data of the run that wrote the weights; empty if no run is known."""
     folder = run_folder(model)
     return _read(folder / CONFIG)["data"] if folder else {}
 
 
 def run_class_names(model: str | os.PathLike) -> tuple[str, ...] | None:
-    """Returns the names of the outputs of the network that a run wrote, None where they are not known."""
+    """Returns the class names of the outputs of the network that a run wrote, None if unknown."""
     folder = run_folder(model)
     names = _read(folder / _TASK).get("class_names") if folder else None
     return None if names is None else tuple(names)
 
 
 def training_resolution(model: str | os.PathLike) -> tuple[int, str] | None:
-    """Returns the resolution in pixels that weights were trained at, and who says so; None where it is not known.
+    """Returns the resolution in pixels that weights were trained at, and the source of it; None if unknown.
 
     Args:
         model: name of published weights, or path or address of a file.
@@ -70,7 +70,7 @@ def training_resolution(model: str | os.PathLike) -> tuple[int, str] | None:
 
 
 def best_resolution(model: str | os.PathLike) -> tuple[int, str] | None:
-    """Returns the resolution in pixels at which weights are to be used, and why; None where it is not known."""
+    """Returns the recommended resolution of weights in pixels, and the reason; None if unknown."""
     row = PRESETS.get(os.fspath(model))
     if row and row.evaluation_resolution:
         return row.evaluation_resolution, f"the published accuracy of {row.name} was measured at that"
@@ -78,12 +78,12 @@ def best_resolution(model: str | os.PathLike) -> tuple[int, str] | None:
 
 
 def choose_resolution(model: str | os.PathLike, resolution: int | None, otherwise: tuple[int, str]) -> tuple[int, str]:
-    """Returns the resolution in pixels at which a model is to be used, and why.
+    """Returns the resolution in pixels at which to use a model, and the reason.
 
     Args:
         model: name of published weights, or path or address of a file.
-        resolution: that a user asks for, None for that of the weights.
-        otherwise: resolution and reason where that is not known.
+        resolution: resolution requested by the user, None for that of the weights.
+        otherwise: resolution and reason if that of the weights is unknown.
     """
     known = best_resolution(model)
     if resolution is None:
@@ -94,11 +94,11 @@ def choose_resolution(model: str | os.PathLike, resolution: int | None, otherwis
 
 
 def serving_resolution(network, resolution: int | None = None) -> int:
-    """Returns the resolution in pixels at which a network is to be served, and says why.
+    """Returns the resolution in pixels at which to serve a network, and logs the reason.
 
     Args:
         network: a `BiT`.
-        resolution: that a user asks for, None for `network.resolution`, or 224 where that is None, too.
+        resolution: resolution requested by the user, None for `network.resolution`, or 224 if that is None as well.
     """
     known = network.resolution
     if resolution is not None:
@@ -108,12 +108,12 @@ def serving_resolution(network, resolution: int | None = None) -> int:
     if known is not None:
         logger.info("served at %d pixels, which the weights are for (model.resolution)", known)
         return known
-    logger.info("served at %d pixels; what the weights were trained at is not known (model.resolution)", _SERVED)
+    logger.info("served at %d pixels; the training resolution of the weights is unknown (model.resolution)", _SERVED)
     return _SERVED
 
 
 def fingerprint(model: str | os.PathLike) -> str | None:
-    """Returns the SHA-256 of a file or folder of weights; None for published weights, a variant and an address."""
+    """Returns the SHA-256 of a weight file or folder; None for published weights, a variant or an address."""
     path = Path(model)
     if os.fspath(model) in {"", *PRESETS, *VARIANTS} or not path.exists():
         return None
@@ -129,7 +129,7 @@ def _sha256(path: Path) -> str:
 
 
 def _keras_configuration(path: Path) -> dict:
-    """Returns the configuration of the model in a .keras file, nothing where it is no such file of a few megabytes."""
+    """Returns the configuration of the model in a .keras file, {} if it cannot be read or is too large."""
     if path.suffix != ".keras" or not zipfile.is_zipfile(path):
         return {}
     try:
@@ -141,7 +141,7 @@ def _keras_configuration(path: Path) -> dict:
 
 
 def _read(path: Path) -> dict:
-    """Returns what a JSON file of a run holds; nothing where there is none, or it is no run's."""
+    """Returns the content of a run's JSON file, {} if there is no such file."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

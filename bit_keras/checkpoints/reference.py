@@ -1,4 +1,4 @@
-"""Runs a weight file in the library that it was written for: timm, transformers, Keras or TensorFlow."""
+"""Runs a weight file in its original library, as a reference: timm, transformers, Keras or TensorFlow."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,18 +9,18 @@ import numpy as np
 from bit_keras.system.logs import logger
 from bit_keras.zoo.variants import EXPANSION, Variant
 
-# timm and transformers add 1e-8 to the variance of a kernel, BiT 1e-10.
+# BiT adds 1e-10 to the variance of a kernel; timm and transformers add 1e-8 by default.
 _EPSILON = 1e-10
 
 
 def peer(path: Path, file_format: str, variant: Variant, num_classes: int) -> Callable[[np.ndarray], np.ndarray] | None:
-    """Returns the network that another program makes of a weight file, None if no installed library makes one.
+    """Returns the network of a weight file in its original library, None if that library cannot run it.
 
     Args:
         path: the file or directory.
         file_format: key of `checkpoints.formats.READERS`.
-        variant: architecture that the file holds.
-        num_classes: outputs of its head.
+        variant: architecture of the network in the file.
+        num_classes: number of outputs of its head.
 
     Returns:
         A function from float32 images [N, H, W, 3] in [-1, 1] to logits [N, num_classes].
@@ -39,7 +39,7 @@ def _saved_model(path: Path):
     import tensorflow as tf
 
     loaded = tf.saved_model.load(str(path))
-    # Modules take [0, 1].
+    # TF Hub modules take images in [0, 1].
     return lambda images: loaded(tf.constant((images + 1) / 2), training=False).numpy()
 
 
@@ -51,8 +51,8 @@ def _torch_peer(path: Path, variant: Variant, num_classes: int):
         state = load_file(path)
         is_timm = "stem.conv.weight" in state
         model = (_timm if is_timm else _transformers)(variant, num_classes)
-    except (ImportError, RuntimeError) as error:  # RuntimeError: torch and torchvision of different builds
-        logger.warning("%s is not run in its own library: %s", path, error)
+    except (ImportError, RuntimeError) as error:  # RuntimeError: incompatible builds of torch and torchvision
+        logger.warning("%s is not run in its original library: %s", path, error)
         return None
     model.load_state_dict(state)
     for module in model.modules():
@@ -69,7 +69,7 @@ def _torch_peer(path: Path, variant: Variant, num_classes: int):
 
 
 def _widths(variant: Variant) -> list[int]:
-    """Output channels of the four blocks."""
+    """Returns the output channels of the four blocks."""
     return [EXPANSION * variant.bottleneck_filters(block) for block in (1, 2, 3, 4)]
 
 
@@ -81,7 +81,7 @@ def _timm(variant: Variant, num_classes: int):
         channels=tuple(_widths(variant)),
         num_classes=num_classes,
         stem_chs=variant.stem_filters,
-        stem_type="fixed",  # zeros around the pool, as the official code pads
+        stem_type="fixed",  # pads with zeros before the max pooling, as the official code does
     )
 
 

@@ -1,4 +1,4 @@
-"""Images and labels: sources that open the data, and the batches that training and evaluation read."""
+"""Images and labels: sources that open the data, and batches for training and evaluation."""
 
 from bit_keras.data.batches import LOADERS, choose_loader, test_batches, train_batches, train_names
 from bit_keras.data.errors import DataError

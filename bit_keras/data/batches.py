@@ -1,31 +1,31 @@
-"""Batches for training and for evaluation, made by tf.data or by grain."""
+"""Batches for training and evaluation, from tf.data or grain."""
 
 from collections.abc import Iterable
 
 from bit_keras.data.examples import Examples
 from bit_keras.data.source import Source, Split
+from bit_keras.system.checks import check_choice
 from bit_keras.system.optional import is_installed
 
 LOADERS = ("tf.data", "grain")
-KEEP_BYTES = 2**30  # of decoded images that are kept: 2,000 photographs of 500x375 pixels
+KEEP_BYTES = 2**30  # most bytes of decoded images to cache: 2,000 photographs of 500x375 pixels
 
 
 def choose_loader(loader: str | None = None) -> str:
-    """Returns the library that makes the batches.
+    """Returns the name of the library that loads the batches.
 
-    Both make the same test batches, and the same training batches where nothing is drawn at random; orders, crops and
-    flips are other ones. tf.data reads every source and needs TensorFlow. grain reads all but streams of TensorFlow
-    Datasets, decodes with Pillow and computes with NumPy.
+    Both libraries load the same test batches, and the same training batches apart from random draws: the order of the
+    examples, crops and flips differ. tf.data reads every source and needs TensorFlow. grain reads all sources except
+    streams of TensorFlow Datasets and TFRecord files, decodes with Pillow and computes with NumPy.
 
     Args:
-        loader: "tf.data", "grain", or None for tf.data where TensorFlow is installed and grain elsewhere.
+        loader: "tf.data", "grain", or None for tf.data if TensorFlow is installed and else grain.
 
     Raises:
         ImportError: the library is not installed.
-        ValueError: there is no such loader.
+        ValueError: `loader` has another value.
     """
-    if loader not in (None, *LOADERS):
-        raise ValueError(f"loader must be one of {', '.join(LOADERS)}; got {loader!r}")
+    check_choice("loader", loader, (None, *LOADERS))
     if loader != "grain":
         if is_installed("tensorflow"):
             return "tf.data"
@@ -51,32 +51,31 @@ def train_batches(
     keep: bool = True,
     loader: str | None = None,
 ) -> Iterable:
-    """Makes the endless training batches of a task; batch k is a pure function of loader, `seed` and k.
+    """Returns the endless training batches of a task; batch k is a pure function of loader, `seed` and k.
 
     Args:
         source: the task.
-        batch_size: images per batch of all shards together, 1 or more.
+        batch_size: images per batch over all shards, 1 or more.
         resize: side in pixels to which an image is resized before the random crop, not less than `crop`.
         crop: side in pixels of the images in the batch, 1 or more.
-        seed: of order and augmentation.
-        start_step: number k of the first batch. The result equals that from 0 without the first `start_step` batches,
-            bit by bit.
-        shard: (index, count): of each batch only the images are made whose place in it, modulo count, is index; they
-            are those of the whole batch, bit by bit. `count` divides `batch_size`.
-        random_crop: False resizes straight to `crop`.
+        seed: of the order of the examples and of the augmentation.
+        start_step: index k of the first batch, 0 or more. Batches are bit-identical to those of a start at 0.
+        shard: (index, count): each batch contains only the images whose position in the full batch, modulo count, is
+            index; they are bit-identical to those in the full batch. `count` must divide `batch_size`.
+        random_crop: False resizes directly to `crop`.
         flip: True mirrors half of the images.
-        min_area: for the inception crops of pre-training, the least share of an image's area in (0, 1]; `resize` and
-            `random_crop` are not used then. None for the crops of the HyperRule.
-        keep: True keeps decoded images in memory for later passes where all of them take `KEEP_BYTES` or less, by
-            `Source.image_size`. tf.data keeps none with `min_area`, where it decodes no more than the crop; under
-            `tf.config.experimental.enable_op_determinism` it is faster without.
+        min_area: for the inception crops of pre-training, the least fraction of an image's area, in (0, 1]; `resize`
+            and `random_crop` are not used then. None for the crops of the HyperRule.
+        keep: True caches decoded images in memory for later passes if all of them, estimated by `Source.image_size`,
+            need `KEEP_BYTES` or less. With `min_area` tf.data does not cache, because it decodes only the crop. Under
+            `tf.config.experimental.enable_op_determinism` caching is slower than decoding.
         loader: see `choose_loader`.
 
     Returns:
-        What Keras's `fit` takes, a `tf.data.Dataset` or a `keras.utils.PyDataset`, of (images, labels): float32
-        [batch_size / count, crop, crop, 3] in [-1, 1]; one-hot float32 [batch_size / count, classes], or multi-hot ones
-        of a source with `multi_label`. A label out of range raises tf.errors.InvalidArgumentError in the former, and
-        DataError before the latter is made.
+        A `tf.data.Dataset` or a `keras.utils.PyDataset` for Keras's `fit`, with elements (images, labels): float32
+        [batch_size / count, crop, crop, 3] in [-1, 1]; float32 [batch_size / count, classes], one-hot, or multi-hot for
+        a source with `multi_label`. For a label out of range the former raises tf.errors.InvalidArgumentError when it
+        is read; the latter raises DataError at once.
 
     Raises:
         DataError: the loader cannot read the source.
@@ -119,17 +118,17 @@ def test_batches(
     keep: bool = False,  # noqa: PT028
     loader: str | None = None,  # noqa: PT028
 ) -> Iterable:
-    """Makes batches that hold every test example of a task exactly once, always in the same order.
+    """Returns batches that contain every test example of a task exactly once, always in the same order.
 
     Args:
         source: the task.
         batch_size: images per batch, 1 or more. The last batch may be smaller.
         crop: side in pixels to which the images are resized, 1 or more.
-        keep: as `train_batches` has it, for test examples that are read several times.
+        keep: as in `train_batches`, for test examples that are read several times.
         loader: see `choose_loader`.
 
     Returns:
-        Finitely many (images, labels) as `train_batches` has them.
+        Finitely many (images, labels) as in `train_batches`.
 
     Raises:
         DataError: the loader cannot read the source.
@@ -143,15 +142,14 @@ def test_batches(
 
 
 def train_names(source: Source, *, batch_size: int, seed: int, step: int, loader: str | None = None) -> list[str]:
-    """Names the images of a batch of `train_batches`.
+    """Returns names of the images in a batch of `train_batches`.
 
     Args:
-        source, batch_size, seed, loader: as `train_batches` has them.
-        step: number of the batch.
+        source, batch_size, seed, loader: as in `train_batches`.
+        step: index of the batch.
 
     Returns:
-        For each image its file, or "training image" and its index; of TFRecord files and of TensorFlow Datasets no
-        names.
+        For each image its file, or "training image" and its index; [] for TFRecord files and TensorFlow Datasets.
     """
     split, start = source.train, step * batch_size
     if not isinstance(split, Examples):

@@ -1,4 +1,4 @@
-"""Examples that an index finds: in memory or one file each."""
+"""Examples with random access by index: in memory or one file each."""
 
 import dataclasses
 from pathlib import Path
@@ -11,13 +11,13 @@ from bit_keras.data.loaders import preprocessing_numpy
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Examples:
-    """Labelled images that an index finds; a `Split`.
+    """Labelled images with random access by index; a `Split`.
 
     Attributes:
         images: uint8 [N, H, W, 3], or N encoded images, or the names of N files.
-        labels: int64 [N], or [N, L] filled up with -1.
-        in_files: True where `images` are names of files.
-        orientations: int32 [N], as EXIF has them; with them encoded images are decoded and turned upright.
+        labels: int64 [N], or [N, L] padded with -1.
+        in_files: True if `images` are names of files.
+        orientations: EXIF orientations, int32 [N], to turn the images upright; None if all of them are upright.
     """
 
     images: np.ndarray
@@ -29,7 +29,7 @@ class Examples:
         return len(self.labels)
 
     def read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """Returns image, uint8 [H, W, 3], and label, int64 [] or [L].
+        """Returns an image, uint8 [H, W, 3], and its label, int64 [] or [L].
 
         Raises:
             DataError: the image cannot be read.

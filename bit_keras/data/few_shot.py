@@ -1,4 +1,4 @@
-"""Few-shot learning: the draw of a few training examples of each class."""
+"""Few-shot learning: draws a few training examples per class."""
 
 from collections.abc import Sequence
 
@@ -8,19 +8,19 @@ from bit_keras.data.errors import DataError, check_labels, shortened
 
 
 def draw(labels: np.ndarray, class_names: Sequence[str], examples_per_class: int, seed: int) -> np.ndarray:
-    """Draws the same number of examples of each class without replacement.
+    """Draws the same number of examples per class, without replacement.
 
     Args:
         labels: integers [N].
-        class_names: one name for each class.
-        examples_per_class: how many of each class, 1 or more.
-        seed: in [0, 2**32). With one seed a larger draw contains the smaller ones.
+        class_names: one name per class.
+        examples_per_class: number of examples per class, 1 or more.
+        seed: in [0, 2**32). With the same seed a larger draw contains the smaller ones.
 
     Returns:
         Indices into `labels`: int64 [classes * examples_per_class], ascending.
 
     Raises:
-        DataError: a label is out of its range, or a class has fewer examples.
+        DataError: a label is out of its range, or a class has too few examples.
         ValueError: an argument is out of its range.
     """
     if examples_per_class < 1:
@@ -31,7 +31,7 @@ def draw(labels: np.ndarray, class_names: Sequence[str], examples_per_class: int
     if short:
         short = ", ".join(shortened(short))
         raise DataError(f"few-shot asks for {examples_per_class} examples of each class, but {short}")
-    # RandomState, because its numbers are frozen: those of np.random.Generator may change with NumPy's version.
+    # RandomState, because its numbers are the same in all NumPy versions; those of np.random.Generator may change.
     order = np.random.RandomState(seed).permutation(len(labels))
     order = order[np.argsort(labels[order], kind="stable")]  # by class, in random order within a class
     starts = np.cumsum(counts) - counts

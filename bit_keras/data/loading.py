@@ -1,4 +1,4 @@
-"""From the name of a task to its source."""
+"""Opens a task's data by name."""
 
 import os
 from pathlib import Path
@@ -24,22 +24,22 @@ def load(
 
     Args:
         name: one of
-            "digits": 1,797 handwritten digits that come with the package;
+            "digits": 1,797 handwritten digits, which are included in the package;
             a path that ends in ".csv": a file that lists images and labels, see `open_table`;
             a path that ends in ".npz": a file of arrays, see `open_arrays`;
-            a folder that holds TFRecord files "train-*", see `open_tfrecords`;
+            a folder with TFRecord files "train-*", see `open_tfrecords`;
             another path that exists or begins with "/", "." or "~": a folder of class folders, see `open_folder`;
             else a dataset of TensorFlow Datasets, such as "cifar10", "name/config" or "name:version", which is
-            downloaded and prepared where it is not yet.
-        data_dir: where TensorFlow Datasets keeps its data, None for its own default; not used by the others.
-        manual_dir: where the archives lie that TensorFlow Datasets cannot download itself, such as those of
-            imagenet2012, and what it shall not download; not used by the others.
-        seed: of the split of a folder or a CSV file that has none, in [0, 2**32); not used by the others.
-        skip_unreadable: True leaves out the images of a folder or a CSV file that cannot be used; not used by the
-            others.
+            downloaded and prepared if necessary.
+        data_dir: data folder of TensorFlow Datasets, None for its default; not used by other sources.
+        manual_dir: folder of the archives that TensorFlow Datasets cannot download itself, such as those of
+            imagenet2012, or that it should not download; not used by other sources.
+        seed: of the split of a folder or CSV file without splits, in [0, 2**32); not used by other sources.
+        skip_unreadable: True leaves out the images of a folder or CSV file that cannot be used; not used by other
+            sources.
 
     Raises:
-        DataError: there are no such data, or they do not fit.
+        DataError: the data do not exist, or do not have the required form.
     """
     name = os.fspath(name)
     if name == "digits":
@@ -59,7 +59,7 @@ def load(
     if name.startswith(("/", ".", "~")) or Path(name).is_dir():
         return open_folder(name, seed, skip_unreadable)
     try:
-        from bit_keras.data.sources.tfds import open_tfds  # slow to import, and only needed here
+        from bit_keras.data.sources.tfds import open_tfds  # slow to import
     except ImportError as error:
         raise DataError(
             f"TensorFlow Datasets need TensorFlow, which cannot be imported ({error}); allowed without it are "

@@ -1,4 +1,4 @@
-"""What a task's data look like from outside, however they are stored."""
+"""The interface of a task's data, independent of how they are stored."""
 
 import dataclasses
 from collections.abc import Iterable, Sequence
@@ -11,10 +11,10 @@ from bit_keras.data.errors import DataError, check_labels
 
 
 class Split(Protocol):
-    """The examples of one split, each an (image, label); `examples.Examples`, or a `Stream`.
+    """The examples of one split, pairs (image, label): an `examples.Examples` or a `Stream`.
 
-    The image is uint8 [H, W, 3] or a scalar string that holds an encoded one, the label is int64, or int64 [L] filled
-    up with -1 where several are true of an image.
+    An image is uint8 [H, W, 3], or encoded in a scalar string. A label is int64, or int64 [L] padded with -1 in
+    multi-label data.
     """
 
     labels: np.ndarray  # int64 [N] or [N, L]
@@ -23,22 +23,22 @@ class Split(Protocol):
         """Number of examples."""
 
     def take(self, indices: np.ndarray) -> "Split":
-        """The examples at these places of `labels`; `indices` is ascending."""
+        """The examples at these indices of `labels`; `indices` must be ascending."""
 
 
 class Stream(Split, Protocol):
-    """A split that only TensorFlow reads; `bit_keras.data.loaders.streams` makes the same streams of any split."""
+    """A split that only TensorFlow can read; `bit_keras.data.loaders.streams` has the same streams for any split."""
 
     def in_order(self) -> Iterable:
         """A `tf.data.Dataset` of every example once, in the order of `labels`."""
 
     def shuffled(self, seed: int, start: int, shard: tuple[int, int]) -> Iterable:
-        """A `tf.data.Dataset` of endless passes, each in another order, from position `start` on.
+        """A `tf.data.Dataset` of endless passes, each in a different order, from position `start` on.
 
         Args:
             seed: of the orders; the stream is a pure function of it.
             start: position of the first example.
-            shard: (index, count): of every `count` examples from `start` on only that at `index` is read.
+            shard: (index, count): of each `count` consecutive examples from `start` on, only number `index` is read.
         """
 
 
@@ -47,13 +47,13 @@ class Source:
     """Labelled images of one task, made by `load` or `from_arrays`.
 
     Attributes:
-        name: what the task is called.
-        class_names: one name for each label.
-        image_size: (height, width) in pixels before any resizing; the median where images differ.
+        name: name of the task.
+        class_names: one name per class.
+        image_size: (height, width) in pixels of the original images; the medians if images differ.
         train: the training split.
         test: the test split.
         identity: the kind of source and a fingerprint of its data.
-        multi_label: True where several labels may be true of an image.
+        multi_label: True if an image may have several labels.
     """
 
     name: str
@@ -79,7 +79,7 @@ class Source:
         return len(self.test)
 
     def check_one_label(self, what: str) -> None:
-        """Raises DataError where several labels may be true of an image, which `what` cannot use."""
+        """Raises DataError if images may have several labels, which `what` does not support."""
         if self.multi_label:
             raise DataError(
                 f"{what} takes one label per image; dataset {self.name} has several: use bit_keras.pretrain with "
@@ -87,14 +87,14 @@ class Source:
             )
 
     def few_shot(self, examples_per_class: int, seed: int) -> "Source":
-        """Returns this task with a small training split that is a pure function of `seed`.
+        """Returns this task with a random subset of its training split, a pure function of `seed`.
 
         Args:
-            examples_per_class: how many training examples of each class are drawn, without replacement.
-            seed: of the draw, in [0, 2**32). With one seed a larger draw contains the smaller ones.
+            examples_per_class: training examples to draw per class, without replacement.
+            seed: of the draw, in [0, 2**32). With the same seed a larger draw contains the smaller ones.
 
         Raises:
-            DataError: a class has fewer examples, or an image has several labels.
+            DataError: a class has too few examples, or images may have several labels.
             ValueError: an argument is out of its range.
         """
         self.check_one_label("a few-shot draw")
@@ -104,18 +104,18 @@ class Source:
         return dataclasses.replace(self, train=self.train.take(indices), identity=identity)
 
     def describe_balance(self) -> str:
-        """Returns one line on how many training images the classes have: fewest, median, most, and the ratio.
+        """Returns one line about the number of training images per class; see the function `describe_balance`.
 
-        Data of TensorFlow Datasets are read once for it.
+        For TensorFlow Datasets this needs a pass over the data.
 
         Raises:
-            DataError: an image has several labels, or a label is out of its range.
+            DataError: images may have several labels, or a label is out of its range.
         """
         self.check_one_label("the balance of the classes")
         return describe_balance(self.train.labels, self.class_names)
 
     def describe(self) -> dict:
-        """Returns what tells these data from others, fit for JSON: equal for equal data only."""
+        """Returns a description of the data for JSON files, which is equal for equal data only."""
         return {
             "name": self.name,
             "num_train": self.num_train,
@@ -126,17 +126,17 @@ class Source:
 
 
 def median_size(sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
-    """Returns the median height and the median width of images of these sizes."""
+    """Returns the median height and the median width of images with these sizes (height, width)."""
     height, width = np.median(np.asarray(sizes), axis=0)
     return round(float(height)), round(float(width))
 
 
 def describe_balance(labels: np.ndarray, class_names: Sequence[str]) -> str:
-    """Returns one line with the fewest, the median and the most images of a class, and the ratio of most to fewest.
+    """Returns one line with the minimum, median and maximum of images per class, and the ratio of maximum to minimum.
 
     Args:
         labels: integers [N] in [0, number of classes).
-        class_names: one name for each class.
+        class_names: one name per class.
 
     Raises:
         DataError: a label is out of its range.

@@ -1,4 +1,4 @@
-"""What a network's predictions are worth: logits of every example, and measures of them."""
+"""Evaluation: the logits of every example, and metrics computed from them."""
 
 from bit_keras.metrics.predictions import Predictions, predict
 

@@ -1,28 +1,28 @@
-"""Numbers that tell how good a classifier's logits are."""
+"""Classification metrics, computed from logits."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
-# Equal bins of the calibration error, as in arXiv 1706.04599.
+# Equally wide bins of the calibration error, as in arXiv 1706.04599.
 NUM_BINS = 15
 
 
 def top_classes(logits: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the k most likely classes and their softmax probabilities, both [N, k], from the best on.
+    """Returns the k most likely classes and their softmax probabilities, both [N, k], in descending order.
 
     Args:
-        logits: [N, K]. Equal ones keep the order of the classes, as in argmax.
+        logits: [N, K]. Among equal logits the lower class index comes first, as in argmax.
         k: 1 to K.
     """
-    # Row by row: a sorted copy of all logits would take twice their memory.
+    # Row by row: sorting all logits at once would take twice their memory.
     classes = np.stack([np.argsort(-row, kind="stable")[:k] for row in logits])
     scores = np.take_along_axis(logits, classes, axis=1).astype(np.float64)
     return classes, np.exp(scores - _log_normalizer(logits)[:, None])
 
 
 def top_k_accuracy(classes: np.ndarray, labels: np.ndarray) -> float:
-    """Returns the share of examples, in [0, 1], whose true class [N] is among the k classes [N, k] named for it."""
+    """Returns the fraction of examples, in [0, 1], whose true class [N] is among the k predicted classes [N, k]."""
     return float(np.mean((classes == labels[:, None]).any(axis=1)))
 
 
@@ -32,16 +32,16 @@ def cross_entropy(logits: np.ndarray, labels: np.ndarray) -> float:
 
 
 def expected_calibration_error(confidences: np.ndarray, is_right: np.ndarray, num_bins: int = NUM_BINS) -> float:
-    """Returns how far confidence is from accuracy, in [0, 1]; 0 is calibrated.
+    """Returns the expected calibration error, in [0, 1]; 0 means that confidence equals accuracy.
 
     Examples are sorted by confidence into the bins (0, 1/M], (1/M, 2/M], ..., ((M-1)/M, 1]. The result is the sum over
-    bins of |share that is right - mean confidence|, each weighted by the bin's share of the examples.
+    the bins of |accuracy - mean confidence|, each weighted by the bin's fraction of the examples.
 
     Source: arXiv 1706.04599, section 2, equation 3.
 
     Args:
-        confidences: [N], the probability of the class that was said, in (0, 1].
-        is_right: [N], whether that class is the true one.
+        confidences: [N], the probability of the predicted class, in (0, 1].
+        is_right: [N], True where the predicted class is the true one.
         num_bins: M.
     """
     edges = np.arange(1, num_bins) / num_bins
@@ -51,18 +51,19 @@ def expected_calibration_error(confidences: np.ndarray, is_right: np.ndarray, nu
 
 
 def per_class(labels: np.ndarray, classes: np.ndarray, class_names: Sequence[str]) -> list[dict]:
-    """Returns one row a class: "class", "examples", "recall" and "precision".
+    """Returns one row per class: "class", "examples", "recall" and "precision".
 
-    Recall is the share of the class's examples that are said to be of it (its accuracy), None for a class without
-    examples; precision the share of what is said to be of the class that is, None for a class that is never said.
+    Recall is the fraction of the class's examples that are predicted as this class (its accuracy), None for a class
+    without examples. Precision is the fraction of the predictions of the class that are correct, None for a class
+    that is never predicted.
 
     Args:
         labels: true classes, [N].
         classes: predicted classes, [N].
-        class_names: K names.
+        class_names: names of the K classes.
     """
-    right = labels[labels == classes]
-    counts = [np.bincount(chosen, minlength=len(class_names)).tolist() for chosen in (labels, classes, right)]
+    correct = labels[labels == classes]
+    counts = [np.bincount(chosen, minlength=len(class_names)).tolist() for chosen in (labels, classes, correct)]
     return [
         {"class": name, "examples": n, "recall": r / n if n else None, "precision": r / s if s else None}
         for name, n, s, r in zip(class_names, *counts)
@@ -70,7 +71,7 @@ def per_class(labels: np.ndarray, classes: np.ndarray, class_names: Sequence[str
 
 
 def mean_per_class_accuracy(rows: Sequence[dict]) -> float:
-    """Returns the mean recall of the rows of `per_class`, in [0, 1]; classes without examples do not count."""
+    """Returns the mean recall of the rows of `per_class`, in [0, 1]; classes without examples are left out."""
     return float(np.mean([row["recall"] for row in rows if row["recall"] is not None]))
 
 

@@ -1,4 +1,4 @@
-"""Full evaluation: every example once."""
+"""Predictions of a model for every example of a data set, each exactly once."""
 
 import dataclasses
 from collections.abc import Iterable
@@ -9,14 +9,14 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class Predictions:
-    """What a model said of N examples.
+    """Predictions of a model for N examples.
 
     Attributes:
         logits: [N, K] float32.
-        labels: [N] int64, the true classes; or boolean [N, K] where several may be true of an image.
-        mistake_images: [M, H, W, 3] in [-1, 1], the wrongly classified images of the highest loss, worst first;
-            none where several classes may be true.
-        mistakes: [M] int64, their numbers among the N examples.
+        labels: [N] int64, the true classes; boolean [N, K] in multi-label data.
+        mistake_images: [M, H, W, 3] in [-1, 1], the misclassified images with the highest losses, in descending
+            order; empty for multi-label data.
+        mistakes: [M] int64, their indices among the N examples.
     """
 
     logits: np.ndarray
@@ -30,43 +30,43 @@ class Predictions:
 
     @property
     def classes(self) -> np.ndarray:
-        """Most likely classes, [N]."""
+        """Predicted classes, [N]."""
         return self.logits.argmax(axis=-1)
 
     @property
     def accuracy(self) -> float:
-        """Share of examples whose most likely class is the true one, or one of them (precision at 1), in [0, 1]."""
+        """Fraction of examples whose predicted class is a true one, in [0, 1]; precision at 1 in multi-label data."""
         if self.multi_label:
             return float(np.mean(self.labels[np.arange(len(self.labels)), self.classes]))
         return float(np.mean(self.classes == self.labels))
 
     @property
     def loss(self) -> float:
-        """Mean softmax cross-entropy in nats; of several true classes the sigmoid one, summed over the classes."""
+        """Mean softmax cross-entropy in nats; for multi-label data sigmoid cross-entropy, summed over the classes."""
         if self.multi_label:
             losses = np.logaddexp(0, self.logits) - self.logits * self.labels
             return float(np.mean(losses.sum(axis=-1, dtype=np.float64)))
         return float(np.mean(_cross_entropy(self.logits, self.labels)))
 
     def confusion(self) -> np.ndarray:
-        """Counts, [K, K]: row is the true class, column the predicted one."""
+        """Confusion matrix of counts, [K, K]: rows are true classes, columns are predicted ones."""
         counts = np.zeros((self.logits.shape[-1],) * 2, np.int64)
         np.add.at(counts, (self.labels, self.classes), 1)
         return counts
 
 
 def predict(model: keras.Model, batches: Iterable, num_mistakes: int = 24, multi_label: bool = False) -> Predictions:
-    """Runs a classifier over all batches.
+    """Returns the predictions of a classifier for all batches.
 
     Args:
-        model: images to logits [N, K], by its `predict_on_batch`.
+        model: its `predict_on_batch` maps images to logits [N, K].
         batches: pairs (images [N, H, W, 3] in [-1, 1], one-hot labels [N, K]), for example
             `bit_keras.data.test_batches(...)`; the last batch may be smaller.
-        num_mistakes: wrongly classified images to keep, the worst.
-        multi_label: True where the labels are multi-hot; no mistakes are kept then.
+        num_mistakes: number of misclassified images to keep, those with the highest losses.
+        multi_label: True if the labels are multi-hot; no misclassified images are kept then.
 
     Raises:
-        ValueError: there is no batch.
+        ValueError: `batches` is empty.
     """
     logits, labels, worst = [], [], []
     count = 0
@@ -88,7 +88,7 @@ def predict(model: keras.Model, batches: Iterable, num_mistakes: int = 24, multi
         np.concatenate(logits),
         np.concatenate(labels),
         np.array([image for _, _, image in worst]),
-        np.array([number for _, number, _ in worst], np.int64),
+        np.array([index for _, index, _ in worst], np.int64),
     )
 
 

@@ -1,4 +1,4 @@
-"""The BiT-HyperRule, schedules and optimizers, as records of numbers and as pieces of any Keras `fit`."""
+"""The BiT-HyperRule, schedules and optimizers: as records of numbers, and as Keras objects for any `fit`."""
 
 from bit_keras.rules.callbacks import HyperRuleCallback, ScheduleEnd, with_schedule_end
 from bit_keras.rules.hyperrule import HyperRule

@@ -1,4 +1,4 @@
-"""The BiT-HyperRule's schedule as a callback of any `fit`."""
+"""Callbacks for any `fit` that apply a schedule, or warn if training outlasts it."""
 
 import keras
 
@@ -9,20 +9,20 @@ from bit_keras.rules.step_counter import StepCounter, inner_optimizer, steps_mad
 
 
 class HyperRuleCallback(StepCounter):
-    """Installs an in-graph schedule in the optimizer and ends training where the schedule ends.
+    """Installs an in-graph schedule in the optimizer and stops training at the end of the schedule.
 
-    Updates are counted by the optimizer, so a restored optimizer goes on where it stood. The schedule stays in the
-    optimizer: compile the model anew for another training. An execution of several steps
-    (`steps_per_execution`) that reaches past the end is finished, with a learning rate of 0.
+    The optimizer counts the updates, so training resumes correctly with a restored optimizer. The schedule stays in
+    the optimizer: compile the model again to train it again. With `steps_per_execution` the last execution may
+    exceed the schedule; its additional updates have a learning rate of 0.
 
-    At the end of an epoch "step" (updates made) and "learning_rate" (of the last one) are added to the logs, for
-    the callbacks after this one.
+    At the end of each epoch "step" (number of updates so far) and "learning_rate" (of the last update) are added to
+    the logs, for the callbacks after this one.
 
     Args:
         schedule: for example `HyperRule(...).schedule`.
 
     Raises:
-        ValueError: at the start of training, when the optimizer has already made all updates.
+        ValueError: at the start of training, if the optimizer has already made all updates of the schedule.
     """
 
     def __init__(self, schedule: Schedule | CosineSchedule):
@@ -40,12 +40,12 @@ class HyperRuleCallback(StepCounter):
             )
         optimizer.learning_rate = in_graph(self.schedule, self._accumulation)
         end_of_schedule.expect(optimizer, True)
-        # A step traced by an earlier fit holds the learning rate of that time.
+        # A training step traced by an earlier `fit` contains the previous learning rate.
         self.model.make_train_function(force=True)
 
     @property
     def step(self) -> int:
-        """Updates made."""
+        """Number of updates so far."""
         return self.steps // self._accumulation
 
     def on_train_batch_end(self, batch, logs=None):
@@ -63,13 +63,13 @@ class HyperRuleCallback(StepCounter):
 
 
 class ScheduleEnd(keras.callbacks.Callback):
-    """Warns at the start of training where the schedule of the optimizer ends before the training does.
+    """Warns at the start of training if the optimizer's schedule ends before the training does.
 
-    `BiT.fit` adds it. It ignores an optimizer without a schedule of this library, and one that a
-    `HyperRuleCallback` before this one follows to its end.
+    `BiT.fit` adds it. It ignores optimizers without a schedule of this library, and those that a `HyperRuleCallback`
+    before this one stops in time.
 
     Args:
-        initial_epoch: as `fit` has it.
+        initial_epoch: as in `fit`.
     """
 
     def __init__(self, initial_epoch: int = 0):
@@ -81,7 +81,7 @@ class ScheduleEnd(keras.callbacks.Callback):
         end_of_schedule.expect(inner_optimizer(model), False)  # before any callback's `on_train_begin`
 
     def on_train_begin(self, logs=None):
-        steps = self.params["steps"]  # None where it is not known
+        steps = self.params["steps"]  # None if unknown
         epochs = self.params["epochs"] - self.initial_epoch
         end_of_schedule.warn_before(inner_optimizer(self.model), steps_made(self.model), steps and steps * epochs)
 
@@ -90,7 +90,7 @@ class ScheduleEnd(keras.callbacks.Callback):
 
 
 def with_schedule_end(callbacks=None, initial_epoch: int = 0, **_):
-    """Returns the `callbacks` argument of a `fit` with a `ScheduleEnd` at its end."""
-    if isinstance(callbacks, keras.callbacks.CallbackList):  # has its model already
+    """Returns the `callbacks` argument of a `fit` with a `ScheduleEnd` appended; other arguments are ignored."""
+    if isinstance(callbacks, keras.callbacks.CallbackList):  # already bound to a model
         return callbacks
     return [*keras.tree.flatten(callbacks or []), ScheduleEnd(initial_epoch)]

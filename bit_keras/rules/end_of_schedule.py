@@ -1,7 +1,7 @@
-"""Warnings of a training that continues after the schedule of its optimizer has ended, at a learning rate of 0.
+"""Warnings about training after the end of the optimizer's schedule, where the learning rate is 0.
 
-Keras asks nothing of an optimizer when `fit` begins, so that only a callback can warn then; when `fit` ends, it calls
-the optimizer of any model.
+At the start of `fit` only a callback can warn, because Keras does not call the optimizer then. At the end of `fit` it
+does, for every model.
 """
 
 import keras
@@ -13,13 +13,19 @@ _WAY_OUT = "compile the model with a new optimizer, such as that of HyperRule(..
 
 
 def expect(optimizer: keras.optimizers.Optimizer, is_expected: bool) -> None:
-    """Notes whether a `fit` under way stops where the schedule ends, or has warned that it does not."""
+    """Records whether the current `fit` stops at the end of the schedule, or has already warned that it does not."""
     if schedule := _schedule(optimizer):
         schedule.end_is_expected = is_expected
 
 
 def warn_before(optimizer: keras.optimizers.Optimizer, steps_made: int, steps: int | None) -> None:
-    """Warns, before `steps` more steps of the optimizer, of those that come after the end of its schedule."""
+    """Warns before training if it exceeds the optimizer's schedule.
+
+    Args:
+        optimizer: may follow any schedule, or none.
+        steps_made: steps of the optimizer so far.
+        steps: steps of the coming training, None if unknown.
+    """
     schedule = _schedule(optimizer)
     if schedule is None or schedule.end_is_expected:
         return
@@ -42,11 +48,11 @@ def warn_before(optimizer: keras.optimizers.Optimizer, steps_made: int, steps: i
         )
     else:
         return
-    schedule.end_is_expected = True  # once is enough
+    schedule.end_is_expected = True  # no second warning at the end of `fit`
 
 
 def warn_after(optimizer: keras.optimizers.Optimizer) -> None:
-    """Warns, after a `fit`, of updates that were made after the end of the schedule."""
+    """Warns after a `fit` if updates were made after the end of the schedule."""
     schedule = _schedule(optimizer)
     if schedule is None or schedule.end_is_expected:
         return
@@ -63,6 +69,6 @@ def warn_after(optimizer: keras.optimizers.Optimizer) -> None:
 
 
 def _schedule(optimizer: keras.optimizers.Optimizer):
-    """The schedule of this library that an optimizer follows, None for another one, or none."""
+    """Returns the optimizer's schedule if it is one of this library, else None."""
     schedule = getattr(optimizer, "_learning_rate", None)
     return schedule if hasattr(schedule, "end_is_expected") else None

@@ -1,7 +1,7 @@
-"""The BiT-HyperRule: every fine-tuning hyper-parameter from the size of the data and of its images.
+"""The BiT-HyperRule: sets every fine-tuning hyper-parameter from the number of examples and the image size.
 
 Source: arXiv 1912.11370, section 3.3, and the official `bit_hyperrule.py` (google-research/big_transfer),
-which is followed wherever the two differ. This file is pure Python: a record of numbers.
+which has precedence where the two differ. This module is pure Python: a record of numbers.
 """
 
 import dataclasses
@@ -10,20 +10,19 @@ import math
 from bit_keras.rules.schedules import Schedule
 from bit_keras.system.checks import check_integer, known_arguments
 
-# Training set size below which the row applies, its supports, its MixUp alpha. The first support ends the
-# linear warm-up, the last one ends training, and the learning rate drops by 10 after each one between.
+# (number of training examples below which the row applies, supports in updates, MixUp alpha). The linear warm-up ends
+# at the first support and training at the last one; after each of the others the learning rate is divided by 10.
 _SMALL = (20_000, (100, 200, 300, 400, 500), 0.0)
 _MEDIUM = (500_000, (500, 3_000, 6_000, 9_000, 10_000), 0.1)
 _LARGE = (float("inf"), (500, 6_000, 12_000, 18_000, 20_000), 0.1)
 
-# Images of a smaller area than this train at 160 -> 128 pixels, the others at 512 -> 480.
+# Pixels. Images with a smaller area are resized to 160 and cropped to 128, the others to 512 and 480.
 _SMALL_AREA = 96 * 96
 
-
-# The supports of a row, each in an update of its own.
+# Each support of a row needs an update of its own.
 _LEAST_STEPS = len(_SMALL[1])
 
-# What to change for another batch size than the paper's.
+# How to adapt the rule to a batch size other than the paper's; see `HyperRule.scaled`.
 SCALES = ("none", "linear", "schedule")
 _PAPER_BATCH = 512
 
@@ -34,14 +33,13 @@ class HyperRule:
     """Fine-tuning hyper-parameters of one downstream task.
 
     Attributes:
-        num_examples: size of the training set; for few-shot learning the examples per class times the classes.
-        image_size: (height, width) in pixels of the task's images before any resizing.
+        num_examples: size of the training set; in few-shot learning examples per class times number of classes.
+        image_size: (height, width) in pixels of the original images.
         batch_size: images per update. The paper uses 512; the official CIFAR table used 128 with base_lr 0.001.
         base_lr: learning rate after the warm-up.
-        steps: updates of the whole training, 5 or more, None for the rule's own number. Warm-up and drops scale with
-            it.
-        resolution: training crop in pixels, None for the rule's own. The resize scales with it.
-        momentum: of SGD.
+        steps: number of updates, 5 or more; None for the rule's. Warm-up and drops scale with it.
+        resolution: side of the training crop in pixels, None for the rule's. The resize scales with it.
+        momentum: of SGD, in [0, 1).
 
     Raises:
         ValueError: a number is out of its range.
@@ -76,7 +74,7 @@ class HyperRule:
             raise ValueError(f"image_size must be (height, width) in pixels, each 1 or more, got {self.image_size}")
         if not 0 <= self.momentum < 1:
             raise ValueError(f"momentum must lie in [0, 1), got {self.momentum}")
-        _ = self.schedule  # raises on numbers that make none
+        _ = self.schedule  # validates the remaining numbers
 
     @property
     def _row(self) -> tuple[float, tuple[int, ...], float]:
@@ -89,7 +87,7 @@ class HyperRule:
 
     @property
     def schedule(self) -> Schedule:
-        """Warm-up, drops and length of the training."""
+        """Schedule of the learning rate: warm-up, drops and number of updates."""
         supports = self._row[1]
         if self.steps is not None:
             supports = [max(1, round(s * self.steps / supports[-1])) for s in supports]
@@ -97,7 +95,7 @@ class HyperRule:
 
     @property
     def total_steps(self) -> int:
-        """Updates of the whole training."""
+        """Number of updates."""
         return self.schedule.total_steps
 
     @property
@@ -107,25 +105,25 @@ class HyperRule:
 
     @property
     def crop(self) -> int:
-        """Side in pixels of the random training crop, and of the evaluation image."""
+        """Side in pixels of the random training crop and of the images in evaluation."""
         return self.resolution or (128 if self._has_small_images else 480)
 
     @property
     def resize(self) -> int:
-        """Side in pixels to which a training image is resized before the crop."""
+        """Side in pixels to which training images are resized before the crop."""
         resize, crop = (160, 128) if self._has_small_images else (512, 480)
         return round(self.crop * resize / crop)
 
     def scaled(self, how: str) -> "HyperRule":
-        """Returns the rule for another batch size than the paper's 512.
+        """Returns the rule adapted to its batch size, if that differs from the paper's 512.
 
         Args:
-            how: "none" leaves learning rate and length as they are; "linear" makes the learning rate proportional to
-                the batch size; "schedule" makes the training as much longer as the batch is smaller, so that it sees
-                as many images.
+            how: "none" changes nothing; "linear" makes the learning rate proportional to the batch size; "schedule"
+                makes the number of updates inversely proportional to the batch size, so that training processes the
+                same number of images.
 
         Raises:
-            ValueError: another word.
+            ValueError: `how` has another value.
         """
         if how not in SCALES:
             raise ValueError(f"scale must be one of {', '.join(SCALES)}, got {how!r}")
@@ -136,17 +134,17 @@ class HyperRule:
         return self
 
     def learning_rate(self, step: int) -> float | None:
-        """Learning rate of update `step`, counted from 0; None when training is over (official `get_lr`)."""
+        """Learning rate of update `step`, counted from 0; None after the last one, as in the official `get_lr`."""
         return self.schedule.learning_rate(step)
 
     def optimizer(self):
         """Returns the rule's keras.optimizers.SGD: momentum, no weight decay, the schedule in the graph."""
-        from bit_keras.rules import optimizers  # needs Keras, which the rule itself does not
+        from bit_keras.rules import optimizers  # imports Keras, which the rule itself does not need
 
         return optimizers.optimizer(self.schedule, self.momentum)
 
     def callbacks(self, seed: int = 0) -> list:
-        """Returns the Keras callbacks that bring schedule, end of training and MixUp to any `fit`.
+        """Returns the Keras callbacks that apply the schedule and MixUp in any `fit`, and stop it in time.
 
         Args:
             seed: of MixUp, 0 or more.

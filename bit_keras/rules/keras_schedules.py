@@ -1,4 +1,4 @@
-"""Learning rate schedules inside the training graph."""
+"""Learning rate schedules for Keras optimizers, evaluated inside the training graph."""
 
 import dataclasses
 import math
@@ -11,15 +11,15 @@ from bit_keras.rules.schedules import CosineSchedule, Schedule
 
 @keras.saving.register_keras_serializable(package="bit_keras")
 class WarmupThenDrops(keras.optimizers.schedules.LearningRateSchedule):
-    """Linear warm-up from 0, drops by a factor of 10, 0 after the end.
+    """Linear warm-up from 0, then drops by a factor of 10; 0 after the end.
 
-    The optimizer evaluates it at every step, so it is exact however many steps one execution makes. It equals
-    `Schedule.learning_rate` to the rounding of float32.
+    The optimizer evaluates it at every step, so it is exact for any `steps_per_execution`. It equals
+    `Schedule.learning_rate` up to the rounding of float32.
 
     Args:
         base_lr, warmup_steps, drop_steps, total_steps: as in `bit_keras.rules.schedules.Schedule`.
-        accumulation_steps: steps of the optimizer for one update, its `gradient_accumulation_steps`. Keras counts
-            every step, the rule counts updates.
+        accumulation_steps: steps of the optimizer per update, its `gradient_accumulation_steps`. Keras counts steps,
+            the schedule counts updates.
 
     Raises:
         ValueError: a number is out of its range.
@@ -54,11 +54,11 @@ class WarmupThenDrops(keras.optimizers.schedules.LearningRateSchedule):
 
 @keras.saving.register_keras_serializable(package="bit_keras")
 class WarmupThenCosine(keras.optimizers.schedules.LearningRateSchedule):
-    """Linear warm-up from 0, half a cosine down to 0, 0 after the end; otherwise as `WarmupThenDrops`.
+    """Linear warm-up from 0, then half a cosine down to 0; 0 after the end. Otherwise as `WarmupThenDrops`.
 
     Args:
         base_lr, warmup_steps, total_steps: as in `bit_keras.rules.schedules.CosineSchedule`.
-        accumulation_steps: steps of the optimizer for one update.
+        accumulation_steps: steps of the optimizer per update.
 
     Raises:
         ValueError: a number is out of its range.
@@ -83,6 +83,11 @@ class WarmupThenCosine(keras.optimizers.schedules.LearningRateSchedule):
 
 
 def in_graph(schedule: Schedule | CosineSchedule, accumulation_steps: int = 1):
-    """Returns the Keras schedule of a record."""
+    """Returns the Keras schedule with the numbers of a record.
+
+    Args:
+        schedule: the record.
+        accumulation_steps: steps of the optimizer per update.
+    """
     kind = WarmupThenCosine if isinstance(schedule, CosineSchedule) else WarmupThenDrops
     return kind(**vars(schedule), accumulation_steps=accumulation_steps)

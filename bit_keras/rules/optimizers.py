@@ -11,9 +11,9 @@ def optimizer(schedule: Schedule, momentum: float = 0.9, accumulate: int = 1) ->
     """Returns BiT's optimizer: SGD with momentum, no weight decay, the schedule in the graph.
 
     Args:
-        schedule: of the learning rate, in updates.
+        schedule: learning rates, per update.
         momentum: of SGD.
-        accumulate: steps whose mean gradient makes one update.
+        accumulate: micro-batches per update; their mean gradient is applied.
     """
     return SGD(momentum=momentum, **_schedule_options(schedule, accumulate))
 
@@ -22,9 +22,9 @@ def pretraining_optimizer(schedule: Schedule, weight_decay: float = 1e-4, accumu
     """Returns the optimizer of BiT's pre-training: SGD with momentum 0.9 and an L2 penalty on the kernels.
 
     Args:
-        schedule: of the learning rate, in updates.
-        weight_decay: weight of the penalty.
-        accumulate: steps whose mean gradient makes one update.
+        schedule: learning rates, per update.
+        weight_decay: factor of the penalty, see `SGDWithL2`.
+        accumulate: micro-batches per update; their mean gradient is applied.
     """
     return SGDWithL2(momentum=0.9, l2=weight_decay, **_schedule_options(schedule, accumulate))
 
@@ -37,19 +37,19 @@ def distillation_optimizer(
     Source: arXiv 2106.05237, section 3.
 
     Args:
-        schedule: of the learning rate, in updates.
-        weight_decay: share by which an update at the highest learning rate shrinks the weights.
-        accumulate: steps whose mean gradient makes one update.
+        schedule: learning rates, per update.
+        weight_decay: fraction by which an update at the highest learning rate shrinks the weights.
+        accumulate: micro-batches per update; their mean gradient is applied.
     """
-    # Keras multiplies the decay by the learning rate.
+    # Divided, because Keras multiplies the decay by the learning rate.
     return keras.optimizers.AdamW(
         weight_decay=weight_decay / schedule.base_lr, global_clipnorm=1.0, **_schedule_options(schedule, accumulate)
     )
 
 
 def _schedule_options(schedule: Schedule | CosineSchedule, accumulate: int) -> dict:
-    """Options of an optimizer that follows the schedule."""
+    """Returns the arguments of a Keras optimizer that follows the schedule."""
     return {
         "learning_rate": in_graph(schedule, accumulate),
-        "gradient_accumulation_steps": accumulate if accumulate > 1 else None,  # Keras takes no 1
+        "gradient_accumulation_steps": accumulate if accumulate > 1 else None,  # Keras rejects 1
     }

@@ -1,4 +1,4 @@
-"""Learning rate schedules as pure Python records; `keras_schedules` has them in a training graph."""
+"""Learning rate schedules as pure Python records; `keras_schedules` evaluates them in the training graph."""
 
 import dataclasses
 import itertools
@@ -11,9 +11,12 @@ class Schedule:
 
     Attributes:
         base_lr: learning rate after the warm-up, more than 0.
-        warmup_steps: updates until `base_lr` is reached, at least 1.
+        warmup_steps: updates until `base_lr` is reached, 1 or more.
         drop_steps: the learning rate is divided by 10 from the update *after* each of these, ascending.
-        total_steps: updates of the whole training.
+        total_steps: number of updates, more than the last drop.
+
+    Raises:
+        ValueError: a number is out of its range.
     """
 
     base_lr: float
@@ -27,8 +30,8 @@ class Schedule:
         supports = (0, self.warmup_steps, *self.drop_steps, self.total_steps)
         if any(a >= b for a, b in itertools.pairwise(supports)):
             raise ValueError(
-                "warm-up, drops and total must be ascending numbers of steps from 1 on, got "
-                f"{supports[1:]}; a longer training keeps them apart"
+                "warm-up, drops and total must be ascending numbers of steps, each 1 or more, got "
+                f"{supports[1:]}; train for more steps"
             )
 
     def __str__(self) -> str:
@@ -59,11 +62,11 @@ def upstream_schedule(total_steps: int, batch_size: int) -> Schedule:
     Source: arXiv 1912.11370, section 3.2.
 
     Args:
-        total_steps: updates of the whole training, at least 5.
+        total_steps: number of updates, 5 or more.
         batch_size: images per update; the learning rate is 0.03 * batch_size / 256.
 
     Returns:
-        The schedule. The paper warms up for 5000 steps whatever the length; this one for 1/22 of the training.
+        The schedule. It warms up for 1/22 of the training; the paper for 5000 updates, regardless of the length.
     """
     drops = tuple(round(total_steps * epoch / 90) for epoch in (30, 60, 80))
     return Schedule(0.03 * batch_size / 256, max(1, round(total_steps / 22)), drops, total_steps)
@@ -78,7 +81,7 @@ class CosineSchedule:
     Attributes:
         base_lr: learning rate after the warm-up, more than 0.
         warmup_steps: updates until `base_lr` is reached, 1 or more.
-        total_steps: updates of the whole training, more than `warmup_steps`.
+        total_steps: number of updates, more than `warmup_steps`.
 
     Raises:
         ValueError: a number is out of its range.

@@ -1,4 +1,4 @@
-"""SGD with momentum in one pass over the weights on the tensorflow backend, and with the paper's weight decay."""
+"""SGD with momentum, fused on the tensorflow backend, and SGD with the paper's weight decay."""
 
 import keras
 
@@ -7,11 +7,12 @@ from bit_keras.rules import end_of_schedule
 
 @keras.saving.register_keras_serializable(package="bit_keras")
 class SGD(keras.optimizers.SGD):
-    """`keras.optimizers.SGD` with the same numbers, to the rounding of float32.
+    """`keras.optimizers.SGD`, with the same results up to the rounding of float32.
 
-    On the tensorflow backend an update is one operation that reads and writes weight and momentum once, instead of six.
+    On the tensorflow backend an update is one operation that reads and writes weight and momentum once; Keras uses
+    six operations.
 
-    After a `fit` of any model it warns of updates that came after the end of its schedule.
+    At the end of a `fit` of any model it warns if updates were made after the end of its schedule.
     """
 
     def finalize_variable_values(self, var_list):
@@ -38,16 +39,16 @@ class SGD(keras.optimizers.SGD):
 
 @keras.saving.register_keras_serializable(package="bit_keras")
 class SGDWithL2(SGD):
-    """SGD on the loss plus `l2` / 2 times the sum of the squares of all kernels.
+    """SGD on the loss plus an L2 penalty: `l2` / 2 times the sum of the squares of all kernels.
 
-    The gradient of that sum goes through the momentum, as in the paper's code; the `weight_decay` of Keras's
-    optimizers does not. The loss that `fit` reports is without it. Scales, shifts and biases do not decay.
+    The gradient of the penalty enters the momentum, as in the paper's code, unlike the `weight_decay` of Keras's
+    optimizers. The loss that `fit` reports does not include the penalty. Scales, shifts and biases do not decay.
 
     Source: arXiv 1912.11370, section 3.2.
 
     Args:
-        l2: weight decay, 0 or more; the paper's is 1e-4.
-        **options: of keras.optimizers.SGD.
+        l2: weight decay, 0 or more; the paper uses 1e-4.
+        *args, **options: arguments of keras.optimizers.SGD.
 
     Raises:
         ValueError: `l2` is less than 0.

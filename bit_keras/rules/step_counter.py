@@ -1,14 +1,14 @@
-"""The number of steps that an optimizer has made, before, during and after a `fit`."""
+"""The number of steps of an optimizer, before, during and after a `fit`."""
 
 import keras
 from keras import ops
 
 
 class StepCounter(keras.callbacks.Callback):
-    """Base of callbacks that need the number of steps while `fit` runs, in `steps`.
+    """Base class of callbacks that need the current number of steps, `steps`, while `fit` runs.
 
-    It is counted here because the jax backend updates the optimizer's own count only after an epoch. A subclass that
-    overrides one of these methods calls it first.
+    The steps are counted here because the jax backend updates the optimizer's count only at the end of an epoch. A
+    subclass that overrides one of these methods must call it first.
     """
 
     steps = 0
@@ -25,11 +25,11 @@ class StepCounter(keras.callbacks.Callback):
 
 
 def steps_made(model: keras.Model) -> int:
-    """Returns the steps that the optimizer of a compiled model has made; of several accumulated ones each counts."""
+    """Returns the number of steps of a compiled model's optimizer; with accumulation every micro-batch is a step."""
     count = inner_optimizer(model)._iterations
-    return int(ops.convert_to_numpy(count))  # int() takes no variable of tf.distribute
+    return int(ops.convert_to_numpy(count))  # int() fails on the variables of tf.distribute
 
 
 def inner_optimizer(model: keras.Model) -> keras.optimizers.Optimizer:
-    """Returns the optimizer that makes the updates; under float16 a LossScaleOptimizer stands around it."""
+    """Returns the optimizer that updates the weights; with float16 a LossScaleOptimizer wraps it."""
     return getattr(model.optimizer, "inner_optimizer", model.optimizer)

@@ -1,1 +1,1 @@
-"""What stands between the library and the machine: files, processes, messages, checks of arguments, command lines."""
+"""Utilities without machine learning: files, processes, messages, checks of arguments, command lines."""

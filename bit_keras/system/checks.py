@@ -1,4 +1,4 @@
-"""Checks of settings, whose messages name what is allowed."""
+"""Checks of arguments; their messages name the argument, the value received and what is allowed."""
 
 import difflib
 import functools
@@ -9,7 +9,7 @@ import os
 import typing
 from collections.abc import Callable, Collection, Iterable, Mapping
 
-# What other libraries call a setting of ours; the first name that a function or program has is proposed.
+# {name in other libraries: our names for it}; the first one that a function or program has is suggested.
 _OTHER_NAMES = {
     "augment": ("flip", "random_crop"),
     "augmentation": ("flip", "random_crop"),
@@ -40,7 +40,7 @@ _OTHER_NAMES = {
 
 
 def check_choice(name: str, value: str | None, allowed: tuple[str | None, ...]) -> None:
-    """Raises ValueError unless a setting is one of those that are allowed."""
+    """Raises ValueError unless the value of a setting is one of the allowed ones."""
     if value not in allowed:
         raise ValueError(f"{name} must be one of {', '.join(filter(None, allowed))}; got {value!r}")
 
@@ -51,13 +51,16 @@ def check_names(
     allowed: Collection[str],
     instead: Mapping[str, str] | None = None,
 ) -> None:
-    """Raises TypeError, as Python does, for an argument that a function does not have; proposes the one that is meant.
+    """Checks the names of keyword arguments, and suggests the nearest one for an unknown name.
 
     Args:
-        function: its name.
-        names: of the arguments that were given.
-        allowed: names of those that it has.
-        instead: {name: what to do instead} of arguments that other libraries have.
+        function: name of the function, for the message.
+        names: names of the arguments that were given.
+        allowed: names of the arguments that the function has.
+        instead: {name: what to do instead}, for arguments that other libraries have and this function does not.
+
+    Raises:
+        TypeError: a name is unknown, as in Python.
     """
     for name in names:
         if name not in allowed:
@@ -66,7 +69,7 @@ def check_names(
 
 
 def known_arguments(function: Callable) -> Callable:
-    """Decorates a function, or a class whose `__init__` it decorates, that proposes the argument that is meant."""
+    """Decorates a function, or the `__init__` of a class: an unknown argument raises TypeError with a suggestion."""
     if isinstance(function, type):
         function.__init__ = known_arguments(function.__init__)
         return function
@@ -82,7 +85,7 @@ def known_arguments(function: Callable) -> Callable:
 
 
 def check_integer(name: str, value, minimum: int = 1) -> int:
-    """Returns a setting as an int; raises ValueError unless it is an integer of at least `minimum`."""
+    """Returns a setting as an int; raises ValueError unless it is an integer and at least `minimum`."""
     if not _is_integer(value):
         raise ValueError(f"{name} must be an integer, {minimum} or more, got {value!r}")
     if value < minimum:
@@ -91,20 +94,21 @@ def check_integer(name: str, value, minimum: int = 1) -> int:
 
 
 def check_name_or_path(name: str, value, allowed: str) -> str:
-    """Returns a setting as a string; raises TypeError unless it is one or a path."""
+    """Returns a name or path as a string; raises TypeError, which states what is `allowed`, for any other type."""
     if not isinstance(value, str | os.PathLike):
-        raise TypeError(f"{name} must be {allowed}; got {_a_value(value)}")
+        raise TypeError(f"{name} must be {allowed}; got {_describe(value)}")
     return os.fspath(value)
 
 
 def check_kind(name: str, value, annotation):
-    """Returns a setting as its annotation has it, for example `int | None`.
+    """Returns a setting converted to the type of its annotation, for example `int | None`.
 
-    An integer is also a float, a path is also a string, and NumPy's numbers are numbers; a bool is a bool alone.
+    Integers are accepted as floats, paths as strings and NumPy's numbers as Python's; a bool is not accepted as a
+    number.
 
     Raises:
-        TypeError: the value is of another kind.
-        ValueError: it is a float that is NaN or infinite.
+        TypeError: the value is of another type.
+        ValueError: the value is a float that is NaN or infinite.
     """
     kinds = typing.get_args(annotation) or (annotation,)
     if value is None and type(None) in kinds:
@@ -116,7 +120,7 @@ def check_kind(name: str, value, annotation):
                 raise ValueError(f"{name} must be a finite number, got {value}")
             return value
     allowed = " or ".join("None" if kind is type(None) else _CALLED[kind] for kind in kinds)
-    raise TypeError(f"{name} must be {allowed}; got {_a_value(value)}")
+    raise TypeError(f"{name} must be {allowed}; got {_describe(value)}")
 
 
 def _is_integer(value) -> bool:
@@ -132,13 +136,13 @@ _IS = {
 _CALLED = {bool: "True or False", int: "an integer", float: "a number", str: "a string"}
 
 
-def _a_value(value) -> str:
-    """A short value as it is, and the type of any other."""
+def _describe(value) -> str:
+    """Returns the value itself for a message if it is short, and else its type."""
     return repr(value) if isinstance(value, str | numbers.Number | None) else f"a value of type {type(value).__name__}"
 
 
 def did_you_mean(name: str, allowed: Collection[str]) -> str:
-    """Returns the end of a message about an unknown name, "" where no allowed one comes close.
+    """Returns the end of a message about an unknown name, "" if no allowed name is similar.
 
     >>> did_you_mean("lr", ["steps", "base_lr"])
     '; did you mean base_lr?'

@@ -1,4 +1,4 @@
-"""The command line of a program: settings as flags, `--help`, and errors that are one message and no traceback."""
+"""The command line of a program: settings as flags, `--help`, and errors as one message without a traceback."""
 
 import inspect
 import os
@@ -15,7 +15,7 @@ from bit_keras.system.logs import logger, shown
 
 Groups = Mapping[str, Sequence[str]]
 
-# What a user can do something about: settings, files, the network, a package that is missing, a check that failed.
+# Errors that a user can resolve: settings, files, the network, a missing package, a failed check.
 _REPORTED = (ValueError, OSError, ImportError, RuntimeError)
 _HELP = {"-h", "--h", "-help", "--help", "--helpshort", "--helpfull"}
 _VALUES = {"int": "NUMBER", "float": "NUMBER", "comma separated list of strings": "LIST"}
@@ -23,7 +23,7 @@ _INDENT = 30
 
 
 class UsageError(Exception):
-    """Flags or arguments do not go together."""
+    """The flags or arguments are invalid or contradict each other."""
 
 
 def run(
@@ -32,18 +32,18 @@ def run(
     arguments: str = "",
     errors: tuple[type[Exception], ...] = (),
 ) -> NoReturn:
-    """Runs a program whose flags are defined, and exits.
+    """Parses the command line, runs a program and exits. The program's flags must have been defined before.
 
-    The status is 0, 1 after an error, 2 for a wrong command line, and 130 after Ctrl-C.
+    The exit status is 0 on success, 1 after an error, 2 for an invalid command line, and 130 after Ctrl-C.
 
     Args:
-        main: takes the arguments that are no flags.
-        groups: {title: names of flags}, the order and the sections of `--help`; flags that no group names come first.
-        arguments: what the arguments that are no flags are called in `--help`; "" where there are none.
-        errors: that are reported without a traceback, besides those that always are.
+        main: the program, a function of the positional arguments.
+        groups: {title: names of flags}, the sections of `--help` in their order; flags without a group come first.
+        arguments: how `--help` names the positional arguments; "" if the program takes none.
+        errors: further types of errors to report without a traceback.
     """
     program = _program(main)
-    sys.stdout.reconfigure(line_buffering=True)  # in a file, too, lines stand in the order of those on standard error
+    sys.stdout.reconfigure(line_buffering=True)  # also in a file: keeps the order relative to standard error
     try:
         positional = _parse(main, arguments)
         if positional is None:
@@ -65,7 +65,7 @@ def run(
 
 
 def _program(main: Callable) -> str:
-    """What a user typed to start the program."""
+    """Returns the command that started the program."""
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     if main.__module__ == "__main__" and spec is not None:
         return f"python -m {spec.name.removesuffix('.__main__')}"
@@ -73,14 +73,14 @@ def _program(main: Callable) -> str:
 
 
 def _parse(main: Callable, arguments: str) -> list[str] | None:
-    """Gives the flags their values and returns the other arguments, or None where help is asked for."""
+    """Parses the flags and returns the positional arguments, or None if help was requested."""
     if _HELP & set(sys.argv[1:]):
         return None
     own = _own_flags(main)
     try:
         _, *positional = flags.FLAGS(sys.argv)
     except flags.UnrecognizedFlagError as error:
-        raise UsageError(f"there is no flag --{error.flagname}{did_you_mean(error.flagname, own)}") from error
+        raise UsageError(f"unknown flag --{error.flagname}{did_you_mean(error.flagname, own)}") from error
     except flags.Error as error:
         raise UsageError(_missing(own) if "other than None" in str(error) else str(error)) from error
     if positional and not arguments:
@@ -91,7 +91,7 @@ def _parse(main: Callable, arguments: str) -> list[str] | None:
 
 
 def _own_flags(main: Callable) -> dict[str, flags.Flag]:
-    """The flags of the program, without those that absl and TensorFlow define for themselves."""
+    """Returns the program's own flags, without those of absl and TensorFlow."""
     roots = {"bit_keras", main.__module__.partition(".")[0]}
     by_module = flags.FLAGS.flags_by_module_dict()
     own = [group for module, group in by_module.items() if module == sys.argv[0] or module.partition(".")[0] in roots]
@@ -104,18 +104,18 @@ def _missing(own: Mapping[str, flags.Flag]) -> str:
 
 
 def _is_required(flag: flags.Flag) -> bool:
-    # Bounds of numbers are validators, too.
+    # By message: the bounds of numbers are validators as well.
     return any("other than None" in validator.message for validator in flag.validators)
 
 
 def describe(program: str, text: str | None, own: Mapping[str, flags.Flag], groups: Groups, arguments: str = "") -> str:
-    """Returns what `--help` prints: usage, what the program does, and each of its settings once, with its default.
+    """Returns the text of `--help`: usage, description, and each setting once with its default.
 
     Args:
-        program: what a user types.
-        text: the docstring of the program.
-        own: its flags.
-        groups, arguments: as for `run`.
+        program: the command that starts the program.
+        text: docstring of the program.
+        own: {name: flag} of the program.
+        groups, arguments: as in `run`.
     """
     required = " ".join(f"--{name}=..." for name, flag in own.items() if _is_required(flag))
     lines = [f"usage: {' '.join(filter(None, [program, required, '[--SETTING=VALUE ...]', arguments]))}", ""]
@@ -136,7 +136,7 @@ def _flag_lines(flag: flags.Flag) -> Iterator[str]:
     else:
         values = getattr(flag.parser, "enum_values", None)
         left = f"  --{flag.name}={'|'.join(values) if values else _VALUES.get(flag.flag_type(), 'TEXT')}"
-    text = flag.help.rpartition(">: ")[2]  # absl puts the values of an enumeration first
+    text = flag.help.rpartition(">: ")[2]  # absl puts the allowed values of an enumeration first
     default = f"(default: {flag.default_as_str.strip(chr(39))})" if flag.default not in (None, "") else ""
     right = " ".join(filter(None, [text, "(required)" if _is_required(flag) else default]))
     width = max(40, min(120, shutil.get_terminal_size().columns) - _INDENT)

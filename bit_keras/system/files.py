@@ -1,4 +1,4 @@
-"""Writing files whole or not at all."""
+"""Atomic writes: a file is replaced completely or not at all, also if the process is killed."""
 
 import contextlib
 import json
@@ -13,12 +13,12 @@ _UNFINISHED = ".unfinished"
 
 @contextlib.contextmanager
 def whole(path: str | os.PathLike) -> Iterator[Path]:
-    """Yields a temporary path of the same name; what the block wrote there is renamed to `path` at its end.
+    """Yields a temporary path of the same name, which is renamed to `path` at the end of the block.
 
-    When the block raises, `path` stays as it was and nothing is left behind.
+    If the block raises, `path` is unchanged and the temporary files are deleted.
 
     Args:
-        path: file or folder to be; missing parents are made, an existing file is replaced.
+        path: the file or folder to write; missing parent folders are created, an existing file is replaced.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -29,18 +29,18 @@ def whole(path: str | os.PathLike) -> Iterator[Path]:
 
 
 def sweep(folder: str | os.PathLike) -> None:
-    """Removes what processes that were killed inside `whole` left below `folder`; none may be writing there now."""
+    """Deletes the temporary files of killed processes below `folder`, where no process may be writing now."""
     for path in list(Path(folder).rglob(f".*{_UNFINISHED}")):
         shutil.rmtree(path, ignore_errors=True)
 
 
 def write_lines(path: str | os.PathLike, lines: Iterable[str]) -> None:
-    """Writes a text file of these lines in UTF-8, whole or not at all."""
+    """Writes a text file of these lines in UTF-8, atomically."""
     with whole(path) as temporary:
         temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
 def write_json(path: str | os.PathLike, content: dict) -> None:
-    """Writes a JSON file, whole or not at all."""
+    """Writes a JSON file atomically."""
     with whole(path) as temporary:
         temporary.write_text(json.dumps(content, indent=2) + "\n")

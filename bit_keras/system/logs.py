@@ -1,4 +1,4 @@
-"""What a user reads while the library works: messages of the logger "bit_keras", and a line in every long silence."""
+"""Messages of the logger "bit_keras", and progress lines during long operations that log nothing."""
 
 import contextlib
 import contextvars
@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterator
 from absl import logging as absl_logging
 
 logger = logging.getLogger("bit_keras")
-OUTCOME = logging.INFO + 5  # level of what a program is run for: its numbers, and where its files are
+OUTCOME = logging.INFO + 5  # level of a program's results: metrics, and the paths of the files written
 logging.addLevelName(OUTCOME, "OUTCOME")
 
-_SILENCE = 4.0  # seconds without a line after which one says what is happening
-_LONG_SILENCE = 60.0  # the same in a run of hours, whose log would fill with such lines
+_SILENCE = 4.0  # seconds without a message after which a progress line is logged
+_LONG_SILENCE = 60.0  # the most of it: it grows with the duration of the run, so that the log stays short
 _is_decided = contextvars.ContextVar("is_decided", default=False)
 _lock = threading.Lock()
 _activities = []
@@ -24,15 +24,15 @@ _activities = []
 
 @contextlib.contextmanager
 def shown(verbose: bool = True, is_program: bool = False) -> Iterator[None]:
-    """Shows the messages of the library in the block; outside of it only warnings appear.
+    """Shows the messages of the library within the block; outside of it only warnings appear.
 
-    A block inside of another one changes nothing: the outermost decides. Nothing is shown twice where the program
-    around has set up `logging` to show messages.
+    Of nested blocks the outermost decides. If the application has configured `logging` to show messages, they are
+    not shown a second time.
 
     Args:
         verbose: False shows only warnings.
-        is_program: True keeps standard output for outcomes, so that they can be redirected; messages then go to
-            standard error. In Python and notebooks both go to standard output, as those of Keras do.
+        is_program: True reserves standard output for outcomes, so that they can be redirected; messages then go to
+            standard error. In Python and notebooks both go to standard output, as in Keras.
     """
     if _is_decided.get():
         yield
@@ -58,11 +58,11 @@ def shows_messages(function: Callable) -> Callable:
 
 @contextlib.contextmanager
 def doing(what: str | Callable[[], str]) -> Iterator[None]:
-    """Says what the block does when it begins, and again whenever nothing else was said for some seconds.
+    """Logs what the block does at its beginning, and again whenever nothing was logged for some seconds.
 
     Args:
-        what: a text, or a function that tells how far the block is; it is not called at the beginning, and where it
-            returns "" nothing is said, for example because a progress bar is shown.
+        what: a text, or a function that returns the progress of the block. The function is not called at the
+            beginning; if it returns "", nothing is logged, for example because a progress bar is shown.
     """
     activity = _Activity(what)
     if isinstance(what, str):
@@ -86,7 +86,7 @@ class _Activity:
 
 
 class _Screen(logging.Handler):
-    """Writes messages to the screen, and breaks long silences."""
+    """Writes messages to the screen, and a progress line where there has been none for some seconds."""
 
     _instance = None
     _users = 0
@@ -95,7 +95,7 @@ class _Screen(logging.Handler):
         super().__init__(logging.INFO)
         self.setFormatter(_Formatter())
         self._is_program = is_program
-        # Libraries set up logging while they work. Only what was there before has a say, and gets the messages.
+        # Only handlers of the application: libraries add their own to the root logger while they work.
         self._others = logging.getLogger().handlers[:]
         self._is_shown_by_others = any(map(_writes_to_screen, self._others))
         self._closed = threading.Event()
@@ -134,7 +134,7 @@ class _Screen(logging.Handler):
         try:
             is_message = record.levelno > OUTCOME or (self._is_program and record.levelno < OUTCOME)
             print(self.format(record), file=sys.stderr if is_message else sys.stdout, flush=True)
-        except Exception:  # logging's own way with a screen that is gone
+        except Exception:  # following logging's own handlers, for example where the stream is closed
             self.handleError(record)
 
     def _break_silences(self) -> None:
@@ -157,6 +157,6 @@ class _Formatter(logging.Formatter):
 
 
 def _writes_to_screen(handler: logging.Handler) -> bool:
-    """Whether a handler shows messages where they would then appear twice."""
+    """Tells whether a handler already shows messages of level INFO on the screen."""
     is_screen = getattr(handler, "stream", None) in (sys.stdout, sys.stderr)
     return handler.level <= logging.INFO and (is_screen or handler is absl_logging.get_absl_handler())

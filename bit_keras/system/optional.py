@@ -1,10 +1,10 @@
-"""Packages that need not be installed."""
+"""Optional packages."""
 
 import importlib
 
 
 def is_installed(name: str) -> bool:
-    """Returns whether a package can be imported; imports it, since a package that is found may still fail to load."""
+    """Tells whether a package can be imported. It is imported, because an installed package may still fail to load."""
     try:
         importlib.import_module(name)
     except ImportError:

@@ -1,4 +1,4 @@
-"""Programs in a process of their own."""
+"""Python programs in separate processes."""
 
 import os
 import subprocess
@@ -6,26 +6,26 @@ import sys
 
 
 def run_python(fault: str, *arguments) -> str:
-    """Runs Python on the tensorflow backend without a GPU.
+    """Runs Python in a separate process, on the tensorflow backend and without a GPU.
 
     Args:
-        fault: what it means when the program fails.
+        fault: beginning of the error message if the process fails.
         *arguments: of the interpreter, for example a path, or "-m" and a module.
 
     Returns:
-        Its standard output.
+        Standard output of the process.
 
     Raises:
-        RuntimeError: the program failed. The message is `fault` and all that the program said.
+        RuntimeError: the process failed. The message is `fault`, the exit status and standard error of the process.
     """
     environment = {
         **os.environ,
         "CUDA_VISIBLE_DEVICES": "-1",
         "KERAS_BACKEND": "tensorflow",
-        "PYTHONPATH": os.pathsep.join(sys.path),  # finds what this process found, installed or not
+        "PYTHONPATH": os.pathsep.join(sys.path),  # the same modules as here, also from a checkout
         "TF_CPP_MIN_LOG_LEVEL": "2",
     }
-    # -P: neither the folder of a program nor the current one may hide a module.
+    # -P: modules in the program's folder or the current one must not shadow installed ones.
     command = [sys.executable, "-P", *map(str, arguments)]
     result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if result.returncode:

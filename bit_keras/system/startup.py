@@ -1,7 +1,7 @@
-"""TensorFlow's import without what its libraries print then, which looks like errors and is none.
+"""Imports TensorFlow without the harmless lines that its libraries print at startup, which look like errors.
 
-Neither `TF_CPP_MIN_LOG_LEVEL` nor Python's `logging` reaches these lines: they are written before both are looked at.
-Set `TF_CPP_MIN_LOG_LEVEL=0` to see everything.
+Neither `TF_CPP_MIN_LOG_LEVEL` nor Python's `logging` filters these lines: they are printed before either takes
+effect. Set `TF_CPP_MIN_LOG_LEVEL=0` to see everything.
 """
 
 import contextlib
@@ -14,10 +14,10 @@ import time
 from collections.abc import Iterator
 
 _LEVEL = "TF_CPP_MIN_LOG_LEVEL"
-_GPU_DRIVERS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")  # NVIDIA's, that of WSL, AMD's
-_SILENCE = 4.0  # seconds after which a line tells what the process is doing
+_GPU_DRIVERS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")  # NVIDIA, WSL, AMD
+_SILENCE = 4.0  # seconds between progress lines
 
-# The lines to leave out, by words of theirs. Anything else is passed on.
+# A line that contains one of these texts is left out; any other line is passed on.
 _NOISE = (
     "All log messages before absl::InitializeLog",
     "Could not find cuda drivers on your machine",
@@ -29,7 +29,7 @@ _NOISE = (
     "computation placer already registered",
 )
 
-# A process of its own, so that the last words of an import that aborts are not lost with it.
+# Runs in a separate process: if the import aborts this one, its last lines are still printed.
 _FILTER = """
 import os, sys
 noise = sys.argv[1:]
@@ -40,7 +40,7 @@ for line in sys.stdin.buffer:
 
 
 def import_backend() -> None:
-    """Imports Keras, and with it its backend."""
+    """Imports Keras and its backend, without TensorFlow's startup noise."""
     if "keras" not in sys.modules:
         with quiet("importing Keras and its backend"):
             importlib.import_module("keras")
@@ -48,12 +48,12 @@ def import_backend() -> None:
 
 @contextlib.contextmanager
 def quiet(what: str) -> Iterator[None]:
-    """Leaves out the noise of TensorFlow's start that is written to standard error in the block.
+    """Filters TensorFlow's startup noise out of standard error within the block.
 
     Args:
-        what: told on standard error, every few seconds, where the block takes long.
+        what: description of the block, printed to standard error every few seconds while it runs.
     """
-    # Errors of TensorFlow's C++ code reach Python as exceptions; besides, it only prints that no GPU was found.
+    # Without a GPU level 3 loses only the lines about the missing GPU: C++ errors reach Python as exceptions.
     has_gpu = any(map(os.path.exists, _GPU_DRIVERS))
     level = os.environ.setdefault(_LEVEL, "1" if has_gpu else "3")
     if level == "0" or "tensorflow" in sys.modules or importlib.util.find_spec("tensorflow") is None:
@@ -62,26 +62,26 @@ def quiet(what: str) -> Iterator[None]:
     try:
         screen = os.dup(2)
         command = [sys.executable, "-I", "-S", "-c", _FILTER, *_NOISE]
-        sieve = subprocess.Popen(command, stdin=subprocess.PIPE)
-    except (OSError, TypeError):  # no standard error, or no interpreter of its own: an application that embeds Python
+        filtering = subprocess.Popen(command, stdin=subprocess.PIPE)
+    except (OSError, TypeError):  # an application that embeds Python, without standard error or an interpreter
         yield
         return
     done = threading.Event()
-    teller = threading.Thread(target=_tell, args=(screen, what, done), daemon=True)
-    teller.start()
-    os.dup2(sieve.stdin.fileno(), 2)
+    reporter = threading.Thread(target=_report, args=(screen, what, done), daemon=True)
+    reporter.start()
+    os.dup2(filtering.stdin.fileno(), 2)
     try:
         yield
     finally:
         done.set()
-        teller.join()
+        reporter.join()
         os.dup2(screen, 2)
         os.close(screen)
-        sieve.stdin.close()
-        sieve.wait()
+        filtering.stdin.close()
+        filtering.wait()
 
 
-def _tell(screen: int, what: str, done: threading.Event) -> None:
+def _report(screen: int, what: str, done: threading.Event) -> None:
     began = time.monotonic()
     while not done.wait(_SILENCE):
         os.write(screen, f"{what}: {time.monotonic() - began:.0f} s so far\n".encode())

@@ -1,4 +1,4 @@
-"""A server of files that can be told to misbehave, and a cache folder."""
+"""A file server with injected faults, and a cache folder."""
 
 import dataclasses
 import hashlib
@@ -15,13 +15,13 @@ import pytest
 
 @dataclasses.dataclass
 class Site:
-    """A server as its test sees it.
+    """State of a server, which a test can read and change.
 
     Attributes:
         url: its address.
-        files: {path: content}; other paths are answered with 404. The ETag is that of the content.
+        files: {path: content}; other paths are answered with 404. The ETag is a hash of the content.
         asked: (path, headers) of each request so far.
-        faults: what to do instead for each request to come, in order; called with the handler of the request.
+        faults: functions that answer the next requests, in order; each is called with the handler of its request.
     """
 
     url: str = ""
@@ -39,7 +39,7 @@ class Site:
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """Answers GET with a whole file or, after Range and If-Range, with the rest of one."""
+    """Answers GET with a whole file or, for Range and If-Range, with the rest of one."""
 
     site: Site
 
@@ -51,7 +51,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.answer()
 
     def answer(self, stop: int | None = None, **headers: str | None):
-        """The right answer, cut off before byte `stop` of the file; headers of None are left out."""
+        """Sends the correct answer, up to byte `stop` of the file; headers that are None are left out."""
         content = self.site.files.get(self.path)
         if content is None:
             self.send_error(404)
@@ -83,7 +83,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def new_site(serve) -> Callable[[], Site]:
-    """Starts servers."""
+    """Returns a function that starts a server."""
 
     def start() -> Site:
         site = Site()
@@ -100,7 +100,7 @@ def site(new_site) -> Site:
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch) -> Path:
-    """The cache folder, which is not there yet, in an environment that says nothing else about downloads."""
+    """The cache folder, which does not exist yet, in an environment without other settings for downloads."""
     for name in ("BIT_KERAS_MIRROR", "BIT_KERAS_OFFLINE", "HF_ENDPOINT", "HF_TOKEN"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("BIT_KERAS_CACHE", str(tmp_path / "cache"))

@@ -1,4 +1,4 @@
-"""Writers of synthetic files in the published layouts, for networks of any size."""
+"""Writes synthetic files in the published layouts, for networks of any size."""
 
 from pathlib import Path
 
@@ -8,18 +8,18 @@ import numpy as np
 from bit_keras.checkpoints.architecture import weight_shapes
 from bit_keras.zoo.variants import Variant
 
-# One filter in the stem: files of a few kilobytes, in which damage meets structure more often than numbers.
+# One filter in the stem: files of a few kilobytes, in which random damage hits structure more often than values.
 TINY = Variant("tiny", 14, 1 / 64, (1, 2, 1, 1), 0)
 
 
 def random_arrays(variant: Variant = TINY, num_classes: int | None = 3, seed: int = 0) -> dict[str, np.ndarray]:
-    """Random float32 weights under official keys."""
+    """Returns random float32 weights under official keys."""
     rng = np.random.default_rng(seed)
     return {k: rng.normal(size=s).astype("float32") for k, s in weight_shapes(variant, num_classes).items()}
 
 
 def write_legacy_h5(arrays: dict[str, np.ndarray], path: Path, full_names: bool = True) -> None:
-    """Writes {official key: array} as Keras 2 saved the official TF2 network: see the docstring of `h5.py`."""
+    """Writes {official key: array} in the layout of Keras 2; see the docstring of `h5.py`."""
     with h5py.File(path, "w") as file:
         groups: dict[str, list[str]] = {}
         for key in arrays:

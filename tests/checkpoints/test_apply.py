@@ -1,4 +1,4 @@
-"""The strict merge of arrays into a model."""
+"""The strict assignment of arrays to a model."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ def arrays(golden_npz) -> dict[str, np.ndarray]:
 
 
 def _refusal(model, arrays, skip_head: bool = False) -> list[str]:
-    """Lines of the error, after it is seen that the model was left alone."""
+    """Returns the lines of the error, and checks that the model is unchanged."""
     before = model.get_weights()
     with pytest.raises(CheckpointError) as caught:
         apply_weights(model, arrays, skip_head)
@@ -55,7 +55,7 @@ def test_all_faults_are_listed_together(model, arrays):
     del arrays[HEAD_BIAS]
     arrays["resnet/block5/unit01/a/group_norm/gamma"] = np.ones(3)
     arrays[GAMMA] = np.ones((2, 64))
-    arrays[HEAD_KERNEL] = np.ones((1024, 10))  # dense, as in no official npz file
+    arrays[HEAD_KERNEL] = np.ones((1024, 10))  # a dense kernel, which no official npz file has
     first, *faults = _refusal(model, arrays)
     assert first == "the weights do not fit R17x0.5 with 10 classes (- missing, + unused, ! misshapen):"
     assert sorted(faults) == [
@@ -79,7 +79,7 @@ def test_each_kind_of_fault_alone(model, arrays, key):
 
 
 def test_shapes_of_equal_size_are_not_the_same(model, arrays):
-    arrays[STEM] = arrays[STEM].transpose(3, 2, 0, 1)  # as PyTorch keeps kernels
+    arrays[STEM] = arrays[STEM].transpose(3, 2, 0, 1)  # PyTorch's layout of kernels
     assert _refusal(model, arrays)[1:] == [f"! {STEM} is (32, 3, 7, 7), must be (7, 7, 3, 32)"]
 
 

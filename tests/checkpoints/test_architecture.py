@@ -1,4 +1,4 @@
-"""Shapes of the weights, and the network that shapes belong to."""
+"""Shapes of the weights, and the architecture inferred from shapes."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""The format of a file is seen in its content."""
+"""The format of a file is detected from its content."""
 
 import hashlib
 
@@ -43,7 +43,7 @@ def test_whatever_the_name(tmp_path, name):
 @pytest.mark.parametrize("content", [b"", b"<!doctype html><html>Please log in", b"version https://git-lfs.github.com"])
 def test_unknown_content(tmp_path, content):
     (tmp_path / "weights.bin").write_bytes(content)
-    with pytest.raises(CheckpointError, match=r"starts with b'.*known format does: npz, h5, safetensors, SavedModel"):
+    with pytest.raises(CheckpointError, match=r"begins with b'.*all known formats: npz, h5, safetensors, SavedModel"):
         read_weights(tmp_path / "weights.bin")
 
 
@@ -56,7 +56,7 @@ def test_nothing_there(tmp_path):
 
 @pytest.fixture
 def wrong_upload(tmp_path, monkeypatch):
-    """The h5 of one network under the name of another, with the MD5 that the table has for it."""
+    """A file under the name of another network, whose MD5 is that of a faulty file in the table."""
     path = tmp_path / "BiT-S-R50x3.h5"
     write_legacy_h5(random_arrays(VARIANTS["R17x0.5"]), path)
     rows = dict(presets.PRESETS)

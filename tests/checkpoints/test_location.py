@@ -1,4 +1,4 @@
-"""From a name, an address or a path to a local file."""
+"""Local files for names, addresses and paths."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from bit_keras.zoo import presets
 
 @pytest.fixture(autouse=True)
 def fetched(monkeypatch, tmp_path) -> list:
-    """What would be downloaded."""
+    """The downloads that would be made."""
     calls = []
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(download, "fetch", lambda url, md5=None, sha256=None: calls.append((url, md5)) or tmp_path)

@@ -18,7 +18,7 @@ def test_backbone_paths_are_those_of_the_official_file(golden_npz):
 @pytest.mark.parametrize("row", VARIANTS.values(), ids=VARIANTS)
 def test_each_variant_has_as_many_layers_as_its_units_need(row):
     paths = list(names.backbone_paths(row))
-    # Stem, last norm, and for each unit three norms and three convolutions; one projection for each block.
+    # Stem, last norm, three norms and three convolutions per unit, and one projection per block.
     assert len(paths) == len(set(paths)) == 2 + 6 * sum(row.units) + 4
     assert len({names.layer_name(path) for path in paths}) == len(paths)
     assert sum("/proj/" in path for path in paths) == 4
@@ -54,7 +54,7 @@ def test_is_head(key, is_head):
         ("resnet/group_norm_3/gamma", "resnet/group_norm/gamma"),
         ("resnet/head/conv2d_2/bias", "resnet/head/conv2d/bias"),
         ("resnet/block1/unit01/a/group_norm/beta", "resnet/block1/unit01/a/group_norm/beta"),
-        # No layer of ours: left alone, and so refused later.
+        # Not layers of ours: unchanged here, and rejected later.
         ("resnet/block1/unit_1/a/group_norm/gamma", "resnet/block1/unit_1/a/group_norm/gamma"),
         ("resnet/group_norm/gamma_1", "resnet/group_norm/gamma_1"),
     ],

@@ -1,4 +1,4 @@
-"""What is known of weights, and at what resolution they are used for it."""
+"""The provenance of weights, and the resolutions that follow from it."""
 
 import json
 import zipfile
@@ -15,7 +15,7 @@ HYPERRULE = (480, "the HyperRule's")
 
 @pytest.fixture
 def run(tmp_path):
-    """Function that makes the folder of a run."""
+    """Returns a function that creates the folder of a run."""
 
     def make(resolution, crop=None):
         config = {"data": {"kind": "arrays"}, "backend": "torch", "resolution": resolution}

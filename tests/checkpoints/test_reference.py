@@ -1,4 +1,4 @@
-"""Parity with timm and transformers, whose BiTs are ports of the official one: random weights in their own files."""
+"""Parity with the BiT models of timm and transformers: random weights, saved in the files of these libraries."""
 
 import functools
 from pathlib import Path
@@ -29,7 +29,7 @@ def _timm_model():
         num_classes=10,
         stem_chs=32,
         stem_type="fixed",
-        conv_layer=functools.partial(StdConv2d, eps=1e-8),  # as timm makes its BiTs
+        conv_layer=functools.partial(StdConv2d, eps=1e-8),  # as in timm's own BiT models
     )
 
 
@@ -47,7 +47,7 @@ def _transformers_model():
 
 
 def _model(library: str, scale: float = 1.0) -> torch.nn.Module:
-    """A network of `library` with random weights; kernels have the standard deviation `scale`."""
+    """Returns a network of `library` with random weights; `scale` is the standard deviation of the kernels."""
     torch.manual_seed(0)
     model = {"timm": _timm_model, "transformers": _transformers_model}[library]().eval()
     for name, parameter in model.named_parameters():
@@ -62,7 +62,7 @@ def _save(model: torch.nn.Module, path: Path) -> Path:
 
 def _set_epsilon(model: torch.nn.Module, epsilon: float) -> None:
     kernels = [module for module in model.modules() if hasattr(module, "eps") and isinstance(module, torch.nn.Conv2d)]
-    assert len(kernels) == 20  # stem, 3 for each of 5 units, a projection for each block
+    assert len(kernels) == 20  # stem, 3 per unit for 5 units, a projection per block
     for module in kernels:
         assert module.eps == 1e-8
         module.eps = epsilon
@@ -75,7 +75,7 @@ def _logits(model: torch.nn.Module, images: np.ndarray) -> np.ndarray:
 
 
 def _difference(expected, found) -> float:
-    """Largest difference relative to the scale of the logits."""
+    """Returns the largest difference relative to the scale of the logits."""
     return np.abs(expected - found).max() / np.abs(expected).max()
 
 
@@ -97,7 +97,7 @@ def test_their_files_give_their_logits(tmp_path, library, size):
 
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_their_epsilon_is_another_one(tmp_path, library):
-    """Kernels with a variance of 1e-8 tell 1e-8 from BiT's 1e-10."""
+    """With kernels of a variance of 1e-8, an epsilon of 1e-8 differs measurably from BiT's 1e-10."""
     model = _model(library, scale=1e-4)
     path, images = _save(model, tmp_path / "model.safetensors"), _images(SIZES[0])
     ours = BiT.from_preset(path).predict(images, verbose=0)
@@ -120,8 +120,8 @@ def test_timm_gives_the_official_logits(golden_npz, golden_activations, tmp_path
     assert _difference(golden_activations["logits"], run(golden_activations["image"])) < 1e-5
 
 
-def test_timm_loads_our_files_by_its_own_road(tmp_path):
-    """`timm.create_model` with a checkpoint, as a user writes it; it refuses missing and unexpected tensors."""
+def test_timm_loads_our_files_by_its_own_loader(tmp_path):
+    """timm loads the file by `timm.create_model`, which rejects missing and unexpected tensors."""
     import timm
 
     model = BiT("R50x1", num_classes=7)
@@ -152,4 +152,4 @@ def test_a_library_that_is_missing_or_broken(tmp_path, monkeypatch, caplog):
 
     monkeypatch.setattr("bit_keras.checkpoints.reference._timm", broken)
     assert peer(path, "safetensors", SMALL, 10) is None
-    assert "is not run in its own library: operator torchvision::nms" in caplog.text
+    assert "is not run in its original library: operator torchvision::nms" in caplog.text

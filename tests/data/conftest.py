@@ -1,4 +1,4 @@
-"""Sources whose images carry their own number, so that a test can tell which example it sees."""
+"""Sources whose images contain their own number, so that a test can identify each example."""
 
 from pathlib import Path
 
@@ -13,17 +13,17 @@ NUM_TRAIN, NUM_TEST, NUM_CLASSES = 40, 11, 3
 
 
 def numbered_image(number: int, height: int = 6, width: int = 9) -> np.ndarray:
-    """Noise, with `number` in the first pixel."""
+    """Returns an image of noise with `number` in the first pixel."""
     image = np.random.default_rng(number).integers(0, 256, (height, width, 3), np.uint8)
     image[0, 0] = number
     return image
 
 
 class Numbered(tfds.core.GeneratorBasedBuilder):
-    """Images that carry their number, train from 0 on and test from 100 on; the label is number % 3."""
+    """Images that contain their number, from 0 in train and from 100 in test; the label is number % 3."""
 
     VERSION = tfds.core.Version("1.2.3")
-    BUILDER_CONFIGS = [  # noqa: RUF012, as TFDS asks for it
+    BUILDER_CONFIGS = [  # noqa: RUF012, as TFDS requires
         tfds.core.BuilderConfig(name=name)
         for name in ("fixed", "varied", "unlabelled_test", "grey", "stray_label", "no_label", "train_only")
     ]
@@ -67,7 +67,7 @@ class Numbered(tfds.core.GeneratorBasedBuilder):
 
 @pytest.fixture(scope="session")
 def tfds_dir(tmp_path_factory) -> Path:
-    """Where all configurations of "numbered" are prepared, with the training split in several files."""
+    """Folder with all configurations of "numbered" prepared; the training split has several files."""
     directory = tmp_path_factory.mktemp("tfds")
     for config in Numbered.BUILDER_CONFIGS:
         builder = Numbered(config=config.name, data_dir=directory)
@@ -97,7 +97,7 @@ def image_folder(tmp_path) -> Path:
 
 @pytest.fixture(params=["arrays", "folder", "tfds", "few_shot"])
 def any_source(request) -> data.Source:
-    """One after the other: the same examples from each kind of source; few_shot has 9 of the 40."""
+    """The same examples from each kind of source in turn; few_shot has 9 of the 40."""
     if request.param == "folder":
         return data.load(request.getfixturevalue("image_folder"))
     source = request.getfixturevalue("array_source")
@@ -108,7 +108,7 @@ def any_source(request) -> data.Source:
 
 @pytest.fixture
 def numbers_of():
-    """Function from a dataset of examples to the numbers in its images, checking image and label against them."""
+    """Returns a function that reads the numbers in a dataset's images, and checks images and labels."""
 
     def numbers(examples: tf.data.Dataset) -> list[int]:
         found = []

@@ -1,4 +1,4 @@
-"""The names of a batch's images, held against the batch itself."""
+"""The names of a batch's images, compared with the batch itself."""
 
 import itertools
 

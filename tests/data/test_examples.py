@@ -15,7 +15,7 @@ def test_orders_of_passes_are_uniform():
     passes_of_4 = streams.shuffled(_examples(4), seed=3, start=0).batch(4).take(2_400).as_numpy_iterator()
     _, counts = np.unique([labels for _, labels in passes_of_4], axis=0, return_counts=True)
     assert len(counts) == 24
-    # Chi-squared with 23 degrees of freedom: 50 is passed once in a thousand seeds.
+    # Chi-squared with 23 degrees of freedom: exceeds 50 for one seed in a thousand.
     assert np.sum((counts - 100) ** 2 / 100) < 50
 
 

@@ -16,7 +16,7 @@ def test_draw_has_the_number_of_each_class_and_no_example_twice(examples_per_cla
 
 
 def test_draw_is_fixed_for_ever():
-    """A sweep of one release is a sweep of the next."""
+    """The draw is the same in all releases, so that sweeps can be resumed."""
     assert draw(LABELS, "abcd", 2, seed=7).tolist() == [11, 63, 65, 86, 96, 120, 121, 195]
 
 

@@ -36,7 +36,7 @@ def test_every_pass_has_every_training_example_once_in_another_order(any_source,
 
 def test_stream_is_a_pure_function_of_seed_and_start(any_source, numbers_of):
     stream = numbers_of(streams.shuffled(any_source.train, seed=1).take(100))
-    keras.utils.set_random_seed(99)  # neither this nor what ran before has any say
+    keras.utils.set_random_seed(99)  # the global seed must have no effect
     dataset = streams.shuffled(any_source.train, seed=1).take(100)
     assert numbers_of(dataset) == stream
     assert numbers_of(dataset) == stream

@@ -1,4 +1,4 @@
-"""Metrics against scikit-learn, loops and numbers worked out by hand."""
+"""Metrics compared with scikit-learn, with loops and with numbers computed by hand."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ def logits():
 
 @pytest.fixture
 def labels(logits):
-    """Right for about half of the examples; no example of the last class."""
+    """Logits that are correct for about half of the examples; the last class has no examples."""
     random = np.random.default_rng(1)
     return np.where(random.uniform(size=200) < 0.5, logits[:, :-1].argmax(axis=1), random.integers(0, K - 1, 200))
 
@@ -63,7 +63,7 @@ def test_large_logits_stay_finite():
 
 def test_per_class(logits, labels):
     classes = logits.argmax(axis=1)
-    classes[classes == 2] = 3  # a class that is never said
+    classes[classes == 2] = 3  # class 2 is never predicted
     rows = classification.per_class(labels, classes, list("abcdefg"))
     options = {"labels": range(K), "average": None, "zero_division": np.nan}
     for name, reference in (("recall", recall_score), ("precision", precision_score)):
@@ -74,14 +74,14 @@ def test_per_class(logits, labels):
     assert rows[6]["recall"] is None
     assert rows[2]["precision"] is None
 
-    seen = classes != 6  # scikit-learn warns of a class that is said and has no examples
+    seen = classes != 6  # scikit-learn warns about a class that is predicted and has no examples
     rows = classification.per_class(labels[seen], classes[seen], list("abcdefg"))
     expected = balanced_accuracy_score(labels[seen], classes[seen])
     assert classification.mean_per_class_accuracy(rows) == pytest.approx(expected)
 
 
 def test_calibration_error_by_hand():
-    # Two bins of two examples: (0, 0.5] is sure of 0.4 + 0.5 and right once, (0.5, 1] of 0.7 + 0.9 and right twice.
+    # Two bins of two examples: (0, 0.5] has confidences 0.4, 0.5 and 1 correct, (0.5, 1] has 0.7, 0.9 and 2 correct.
     confidences, is_right = np.array([0.4, 0.7, 0.5, 0.9]), np.array([True, True, False, True])
     expected = 2 / 4 * abs(1 / 2 - 0.45) + 2 / 4 * abs(2 / 2 - 0.8)
     assert classification.expected_calibration_error(confidences, is_right, num_bins=2) == pytest.approx(expected)

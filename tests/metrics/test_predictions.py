@@ -8,7 +8,7 @@ pytestmark = pytest.mark.any_backend
 
 
 def classifier():
-    """Logits are the three channels of the top left pixel."""
+    """A model whose logits are the three channels of the top left pixel."""
     images = keras.Input((2, 2, 3))
     return keras.Model(images, images[:, 0, 0, :])
 
@@ -20,7 +20,7 @@ def batches(sizes=(4, 4, 3)):
 
 
 def reference():
-    images, labels = (np.concatenate(parts) for parts in zip(*batches()))
+    images, labels = (np.concatenate(batch) for batch in zip(*batches()))
     logits = images[:, 0, 0].astype("float64")
     probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     return images, labels.argmax(axis=1), logits, -np.log((probabilities * labels).sum(axis=1))

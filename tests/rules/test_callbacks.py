@@ -11,7 +11,7 @@ RATES = [0, 0.5 / 3, 1 / 3, 0.5, 0.5, 0.5, 0.05, 0.05, 0.05, 0.005, 0.005, 0.005
 
 
 class Counted(keras.layers.Layer):
-    """A weight whose gradient is -1: without momentum it sums up the learning rates, exactly and in order."""
+    """One weight with a gradient of -1: without momentum it is the exact sum of the learning rates, in order."""
 
     def build(self, input_shape):
         self.total = self.add_weight(shape=(), initializer="zeros", name="total")
@@ -64,7 +64,7 @@ def test_gradient_accumulation_counts_updates():
 @pytest.mark.any_backend
 def test_several_steps_an_execution_have_the_same_rates():
     if keras.backend.backend() == "torch":
-        with pytest.raises(ValueError, match="steps_per_execution"):  # Keras has none on torch
+        with pytest.raises(ValueError, match="steps_per_execution"):  # not supported by Keras on torch
             fit(counting_model(steps_per_execution=3), [HyperRuleCallback(SCHEDULE)], batches=6, epochs=9)
         return
     totals = Totals()

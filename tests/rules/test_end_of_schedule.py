@@ -1,4 +1,4 @@
-"""Trainings that begin or end behind the schedule of their optimizer, whose learning rate is 0 then."""
+"""Training that begins or ends after the end of the optimizer's schedule, where the learning rate is 0."""
 
 import keras
 import numpy as np

@@ -1,4 +1,4 @@
-"""The rule against the semantics of the official `bit_hyperrule.py`, at every step."""
+"""The rule compared with the official `bit_hyperrule.py`, at every step."""
 
 import dataclasses
 
@@ -163,14 +163,14 @@ def test_the_records_are_frozen():
     assert hash(rule) == hash(HyperRule(1000, (32, 32)))
 
 
-# A changed value for each field, and what it must change.
+# {field: (another value, the properties that must change with it)}.
 CHANGES = {
     "num_examples": (30_000, "total_steps"),
     "image_size": ((200, 200), "crop"),
     "base_lr": (0.1, "schedule"),
     "steps": (50, "total_steps"),
     "resolution": (96, "crop"),
-    # Read by the data and the optimizer alone.
+    # Used by the data and the optimizer only.
     "batch_size": (8, "batch_size"),
     "momentum": (0.5, "momentum"),
 }

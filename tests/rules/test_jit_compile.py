@@ -1,6 +1,6 @@
-"""Programs whose training step XLA compiles as a whole, as on a GPU, against those whose step is not compiled.
+"""Programs with a training step that XLA compiles as a whole, as on a GPU, compared with an uncompiled step.
 
-On the tensorflow backend XLA's kernels for CPUs stand in for those for GPUs, which are looked up by name.
+On the tensorflow backend XLA compiles for the CPU here; whether its kernels for GPUs exist is looked up by name.
 """
 
 import functools
@@ -39,11 +39,11 @@ def distill_with_mixup(golden_npz, **settings):
 
 
 class Trained(Exception):
-    """Ends a program after three updates."""
+    """Raised to end a program after three updates."""
 
 
 class Graph(keras.callbacks.Callback):
-    """Remembers the graph of TensorFlow's training step."""
+    """Records the graph of TensorFlow's training step."""
 
     graph = None
 
@@ -69,7 +69,7 @@ def three_updates(program: Callable, jit_compile: bool, workdir, **settings) -> 
     """Runs a program up to its third update.
 
     Returns:
-        The weights after it and their changes, by path; and the operations of TensorFlow's graph.
+        {path: weight} and {path: change of the weight} after three updates; the operations of TensorFlow's graph.
     """
     fit, graph, found = keras.Model.fit, Graph(), []
 
@@ -96,14 +96,14 @@ def three_updates(program: Callable, jit_compile: bool, workdir, **settings) -> 
 
 
 def differences(changes: dict, expected: dict) -> float:
-    """Median over the weights of the relative difference of their changes."""
+    """Returns the median over the weights of the relative difference of their changes."""
     return np.median(
         [np.linalg.norm(changes[path] - old) / np.linalg.norm(old) for path, old in expected.items() if old.any()]
     )
 
 
 def check_kernels(operations: set[str]) -> None:
-    """XLA on a GPU has more or fewer kernels than on a CPU; without one, compilation fails."""
+    """Checks that XLA has a GPU kernel for every operation; compilation on a GPU fails otherwise."""
     from tensorflow.python.framework import kernels
 
     for operation in operations - {"Placeholder"}:
@@ -111,8 +111,8 @@ def check_kernels(operations: set[str]) -> None:
         assert "XLA_GPU_JIT" in {kernel.device_type for kernel in found}, operation
 
 
-# Settings of the compiled run, and those of the other where it may differ: parts of a batch and rematerialization
-# change rounding alone.
+# {name: (program, settings of the compiled run, those of the other run or None for the same)}. They may differ in
+# micro-batches and rematerialization, which affect rounding only.
 CASES = {
     "accumulate and remat": (finetune, {"accumulate": 2, "remat": True}, {}),
     "freeze and MixUp": (finetune, {"freeze": "block2", "num_train": 20_000}, None),
@@ -130,7 +130,7 @@ def test_a_compiled_step_trains_the_same(case, golden_npz, tmp_path):
     expected, changes, _ = three_updates(program, False, tmp_path / "0", **settings if others is None else others)
     weights, received, operations = three_updates(program, True, tmp_path / "1", **settings)
     for path, array in expected.items():
-        # Of weights that begin at 0 all is change, whose digits are those of the gradient.
+        # For weights that are initialized to 0 the value is the change, which is as inexact as the gradient.
         allowed = 1e-5 * np.abs(array).max() + 1e-3 * np.abs(changes[path]).max()
         assert np.abs(weights[path] - array).max() <= allowed, path
     assert differences(received, changes) < 1e-4
@@ -142,19 +142,19 @@ def test_a_compiled_step_trains_the_same(case, golden_npz, tmp_path):
     ("program", "precision"), [(finetune, "mixed_bfloat16"), (pretrain_a_network, "mixed_float16")]
 )
 def test_in_half_precision_a_compiled_step_is_about_as_close_to_float32(program, precision, golden_npz, tmp_path):
-    """A half-precision gradient depends on which operations are fused, and rounded once: float32 is what both mean."""
+    """Half-precision gradients depend on fusion, which changes where they are rounded, so float32 is the reference."""
     program = functools.partial(program, golden_npz)
     _, exact, _ = three_updates(program, False, tmp_path / "0")
-    _, plain, _ = three_updates(program, False, tmp_path / "1", precision=precision)
+    _, uncompiled, _ = three_updates(program, False, tmp_path / "1", precision=precision)
     _, compiled, operations = three_updates(program, True, tmp_path / "2", precision=precision)
-    assert 0 < differences(compiled, exact) < 2 * differences(plain, exact) < 1
+    assert 0 < differences(compiled, exact) < 2 * differences(uncompiled, exact) < 1
     check_kernels(operations)
 
 
 @pytest.mark.any_backend
 @pytest.mark.skipif(keras.backend.backend() != "torch", reason="Keras compiles by itself on the others")
 @pytest.mark.parametrize("remat", [False, True])
-@pytest.mark.filterwarnings("ignore")  # of the compiler, about Keras
+@pytest.mark.filterwarnings("ignore")  # warnings of the compiler about Keras
 def test_torch_compiles_a_step_that_trains_the_same(remat):
     images = np.random.default_rng(0).uniform(-1, 1, (8, 32, 32, 3)).astype("float32")
     labels = np.eye(3, dtype="float32")[np.arange(8) % 3]

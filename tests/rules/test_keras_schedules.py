@@ -8,7 +8,7 @@ from bit_keras.rules.schedules import CosineSchedule
 
 pytestmark = pytest.mark.any_backend
 
-# One table row each: fewer than 20,000 examples, fewer than 500,000, more.
+# One per row of the rule: fewer than 20,000 examples, fewer than 500,000, more.
 SUPPORTS = {
     19_999: [100, 200, 300, 400, 500],
     20_000: [500, 3_000, 6_000, 9_000, 10_000],
@@ -17,7 +17,7 @@ SUPPORTS = {
 
 
 def official_learning_rate(supports, base_lr, step):
-    """The official rule: linear from 0 to the first support, a tenth from the step after each other one."""
+    """The official rule: linear from 0 to the first support, divided by 10 from the step after each later one."""
     if step < supports[0]:
         return base_lr * step / supports[0]
     if step >= supports[-1]:
@@ -42,8 +42,8 @@ def test_equals_the_official_rule_at_every_step(num_examples):
 def test_counts_updates_not_steps():
     steps = np.arange(4 * 501)
     rates = in_graph(1000, accumulation_steps=4)(keras.ops.convert_to_tensor(steps))
-    plain = in_graph(1000)(keras.ops.convert_to_tensor(steps // 4))
-    np.testing.assert_array_equal(keras.ops.convert_to_numpy(rates), keras.ops.convert_to_numpy(plain))
+    per_update = in_graph(1000)(keras.ops.convert_to_tensor(steps // 4))
+    np.testing.assert_array_equal(keras.ops.convert_to_numpy(rates), keras.ops.convert_to_numpy(per_update))
 
 
 def test_config_round_trip():

@@ -12,7 +12,7 @@ from bit_keras.rules.mixup import _uniform, symmetric_beta
 pytestmark = pytest.mark.any_backend
 
 NUMBERS = np.arange(8, dtype="float32")
-# Image i is full of the number i and has class i: a mixed pair tells its share and its partner.
+# All pixels of image i are i, and its class is i: lambda and partner can be read from a mixed image.
 IMAGES = np.broadcast_to(NUMBERS[:, None, None, None], (8, 2, 2, 3)).copy()
 LABELS = np.eye(8, dtype="float32")
 
@@ -22,8 +22,8 @@ def mix(step, seed=0, alpha=0.1):
     return [ops.convert_to_numpy(x) for x in mixed]
 
 
-def share_and_partner(labels):
-    """Reads (share, partner [N]) from mixed one-hot labels."""
+def lambda_and_partner(labels):
+    """Returns (lambda, partner [N]), as read from mixed one-hot labels."""
     off_diagonal = labels * (1 - LABELS)
     partner = np.where(off_diagonal.any(axis=1), off_diagonal.argmax(axis=1), np.arange(8))
     own = np.diag(labels)[partner != np.arange(8)]
@@ -31,14 +31,14 @@ def share_and_partner(labels):
 
 
 @pytest.mark.parametrize("step", range(5))
-def test_one_share_and_a_permutation_for_images_and_labels(step):
+def test_one_lambda_and_a_permutation_for_images_and_labels(step):
     images, labels = mix(step, alpha=5.0)
-    share, partner = share_and_partner(labels)
-    assert 0 < share < 1
+    lam, partner = lambda_and_partner(labels)
+    assert 0 < lam < 1
     assert sorted(partner) == list(range(8))
-    expected = share * LABELS + (1 - share) * LABELS[partner]
+    expected = lam * LABELS + (1 - lam) * LABELS[partner]
     np.testing.assert_allclose(labels, expected, atol=1e-6)
-    np.testing.assert_allclose(images, share * IMAGES + (1 - share) * IMAGES[partner], atol=1e-5)
+    np.testing.assert_allclose(images, lam * IMAGES + (1 - lam) * IMAGES[partner], atol=1e-5)
 
 
 def test_is_a_function_of_seed_and_step():
@@ -48,7 +48,7 @@ def test_is_a_function_of_seed_and_step():
 
 
 def draw(seed, count):
-    """Draws the two uniform numbers of steps 0 to `count`, [2, count], in a compiled loop where the backend has one."""
+    """Returns the two uniform numbers of the first `count` steps, [2, count], compiled on tensorflow."""
 
     def draw_all(steps):
         return ops.map(lambda step: _uniform(2, seed, step), steps)
@@ -73,7 +73,7 @@ def test_shares_follow_the_beta_distribution(uniform, alpha):
     assert np.mean(shares) == pytest.approx(0.5, abs=4 * expected.std() / 100)
     assert np.var(shares) == pytest.approx(expected.var(), rel=0.05)
     others = expected.rvs(200_000, random_state=1).astype("float32")
-    # float32 rounds in other steps near 1 than near 0: the numbers that it calls 1 are compared as one.
+    # The spacing of float32 is larger near 1 than near 0: numbers that are rounded to 1 are compared as one.
     assert stats.ks_2samp(np.round(shares, 6), np.round(others, 6)).pvalue > 0.01
 
 
@@ -113,7 +113,7 @@ def test_the_draw_is_lowered_for_gpus_and_tpus():
 
 
 class Recorder(keras.Model):
-    """Sums up what its training steps see of the images, weighted so that the order counts."""
+    """Sums the images of its training steps, with weights that make the sum depend on their order."""
 
     def build(self, input_shape):
         self.seen = self.add_weight(shape=(8, 3), trainable=False, initializer="zeros")

@@ -1,4 +1,4 @@
-"""The optimizer makes the updates of Keras's own, whatever stands around it."""
+"""The optimizer makes the same updates as Keras's own, in every context."""
 
 import keras
 import numpy as np

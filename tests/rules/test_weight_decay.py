@@ -30,8 +30,8 @@ def test_equals_an_l2_penalty_in_numpy(accumulate):
     random = np.random.default_rng(0)
     x, y = random.normal(size=(8, 3)).astype("float32"), random.normal(size=(8, 2)).astype("float32")
     model = _model()
-    parts = accumulate if accumulate > 1 else None
-    model.compile(SGDWithL2(0.1, momentum=0.9, l2=0.3, gradient_accumulation_steps=parts), "mse")
+    steps = accumulate if accumulate > 1 else None
+    model.compile(SGDWithL2(0.1, momentum=0.9, l2=0.3, gradient_accumulation_steps=steps), "mse")
     model.fit(x, y, batch_size=8 // accumulate, epochs=4, shuffle=False, verbose=0)
     kernel, bias = _by_hand(x, y, 4, 0.1, 0.9, 0.3)
     np.testing.assert_allclose(model.get_weights()[0], kernel, rtol=1e-5, atol=1e-6)

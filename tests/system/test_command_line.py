@@ -1,4 +1,4 @@
-"""All programs list their settings, and a wrong command line or a fault ends in one message."""
+"""All programs list their settings, and report an invalid command line or an error in one message."""
 
 import dataclasses
 import json
@@ -36,7 +36,7 @@ PROGRAMS = _programs()
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """Function from a program and its arguments to (exit status, standard output, standard error)."""
+    """Returns a function that runs a program with arguments: (exit status, standard output, standard error)."""
     folder = tmp_path_factory.mktemp("programs")
     cases = [[name, "--help"] for name in PROGRAMS] + [list(case) for case in FAULTS]
     program = ROOT / "tests" / "consumers" / "command_lines.py"
@@ -86,10 +86,10 @@ def test_help_tells_defaults_and_what_must_be_given(run):
 
 
 FAULTS = {
-    ("bit_keras.finetune", "--lr=0.1"): "there is no flag --lr; did you mean base_lr?",
-    ("bit_keras.finetune", "--epochs", "3"): "there is no flag --epochs; did you mean steps?",
-    ("bit_keras.pretrain", "--lr=0.1"): "there is no flag --lr",
-    ("bit_keras.evaluate", "--modle=a"): "there is no flag --modle; did you mean model?",
+    ("bit_keras.finetune", "--lr=0.1"): "unknown flag --lr; did you mean base_lr?",
+    ("bit_keras.finetune", "--epochs", "3"): "unknown flag --epochs; did you mean steps?",
+    ("bit_keras.pretrain", "--lr=0.1"): "unknown flag --lr",
+    ("bit_keras.evaluate", "--modle=a"): "unknown flag --modle; did you mean model?",
     ("bit_keras.finetune", "--model=a"): "--dataset and --workdir must be given",
     ("bit_keras.finetune", "--model=a", "--dataset=b", "--workdir=c", "base_lr=0.1"): (
         "settings are flags such as --model=..., got 'base_lr=0.1'; did you mean base_lr?"

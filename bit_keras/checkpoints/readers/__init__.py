@@ -1,1 +1,1 @@
-"""One module per format of weight files, each from a file to a dict of arrays."""
+"""One module per weight file format, each of which reads a file into a dict of arrays."""

@@ -1,8 +1,8 @@
-"""Official h5 files: what Keras 2 wrote for the official TF2 network (`bit_tf2/models.py`, `save_weights`).
+"""Official h5 files: written by Keras 2 from the official TF2 network (`bit_tf2/models.py`, `save_weights`).
 
-The root lists layers in the order of the network, each layer its weights in the order of creation: for a unit
-gamma, beta and kernel of a, b and c, then the projection. Names need not be full paths, so order decides; shapes
-are always checked, and names where they are full paths.
+The root group lists the layers in the order of the network, and each layer its weights in the order of creation: for
+a unit gamma, beta and kernel of a, b and c, then the projection. Weights are assigned by this order, because their
+names need not be full paths. Shapes are always checked; names are checked if they are full paths.
 """
 
 import numpy as np
@@ -13,12 +13,12 @@ from bit_keras.checkpoints.names import HEAD_PATH, as_convolution, is_head, norm
 from bit_keras.checkpoints.readers.hdf5 import Hdf5File
 from bit_keras.zoo.variants import Variant
 
-# A unit has three norms of two weights and three kernels; the first of a block a projection too.
+# Three norms with two weights each, and three kernels. The first unit of a block has a projection as well.
 _WEIGHTS_IN_UNIT = 9
 
 
 def is_legacy(file: Hdf5File) -> bool:
-    """Tells whether an HDF5 file is of the Keras 2 kind."""
+    """Tells whether an HDF5 file was written by Keras 2."""
     return "layer_names" in file.attributes.get(_root(file), {})
 
 
@@ -26,13 +26,13 @@ def read_legacy(file: Hdf5File) -> dict[str, np.ndarray]:
     """Reads an official h5 file.
 
     Args:
-        file: its listing. The head, if any, is a dense layer there.
+        file: the index of its contents. The head, if any, is a dense layer there.
 
     Returns:
         {official key: array of floats}, the head as a 1x1 convolution.
 
     Raises:
-        CheckpointError: the number, the shape or the full name of a weight is not that of a BiT.
+        CheckpointError: the number of weights, or the shape or full name of a weight, does not fit a BiT.
     """
     layers = _layers(file)
     names = [name for layer in layers for name in layer]
@@ -43,12 +43,12 @@ def read_legacy(file: Hdf5File) -> dict[str, np.ndarray]:
 
 
 def _root(file: Hdf5File) -> str:
-    """The group of the layers: `model.save` puts it one level below that of `save_weights`."""
+    """Returns the group of the layers: "/" after `save_weights`, one level below after `model.save`."""
     return "/model_weights" if "/model_weights" in file.attributes else "/"
 
 
 def _layers(file: Hdf5File) -> list[list[str]]:
-    """Paths of the weights of each layer that has any."""
+    """Returns the paths of the weights of each layer that has weights."""
     root = _root(file)
     layers = []
     for layer in _texts(file, root, "layer_names"):
@@ -65,14 +65,14 @@ def _texts(file: Hdf5File, group: str, attribute: str) -> list[str]:
 
 
 def _expected_shapes(file: Hdf5File, layers: list[list[str]]) -> dict[str, tuple[int, ...]]:
-    """{official key: shape} of the network that has as many weights in each layer as the file."""
+    """Returns {official key: shape} of the network with the same number of weights per layer as the file."""
     counts = [len(layer) for layer in layers]
     units = tuple(count // _WEIGHTS_IN_UNIT for count in counts[1:5])
     backbone = [1, *(_WEIGHTS_IN_UNIT * count + 1 for count in units), 2]
     if counts not in (backbone, [*backbone, 2]) or 0 in units:
         raise CheckpointError(
-            f"{file.path}: a BiT lists a stem of 1 weight, four blocks of 9 a unit and 1, a norm of 2 and a head of 2; "
-            f"this file lists {counts}"
+            f"{file.path}: a BiT has a stem of 1 weight, four blocks of 9 weights per unit and 1 more, a norm of 2 and "
+            f"a head of 2; this file has {counts}"
         )
     stem = file.shape(layers[0][0])
     if len(stem) != 4:
@@ -86,7 +86,7 @@ def _check(file: Hdf5File, key: str, shape: tuple[int, ...], name: str) -> None:
     stored = shape[2:] if key == weight_key(HEAD_PATH, "kernel") else shape
     if file.shape(name) != stored:
         raise CheckpointError(f"{file.path}: {name} is {file.shape(name)}; {key} must be {stored}")
-    # Below the layer's group, a full path names the layer again. The head is "head/dense" there.
+    # A full path names the layer a second time, below the layer's group. The head is "head/dense" there.
     full_name = normalize_key(name.removesuffix(":0"))
     if "/unit" in full_name and not is_head(key) and not full_name.endswith(key.removeprefix("resnet/")):
-        raise CheckpointError(f"{file.path}: {name} stands where {key} belongs")
+        raise CheckpointError(f"{file.path}: {name} is listed in place of {key}")

@@ -1,4 +1,4 @@
-"""HDF5 files from strangers: listed by a process that may hang or crash, read without libhdf5."""
+"""Untrusted HDF5 files: a separate process, which may hang or crash, indexes them; data are read without libhdf5."""
 
 import contextlib
 import dataclasses
@@ -23,17 +23,17 @@ from bit_keras.checkpoints.checks import (
 )
 
 _PROGRAM = Path(__file__).with_name("hdf5_index.py")
-# A healthy file is listed in under a second.
+# An undamaged file is indexed in less than a second.
 _SECONDS = 60
 
 
 @dataclasses.dataclass(frozen=True)
 class Hdf5File:
-    """What lies where in an HDF5 file.
+    """Index of the contents of an HDF5 file.
 
     Attributes:
         path: the file.
-        attributes: {path of a group: {name of an attribute: text or list of texts}}.
+        attributes: {path of a group: {name of an attribute: string or list of strings}}.
         datasets: {path of a dataset: {"shape", "dtype", "file", "offset", "bfloat16"}}.
     """
 
@@ -42,16 +42,16 @@ class Hdf5File:
     datasets: dict[str, dict]
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """Shape of a dataset; raises CheckpointError if there is none at `name`."""
+        """Returns the shape of a dataset; raises CheckpointError if it does not exist."""
         if self.datasets.get(name, {}).get("shape") is None:
-            raise CheckpointError(f"{self.path}: there is no array at {name}")
+            raise CheckpointError(f"{self.path}: no array exists at {name}")
         return tuple(self.datasets[name]["shape"])
 
     def read(self, name: str) -> np.ndarray:
-        """Returns the finite floats of a dataset, bfloat16 as float32.
+        """Returns a dataset of finite floats, bfloat16 as float32.
 
         Raises:
-            CheckpointError: it is no such array, or is larger than the file.
+            CheckpointError: it does not exist, does not hold finite floats, or is larger than the file.
         """
         shape, dataset = self.shape(name), self.datasets[name]
         dtype = np.dtype(dataset["dtype"])
@@ -70,30 +70,30 @@ class Hdf5File:
 
 @contextlib.contextmanager
 def open_hdf5(path: str | os.PathLike) -> Iterator[Hdf5File]:
-    """Lists an HDF5 file, to be read inside the block.
+    """Indexes an HDF5 file, whose data can be read within the block.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        CheckpointError: it is no readable HDF5 file, or data or links lead out of it.
+        FileNotFoundError: the file does not exist.
+        CheckpointError: it is no readable HDF5 file, or it refers to data in other files.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no such weight file: {path}")
     with tempfile.TemporaryDirectory() as scratch:
-        listing = _run(path, sys.executable, "-P", _PROGRAM, path, Path(scratch, "copies"), max_bytes(path))
-        yield Hdf5File(path, **json.loads(listing))
+        contents = _run(path, sys.executable, "-P", _PROGRAM, path, Path(scratch, "copies"), max_bytes(path))
+        yield Hdf5File(path, **json.loads(contents))
 
 
 def _run(path: Path, *command) -> str:
-    """Returns the standard output of a program."""
+    """Runs a program on `path` and returns its standard output; raises CheckpointError if it fails."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     try:
         result = subprocess.run(
             [*map(str, command)], env=environment, capture_output=True, text=True, check=False, timeout=_SECONDS
         )
     except subprocess.TimeoutExpired:
-        raise CheckpointError(f"{path} is no readable HDF5 file: listing it took over {_SECONDS} seconds") from None
+        raise CheckpointError(f"{path} is no readable HDF5 file: indexing it took over {_SECONDS} seconds") from None
     if result.returncode:
-        reason = result.stderr.strip() or f"listing it ended with status {result.returncode}"
+        reason = result.stderr.strip() or f"indexing it ended with status {result.returncode}"
         raise CheckpointError(f"{path} is no readable HDF5 file: {reason}")
     return result.stdout

@@ -1,6 +1,6 @@
-"""SavedModel directories of a BiT, as TF Hub publishes them and `export_saved_model` writes them.
+"""SavedModel directories of a BiT: those published on TF Hub and those written by `export_saved_model`.
 
-Only the variables are read, by name; no graph is loaded or run.
+Only the variables are read, by name; no graph is loaded or executed.
 """
 
 import os
@@ -13,7 +13,7 @@ from bit_keras.checkpoints.checks import CheckpointError, check_bytes, check_fin
 from bit_keras.checkpoints.names import as_convolution, layer_path, normalize_key, weight_key
 
 _OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
-# Of the checkpoint and of training, not of the network.
+# Variables of the checkpoint and of training, which are not part of the network.
 _COUNTERS = {"save_counter", "global_step"}
 _OFFICIAL = re.compile(r"(?:^|/)((?:root_block|block\d|group_norm(?:_\d+)?|head)/)")
 
@@ -28,9 +28,9 @@ def read_saved_model(path: str | os.PathLike) -> dict[str, np.ndarray]:
         {official key: array of floats}, the head as a 1x1 convolution.
 
     Raises:
-        FileNotFoundError: there is no such directory.
+        FileNotFoundError: the directory does not exist or is no SavedModel.
         ImportError: TensorFlow is not installed.
-        CheckpointError: its variables cannot be read, are not finite floats or have names of no BiT.
+        CheckpointError: its variables cannot be read, are not finite floats or do not belong to a BiT.
     """
     path = Path(path)
     if not is_saved_model(path):
@@ -45,7 +45,7 @@ def read_saved_model(path: str | os.PathLike) -> dict[str, np.ndarray]:
         return _read(path, tf.train.load_checkpoint(os.fspath(prefix)))
     except CheckpointError:
         raise
-    # The reader raises IndexError where data end too early; DecodeError comes from a damaged object graph.
+    # IndexError: the data are truncated. DecodeError: the object graph is damaged.
     except (tf.errors.OpError, ValueError, IndexError, RuntimeError, DecodeError) as error:
         raise CheckpointError(f"{path} has no readable variables: {error}") from error
 
@@ -65,9 +65,9 @@ def _read(path: Path, reader) -> dict[str, np.ndarray]:
     for name, checkpoint_key in variables.items():
         key = _official_key(name)
         if key is None:
-            raise CheckpointError(f"{path}: {name} is no variable of a BiT")
+            raise CheckpointError(f"{path}: {name} is not a variable of a BiT")
         if key in arrays:
-            raise CheckpointError(f"{path}: two variables mean {key}, the second is {name}")
+            raise CheckpointError(f"{path}: two variables have the official key {key}, the second is {name}")
         array = reader.get_tensor(checkpoint_key)
         check_floats(path, name, array.dtype)
         arrays[key] = as_convolution(key, check_finite(path, name, array))
@@ -75,7 +75,7 @@ def _read(path: Path, reader) -> dict[str, np.ndarray]:
 
 
 def _variable_names(reader, checkpoint_keys) -> dict[str, str]:
-    """{checkpoint key: name of the variable}. TF2 keeps names in the graph of objects, TF1 uses them as keys."""
+    """Returns {checkpoint key: name of the variable}. TF2 has names in the object graph; in TF1 they are the keys."""
     if _OBJECT_GRAPH not in checkpoint_keys:
         return {key: key for key in checkpoint_keys}
     from tensorflow.core.protobuf.trackable_object_graph_pb2 import TrackableObjectGraph
@@ -86,7 +86,7 @@ def _variable_names(reader, checkpoint_keys) -> dict[str, str]:
 
 
 def _official_key(name: str) -> str | None:
-    """Official key of a variable called as in our exports, or as in the official code below any scopes."""
+    """Returns the official key of a variable with a name of our exports, or of the official code in any scope."""
     layer, _, weight = name.rpartition("/")
     path = layer_path(layer)
     if path is not None:

@@ -1,6 +1,6 @@
 """Keras 3's own files of a BiT: `.weights.h5` (`model.save_weights`) and `.keras` (`model.save`).
 
-The weights are read by the names of their layers. Nothing of the saved configuration is run.
+Weights are found by the names of their layers. The saved configuration is never deserialized, so it cannot run code.
 """
 
 import os
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bit_keras.checkpoints.checks import CheckpointError, check_bytes
+from bit_keras.checkpoints.checks import CheckpointError, check_bytes, is_system_error
 from bit_keras.checkpoints.names import as_convolution, layer_path, weight_key
 from bit_keras.checkpoints.readers.hdf5 import Hdf5File, open_hdf5
 
@@ -23,8 +23,9 @@ def read_keras(path: str | os.PathLike) -> dict[str, np.ndarray]:
     """Reads the weights in a `.keras` archive.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: the file does not exist.
         CheckpointError: it is no such archive, or its weights are not those of a BiT.
+        OSError: the file cannot be opened or read, or its weights cannot be extracted to the temporary folder.
     """
     path = Path(path)
     if not path.is_file():
@@ -37,6 +38,8 @@ def read_keras(path: str | os.PathLike) -> dict[str, np.ndarray]:
     except CheckpointError:
         raise
     except (KeyError, ValueError, OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        if is_system_error(error):
+            raise
         raise CheckpointError(f"{path} is no readable Keras archive: {error}") from error
 
 
@@ -44,13 +47,13 @@ def read_layers(file: Hdf5File) -> dict[str, np.ndarray]:
     """Reads a `.weights.h5` file of a BiT.
 
     Args:
-        file: its listing.
+        file: the index of its contents.
 
     Returns:
         {official key: array of floats}, the head as a 1x1 convolution.
 
     Raises:
-        CheckpointError: it holds no weights of layers, or some of layers that no BiT has.
+        CheckpointError: it holds no weights of layers, or weights of a layer that no BiT has.
     """
     arrays = {}
     for group, weights in _layers_with_weights(file):
@@ -70,7 +73,7 @@ def read_layers(file: Hdf5File) -> dict[str, np.ndarray]:
 
 
 def _layers_with_weights(file: Hdf5File) -> Iterator[tuple[str, list[str]]]:
-    """Yields the group of variables of every layer of the model, not of its optimizer, and what lies in it."""
+    """Yields the group of each layer that has weights, and the paths of those weights; the optimizer is left out."""
     for group in file.attributes:
         weights = [name for name in file.datasets if name.rpartition("/")[0] == group]
         if group.startswith("/layers/") and weights:

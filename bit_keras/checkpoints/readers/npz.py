@@ -1,5 +1,6 @@
 """Official npz files (https://storage.googleapis.com/bit_models/): one array for each official key."""
 
+import contextlib
 import os
 import zipfile
 import zlib
@@ -9,21 +10,29 @@ from tokenize import TokenError
 
 import numpy as np
 
-from bit_keras.checkpoints.checks import CheckpointError, check_bytes, check_finite, check_floats, promised_bytes
+from bit_keras.checkpoints.checks import (
+    CheckpointError,
+    check_bytes,
+    check_finite,
+    check_floats,
+    is_system_error,
+    promised_bytes,
+)
 from bit_keras.checkpoints.names import normalize_key
 from bit_keras.system.files import whole
 
-# What np.savez and np.savez_compressed write. Other methods may ask for gigabytes before they give a byte.
+# The methods of np.savez and np.savez_compressed. Decoders of other methods may allocate gigabytes at once.
 _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
 class NpzArrays(Mapping):
-    """{official key: array of floats} of an npz file, checked as a whole and then read array by array when asked for.
+    """{official key: array of floats} of an npz file. Every array is read once to check it, and again on access.
 
-    So a network of 4 GB needs its own memory and that of one array.
+    A network of 4 GB is thus loaded with the memory of one more array. The file stays open until `close` is called or
+    the object is garbage collected.
 
     Attributes:
-        shapes: {official key: shape}, known without reading.
+        shapes: {official key: shape}, known without reading the arrays again.
     """
 
     def __init__(self, path: Path, archive: zipfile.ZipFile):
@@ -33,7 +42,9 @@ class NpzArrays(Mapping):
         for member in archive.infolist():
             key = normalize_key(member.filename.removesuffix(".npy"))
             if key in self._members:
-                raise CheckpointError(f"{path}: two entries mean {key}, the second is {member.filename}")
+                raise CheckpointError(
+                    f"{path}: two entries have the official key {key}, the second is {member.filename}"
+                )
             _check_header(path, archive, member)
             self._members[key] = member
             self.shapes[key] = self[key].shape
@@ -51,48 +62,59 @@ class NpzArrays(Mapping):
     def __len__(self) -> int:
         return len(self._members)
 
+    def close(self) -> None:
+        """Closes the file; arrays cannot be read after that."""
+        self._archive.close()
+
 
 def open_npz(path: str | os.PathLike) -> NpzArrays:
     """Opens an official npz file.
 
     Args:
-        path: the file. Numbers on layer names are taken off; gamma and beta may carry leading axes of size 1.
+        path: the file. Numeric suffixes of layer names are removed; gamma and beta may have leading axes of size 1.
 
     Returns:
         {official key: array of floats}. Kernels are [height, width, in, out], gamma, beta and bias [channels].
 
     Raises:
-        FileNotFoundError: there is no such file.
-        CheckpointError: it is no npz file, it promises more than it can hold, or an entry is no array of finite
-            floats or stands there twice.
+        FileNotFoundError: the file does not exist.
+        CheckpointError: it is no npz file, its headers declare more data than it can hold, an entry is not an array
+            of finite floats, or two entries have the same key.
+        OSError: the file cannot be opened or read.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no such weight file: {path}")
     try:
-        archive = zipfile.ZipFile(path)
-        check_bytes(path, sum(member.file_size for member in archive.infolist()))
-        return NpzArrays(path, archive)
+        with contextlib.ExitStack() as stack:  # closes the file unless it is returned
+            archive = stack.enter_context(zipfile.ZipFile(path))
+            check_bytes(path, sum(member.file_size for member in archive.infolist()))
+            arrays = NpzArrays(path, archive)
+            stack.pop_all()
+            return arrays
     except CheckpointError:
         raise
-    # RuntimeError: encrypted. The last three come from a header that is no Python literal.
+    # RuntimeError: an encrypted member. The last three: a header that is no Python literal.
     except (
         *(ValueError, OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error),
         *(SyntaxError, TokenError, TypeError),
     ) as error:
+        if is_system_error(error):
+            raise
         raise CheckpointError(f"{path} is no readable npz file of arrays: {error}") from error
 
 
 def read_npz(path: str | os.PathLike) -> dict[str, np.ndarray]:
-    """Reads all arrays of an official npz file; see `open_npz`."""
-    return dict(open_npz(path))
+    """Reads all arrays of an official npz file into memory; see `open_npz`."""
+    with contextlib.closing(open_npz(path)) as arrays:
+        return dict(arrays)
 
 
 def write_npz(arrays: dict[str, np.ndarray], path: str | os.PathLike) -> None:
     """Writes {official key: array} as an npz file, whole or not at all.
 
     Args:
-        arrays: what to write.
+        arrays: in the official shapes.
         path: the file, which must end in ".npz"; an existing file is replaced.
 
     Raises:
@@ -106,7 +128,7 @@ def write_npz(arrays: dict[str, np.ndarray], path: str | os.PathLike) -> None:
 
 
 def _check_header(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
-    """Raises CheckpointError unless the member is an array of floats of exactly the size that its header states."""
+    """Raises CheckpointError unless a member is an array of floats whose size is exactly that in its header."""
     if member.compress_type not in _COMPRESSIONS:
         raise CheckpointError(f"{path}: {member.filename} must be stored or deflated")
     with archive.open(member) as stream:
@@ -116,6 +138,6 @@ def _check_header(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo)
         check_floats(path, member.filename, dtype)
         if any(size < 0 for size in shape) or promised_bytes(shape, dtype) != member.file_size - stream.tell():
             raise CheckpointError(
-                f"{path}: {member.filename} says {dtype} {shape}, which is not the size of its data, "
+                f"{path}: {member.filename} states {dtype} {shape}, which is not the size of its data, "
                 f"{member.file_size - stream.tell()} bytes"
             )

@@ -1,6 +1,6 @@
 """State dicts of PyTorch libraries in safetensors files: timm's `resnetv2_*_bit` and transformers' `BitModel`s.
 
-Convolutions are [out, in, height, width] there, norms have weight and bias.
+Their convolutions are [out, in, height, width], and their norms call gamma and beta weight and bias.
 """
 
 import hashlib
@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from bit_keras.checkpoints.checks import CheckpointError, check_bytes, check_finite
+from bit_keras.checkpoints.checks import CheckpointError, check_bytes, check_finite, is_system_error
 from bit_keras.checkpoints.names import is_head
 from bit_keras.system.files import whole
 
-_PARTS = {"1": "a", "2": "b", "3": "c"}
+_CONVOLUTIONS = {"1": "a", "2": "b", "3": "c"}  # of a unit: number in PyTorch -> letter in the official files
 _UNIT = re.compile(
     r"(?:bit\.)?(?:encoder\.)?stages\.(\d)\.(?:blocks|layers)\.(\d+)\.(?:(norm|conv)([123])|(downsample)\.conv)\.(weight|bias)"
 )
@@ -32,24 +32,26 @@ _OTHERS = {
     "classifier.1.bias": "resnet/head/conv2d/bias",
 }
 _TIMM = {official: name for name, official in reversed(_OTHERS.items())}
-# Our own files state the hash of their names and values, since the format has no checksum.
+# Metadata key under which our own files carry a hash of their names and values: the format has no checksum.
 _DIGEST = "bit_keras.sha256"
-_FLOATS = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
+_FLOATS = ("F64", "F32", "F16", "BF16")
 
 
 def read_safetensors(path: str | os.PathLike) -> dict[str, np.ndarray]:
-    """Reads a BiT's state dict as timm or transformers name it.
+    """Reads a BiT's state dict with the tensor names of timm or transformers.
 
     Args:
-        path: the file. Tensors in half precision come as float32.
+        path: the file. Half-precision tensors are returned as float32.
 
     Returns:
         {official key: array of floats}, kernels as [height, width, in, out].
 
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: the file does not exist.
         ImportError: the package safetensors is not installed.
-        CheckpointError: it is no such file, or a tensor is none of a BiT, not of finite floats or there twice.
+        CheckpointError: it is no safetensors file, or a tensor does not belong to a BiT, is not of finite floats or
+            has the same official key as another one.
+        OSError: the file cannot be opened or read.
     """
     path = Path(path)
     if not path.is_file():
@@ -62,6 +64,8 @@ def read_safetensors(path: str | os.PathLike) -> dict[str, np.ndarray]:
     except CheckpointError:
         raise
     except (safetensors.SafetensorError, OSError, ValueError, OverflowError) as error:
+        if is_system_error(error):
+            raise
         raise CheckpointError(f"{path} is no readable safetensors file: {error}") from error
 
 
@@ -69,7 +73,7 @@ def write_safetensors(arrays: Mapping[str, np.ndarray], path: str | os.PathLike)
     """Writes {official key: array} as a state dict that timm's `resnetv2_*_bit` models load, whole or not at all.
 
     Args:
-        arrays: what to write.
+        arrays: in the official shapes.
         path: the file, which must end in ".safetensors"; an existing file is replaced.
 
     Raises:
@@ -91,28 +95,28 @@ def write_safetensors(arrays: Mapping[str, np.ndarray], path: str | os.PathLike)
 
 
 def official_key(name: str) -> str | None:
-    """Official key of a tensor of timm or transformers, None if it is none of a BiT."""
+    """Returns the official key of a tensor of timm or transformers, None if it does not belong to a BiT."""
     if name in _OTHERS:
         return _OTHERS[name]
     match = _UNIT.fullmatch(name)
     if match is None:
         return None
-    stage, unit, kind, part, downsample, weight = match.groups()
+    stage, unit, kind, number, downsample, weight = match.groups()
     prefix = f"resnet/block{int(stage) + 1}/unit{int(unit) + 1:02d}"
     if kind == "norm":
-        return f"{prefix}/{_PARTS[part]}/group_norm/{'gamma' if weight == 'weight' else 'beta'}"
+        return f"{prefix}/{_CONVOLUTIONS[number]}/group_norm/{'gamma' if weight == 'weight' else 'beta'}"
     if weight == "bias":
         return None
-    return f"{prefix}/{'a/proj' if downsample else _PARTS[part]}/standardized_conv2d/kernel"
+    return f"{prefix}/{'a/proj' if downsample else _CONVOLUTIONS[number]}/standardized_conv2d/kernel"
 
 
 def timm_name(key: str) -> str:
-    """Name in timm of the tensor with an official key."""
+    """Returns timm's name of the tensor with an official key."""
     if key in _TIMM:
         return _TIMM[key]
-    _, block, unit, part, *rest = key.split("/")
+    _, block, unit, letter, *rest = key.split("/")
     prefix = f"stages.{int(block.removeprefix('block')) - 1}.blocks.{int(unit.removeprefix('unit')) - 1}"
-    number = next(number for number, letter in _PARTS.items() if letter == part)
+    number = next(number for number, each in _CONVOLUTIONS.items() if each == letter)
     match rest:
         case ["proj", _, _]:
             return f"{prefix}.downsample.conv.weight"
@@ -135,9 +139,9 @@ def _read(path: Path, tensors) -> dict[str, np.ndarray]:
     for name in sorted(tensors.offset_keys()):
         key = official_key(name)
         if key is None:
-            raise CheckpointError(f"{path}: {name} is no tensor of a BiT of timm or transformers")
+            raise CheckpointError(f"{path}: {name} is not a tensor of a BiT of timm or transformers")
         if key in arrays:
-            raise CheckpointError(f"{path}: two tensors mean {key}, the second is {name}")
+            raise CheckpointError(f"{path}: two tensors have the official key {key}, the second is {name}")
         dtype = tensors.get_slice(name).get_dtype()
         if dtype not in _FLOATS:
             raise CheckpointError(f"{path}: {name} must be one of {', '.join(_FLOATS)}, got {dtype}")
@@ -157,7 +161,7 @@ def _hash(hasher, name: str, array: np.ndarray) -> None:
 
 
 def _from_torch(key: str, array: np.ndarray) -> np.ndarray:
-    """[out, in, height, width] to [height, width, in, out]; a dense head [out, in] is a 1x1 convolution."""
+    """Transposes [out, in, height, width] to [height, width, in, out]; a dense head [out, in] becomes a 1x1 kernel."""
     if is_head(key) and array.ndim == 2:
         array = array[..., None, None]
     return array.transpose(2, 3, 1, 0) if array.ndim == 4 else array

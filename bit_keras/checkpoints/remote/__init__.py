@@ -1,1 +1,1 @@
-"""Files from elsewhere: addresses, resumed downloads, checks of what arrived."""
+"""Remote files: addresses, downloads that can be resumed, checks of the received files."""

@@ -1,4 +1,4 @@
-"""What the address of a weight file means: who serves it, where its copy lies, which mirrors may have it.
+"""The address of a weight file: its server, the path of its cached copy, and its mirrors.
 
 | address | served by |
 |---|---|
@@ -6,7 +6,7 @@
 | gs://bucket/path | Google Cloud Storage, public objects |
 | hf://owner/repo[@revision]/path | the Hugging Face hub or HF_ENDPOINT, with HF_TOKEN; revision main by default |
 | kaggle://owner/model/framework/variation[/version][/path] | Kaggle Models, through kagglehub |
-| package://path | this package itself, which ships a file or two |
+| package://path | this package, for the files that are installed with it |
 """
 
 import hashlib
@@ -28,16 +28,16 @@ def is_url(name: str) -> bool:
 
 
 def scheme(name: str) -> str:
-    """Returns what stands before "://", in lower case, "" if `name` has no such thing."""
+    """Returns the text before "://" in lower case, "" if `name` does not contain "://"."""
     before, separator, _ = name.partition("://")
     return before.lower() if separator else ""
 
 
 def request_for(url: str) -> tuple[str, str | None]:
-    """Returns the http(s) address that serves a file, and the token to send there or None.
+    """Returns the http(s) address of a file, and the token to send there, if any.
 
     Args:
-        url: an address of any scheme but kaggle.
+        url: an address of any scheme except kaggle and package.
 
     Raises:
         ValueError: the address is malformed.
@@ -49,10 +49,10 @@ def request_for(url: str) -> tuple[str, str | None]:
 
 
 def cache_path(url: str) -> Path:
-    """Returns where the local copy of the file at `url` lies, whether it is there or not.
+    """Returns the path of the cached copy of the file at `url`, whether it exists or not.
 
     That is host/path below BIT_KERAS_CACHE, or below `models/bit_keras` in the Keras home (KERAS_HOME or ~/.keras).
-    A query ("?...") is kept as a hash in front of the name. HF_ENDPOINT and mirrors leave the place as it is.
+    For a query ("?...") its hash is prepended to the file name. HF_ENDPOINT and mirrors do not change the path.
 
     Raises:
         ValueError: the address is malformed or names no file.
@@ -64,10 +64,10 @@ def cache_path(url: str) -> Path:
 
 
 def mirrors(url: str) -> list[str]:
-    """Returns the addresses and local paths where the mirrors of BIT_KERAS_MIRROR would have the file at `url`.
+    """Returns the addresses and local paths of the file at `url` in the mirrors of BIT_KERAS_MIRROR.
 
-    BIT_KERAS_MIRROR holds addresses of any scheme and local folders, with commas between them. A mirror is laid out
-    like the cache, but has the files of the official bucket at its top: BASE/BiT-M-R50x1.npz, else BASE/host/path.
+    BIT_KERAS_MIRROR is a comma-separated list of addresses of any scheme and of local folders. A mirror has the same
+    layout as the cache, except for files of the official bucket: BASE/BiT-M-R50x1.npz, and BASE/host/path for others.
 
     Raises:
         ValueError: the address is malformed or names no file.
@@ -81,34 +81,34 @@ def mirrors(url: str) -> list[str]:
 
 
 def package_path(url: str) -> Path:
-    """Returns where the file of a package address lies.
+    """Returns the path of the file at a package address.
 
     Raises:
         ValueError: the package has no such file.
     """
-    path = Path(__file__).parents[2].joinpath(*_parts_below_scheme(url))
+    path = Path(__file__).parents[2].joinpath(*_path_components(url))
     if not path.is_file():
         raise ValueError(f"the package has no file {url!r}")
     return path
 
 
 def kaggle_handle(url: str) -> tuple[str, str | None]:
-    """Splits a kaggle address into kagglehub's handle, "owner/model/framework/variation[/version]", and a path or None.
+    """Splits a kaggle address into kagglehub's handle, owner/model/framework/variation[/version], and a path if any.
 
     Raises:
         ValueError: the address is malformed.
     """
-    parts = _parts_below_scheme(url)
-    if len(parts) < 4:
+    components = _path_components(url)
+    if len(components) < 4:
         raise ValueError(f"a kaggle address is kaggle://owner/model/framework/variation[/version][/path], got {url!r}")
-    length = 5 if len(parts) > 4 and re.fullmatch("[0-9]+", parts[4]) else 4
-    return "/".join(parts[:length]), "/".join(parts[length:]) or None
+    length = 5 if len(components) > 4 and re.fullmatch("[0-9]+", components[4]) else 4
+    return "/".join(components[:length]), "/".join(components[length:]) or None
 
 
 def _permanent(url: str) -> str:
-    """The http(s) address that a file is known by, whatever the environment says."""
+    """Returns the http(s) address of a file, independent of environment variables."""
     if scheme(url) == "gs":
-        return f"{GOOGLE_STORAGE}/{'/'.join(_parts_below_scheme(url))}"
+        return f"{GOOGLE_STORAGE}/{'/'.join(_path_components(url))}"
     if scheme(url) == "hf":
         return f"{HUGGING_FACE}/{_hub_path(url)}"
     if scheme(url) in ("http", "https"):
@@ -118,20 +118,20 @@ def _permanent(url: str) -> str:
 
 def _relative_path(url: str) -> PurePosixPath:
     if scheme(url) == "kaggle":
-        return PurePosixPath("kaggle", *_parts_below_scheme(url))
-    parts = urlparse(_permanent(url))
-    host = parts.netloc.rpartition("@")[2].replace(":", "_")  # a password has no place in a path
-    below_host = [part for part in parts.path.split("/") if part not in ("", ".", "..")]
+        return PurePosixPath("kaggle", *_path_components(url))
+    parsed = urlparse(_permanent(url))
+    host = parsed.netloc.rpartition("@")[2].replace(":", "_")  # without user name and password
+    below_host = _components(parsed.path)
     if host in ("", ".", "..") or not below_host:
         raise ValueError(f"an address must name a host and a file, got {url!r}")
     path = PurePosixPath(host, *below_host)
-    if parts.query:
-        path = path.with_name(f"{hashlib.sha256(parts.query.encode()).hexdigest()[:16]}-{path.name}")
+    if parsed.query:
+        path = path.with_name(f"{hashlib.sha256(parsed.query.encode()).hexdigest()[:16]}-{path.name}")
     return path
 
 
 def _hub_path(url: str) -> str:
-    owner, repo, *path = [*_parts_below_scheme(url), "", ""]
+    owner, repo, *path = [*_path_components(url), "", ""]
     repo, _, revision = repo.partition("@")
     path = "/".join(path).rstrip("/")
     if not (owner and repo and path):
@@ -139,6 +139,9 @@ def _hub_path(url: str) -> str:
     return f"{owner}/{repo}/resolve/{revision or 'main'}/{path}"
 
 
-def _parts_below_scheme(url: str) -> list[str]:
-    parts = url.split("://", 1)[1].split("/")
-    return [part for part in parts if part not in ("", ".", "..")]
+def _path_components(url: str) -> list[str]:
+    return _components(url.split("://", 1)[1])
+
+
+def _components(path: str) -> list[str]:
+    return [component for component in path.split("/") if component not in ("", ".", "..")]

@@ -1,4 +1,4 @@
-"""Whether a weight file is whole, judged by what its format says about its own length."""
+"""Detects incomplete weight files, by the lengths that their formats state."""
 
 import json
 import zipfile
@@ -11,15 +11,14 @@ _MAX_SAFETENSORS_HEADER = 100_000_000  # bytes; the safetensors library has the 
 
 
 def check_contents(path: Path, name: str) -> None:
-    """Refuses a file that is cut off, is of another format than its name says, or is a web page.
+    """Checks that a file is complete, of the format that its name states, and no web page.
 
     Args:
         path: the file.
-        name: what it is to be called. Names that end in .npz, .keras, .zip, .h5 or .safetensors are checked for
-            their format; no file may be a web page.
+        name: its intended name. The format is checked if it ends in .npz, .keras, .zip, .h5 or .safetensors.
 
     Raises:
-        CheckpointError: the file is refused.
+        CheckpointError: the file fails a check.
     """
     with open(path, "rb") as stream:
         head = stream.read(1024)
@@ -34,7 +33,7 @@ def web_page_error(head: bytes) -> CheckpointError:
     """Returns the error for a web page in place of a file.
 
     Args:
-        head: its first bytes, of which the error shows some.
+        head: first bytes of the page, of which the error quotes some.
     """
     lines = [line.strip() for line in head.decode("utf-8-sig", errors="replace").splitlines()]
     shown = "\n  ".join([line for line in lines if line][:3])[:300]
@@ -46,21 +45,24 @@ def web_page_error(head: bytes) -> CheckpointError:
 
 def _check_zip(path: Path, name: str) -> None:
     try:
-        zipfile.ZipFile(path).close()  # reads the central directory, which stands at the end
+        zipfile.ZipFile(path).close()  # reads the central directory at the end of the file
     except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
         raise CheckpointError(f"{name} is no complete zip archive: {error}") from error
 
 
 def _check_hdf5(path: Path, name: str) -> None:
     try:
-        with open_hdf5(path):  # libhdf5 compares the length that the superblock states
+        with open_hdf5(path):  # libhdf5 checks the length stated in the superblock
             pass
     except CheckpointError as error:
         raise CheckpointError(f"{name} is no complete HDF5 file: {error}") from error
 
 
 def _check_safetensors(path: Path, name: str) -> None:
-    """https://github.com/huggingface/safetensors#format: length of the header, header in JSON, data without gaps."""
+    """The format is the length of a header, the header in JSON, and data without gaps.
+
+    Source: https://github.com/huggingface/safetensors#format.
+    """
     size = path.stat().st_size
     with open(path, "rb") as stream:
         length = int.from_bytes(stream.read(8), "little")

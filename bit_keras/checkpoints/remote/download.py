@@ -1,4 +1,4 @@
-"""Weight files from the network, kept in a cache folder and held against the hash of their first use."""
+"""Downloads weight files to a cache folder, and checks them against the hash recorded on first use."""
 
 import contextlib
 import hashlib
@@ -32,25 +32,26 @@ _HEX_DIGITS = {"md5": 32, "sha256": 64}
 def fetch(url: str, md5: str | None = None, sha256: str | None = None) -> Path:
     """Returns the local copy of the file at `url`, downloading it on first use.
 
-    On first use, downloaded or put there by hand, the file's format and the given hashes are checked and its SHA-256
-    is written beside it (NAME.sha256, as sha256sum does). On each later use the file is held against that.
+    On first use the format of the file and the given hashes are checked, whether it was downloaded or put there by
+    hand, and its SHA-256 is written next to it (NAME.sha256, in the format of sha256sum). On each later use the file
+    is compared with this hash.
 
-    The copy keeps host and path of the address below BIT_KERAS_CACHE, or below `models/bit_keras` in the Keras home
-    (KERAS_HOME or ~/.keras). The mirrors of BIT_KERAS_MIRROR are asked first (`addresses.mirrors`). With
-    BIT_KERAS_OFFLINE=1 no network is used. Kaggle's files lie in kagglehub's cache; kagglehub checks them.
+    The copy is stored under the host and path of its address below BIT_KERAS_CACHE, or below `models/bit_keras` in
+    the Keras home (KERAS_HOME or ~/.keras). The mirrors of BIT_KERAS_MIRROR are tried first (`addresses.mirrors`).
+    With BIT_KERAS_OFFLINE=1 the network is not used. Files of Kaggle are stored and checked by kagglehub.
 
     Args:
         url: an http, https, gs, hf, kaggle or package address; see `bit_keras.checkpoints.remote.addresses`.
-        md5: 32 hexadecimal digits that the file must have, None if they are not known.
-        sha256: 64 of them.
+        md5: expected hash, 32 hexadecimal digits, None if unknown.
+        sha256: expected hash, 64 hexadecimal digits, None if unknown.
 
     Raises:
         ValueError: the address or a hash is malformed.
-        ConnectionError: the file cannot be had. The message says what each place answered, how much of the file was
-            received, and where a copy made by hand may be put.
-        CheckpointError: the file is cut off, is a web page, or has another hash. A download is deleted, a file that
-            lay in the cache stays.
-        ImportError: a kaggle address needs kagglehub.
+        ConnectionError: the file cannot be downloaded. The message lists the answer of each source, how much of the
+            file was received, and where to put a copy made by hand.
+        CheckpointError: the file is incomplete, is a web page, or has another hash. A downloaded file is deleted, one
+            that was in the cache is kept.
+        ImportError: kagglehub is not installed, for a kaggle address.
         OSError: the cache folder cannot be written.
     """
     hashes = _given_hashes(md5=md5, sha256=sha256)
@@ -64,7 +65,7 @@ def fetch(url: str, md5: str | None = None, sha256: str | None = None) -> Path:
     if not local.is_file():
         sources = _sources(url, local)
         with _lock(local):
-            if not local.is_file():  # else another process has brought it meanwhile
+            if not local.is_file():  # otherwise another process has just downloaded it
                 _download(url, local, sources, hashes)
                 return local
     _check_cached(url, local, hashes)
@@ -72,16 +73,16 @@ def fetch(url: str, md5: str | None = None, sha256: str | None = None) -> Path:
 
 
 def fetch_folder(url: str, files: Sequence[str]) -> Path:
-    """Returns the local copy of a folder, each of its files brought by `fetch`.
+    """Returns the local copy of a folder, whose files are downloaded by `fetch`.
 
     Args:
         url: address of the folder, such as one of the published "....tfhub" folders.
-        files: paths of its files below it, such as ["saved_model.pb", "tfhub_module.pb", "variables/variables.index",
+        files: relative paths of its files, such as ["saved_model.pb", "tfhub_module.pb", "variables/variables.index",
             "variables/variables.data-00000-of-00001"].
 
     Raises:
-        ValueError: there are no files, or one lies elsewhere, or the address has a query.
-        As `fetch`.
+        ValueError: `files` is empty or contains a path outside of the folder, or the address has a query.
+        Exception: the errors of `fetch`.
     """
     paths = [PurePosixPath(name) for name in files]
     if not paths or any(path.is_absolute() or ".." in path.parts or not path.parts for path in paths):
@@ -112,7 +113,7 @@ def _fetch_from_package(url: str, hashes: list[tuple[str, str, str]]) -> Path:
 
 
 def _given_hashes(**digests: str | None) -> list[tuple[str, str, str]]:
-    """[(algorithm, hexadecimal digits, who says so)]."""
+    """Returns [(algorithm, hexadecimal digits, source of the hash as the beginning of a message)]."""
     hashes = []
     for algorithm, digest in digests.items():
         if digest is None:
@@ -142,7 +143,7 @@ def _sources(url: str, local: Path) -> list[str]:
 
 @contextlib.contextmanager
 def _lock(local: Path) -> Iterator[None]:
-    """One process at a time downloads a file; the lock of a killed one is free."""
+    """Lets one process at a time download a file; the lock of a killed process is released."""
     local.parent.mkdir(parents=True, exist_ok=True)
     lock = filelock.FileLock(f"{local}.lock")
     try:
@@ -157,17 +158,17 @@ def _lock(local: Path) -> Iterator[None]:
 
 
 def _download(url: str, local: Path, sources: list[str], hashes: list[tuple[str, str, str]]) -> None:
-    part = Path(f"{local}.part")
+    partial = Path(f"{local}.part")
     answers = []
     for source in sources:
         try:
-            _bring(source, part)
-            digest = _check_part(part, local, hashes)
+            _bring(source, partial)
+            digest = _check_partial(partial, local, hashes)
         except (ConnectionError, CheckpointError) as error:
             answers.append((source, error))
         else:
-            os.replace(part, local)
-            discard(part)
+            os.replace(partial, local)
+            discard(partial)
             _record(local, digest)
             return
     lines = "".join(f"\n  {source}: {error}" for source, error in answers)
@@ -175,24 +176,24 @@ def _download(url: str, local: Path, sources: list[str], hashes: list[tuple[str,
     raise type(last)(f"cannot download {url}; a copy made by hand may be put at {local}{lines}") from last
 
 
-def _bring(source: str, part: Path) -> None:
+def _bring(source: str, partial: Path) -> None:
     if is_url(source) and scheme(source) != "kaggle":
         address, token = request_for(source)
-        receive(address, part, token)
+        receive(address, partial, token)
         return
     path = fetch_from_kaggle(source) if is_url(source) else Path(source).expanduser()
     if not path.is_file():
         raise ConnectionError("no such file")
-    discard(part)
-    shutil.copyfile(path, part)
+    discard(partial)
+    shutil.copyfile(path, partial)
 
 
-def _check_part(part: Path, local: Path, hashes: list[tuple[str, str, str]]) -> str:
+def _check_partial(partial: Path, local: Path, hashes: list[tuple[str, str, str]]) -> str:
     try:
-        check_contents(part, local.name)
-        return _check_hashes(part, hashes + _recorded_hashes(local))
+        check_contents(partial, local.name)
+        return _check_hashes(partial, hashes + _recorded_hashes(local))
     except CheckpointError:
-        discard(part)
+        discard(partial)
         raise
 
 
@@ -212,11 +213,11 @@ def _check_cached(url: str, local: Path, hashes: list[tuple[str, str, str]]) -> 
 
 
 def _check_hashes(path: Path, hashes: list[tuple[str, str, str]]) -> str:
-    """Returns the SHA-256 of a file that has all the hashes it must have."""
+    """Returns the SHA-256 of a file; raises CheckpointError unless the file has all of the hashes."""
     digests = {algorithm: _digest(path, algorithm) for algorithm in {"sha256", *(row[0] for row in hashes)}}
-    for algorithm, digest, who in hashes:
+    for algorithm, digest, origin in hashes:
         if digests[algorithm] != digest:
-            raise CheckpointError(f"its {algorithm} is {digests[algorithm]}, {who} {digest}")
+            raise CheckpointError(f"its {algorithm} is {digests[algorithm]}, {origin} {digest}")
     return digests["sha256"]
 
 
@@ -233,7 +234,7 @@ def _record(local: Path, digest: str) -> None:
     try:
         with whole(_record_of(local)) as temporary:
             temporary.write_text(f"{digest}  {local.name}\n")
-    except OSError as error:  # a cache that others share may be theirs to write
+    except OSError as error:  # a shared cache may be read-only for this user
         logger.warning("the hash of %s is not recorded: %s", local, error)
 
 

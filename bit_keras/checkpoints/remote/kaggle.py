@@ -1,4 +1,4 @@
-"""Files and folders of Kaggle Models, through the optional package kagglehub and in its cache."""
+"""Files and folders of Kaggle Models, downloaded and cached by the optional package kagglehub."""
 
 import os
 from pathlib import Path
@@ -7,17 +7,17 @@ from bit_keras.checkpoints.remote.addresses import kaggle_handle
 
 
 def fetch_from_kaggle(url: str, offline: bool = False) -> Path:
-    """Returns the local copy of a file or folder, which kagglehub keeps below KAGGLEHUB_CACHE.
+    """Returns the local copy of a file or folder, which kagglehub stores below KAGGLEHUB_CACHE.
 
     Args:
         url: kaggle://owner/model/framework/variation[/version][/path]; the newest version and the whole folder by
             default.
-        offline: use the network for nothing; the newest version is then the newest in the cache.
+        offline: True does not use the network; the newest version is then the newest one in the cache.
 
     Raises:
         ValueError: the address is malformed.
         ImportError: kagglehub is not installed.
-        ConnectionError: Kaggle does not give it, or `offline` and it is not in the cache.
+        ConnectionError: it cannot be downloaded, or it is not in the cache and `offline` is True.
     """
     handle, path = kaggle_handle(url)
     if offline:
@@ -48,7 +48,7 @@ def _cached(url: str, handle: str, path: str | None) -> Path:
         versions = [int(child.name) for child in folder.glob("*") if child.name.isdecimal()]
         folder = folder / str(max(versions, default=1))
     found = folder / (path or "")
-    # kagglehub marks a folder whose last file has come.
+    # kagglehub writes this marker after the last file of a folder.
     if found.is_file() or (found.is_dir() and folder.with_name(f"{folder.name}.complete").is_file()):
         return found
     raise ConnectionError(

@@ -1,4 +1,4 @@
-"""One file over HTTP: resumed where it broke off (RFC 9110, section 14), checked for its length, its progress shown."""
+"""Downloads a file over HTTP: resumes transfers (RFC 9110, section 14), checks the length, shows progress."""
 
 import contextlib
 import dataclasses
@@ -15,74 +15,74 @@ from bit_keras.system.files import write_json
 from bit_keras.system.logs import logger
 
 ATTEMPTS = 4
-BACKOFF = 1.0  # seconds before the second attempt, twice as many before each one after it
+BACKOFF = 1.0  # seconds before the second attempt, doubled before each further one
 
 _TIMEOUT = (10, 60)  # seconds for a connection, seconds between two packets
-_CHUNK = 1 << 16  # bytes; what a broken connection may lose
+_CHUNK = 1 << 16  # bytes; the most that an interruption loses
 
 
-def receive(url: str, part: Path, token: str | None = None) -> None:
-    """Completes the file `part` with the content of `url`.
+def receive(url: str, partial: Path, token: str | None = None) -> None:
+    """Downloads the content of `url` to the file `partial`.
 
-    What a broken transfer left in `part` is kept and gone on with, as long as the server says that its file is the
-    same (ETag or Last-Modified, kept beside the part).
+    An interrupted transfer is resumed from the bytes in `partial` if the server's file is unchanged according to its
+    ETag or Last-Modified, which are stored next to `partial`.
 
     Args:
         url: an http or https address.
-        part: the file; its folder is there.
-        token: sent as bearer to the host of `url`, and to no host that it redirects to.
+        partial: the file; its folder must exist.
+        token: sent as bearer token to the host of `url`, but not to hosts that it redirects to.
 
     Raises:
-        ConnectionError: the file could not be had, or not all of it. The message says how much of it is there.
-        CheckpointError: the server answered with a web page. `part` stays as it was.
-        OSError: the disk is full or not to be written.
+        ConnectionError: the file could not be downloaded completely. The message states how much was received.
+        CheckpointError: the server answered with a web page. `partial` is unchanged.
+        OSError: the disk is full, or the file cannot be written.
     """
-    import requests  # a tenth of a second, for programs that download nothing too
+    import requests  # takes 0.1 s, which programs without downloads save
 
-    with requests.Session() as session, _Meter(url, part.stem) as meter:
+    with requests.Session() as session, _Meter(url, partial.stem) as meter:
         session.auth = _bearer(token)
         for attempt in range(ATTEMPTS):
             if attempt:
                 time.sleep(BACKOFF * 2 ** (attempt - 1))
             try:
-                return _attempt(session, url, part, meter)
+                return _attempt(session, url, partial, meter)
             except (requests.RequestException, _BrokenTransferError) as error:
                 fault = error
                 status = error.response.status_code if isinstance(error, requests.HTTPError) else 500
-                if status < 500 and status not in (408, 429):  # asking again would bring the same answer
+                if status < 500 and status not in (408, 429):  # another attempt would get the same answer
                     break
-    raise ConnectionError(f"{fault}{_received(part, url)}") from fault
+    raise ConnectionError(f"{fault}{_received(partial, url)}") from fault
 
 
-def discard(part: Path) -> None:
-    """Deletes a part and what is known about it."""
-    _record_of(part).unlink(missing_ok=True)
-    part.unlink(missing_ok=True)
+def discard(partial: Path) -> None:
+    """Deletes a partial file and its record."""
+    _record_of(partial).unlink(missing_ok=True)
+    partial.unlink(missing_ok=True)
 
 
 class _BrokenTransferError(Exception):
-    """The answer is no use; another one may be."""
+    """The attempt failed, but another one may succeed."""
 
 
 @dataclasses.dataclass(frozen=True)
 class _Origin:
-    """Which file a part belongs to, as its server described it."""
+    """The remote file that a partial file belongs to, as described by the server."""
 
     url: str
-    validator: str | None  # strong ETag, else Last-Modified; None: no way to tell whether the file changed
+    validator: str | None  # strong ETag, else Last-Modified; None: changes of the file cannot be detected
     length: int | None  # bytes
 
 
-def _attempt(session, url: str, part: Path, meter: "_Meter") -> None:
-    origin, offset = _state(part, url)
+def _attempt(session, url: str, partial: Path, meter: "_Meter") -> None:
+    origin, offset = _state(partial, url)
     if origin and offset == origin.length:
         return
-    headers = {"Accept-Encoding": "identity"}  # lengths and ranges shall be those of the file
+    headers = {"Accept-Encoding": "identity"}  # lengths and ranges must refer to the file itself
     if offset:
         headers |= {"Range": f"bytes={offset}-", "If-Range": origin.validator}
     with session.get(url, headers=headers, stream=True, timeout=_TIMEOUT) as response:
         if offset and response.status_code == 416:
-            discard(part)
+            discard(partial)
             raise _BrokenTransferError(f"the server has no bytes from {offset:,} on")
         response.raise_for_status()
         if response.headers.get("Content-Type", "").lower().startswith(("text/html", "application/xhtml")):
@@ -90,55 +90,55 @@ def _attempt(session, url: str, part: Path, meter: "_Meter") -> None:
         if response.headers.get("Content-Encoding", "identity") != "identity":
             raise _BrokenTransferError(f"the server sent it compressed ({response.headers['Content-Encoding']})")
         if offset and response.status_code == 206:
-            _check_range(response.headers.get("Content-Range", ""), origin, offset, part)
+            _check_range(response.headers.get("Content-Range", ""), origin, offset, partial)
         elif response.status_code == 200:
             origin, offset = _Origin(url, _validator(response.headers), _length(response.headers)), 0
-            _begin(part, origin)
+            _begin(partial, origin)
         else:
             raise _BrokenTransferError(f"the server answered {response.status_code} in place of 200")
         meter.begin(offset, origin.length)
-        with open(part, "ab") as stream:
+        with open(partial, "ab") as stream:
             for chunk in response.iter_content(_CHUNK):
                 stream.write(chunk)
                 meter.advance(len(chunk))
-    size = part.stat().st_size
+    size = partial.stat().st_size
     if origin.length is not None and size != origin.length:
         raise _BrokenTransferError(f"the server sent {size:,} bytes in place of {origin.length:,}")
 
 
-def _begin(part: Path, origin: _Origin) -> None:
-    # In this order: a process killed in between leaves no record that does not belong to the part.
-    _record_of(part).unlink(missing_ok=True)
-    with open(part, "wb"):
+def _begin(partial: Path, origin: _Origin) -> None:
+    # In this order, a process killed in between never leaves a record that belongs to other content.
+    _record_of(partial).unlink(missing_ok=True)
+    with open(partial, "wb"):
         pass
-    write_json(_record_of(part), dataclasses.asdict(origin))
+    write_json(_record_of(partial), dataclasses.asdict(origin))
 
 
-def _state(part: Path, url: str) -> tuple[_Origin | None, int]:
-    """What is known about a part and how many of its bytes can be kept, (None, 0) if nothing can."""
+def _state(partial: Path, url: str) -> tuple[_Origin | None, int]:
+    """Returns the origin of a partial file and its length in bytes, (None, 0) if it cannot be resumed."""
     with contextlib.suppress(FileNotFoundError, ValueError, TypeError):
-        origin = _Origin(**json.loads(_record_of(part).read_text()))
-        size = part.stat().st_size
+        origin = _Origin(**json.loads(_record_of(partial).read_text()))
+        size = partial.stat().st_size
         if origin.url == url and origin.validator and (origin.length is None or size <= origin.length):
             return origin, size
     return None, 0
 
 
-def _record_of(part: Path) -> Path:
-    return part.with_name(f"{part.name}.json")
+def _record_of(partial: Path) -> Path:
+    return partial.with_name(f"{partial.name}.json")
 
 
-def _received(part: Path, url: str) -> str:
-    origin, offset = _state(part, url)
+def _received(partial: Path, url: str) -> str:
+    origin, offset = _state(partial, url)
     if not offset:
-        return "; the next call starts anew" if part.exists() else ""
+        return "; the next call starts anew" if partial.exists() else ""
     of = "an unknown number of" if origin.length is None else f"{origin.length:,}"
-    return f"; received {offset:,} of {of} bytes, the next call goes on from there"
+    return f"; received {offset:,} of {of} bytes, the next call resumes from there"
 
 
 def _validator(headers) -> str | None:
     etag = headers.get("ETag", "")
-    return etag if etag.startswith('"') else headers.get("Last-Modified")  # If-Range takes no weak ETag
+    return etag if etag.startswith('"') else headers.get("Last-Modified")  # If-Range does not allow weak ETags
 
 
 def _length(headers) -> int | None:
@@ -146,10 +146,10 @@ def _length(headers) -> int | None:
     return int(length) if length.isdecimal() else None
 
 
-def _check_range(content_range: str, origin: _Origin, offset: int, part: Path) -> None:
+def _check_range(content_range: str, origin: _Origin, offset: int, partial: Path) -> None:
     match = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", content_range)
     if not match or int(match[1]) != offset or match[2] not in ("*", str(origin.length or match[2])):
-        discard(part)
+        discard(partial)
         of = "" if origin.length is None else f" of {origin.length:,}"
         raise _BrokenTransferError(
             f"the server answered with range {content_range!r} in place of bytes from {offset:,} on{of}"
@@ -157,7 +157,7 @@ def _check_range(content_range: str, origin: _Origin, offset: int, part: Path) -
 
 
 def _bearer(token: str | None):
-    # An auth object, not a header: requests would put the password of a ~/.netrc in the header's place.
+    # An auth object, because requests would replace a header by the password of a ~/.netrc.
     def sign(request):
         request.headers["Authorization"] = f"Bearer {token}"
         return request
@@ -166,7 +166,7 @@ def _bearer(token: str | None):
 
 
 class _Meter:
-    """In a terminal a bar with bytes, speed and time left, else one line in the log."""
+    """Shows a progress bar in a terminal, and else logs one line."""
 
     def __init__(self, url: str, name: str):
         self._url = url

@@ -1,1 +1,1 @@
-"""How batches are made: by tf.data, or by grain and NumPy."""
+"""Loaders of batches: tf.data, and grain with NumPy."""

@@ -1,4 +1,4 @@
-"""Decoded images that stay in memory, so that later passes over few images do not decode them again."""
+"""A cache of decoded images for small data sets, whose later passes then need no decoding."""
 
 from collections.abc import Callable
 
@@ -8,11 +8,11 @@ from bit_keras.data.loaders import preprocessing
 
 
 def keeping_decoder() -> Callable[[tf.Tensor], tf.Tensor]:
-    """Returns `preprocessing.decode` with a memory of its own, which lasts as long as the datasets that use it.
+    """Returns `preprocessing.decode` with its own cache, which is freed with the last dataset that uses it.
 
-    Images are found again by their encoded bytes, so that it does not matter where they come from.
+    The key of an image is a hash of its encoded bytes, so the cache works for any source.
     """
-    with tf.device("CPU"):  # anonymous: the table ends with the last dataset
+    with tf.device("CPU"):  # anonymous, so that the table is freed with the last dataset
         table = tf.lookup.experimental.MutableHashTable(tf.int64, tf.string, ["", ""], experimental_is_anonymous=True)
 
     def decode(image: tf.Tensor) -> tf.Tensor:
@@ -29,6 +29,6 @@ def keeping_decoder() -> Callable[[tf.Tensor], tf.Tensor]:
         def read() -> tf.Tensor:
             return tf.ensure_shape(tf.io.parse_tensor(kept, tf.uint8), (None, None, 3))
 
-        return tf.cond(encoded == image, read, keep)  # images of one key take turns
+        return tf.cond(encoded == image, read, keep)  # compares the bytes: images with the same hash replace each other
 
     return decode

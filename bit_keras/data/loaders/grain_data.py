@@ -1,4 +1,4 @@
-"""Batches made by grain, of examples that an index finds; `batches` checks the arguments and says what they mean."""
+"""Batches from grain, for examples with random access. `batches` checks and documents the arguments."""
 
 import functools
 import os
@@ -20,19 +20,19 @@ Example = tuple[np.ndarray, np.ndarray]  # image and one-hot label
 
 
 class Batches(keras.utils.PyDataset):
-    """Batches that a number finds, and that threads make ahead where they are asked for one after the other.
+    """Batches with random access, which threads load ahead when they are read in order.
 
-    grain's own dataset would do for training. But Keras's `fit` takes it for endless and so warns at the end of every
-    evaluation; this one knows its length.
+    Keras's `fit` treats grain's own dataset as endless and warns at the end of every evaluation, because it has no
+    length; this one has.
 
     Args:
-        make: function from the number of an example to the example.
-        num_examples: how many there are, None for no end. The last batch may be smaller.
+        make: function from the index of an example to the example.
+        num_examples: number of examples, None for endless batches. The last batch may be smaller.
         batch_size: examples per batch.
     """
 
     def __init__(self, make: Callable[[int], Example], num_examples: int | None, batch_size: int):
-        super().__init__()  # Keras adds no threads
+        super().__init__()  # without threads of Keras
         self._examples = grain.MapDataset.source(_Examples(make, num_examples or sys.maxsize))
         self._batch_size = batch_size
         self._num_batches = num_examples and -(-num_examples // batch_size)
@@ -40,7 +40,7 @@ class Batches(keras.utils.PyDataset):
 
     @property
     def num_batches(self) -> int | None:
-        """None for no end."""
+        """Number of batches, None if endless."""
         return self._num_batches
 
     def __len__(self) -> int:
@@ -58,7 +58,7 @@ class Batches(keras.utils.PyDataset):
         return self._from(0)
 
     def _from(self, number: int) -> Iterator[Example]:
-        # The examples of one batch wait ready, and one batch: 512 images of 480 pixels are 1.4 GB.
+        # Prefetches the examples of one batch, and one batch: 512 images of 480 pixels are 1.4 GB.
         options = grain.ReadOptions(min(os.cpu_count() or 1, self._batch_size), self._batch_size)
         examples = self._examples[number * self._batch_size :].to_iter_dataset(options)
         batches = examples.batch(self._batch_size, drop_remainder=False)
@@ -101,9 +101,9 @@ def train_batches(
 
 
 def train_order(length: int, seed: int) -> Callable[[int], int]:
-    """Returns the function from a position in the endless passes over a split of that length to an index into it."""
+    """Returns the function from a position in endless passes over a split of this length to an index in the split."""
 
-    @functools.lru_cache(maxsize=2)  # a batch that crosses the end of a pass needs two
+    @functools.lru_cache(maxsize=2)  # a batch across the end of a pass needs two orders
     def order(one_pass: int) -> np.ndarray:
         return np.argsort(_random_bits(seed, _ORDER, one_pass, length), kind="stable")
 
@@ -146,15 +146,15 @@ class _Examples(grain.sources.RandomAccessDataSource):
 def _with_index(source: Source, split: Split) -> Examples:
     if not isinstance(split, Examples):
         raise DataError(
-            f"the loader grain asks for examples by their index, which {source.name}, of the kind "
-            f"{source.identity['kind']}, does not give it; allowed is the loader tf.data"
+            f"the loader grain needs random access to the examples, which {source.name}, of the kind "
+            f"{source.identity['kind']}, does not support; allowed is the loader tf.data"
         )
     check_labels(f"{source.name}: labels", split.labels, source.num_classes)
     return split
 
 
 def _random_bits(seed: int, stream: int, number: int, size: int) -> np.ndarray:
-    """Returns uint64 [size], a pure function of the arguments; NumPy keeps raw bits the same in all its versions."""
+    """Returns uint64 [size], a pure function of the arguments. Raw bits are the same in all versions of NumPy."""
     key = np.array([seed % 2**64, number], np.uint64)
     return np.random.Philox(key=key, counter=np.array([0, 0, 0, stream], np.uint64)).random_raw(size)
 

@@ -1,13 +1,13 @@
-"""One image on its way into the model."""
+"""Preprocessing and augmentation of a single image in TensorFlow."""
 
 import tensorflow as tf
 
 
 def decode(image: tf.Tensor) -> tf.Tensor:
-    """Returns uint8 [H, W, 3] of an encoded image, a scalar string, or of an image that is decoded already.
+    """Decodes an image, a scalar string, to uint8 [H, W, 3]; an image that is already decoded is returned unchanged.
 
-    Grey values are repeated, palettes looked up, CMYK converted; of 16 bits the upper 8 are kept, and alpha is dropped.
-    Nothing is rotated, whatever EXIF data say; see `upright`.
+    Grey values are repeated, palettes looked up and CMYK converted; 16-bit values are reduced to their upper 8 bits,
+    and alpha is dropped. The EXIF orientation is not applied; see `upright`.
     """
     if image.dtype != tf.string:
         return image
@@ -15,16 +15,16 @@ def decode(image: tf.Tensor) -> tf.Tensor:
 
 
 def measure(encoded: bytes) -> tuple[int, int, int]:
-    """Decodes an image.
+    """Decodes an image and returns its size.
 
     Returns:
-        Number of frames, 1 but for GIF and WebP; height and width in pixels.
+        Number of frames (1 unless GIF or WebP), height and width in pixels.
 
     Raises:
         ValueError: it cannot be decoded.
     """
     try:
-        # Never without channels: TensorFlow 2.21 writes past the end of what it allocates for a moving WebP.
+        # With `channels`: without it TensorFlow 2.21 overruns its buffer for an animated WebP.
         *frames, height, width, _ = tf.io.decode_image(encoded, channels=3).shape
     except tf.errors.OpError as error:
         raise ValueError(f"cannot be decoded: {error.message}") from error
@@ -32,7 +32,7 @@ def measure(encoded: bytes) -> tuple[int, int, int]:
 
 
 def upright(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
-    """Turns an image as its EXIF orientation asks for.
+    """Rotates and mirrors an image according to its EXIF orientation.
 
     Args:
         image: [H, W, C].
@@ -55,16 +55,16 @@ def upright(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
 def train_image(
     image: tf.Tensor, seed: tf.Tensor, *, resize: int, crop: int, random_crop: bool = True, flip: bool = True
 ) -> tf.Tensor:
-    """Augments an image as the BiT-HyperRule does.
+    """Augments an image according to the BiT-HyperRule.
 
-    Source: official `input_pipeline_tf2_or_jax.py`, but for the flip, which mirrors every image there.
+    Source: official `input_pipeline_tf2_or_jax.py`, except for the flip, which mirrors every image there.
 
     Args:
         image: uint8 [H, W, 3] or an encoded image.
         seed: int64 [2]; the result is a pure function of image and seed.
         resize: side in pixels before the crop.
         crop: side in pixels of the result.
-        random_crop: False resizes straight to `crop`.
+        random_crop: False resizes directly to `crop`.
         flip: True mirrors half of the images.
 
     Returns:
@@ -78,9 +78,9 @@ def train_image(
 
 
 def pretraining_image(image: tf.Tensor, seed: tf.Tensor, *, crop: int, min_area: float, flip: bool = True) -> tf.Tensor:
-    """Augments an image as BiT's pre-training does: an inception crop, and a flip.
+    """Augments an image as in BiT's pre-training: an inception crop and a flip.
 
-    Of an encoded JPEG only the crop is decoded.
+    Only the crop of an encoded JPEG is decoded.
 
     Source: arXiv 1912.11370, section 3.2; the crop is that of arXiv 1409.4842, section 6.
 
@@ -88,7 +88,7 @@ def pretraining_image(image: tf.Tensor, seed: tf.Tensor, *, crop: int, min_area:
         image: uint8 [H, W, 3] or an encoded image.
         seed: int64 [2]; the result is a pure function of image and seed.
         crop: side in pixels of the result.
-        min_area: least share of the image's area that a crop takes, in (0, 1]; the paper's is 0.08.
+        min_area: least fraction of the image's area in a crop, in (0, 1]; the paper uses 0.08.
         flip: True mirrors half of the images.
 
     Returns:
@@ -107,36 +107,36 @@ def pretraining_image(image: tf.Tensor, seed: tf.Tensor, *, crop: int, min_area:
         )
         return begin, size
 
-    def of_jpeg() -> tf.Tensor:
+    def crop_jpeg() -> tf.Tensor:
         begin, size = window(tf.io.extract_jpeg_shape(image))
         return tf.image.decode_and_crop_jpeg(image, tf.concat([begin[:2], size[:2]], 0), channels=3)
 
-    def of_pixels() -> tf.Tensor:
+    def crop_pixels() -> tf.Tensor:
         pixels = decode(image)
         begin, size = window(tf.shape(pixels))
         return tf.slice(pixels, begin, size)
 
-    part = tf.cond(tf.io.is_jpeg(image), of_jpeg, of_pixels) if image.dtype == tf.string else of_pixels()
-    part = _resize(part, crop)
-    return tf.image.stateless_random_flip_left_right(part, flip_seed) if flip else part
+    pixels = tf.cond(tf.io.is_jpeg(image), crop_jpeg, crop_pixels) if image.dtype == tf.string else crop_pixels()
+    pixels = _resize(pixels, crop)
+    return tf.image.stateless_random_flip_left_right(pixels, flip_seed) if flip else pixels
 
 
 def test_image(image: tf.Tensor, *, crop: int) -> tf.Tensor:
-    """Returns float32 [crop, crop, 3] in [-1, 1] of uint8 [H, W, 3] or of an encoded image."""
+    """Resizes uint8 [H, W, 3] or an encoded image to float32 [crop, crop, 3] in [-1, 1]."""
     return _resize(decode(image), crop)
 
 
 def _resize(image: tf.Tensor, side: int) -> tf.Tensor:
-    """Returns float32 [side, side, 3] in [-1, 1] of uint8 [H, W, 3].
+    """Resizes uint8 [H, W, 3] to float32 [side, side, 3] in [-1, 1].
 
-    Bilinear without antialiasing, as in the official code, from which the published numbers come. TensorFlow does it
-    faster for float32 than for uint8, which pays for the conversion of all pixels unless there are many.
+    Bilinear without antialiasing, as in the official code that produced the published accuracies. TensorFlow resizes
+    float32 faster than uint8, which outweighs the conversion of all pixels unless the image is large.
     """
 
     def resize(pixels: tf.Tensor) -> tf.Tensor:
         return tf.image.resize(pixels, (side, side))
 
-    def scale_first() -> tf.Tensor:  # one pass, which converts as well
+    def scale_first() -> tf.Tensor:  # converts and scales in one pass
         return resize(tf.raw_ops.Dequantize(input=tf.bitcast(image, tf.quint8), min_range=-1.0, max_range=1.0))
 
     def scale_last() -> tf.Tensor:

@@ -1,4 +1,4 @@
-"""Examples as streams of tf.data."""
+"""Streams of examples as tf.data datasets."""
 
 from collections.abc import Callable
 
@@ -8,7 +8,7 @@ from bit_keras.data.examples import Examples
 from bit_keras.data.loaders import preprocessing
 from bit_keras.data.source import Split
 
-Decoder = Callable[[tf.Tensor], tf.Tensor]  # from a scalar string, or an image as it is, to uint8 [H, W, 3]
+Decoder = Callable[[tf.Tensor], tf.Tensor]  # from an encoded or decoded image to uint8 [H, W, 3]
 
 
 def in_order(split: Split, decode: Decoder = preprocessing.decode) -> tf.data.Dataset:
@@ -16,11 +16,11 @@ def in_order(split: Split, decode: Decoder = preprocessing.decode) -> tf.data.Da
 
     Args:
         split: for example `source.test`.
-        decode: for encoded images that are decoded here, because they have to be turned upright.
+        decode: decoder for images that must be turned upright, which are decoded here.
 
     Returns:
-        Dataset of (image, label): uint8 [H, W, 3] or an encoded image as a scalar string; int64, or int64 [L] filled up
-        with -1 where several labels are true of an image.
+        Dataset of (image, label): uint8 [H, W, 3] or an encoded image as a scalar string; int64, or int64 [L] padded
+        with -1 in multi-label data.
     """
     if not isinstance(split, Examples):
         return split.in_order()
@@ -34,17 +34,17 @@ def shuffled(
     shard: tuple[int, int] = (0, 1),
     decode: Decoder = preprocessing.decode,
 ) -> tf.data.Dataset:
-    """Returns the endless stream of a split's examples, in another order in every pass over them.
+    """Returns endless passes over the examples of a split, each in a different order.
 
     Args:
         split: for example `source.train`.
         seed: of the orders; the stream is a pure function of it.
         start: position of the first example: `shuffled(split, s, a)` equals `shuffled(split, s).skip(a)`.
-        shard: (index, count): the others of every `count` examples from `start` on are left out, undecoded.
-        decode: as `in_order` has it.
+        shard: (index, count): of each `count` consecutive examples from `start` on, only number `index` is read.
+        decode: as in `in_order`.
 
     Returns:
-        Dataset as `in_order` has it.
+        Dataset as in `in_order`.
     """
     if not isinstance(split, Examples):
         return split.shuffled(seed, start, shard)
@@ -52,7 +52,7 @@ def shuffled(
 
 
 def shuffled_indices(length: int, seed: int, start: int, shard: tuple[int, int]) -> tf.data.Dataset:
-    """Returns the indices of endless passes over `length` examples, another permutation in each; see `passes`."""
+    """Returns the indices of endless passes over `length` examples, a new permutation in each; see `passes`."""
 
     def indices(number: tf.Tensor) -> tf.data.Dataset:
         key = tf.stack([tf.constant(seed, tf.int64), number])
@@ -66,10 +66,10 @@ def passes(one_pass, length: int, start: int, shard: tuple[int, int]) -> tf.data
     """Returns endless passes over a split.
 
     Args:
-        one_pass: function from the number of a pass, an int64 scalar, to its dataset.
-        length: of a pass. Whole passes before `start` are not made at all.
+        one_pass: function from the index of a pass, an int64 scalar, to its dataset.
+        length: number of elements in a pass. Complete passes before `start` are skipped without reading them.
         start: position of the first element.
-        shard: (index, count): of the elements from `start` on those whose number modulo count is index.
+        shard: (index, count): of each `count` consecutive elements from `start` on, only number `index` is kept.
     """
     numbers = tf.data.Dataset.counter(start // length)
     index, count = shard
@@ -77,7 +77,7 @@ def passes(one_pass, length: int, start: int, shard: tuple[int, int]) -> tf.data
 
 
 def _read(examples: Examples, indices: tf.data.Dataset, decode: Decoder) -> tf.data.Dataset:
-    with tf.device("CPU"):  # an accelerator's memory is for the model
+    with tf.device("CPU"):  # leaves the accelerator's memory to the model
         images, labels = tf.constant(examples.images), tf.constant(examples.labels)
         orientations = None if examples.orientations is None else tf.constant(examples.orientations)
 

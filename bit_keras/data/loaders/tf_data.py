@@ -1,4 +1,4 @@
-"""Batches made by tf.data; `batches` checks the arguments and says what they mean."""
+"""Batches from tf.data. `batches` checks and documents the arguments."""
 
 import numpy as np
 import tensorflow as tf
@@ -64,16 +64,16 @@ def test_batches(source: Source, *, batch_size: int, crop: int, keep: bool) -> t
 def _batch(examples: tf.data.Dataset, batch_size: int, drop_remainder: bool = False) -> tf.data.Dataset:
     options = tf.data.Options()
     options.deterministic = True
-    # One batch ahead: 512 images of 480 pixels are 1.4 GB.
+    # Prefetches one batch only: 512 images of 480 pixels are 1.4 GB.
     return examples.batch(batch_size, drop_remainder=drop_remainder).prefetch(1).with_options(options)
 
 
 def _one_hot(label: tf.Tensor, source: Source) -> tf.Tensor:
-    if source.multi_label:  # -1 fills up
+    if source.multi_label:  # padded with -1
         message = f"{source.name}: labels must be -1 or lie in [0, {source.num_classes}), got"
         tf.debugging.Assert(tf.reduce_all((label >= -1) & (label < source.num_classes)), [message, label])
         return tf.reduce_max(tf.one_hot(label, source.num_classes), axis=0)
-    # tf.one_hot answers a label out of range with zeros, which would train in silence.
+    # tf.one_hot returns zeros for a label out of range, without an error.
     message = f"{source.name}: labels must lie in [0, {source.num_classes}), got"
     tf.debugging.Assert((label >= 0) & (label < source.num_classes), [message, label])
     return tf.one_hot(label, source.num_classes)

@@ -1,1 +1,1 @@
-"""Where examples come from: TFDS, TFRecord files, folders, CSV files, arrays."""
+"""Sources of examples: TensorFlow Datasets, TFRecord files, folders, CSV files, arrays."""

@@ -23,19 +23,19 @@ def from_arrays(
     class_names: Sequence[str] | None = None,
     name: str = "arrays",
 ) -> Source:
-    """Makes a source from arrays.
+    """Returns a source of arrays in memory.
 
     Args:
         train_images: uint8 [N, H, W, 3].
-        train_labels: integers [N] in [0, number of classes); or, where several labels may be true of an image, a matrix
-            [N, number of classes] of booleans or of 0 and 1, with one label or more in each row.
+        train_labels: integers [N] in [0, number of classes). For multi-label data a matrix [N, number of classes] of
+            booleans or of 0 and 1, with at least one label per row.
         test_images: uint8 [M, H', W', 3].
         test_labels: the same for the M test images.
-        class_names: one name for each class; None for "0" up to the largest training label or the last column.
-        name: what the task is called.
+        class_names: one name per class; None for "0" up to the largest training label or the last column.
+        name: name of the task.
 
     Raises:
-        DataError: an array has another type or shape, is empty, or holds a label out of range.
+        DataError: an array has the wrong type or shape, is empty, or contains a label out of range.
     """
     train = _examples("train", train_images, train_labels)
     test = _examples("test", test_images, test_labels)
@@ -64,11 +64,11 @@ def open_arrays(path: str | os.PathLike) -> Source:
     """Opens the arrays in an npz file.
 
     Args:
-        path: holds "train_images", "train_labels", "test_images", "test_labels" and, where wanted, "class_names", as
-            `from_arrays` takes them. Grey images may be [N, H, W]; their values are repeated.
+        path: file with the arrays "train_images", "train_labels", "test_images", "test_labels" and optionally
+            "class_names", as in `from_arrays`. Greyscale images may be [N, H, W]; their values are repeated.
 
     Raises:
-        DataError: the file is not such a file.
+        DataError: the file cannot be read or does not contain these arrays.
     """
     path = Path(path).expanduser()
     try:
@@ -94,7 +94,7 @@ def _examples(split: str, images: np.ndarray, labels: np.ndarray) -> Examples:
     if not images.size:
         raise DataError(f"{split}_images must not be empty, got the shape {list(images.shape)}")
     if labels.ndim == 2 and labels.shape[1] > 1:
-        return Examples(images, _numbers(split, labels, len(images)))
+        return Examples(images, _label_indices(split, labels, len(images)))
     if not np.issubdtype(labels.dtype, np.integer):
         raise DataError(f"{split}_labels must be integers, got {labels.dtype}")
     if labels.shape != images.shape[:1]:
@@ -102,8 +102,8 @@ def _examples(split: str, images: np.ndarray, labels: np.ndarray) -> Examples:
     return Examples(images, labels.astype(np.int64))
 
 
-def _numbers(split: str, matrix: np.ndarray, length: int) -> np.ndarray:
-    """Returns the numbers of the true labels, int64 [N, L] filled up with -1."""
+def _label_indices(split: str, matrix: np.ndarray, length: int) -> np.ndarray:
+    """Returns the class indices of a multi-hot matrix, int64 [N, L] padded with -1."""
     if len(matrix) != length or not np.isin(matrix, (0, 1)).all() or not matrix.any(axis=1).all():
         raise DataError(
             f"{split}_labels, a matrix, must have a row for each of {length} images, with 0 or 1 for each class and "
@@ -111,9 +111,9 @@ def _numbers(split: str, matrix: np.ndarray, length: int) -> np.ndarray:
         )
     columns = np.nonzero(matrix)[1]
     counts = np.count_nonzero(matrix, axis=1)
-    numbers = np.full((length, counts.max()), -1, np.int64)
-    numbers[np.arange(counts.max()) < counts[:, None]] = columns
-    return numbers
+    indices = np.full((length, counts.max()), -1, np.int64)
+    indices[np.arange(counts.max()) < counts[:, None]] = columns
+    return indices
 
 
 def _fingerprint(train: Examples, test: Examples, class_names: Sequence[str]) -> str:

@@ -12,12 +12,12 @@ from bit_keras.data.sources.image_files import TEST_SPLITS, Classes, open_image_
 from bit_keras.system.logs import logger
 
 _ONE_LABEL = "every image must have one label, because fine-tuning ends in a softmax over the classes"
-_SEPARATORS = "|;"  # of several labels in one cell
+_SEPARATORS = "|;"  # between several labels in one cell
 
 
 @dataclasses.dataclass(frozen=True, order=True)
 class _Row:
-    """One image; `split` is "" where the file has no such column."""
+    """One image; `split` is "" if the file has no such column."""
 
     label: str
     path: Path
@@ -28,17 +28,17 @@ def open_table(path: str | os.PathLike, seed: int = 0, skip_unreadable: bool = F
     """Opens the images that a CSV file lists.
 
     Args:
-        path: UTF-8 file of comma-separated values with a header: the columns `path`, relative to the file's folder,
-            and `label`, one for each image, and optionally `split`. Of the latter `train` is trained on and `test`
-            tested on, or `validation` or `val` where there is no `test`; beside `test` these are not used. Without
-            that column the images are split class by class as `open_folder` splits them. The order of the rows has no
-            effect; classes are sorted by name.
-        seed: of the split of a file that has none, in [0, 2**32).
+        path: UTF-8 file of comma-separated values with a header and the columns `path`, relative to the file's
+            folder, `label`, one per image, and optionally `split`. Images of the split `train` are for training; those
+            of the first of `test`, `validation` and `val` that exists are for testing, and the others are not used.
+            Without the column `split` the images are split as in `open_folder`. The order of the rows has no effect;
+            classes are sorted by name.
+        seed: of the split of a file without splits, in [0, 2**32).
         skip_unreadable: True leaves out the images that cannot be used, as if they were not listed.
 
     Raises:
-        DataError: the file is not such a file, with the numbers of the lines at fault, or an image cannot be used; its
-            `files` are all such images.
+        DataError: the file is malformed; the message lists the line numbers. Or an image cannot be used; `files` of
+            the error are all such images.
     """
     path = Path(path).expanduser()
     if not path.is_file():
@@ -98,7 +98,7 @@ def _check_header(path: Path, header: list[str]) -> None:
 
 
 def _fault(root: Path, header: list[str], cells: list[str]) -> str:
-    """Returns what is wrong with a line, "" if nothing is."""
+    """Returns the fault of a line, "" if it has none."""
     if len(cells) != len(header):
         return f"must have {len(header)} cells, got {len(cells)}"
     cell = dict(zip(header, cells, strict=True))
@@ -127,7 +127,7 @@ def _classes(rows: list[_Row], split: str) -> Classes:
 
 
 def _identity(source: Source, root: Path, rows: list[_Row]) -> dict[str, str]:
-    """Adds labels and splits to the fingerprint, which knows the files that are used."""
+    """Returns the identity with a fingerprint that also covers labels and splits, for the files that are used."""
     used = {*source.train.images, *source.test.images}
     listed = [
         (Path(os.path.relpath(row.path, root)).as_posix(), row.label, row.split)

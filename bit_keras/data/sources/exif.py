@@ -1,11 +1,11 @@
-"""How a camera was held: the orientation that EXIF data give, read from the bytes of a JPEG, PNG or WebP file."""
+"""The EXIF orientation of an image, read from the bytes of a JPEG, PNG or WebP file."""
 
 _ORIENTATION = 0x0112  # tag; EXIF 2.32, section 4.6.4
-_SCAN = 0xDA  # JPEG marker, after which the pixels come
+_SCAN = 0xDA  # JPEG marker before the pixel data
 
 
 def orientation(encoded: bytes) -> int:
-    """Returns the orientation, 1 to 8, of an encoded image; 1, upright, where it gives none that is valid."""
+    """Returns the orientation of an encoded image, 1 to 8; 1 (upright) if it has no valid one."""
     if encoded.startswith(b"\xff\xd8"):
         tiff = _of_jpeg(encoded)
     elif encoded.startswith(b"\x89PNG"):
@@ -26,12 +26,12 @@ def _of_jpeg(encoded: bytes) -> bytes:
         body = encoded[at + 4 : at + 2 + length]
         if marker == 0xE1 and body.startswith(b"Exif\0\0"):
             return body
-        at += 1 if marker == 0xFF else 2 + length  # any number of 0xFF may stand before a marker
+        at += 1 if marker == 0xFF else 2 + length  # a marker may be preceded by any number of 0xFF
     return b""
 
 
 def _of_chunks(encoded: bytes, start: int, byteorder: str, key: bytes) -> bytes:
-    """Returns the body of the chunk of that name: of PNG (length, name, body, CRC) or RIFF (name, length, body)."""
+    """Returns the body of the chunk `key`: of PNG (length, name, body, CRC) or of RIFF (name, length, body)."""
     at = start
     while len(head := encoded[at : at + 8]) == 8:
         name, number = (head[4:], head[:4]) if byteorder == "big" else (head[:4], head[4:])

@@ -13,16 +13,17 @@ def open_folder(root: str | os.PathLike, seed: int = 0, skip_unreadable: bool = 
     """Opens a folder of images.
 
     Args:
-        root: folder with `train/<class>/<image>` and the same classes in `test`, `validation` or `val`, or with
-            `<class>/<image>`. Of the former the first that exists is tested on; validation images beside `test` are
-            not looked at. The latter is split class by class: 20 % of the images, at least one, are for testing, by a
-            permutation of the sorted file names. Hidden files, and files beside class folders, are ignored. Every
-            image is decoded here once, so that training does not stop on a bad one.
-        seed: of the split of a folder that has none, in [0, 2**32).
-        skip_unreadable: True leaves out the images that cannot be used, as if they were not there.
+        root: folder with `train/<class>/<image>` and the same classes in `test`, `validation` or `val`, or folder
+            with `<class>/<image>`. With splits, the first of `test`, `validation` and `val` that exists is for
+            testing, and the others are not used. Without splits, 20 % of the images of each class, at least one, are
+            for testing, chosen by a permutation of the sorted file names. Hidden files, and files next to the class
+            folders, are ignored. Every image is decoded here once, so that training does not fail on a damaged one.
+        seed: of the split of a folder without splits, in [0, 2**32).
+        skip_unreadable: True leaves out the images that cannot be used, as if they did not exist.
 
     Raises:
-        DataError: the folder is none of these, or an image cannot be used; its `files` are all such images.
+        DataError: the folder has another structure, or an image cannot be used; `files` of the error are all such
+            images.
     """
     root = Path(root).expanduser()
     if not root.is_dir():

@@ -1,4 +1,4 @@
-"""A source from lists of image files: those of a folder tree or of a CSV file."""
+"""Sources from lists of image files, as found in a folder or listed in a CSV file."""
 
 import hashlib
 import os
@@ -12,8 +12,8 @@ from bit_keras.data.examples import Examples
 from bit_keras.data.source import Source, median_size
 from bit_keras.data.sources.scan import Look, scan
 
-TEST_SPLITS = ("test", "validation", "val")  # the first that there is, is tested on
-_TEST_SHARE = 0.2  # of images that come without splits
+TEST_SPLITS = ("test", "validation", "val")  # the first one that exists is used
+_TEST_SHARE = 0.2  # fraction of the images for testing, in data without splits
 
 Classes = dict[str, list[Path]]  # {class: its files}, both sorted
 
@@ -21,16 +21,16 @@ Classes = dict[str, list[Path]]  # {class: its files}, both sorted
 def open_image_files(
     name: str, root: Path, train: Classes, test: Classes | None, *, seed: int = 0, skip_unreadable: bool = False
 ) -> Source:
-    """Makes a source from image files, each of which is decoded here once.
+    """Returns a source of image files, each of which is decoded once to check it.
 
     Args:
-        name: what the task is called.
-        root: folder to which the fingerprint takes the paths relative.
+        name: name of the task.
+        root: folder; the fingerprint contains the paths relative to it.
         train: {class: its files}, both sorted.
-        test: the same for the test split, or None. Then `train` is split class by class: 20 % of the images, at least
-            one, are for testing, by a permutation with `seed`.
-        seed: of the split, in [0, 2**32); not used where there is a test split.
-        skip_unreadable: True leaves out the images that cannot be used, as if they were not there.
+        test: the same for the test split. If None, `train` is split: 20 % of the images of each class, at least one,
+            are for testing, chosen by a permutation with `seed`.
+        seed: of the split, in [0, 2**32); not used if a test split is given.
+        skip_unreadable: True leaves out the images that cannot be used, as if they did not exist.
 
     Raises:
         DataError: the splits differ in their classes, a class has too few images, or an image cannot be used.
@@ -45,7 +45,7 @@ def open_image_files(
     identity = {"kind": "folder"}
     if test is None:
         train, test = _divide(train, seed)
-        if seed:  # without a number the split is that of seed 0
+        if seed:  # an identity without it means seed 0
             identity["split_seed"] = seed
     else:
         test = _only(looks, test)
@@ -69,7 +69,7 @@ def _only(looks: Mapping[Path, Look], classes: Classes) -> Classes:
 
 
 def _divide(classes: Classes, seed: int) -> tuple[Classes, Classes]:
-    """Splits the files of each class into training and test, at least one for each."""
+    """Splits the files of each class into training and test files, at least one of each."""
     train, test = {}, {}
     for name, files in classes.items():
         if len(files) < 2:

@@ -1,4 +1,4 @@
-"""The look at every image file before a training, so that it does not stop on a bad one."""
+"""Checks every image file before training, so that training does not fail on a damaged one."""
 
 import concurrent.futures
 import dataclasses
@@ -15,16 +15,16 @@ from bit_keras.data.sources import exif
 from bit_keras.system.logs import doing, logger
 from bit_keras.system.optional import is_installed
 
-_CHUNK = 1_000  # images that wait for a thread at one time
+_CHUNK = 1_000  # images that are queued for the threads at one time
 
 
 @dataclasses.dataclass(frozen=True)
 class Look:
-    """What is known of an image that can be used.
+    """Properties of an image that can be used.
 
     Attributes:
-        size: (height, width) in pixels, upright.
-        orientation: as EXIF has it, 1 to 8.
+        size: (height, width) in pixels of the upright image.
+        orientation: EXIF orientation, 1 to 8.
     """
 
     size: tuple[int, int]
@@ -32,19 +32,19 @@ class Look:
 
 
 def scan(paths: Sequence[Path], skip_unreadable: bool = False) -> dict[Path, Look]:
-    """Decodes every image once, by TensorFlow where it is installed and else by Pillow.
+    """Decodes every image once, with TensorFlow if it is installed and else with Pillow.
 
-    Shows a bar in a terminal and else logs how far it is.
+    A terminal shows a progress bar; elsewhere the progress is logged.
 
     Args:
         paths: image files.
         skip_unreadable: True leaves out, and logs, the images that cannot be used.
 
     Returns:
-        What is known of each image, in the order of `paths`.
+        The properties of each image, in the order of `paths`.
 
     Raises:
-        DataError: an image cannot be used. The message names the first ones, its `files` are all of them.
+        DataError: an image cannot be used. The message lists the first ones; `files` of the error are all of them.
     """
     looks, faults = {}, {}
     look = functools.partial(_look, measure=_decoder())
@@ -89,7 +89,7 @@ def _decoder() -> Callable[[bytes], tuple[int, int, int]]:
 
 
 def _look(path: Path, measure: Callable[[bytes], tuple[int, int, int]]) -> Look | str:
-    """Returns what is known of the image, or what is wrong with it."""
+    """Returns the properties of an image, or the reason why it cannot be used."""
     try:
         encoded = path.read_bytes()
         frames, height, width = measure(encoded)
@@ -108,7 +108,7 @@ def _look(path: Path, measure: Callable[[bytes], tuple[int, int, int]]) -> Look 
 
 
 def _is_coloured_by_palette(encoded: bytes) -> bool:
-    """True of a BMP of 8 bits or less a pixel whose palette is not that of grey values."""
+    """Tells whether an image is a BMP with 8 bits per pixel or less whose palette has other values than grey ones."""
     if not encoded.startswith(b"BM") or int.from_bytes(encoded[28:30], "little") > 8:
         return False
     start, end = 14 + int.from_bytes(encoded[14:18], "little"), int.from_bytes(encoded[10:14], "little")

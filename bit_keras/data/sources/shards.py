@@ -5,6 +5,9 @@ from pathlib import Path
 
 
 def find_shards(root: Path, split: str) -> list[Path]:
-    """Returns the files "<split>-..." and "<split>...." whose names hold "tfrecord" or "-00000-of-00010", sorted."""
+    """Returns the TFRecord files of a split, sorted.
+
+    Their names are the split, "-" or ".", and a text with "tfrecord" or with shard numbers such as "00000-of-00010".
+    """
     pattern = re.compile(rf"{re.escape(split)}[-.](.*tfrecord.*|(.*-)?\d+-of-\d+.*)")
     return sorted(path for path in root.glob(f"{split}*") if pattern.fullmatch(path.name) and path.is_file())

@@ -17,31 +17,30 @@ from bit_keras.data.loaders.streams import passes
 from bit_keras.data.source import Source, median_size
 from bit_keras.data.sources import tfds_errors
 
-_SHUFFLE_BYTES = 2**30  # of encoded images in the shuffle buffer: all of CIFAR, some 10,000 of ImageNet
-_SAMPLE = 64  # images whose median size stands for all
-_RETRIES = 4  # of a request; with the ten of TFDS a missing network shows after three and a half minutes
+_SHUFFLE_BYTES = 2**30  # size of the shuffle buffer of encoded images: all of CIFAR, some 10,000 of ImageNet
+_SAMPLE = 64  # images from which the median size is estimated
+_RETRIES = 4  # per request; with TFDS's default of 10 a missing network is reported after 3.5 minutes
 
 
 def open_tfds(name: str, data_dir: str | None = None, manual_dir: str | None = None) -> Source:
-    """Opens a dataset of TensorFlow Datasets by its name; downloads and prepares it where it is not yet.
+    """Opens a dataset of TensorFlow Datasets, which is downloaded and prepared if necessary.
 
-    Trains on "train". Tests on "test", or on "validation" where there is no test split or it has no labels
-    (label -1, as in imagenet2012).
+    The split "train" is for training. The split "test" is for testing, or "validation" if there is no test split or
+    it has no labels (label -1, as in imagenet2012).
 
     Args:
-        name: "name", "name/config", "name:version".
-        data_dir: where the prepared data lie, None for the default of TensorFlow Datasets.
-        manual_dir: where the archives lie that only a user can download, such as those of imagenet2012, and others
-            that shall not be downloaded; None for "downloads/manual" in `data_dir`. Needed to prepare the data, and
-            not after that.
+        name: "name", "name/config" or "name:version".
+        data_dir: folder of the prepared data, None for the default of TensorFlow Datasets.
+        manual_dir: folder of the archives that only a user can download, such as those of imagenet2012, and of others
+            that should not be downloaded; None for "downloads/manual" in `data_dir`. Used to prepare the data only.
 
     Raises:
-        DataError: there is no such dataset, it is not one of labelled colour images with the splits to use, it cannot
-            be downloaded or prepared, or archives are missing, with the dataset's own instructions.
+        DataError: the dataset does not exist, does not have labelled colour images in these splits, cannot be
+            downloaded or prepared, or archives are missing; the message then contains the dataset's instructions.
     """
     try:
         builder = tfds.builder(name, data_dir=data_dir)
-    except Exception as error:  # of TFDS and of the dataset's own code, so of any type
+    except Exception as error:  # the dataset's own code may raise any type
         raise tfds_errors.not_opened(name, error) from error
     _prepare(builder, manual_dir)
     _check_features(name, builder.info.features)
@@ -57,17 +56,17 @@ def open_tfds(name: str, data_dir: str | None = None, manual_dir: str | None = N
 
 
 def _prepare(builder: tfds.core.DatasetBuilder, manual_dir: str | None) -> None:
-    """Downloads and prepares a dataset where it is not yet."""
+    """Downloads and prepares a dataset if necessary."""
     try:
         with _few_retries():
             builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=manual_dir))
-    except Exception as error:  # of TFDS and of the dataset's own code, so of any type
+    except Exception as error:  # the dataset's own code may raise any type
         raise tfds_errors.not_prepared(builder, manual_dir, error) from error
 
 
 @contextlib.contextmanager
 def _few_retries() -> Iterator[None]:
-    """Sets how often TFDS repeats a request, for which it has no argument; each waits twice as long."""
+    """Limits the retries of TFDS, which has no argument for them and doubles the waiting time with each."""
     retries, downloader.MAX_RETRIES = downloader.MAX_RETRIES, _RETRIES
     try:
         yield
@@ -77,7 +76,7 @@ def _few_retries() -> Iterator[None]:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Stream:
-    """A `Split` of a prepared dataset, which is read from its beginning and not decoded."""
+    """A `Split` of a prepared dataset: sequential access to encoded images."""
 
     builder: tfds.core.DatasetBuilder
     split: str
@@ -94,14 +93,14 @@ class _Stream:
         return self._open()
 
     def shuffled(self, seed: int, start: int, shard: tuple[int, int] = (0, 1)) -> tf.data.Dataset:
-        """Shuffles the files and then the examples, within a buffer."""
+        """Shuffles the files, and then the examples within a buffer."""
         bytes_per_example = max(1, self.builder.info.splits[self.split].num_bytes // len(self))
         buffer_size = max(1, min(len(self), _SHUFFLE_BYTES // bytes_per_example))
 
-        @tf.autograph.experimental.do_not_convert  # it would rewrite TFDS's code as well
+        @tf.autograph.experimental.do_not_convert  # AutoGraph would convert TFDS's code as well
         def one_pass(number: tf.Tensor) -> tf.data.Dataset:
-            # Dataset.shuffle mixes the global seed into its own. This sets that of the function's graph only; with 0
-            # Dataset.shuffle would look into its own seed, which is a tensor here.
+            # Dataset.shuffle combines its seed with the global one, which this sets for the function's graph only. It
+            # must not be 0: Dataset.shuffle would then compare its own seed with 0, and that is a tensor here.
             tf.random.set_seed(1)
             key = tf.stack([tf.constant(seed, tf.int64), number])
             file_seed, seed_in_buffer = tf.unstack(
@@ -122,7 +121,7 @@ class _Stream:
         return Examples(np.array(images, dtype=object), np.array(labels, np.int64))
 
     def _open(self, shuffle_seed: tf.Tensor | None = None) -> tf.data.Dataset:
-        """Reads (encoded image, label), from shuffled files where there is a seed."""
+        """Returns the dataset of (encoded image, label); with a seed the order of the files is shuffled."""
         features = self.builder.as_dataset(
             split=self.split,
             shuffle_files=shuffle_seed is not None,
@@ -132,8 +131,8 @@ class _Stream:
             read_config=tfds.ReadConfig(
                 shuffle_seed=shuffle_seed,
                 interleave_cycle_length=16,
-                enable_ordering_guard=False,  # an order that TFDS would keep is of no use to training
-                try_autocache=False,  # a cache in every pass would only cost memory
+                enable_ordering_guard=False,  # it would reject shuffled files of an ordered dataset
+                try_autocache=False,  # each pass is a new dataset, so a cache would only need memory
                 skip_prefetch=True,
             ),
         )

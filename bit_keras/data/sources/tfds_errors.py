@@ -1,4 +1,4 @@
-"""What TensorFlow Datasets raises while a dataset is opened or prepared, as one line with a way out."""
+"""Turns the errors of TensorFlow Datasets into one-line messages that name a way out."""
 
 import difflib
 import errno
@@ -17,7 +17,7 @@ import tensorflow_datasets as tfds
 
 from bit_keras.data.errors import DataError, shortened
 
-# Of modules that builders import: {module: what pip installs it by}, where the two differ.
+# {module that builders import: its package in pip}, if the names differ.
 _PIP_NAMES = {
     "PIL": "pillow",
     "apache_beam": "apache-beam",
@@ -28,11 +28,13 @@ _PIP_NAMES = {
 _NETWORK = (requests.RequestException, urllib.error.URLError, tfds.download.DownloadError)
 _ARCHIVE = (tfds.download.extractor.ExtractError, tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError)
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+# For archives that a user must download, TFDS asserts that the folder is not empty, and builders open its files.
+_MISSING_ARCHIVE = (AssertionError, FileNotFoundError, NotADirectoryError, tf.errors.NotFoundError)
 _NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
 
 
 def not_opened(name: str, error: Exception) -> DataError:
-    """Returns the error for a name that gives no builder."""
+    """Returns the error for a name for which TFDS has no builder."""
     if isinstance(error, ImportError):
         return DataError(f"{name} {_missing_package(error)}")
     if not isinstance(error, ValueError | AssertionError):
@@ -40,7 +42,7 @@ def not_opened(name: str, error: Exception) -> DataError:
     dataset = re.split("[/:]", name)[0]
     try:
         builder = tfds.builder_cls(dataset)
-    except ValueError:  # no such name, or no name at all
+    except ValueError:  # an unknown or invalid name
         close = difflib.get_close_matches(name, tfds.list_builders(with_community_datasets=False))
         return DataError(
             f'no such data: {name!r}; allowed are "digits", the path of a folder or of a CSV file, and the names of '
@@ -59,7 +61,7 @@ def not_prepared(builder: tfds.core.DatasetBuilder, manual_dir: str | None, erro
     if full_disk:
         return DataError(
             f"{name} does not fit on the disk of {builder.data_dir_root} ({full_disk}); give another --data_dir, or "
-            f"free space: what was left unfinished lies below {_downloads(builder).parent}, as *.tmp.* and incomplete.*"
+            f"free space: unfinished files are below {_downloads(builder).parent}, as *.tmp.* and incomplete.*"
         )
     if isinstance(error, ImportError):
         return DataError(f"{name} {_missing_package(error)}; files that were downloaded are kept")
@@ -73,8 +75,7 @@ def not_prepared(builder: tfds.core.DatasetBuilder, manual_dir: str | None, erro
         return DataError(
             f"{name} cannot be written to {builder.data_dir_root}: {_text(error)}; give another --data_dir"
         )
-    # TFDS asserts that the folder is not empty; builders open its files.
-    if builder.MANUAL_DOWNLOAD_INSTRUCTIONS and isinstance(error, AssertionError | OSError | tf.errors.NotFoundError):
+    if builder.MANUAL_DOWNLOAD_INSTRUCTIONS and isinstance(error, _MISSING_ARCHIVE):
         instructions = textwrap.dedent(builder.MANUAL_DOWNLOAD_INSTRUCTIONS).strip()
         return DataError(
             f"{name} must be downloaded by hand, to the folder {manual_dir or '--manual_dir'}: {_text(error)}\n"
@@ -84,14 +85,14 @@ def not_prepared(builder: tfds.core.DatasetBuilder, manual_dir: str | None, erro
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """Yields an error, what it was raised from, and so on to the first of all."""
+    """Yields an error and its chain of causes, down to the first one."""
     while error is not None:
         yield error
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
 
 
 def _text(error: BaseException) -> str:
-    """The first line of an error, with its type where it would say little alone."""
+    """Returns the first line of an error, preceded by its type unless the line is clear without it."""
     lines = str(error).strip().splitlines()
     text = lines[0] if lines else ""
     return text if isinstance(error, OSError | AssertionError) and text else f"{type(error).__name__}: {text}"
@@ -102,12 +103,12 @@ def _listed(names: list[str]) -> str:
 
 
 def _downloads(builder: tfds.core.DatasetBuilder) -> Path:
-    """Where TFDS keeps the files that it downloads for this dataset."""
+    """Returns the folder to which TFDS downloads the files of this dataset."""
     return Path(builder.data_dir_root) / "downloads" / builder.name
 
 
 def _by_hand(builder: tfds.core.DatasetBuilder) -> str:
-    """The way around a download: TFDS takes a file of the right name and checksum from the manual folder."""
+    """Returns the alternative to a download: TFDS uses files of the same name and checksum in the manual folder."""
     names = sorted({info.filename for info in (builder.url_infos or {}).values() if info.filename})
     if not names:
         return ""
@@ -116,7 +117,8 @@ def _by_hand(builder: tfds.core.DatasetBuilder) -> str:
 
 def _missing_package(error: ImportError) -> str:
     module = next((cause.name for cause in _causes(error) if isinstance(cause, ImportError) and cause.name), None)
-    if module is None or "cannot open shared object" in str(error):  # installed, and a library of the system is not
+    # "cannot open shared object": the package is installed, but a library of the system is missing.
+    if module is None or "cannot open shared object" in str(error):
         return f"needs a Python package that cannot be imported: {_text(error)}"
     package = module.partition(".")[0]
     return f"needs the Python package {package}, which is not installed: pip install {_PIP_NAMES.get(package, package)}"
@@ -128,14 +130,14 @@ def _wrong_checksum(builder: tfds.core.DatasetBuilder, manual_dir: str | None, e
     if manual_dir and Path(path).parent == Path(manual_dir).expanduser():
         return f"{name}: {path} has another checksum than the file of {url}; replace it, or remove it to download that"
     return (
-        f"{name} cannot be downloaded: what {url} gives has another checksum than TensorFlow Datasets "
-        f"{tfds.__version__} expects, because the file changed at its origin or something in between answered "
-        f"instead (it lies in {path}); try again or upgrade tensorflow-datasets{_by_hand(builder)}"
+        f"{name} cannot be downloaded: the file at {url} has another checksum than TensorFlow Datasets "
+        f"{tfds.__version__} expects, because the file was changed or a proxy answered in place of the server "
+        f"(it was saved as {path}); try again or upgrade tensorflow-datasets{_by_hand(builder)}"
     )
 
 
 def _network_fault(error: Exception, first_cause: BaseException) -> str:
-    """What happened and what to try."""
+    """Returns the fault and a way out."""
     request = getattr(error, "request", None)
     url = f"{request.url}: " if request is not None else ""
     reason = (getattr(first_cause, "strerror", None) or str(first_cause)).rstrip(".")
@@ -155,16 +157,16 @@ def _broken_archive(
     path = Path(match[1]) if match else None
     if path and manual_dir and path.parent == Path(manual_dir).expanduser():
         way_out = f"replace {path}"
-    else:  # TFDS knows a download by two files in it
+    else:  # a download consists of two files in this folder
         way_out = f"delete {_downloads(builder)}, and it is downloaded again"
     return f"{builder.info.full_name} has a broken archive, {path or 'downloaded'} ({_text(first_cause)}); {way_out}"
 
 
 def _full_disk(error: BaseException) -> str | None:
-    """What an error says of a disk that is full, None for another error."""
+    """Returns the message of an error about a full disk, None for other errors."""
     if isinstance(error, OSError) and error.errno in _DISK_FULL:
         return error.strerror
-    if isinstance(error, OSError) and str(error).startswith("Not enough disk space"):  # of TFDS, without errno
+    if isinstance(error, OSError) and str(error).startswith("Not enough disk space"):  # raised by TFDS, without errno
         return str(error)
     return "No space left on device" if isinstance(error, tf.errors.ResourceExhaustedError) else None
 

@@ -1,4 +1,4 @@
-"""Sources from TFRecord files of `tf.train.Example`, whose records an index finds."""
+"""Sources from TFRecord files of `tf.train.Example`, with random access to the records."""
 
 import dataclasses
 import hashlib
@@ -18,12 +18,12 @@ from bit_keras.data.sources.shards import find_shards
 from bit_keras.system.logs import doing, logger
 
 _IMAGE = "image/encoded"
-_LABELS = ("image/class/label", "label", "labels")  # the first that the first record has
+_LABELS = ("image/class/label", "label", "labels")  # the first one that exists in the first record is used
 _NAMES = ("class_names.txt", "labels.txt")
-_HEADER, _FOOTER = 12, 4  # bytes around a record: its length with a checksum, and the checksum of its data
-_CHUNK = 1_024  # records that are read together
-_SAMPLE = 64  # images whose median size stands for all
-_MESSAGE = 300  # characters of a message that may hold a whole record
+_HEADER, _FOOTER = 12, 4  # bytes before a record (its length and a checksum) and after it (checksum of the data)
+_CHUNK = 1_024  # records that are parsed together
+_SAMPLE = 64  # images from which the median size is estimated
+_MESSAGE = 300  # most characters quoted from a message, which may contain a whole record
 _GZIP = b"\x1f\x8b"
 
 
@@ -33,10 +33,10 @@ class Records:
 
     Attributes:
         files: names of the files, [F].
-        file: int32 [N], the number of each record's file.
-        offset: int64 [N], where its data begin in the file, in bytes.
-        length: int64 [N], how many bytes they are.
-        labels: int64 [N], or [N, L] filled up with -1.
+        file: int32 [N], index of each record's file in `files`.
+        offset: int64 [N], beginning of the record's data in the file, in bytes.
+        length: int64 [N], length of the data in bytes.
+        labels: int64 [N], or [N, L] padded with -1.
     """
 
     files: np.ndarray
@@ -60,17 +60,17 @@ class Records:
 
     def _read(self, indices: tf.data.Dataset) -> tf.data.Dataset:
         sizes = np.array([os.path.getsize(name) for name in self.files], np.int64)
-        with tf.device("CPU"):  # an accelerator's memory is for the model
+        with tf.device("CPU"):  # leaves the accelerator's memory to the model
             columns = [tf.constant(c) for c in (self.files, sizes, self.file, self.offset, self.length, self.labels)]
         names, sizes, file, offset, length, labels = columns
 
         def read(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             number, begin, size = (tf.gather(column, index) for column in (file, offset, length))
             rest = tf.gather(sizes, number) - begin - size
-            # The only op of TensorFlow that reads a part of a file.
-            parts = tf.data.FixedLengthRecordDataset(tf.gather(names, number), size, begin, rest, buffer_size=size)
+            # The only op of TensorFlow that reads a range of a file.
+            records = tf.data.FixedLengthRecordDataset(tf.gather(names, number), size, begin, rest, buffer_size=size)
             image = tf.io.FixedLenFeature([], tf.string)
-            example = tf.io.parse_single_example(parts.get_single_element(), {_IMAGE: image})
+            example = tf.io.parse_single_example(records.get_single_element(), {_IMAGE: image})
             return example[_IMAGE], tf.gather(labels, index)
 
         return indices.map(read, num_parallel_calls=tf.data.AUTOTUNE)
@@ -79,18 +79,19 @@ class Records:
 def open_tfrecords(root: str | os.PathLike) -> Source:
     """Opens a folder of TFRecord files.
 
-    Every file is read once from its beginning to its end, its checksums are compared, and the place and the labels of
-    each record are kept, 20 bytes and 8 for each label (of the image that has most); images are not decoded, but for a
-    few whose median size stands for all.
+    Every file is read once to verify its checksums and to index its records. The index takes 20 + 8 L bytes per record,
+    where L is the largest number of labels of a record. Images are not decoded, except for a few from which the median
+    size is estimated.
 
     Args:
-        root: holds files that are not compressed, such as "train-00000-of-00010" or "train-0.tfrecord", and the same of
-            "test", "validation" or "val", of which the first that there is, is tested on; and "class_names.txt" or
-            "labels.txt", one name a line. Records are `tf.train.Example`s with "image/encoded", one encoded image, and
-            "image/class/label", "label" or "labels": int64 in [0, number of classes), one or several.
+        root: folder with uncompressed files of the split "train", such as "train-00000-of-00010" or
+            "train-0.tfrecord", and of "test", "validation" or "val", of which the first one that exists is for testing;
+            and with "class_names.txt" or "labels.txt", one name per line. Records are `tf.train.Example`s with
+            "image/encoded", one encoded image, and "image/class/label", "label" or "labels": one or several int64 in
+            [0, number of classes).
 
     Raises:
-        DataError: the folder is not such a folder, or a file cannot be read or holds a faulty record.
+        DataError: the folder does not have these files, or a file cannot be read or contains a faulty record.
     """
     root = Path(root).expanduser()
     class_names = _read_names(root)
@@ -135,7 +136,7 @@ def _read_names(root: Path) -> tuple[str, ...]:
 
 
 def _scan(paths: Sequence[Path], num_classes: int) -> Records:
-    """Finds the records of the files, and reads their labels."""
+    """Indexes the records of the files and reads their labels."""
     lengths, counts, labels = [], [], []
     parse = None
     with doing(lambda: f"{len(labels)} of {len(paths)} TFRecord files read"):
@@ -155,9 +156,9 @@ def _scan(paths: Sequence[Path], num_classes: int) -> Records:
 
 
 def _parser(path: Path) -> Callable | None:
-    """Returns what reads serialized examples: their bytes, those of the images, numbers of labels, all labels.
+    """Returns a function that parses serialized examples, None for a file without records.
 
-    None for a file without records.
+    Its results are the bytes of each example, the bytes of each image, the number of labels per example, all labels.
     """
     try:
         first = next(iter(tf.data.TFRecordDataset(str(path)).take(1).as_numpy_iterator()), None)
@@ -186,13 +187,13 @@ def _parser(path: Path) -> Callable | None:
 
 
 def _scan_file(path: Path, parse: Callable | None, num_classes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns the length of each record, its number of labels, and all labels."""
+    """Returns the length of each record in bytes, its number of labels, and all labels."""
     chunks = [(np.empty(0, np.int64),) * 4]
     try:
         if parse is not None:
             records = tf.data.TFRecordDataset(str(path)).batch(_CHUNK)
             chunks += list(records.map(parse, num_parallel_calls=tf.data.AUTOTUNE).as_numpy_iterator())
-    except (tf.errors.InvalidArgumentError, UnicodeDecodeError) as error:  # the latter where the message holds bytes
+    except (tf.errors.InvalidArgumentError, UnicodeDecodeError) as error:  # the latter: binary data in the message
         raise DataError(f"{path}: an example does not fit: {str(error)[:_MESSAGE]}") from error
     except tf.errors.OpError as error:
         raise _unreadable(path, error) from error
@@ -213,11 +214,11 @@ def _unreadable(path: Path, error: tf.errors.OpError) -> DataError:
         return DataError(f"{path} cannot be read: {fault.strerror}")
     if is_compressed:
         return DataError(f"{path} must not be compressed, because records are read in any order; gunzip it first")
-    return DataError(f"{path} cannot be read as a TFRecord file, it is corrupted or cut off: {error.message}")
+    return DataError(f"{path} cannot be read as a TFRecord file, it is corrupted or truncated: {error.message}")
 
 
 def _pad(labels: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Returns [N] where every image has one label, else [N, L] filled up with -1."""
+    """Returns labels [N] if every image has one, else [N, L] padded with -1."""
     most = counts.max()
     if most == 1:
         return labels

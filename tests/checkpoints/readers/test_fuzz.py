@@ -1,8 +1,8 @@
-"""A thousand damaged files of each format: refused, and nothing crashes, hangs or takes the memory.
+"""A thousand damaged files per format: they are rejected without a crash, a hang or excessive memory.
 
-npz files have checksums, and so have the safetensors files that are written here. Those of others and HDF5 files have
-none: a changed digit is another number there, and only the hash that is recorded at the first use of a file shows it.
-All else must be refused.
+npz files have checksums, and so do safetensors files written by this library. HDF5 files and other safetensors files
+have none: a changed value is detected only by the hash recorded at the first use of the file. All other damage must be
+rejected.
 """
 
 import collections
@@ -25,8 +25,8 @@ from tests.checkpoints.official import random_arrays, write_legacy_h5
 
 WORKER = Path(__file__).parents[2] / "consumers" / "hdf5_worker.py"
 FILES = 1000
-MAX_SECONDS = 5  # a file; the slowest took 0.2
-MAX_MEBIBYTES = 256  # more than before, all files together
+MAX_SECONDS = 5  # per file; the slowest took 0.2
+MAX_MEBIBYTES = 256  # increase of memory over all files
 
 ARRAYS = random_arrays()
 
@@ -50,7 +50,7 @@ WRITERS = {
 
 
 def _damaged(content: bytes, rng: np.random.Generator) -> bytes:
-    """Changes, cuts, repeats, moves or inserts bytes, or writes a number where a length may stand."""
+    """Changes, removes, repeats, moves or inserts bytes, or overwrites a possible length."""
     data = bytearray(content)
     at, other = (int(i) for i in rng.integers(len(data), size=2))
     length = int(rng.integers(1, 32))
@@ -75,7 +75,7 @@ def _damaged(content: bytes, rng: np.random.Generator) -> bytes:
 
 @pytest.fixture
 def hdf5_worker(monkeypatch):
-    """Lists HDF5 files in one process, started anew when a file hangs or crashes it."""
+    """Indexes HDF5 files in one process, which is restarted if a file hangs or crashes it."""
     processes = []
 
     def start():
@@ -113,7 +113,7 @@ def _outcome(path) -> str:
     except CheckpointError:
         return "refused by the reader"
     if {key: array.shape for key, array in arrays.items()} != {key: array.shape for key, array in ARRAYS.items()}:
-        return "refused by the model"  # which compares names and shapes, see test_apply.py
+        return "refused by the model"  # by names and shapes, see test_apply.py
     assert all(np.isfinite(array).all() for array in arrays.values())
     return "unchanged" if all(np.array_equal(arrays[key], ARRAYS[key]) for key in ARRAYS) else "other numbers"
 

@@ -1,4 +1,4 @@
-"""Official h5 files, the layout of Keras 2."""
+"""Official h5 files, in the layout of Keras 2."""
 
 import h5py
 import numpy as np
@@ -83,17 +83,17 @@ GAMMA = "block1/block1/unit01/a/group_norm/gamma:0"
 @pytest.mark.parametrize(
     ("edit", "words"),
     [
-        (_swap, "beta:0 stands where resnet/block2/unit01/a/group_norm/gamma belongs"),
-        (_drop_weight, r"this file lists \[1, 10, 19, 9, 10, 2, 2\]"),
-        (_drop_layer, r"this file lists \[1, 10, 19, 10, 2, 2\]"),
+        (_swap, "beta:0 is listed in place of resnet/block2/unit01/a/group_norm/gamma"),
+        (_drop_weight, r"this file has \[1, 10, 19, 9, 10, 2, 2\]"),
+        (_drop_layer, r"this file has \[1, 10, 19, 10, 2, 2\]"),
         (_replace(GAMMA, np.ones(2, "float32")), r"gamma:0 is \(2,\); resnet/block1/.*gamma must be \(1,\)"),
         (_replace(GAMMA, np.array([np.nan], "float32")), "must be finite"),
         (_replace(GAMMA, np.array([1])), "must hold floats, got int64"),
-        (_replace(GAMMA, h5py.Empty("f")), "there is no array at"),
+        (_replace(GAMMA, h5py.Empty("f")), "no array exists at"),
         (_replace(GAMMA, h5py.ExternalLink("/etc/passwd", "/")), "is a link, which is not followed"),
         (_replace(GAMMA, h5py.SoftLink("/group_norm")), "is a link, which is not followed"),
-        (lambda file: file.pop(GAMMA), "there is no array at .*gamma:0"),
-        (lambda file: file.pop(GAMMA.rsplit("/", 1)[0]), "there is no array at .*gamma:0"),
+        (lambda file: file.pop(GAMMA), "no array exists at .*gamma:0"),
+        (lambda file: file.pop(GAMMA.rsplit("/", 1)[0]), "no array exists at .*gamma:0"),
         (lambda file: file.attrs.pop("layer_names"), "is of neither Keras 2 nor 3: it lists no layers"),
         (_replace("root_block/root_block/standardized_conv2d/kernel:0", np.ones((7, 7))), "must be a kernel"),
     ],
@@ -112,7 +112,7 @@ def test_data_in_another_file_are_not_read(tmp_path, path):
         file.create_dataset(GAMMA, (1,), "float32", external=[(str(tmp_path / "secret"), 0, 4)])
 
     _edit(path, edit)
-    with pytest.raises(CheckpointError, match="lie in another file"):
+    with pytest.raises(CheckpointError, match="are in another file"):
         read_weights(path)
 
 
@@ -127,7 +127,7 @@ def test_absurd_sizes_are_refused_before_memory_is_taken(path):
         read_weights(path)
 
 
-@pytest.mark.parametrize(("seconds", "words"), [(0.001, "listing it took over 0.001 seconds"), (60, "status -11")])
+@pytest.mark.parametrize(("seconds", "words"), [(0.001, "indexing it took over 0.001 seconds"), (60, "status -11")])
 def test_libhdf5_may_hang_or_crash(path, monkeypatch, tmp_path, seconds, words):
     program = tmp_path / "crash.py"
     program.write_text("import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)")
@@ -145,10 +145,10 @@ def test_files_that_are_none(tmp_path):
         read_weights(tmp_path / "weights.h5")
 
 
-@pytest.mark.parametrize("part", [0.02, 0.5, 0.99])
-def test_truncated_files(path, part):
+@pytest.mark.parametrize("fraction", [0.02, 0.5, 0.99])
+def test_truncated_files(path, fraction):
     content = path.read_bytes()
-    path.write_bytes(content[: int(part * len(content))])
+    path.write_bytes(content[: int(fraction * len(content))])
     with pytest.raises(CheckpointError, match="no readable HDF5 file"):
         read_weights(path)
 

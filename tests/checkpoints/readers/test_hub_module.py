@@ -1,4 +1,4 @@
-"""SavedModel directories as TF Hub publishes them: objects with named variables (TF2) and bare names (TF1)."""
+"""SavedModel directories as published on TF Hub, with an object graph (TF2) and without one (TF1)."""
 
 import builtins
 from pathlib import Path
@@ -16,7 +16,7 @@ GAMMA = "resnet/group_norm/gamma"
 
 
 def _write_tf2(arrays: dict[str, np.ndarray], path: Path, prefix: str = "") -> None:
-    """A reusable SavedModel: a list of variables that carry the official names, and a counter of training."""
+    """Writes a reusable SavedModel: variables with official names, and a step counter of training."""
     root = tf.train.Checkpoint()
     root.variables = [tf.Variable(array, name=f"{prefix}{name}") for name, array in arrays.items()]
     root.step = tf.Variable(3, name="global_step")
@@ -24,7 +24,7 @@ def _write_tf2(arrays: dict[str, np.ndarray], path: Path, prefix: str = "") -> N
 
 
 def _write_tf1(arrays: dict[str, np.ndarray], path: Path, prefix: str = "") -> None:
-    """The files of a TF1 module: the names of the variables are the keys of the checkpoint."""
+    """Writes the files of a TF1 module, where the names of variables are the checkpoint keys."""
     (path / "variables").mkdir(parents=True)
     (path / "saved_model.pb").write_bytes(b"never read")
     (path / "tfhub_module.pb").write_bytes(b"never read")
@@ -68,10 +68,10 @@ def test_our_own_export(golden_npz, tmp_path):
 @pytest.mark.parametrize(
     ("edit", "words"),
     [
-        ({"dense/kernel": np.ones((2, 3), "float32")}, "dense/kernel is no variable of a BiT"),
+        ({"dense/kernel": np.ones((2, 3), "float32")}, "dense/kernel is not a variable of a BiT"),
         ({GAMMA: np.full(3, np.inf, "float32")}, "must be finite"),
         ({GAMMA: np.ones(3, "int32")}, "must hold floats, got int32"),
-        ({"again/resnet/group_norm/gamma": np.ones(32, "float32")}, f"two variables mean {GAMMA}"),
+        ({"again/resnet/group_norm/gamma": np.ones(32, "float32")}, f"two variables have the official key {GAMMA}"),
         ({GAMMA: np.array(["text"])}, "must hold floats|no readable"),
     ],
     ids=["unknown", "infinite", "integers", "twice", "text"],

@@ -1,5 +1,7 @@
-"""Keras 3's own files."""
+"""Files of Keras 3."""
 
+import errno
+import os
 import zipfile
 
 import h5py
@@ -33,6 +35,17 @@ def _same(arrays, golden_npz) -> bool:
 @pytest.mark.parametrize("name", SAVERS)
 def test_round_trip_is_exact(model, golden_npz, tmp_path, name):
     assert _same(read_weights(_save(model, tmp_path / name)), golden_npz)
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EMFILE])
+def test_errors_of_the_system_are_not_blamed_on_the_file(model, tmp_path, monkeypatch, code):
+    def fail(*_):
+        raise OSError(code, os.strerror(code))
+
+    path = _save(model, tmp_path / "model.keras")
+    monkeypatch.setattr(zipfile.ZipFile, "extract", fail)
+    with pytest.raises(OSError, match=os.strerror(code)):
+        read_weights(path)
 
 
 @pytest.mark.parametrize("name", SAVERS)
@@ -112,7 +125,7 @@ def test_what_is_wrong_is_named(model, tmp_path, edit, words):
 
 
 def test_a_configuration_is_never_run(tmp_path, model):
-    """Weights are read by the names of their layers; a hostile config.json stays unread."""
+    """Weights are found by the names of their layers; a malicious config.json is never read."""
     path = _save(model, tmp_path / "model.keras")
     with zipfile.ZipFile(path) as archive:
         content = archive.read("model.weights.h5")
@@ -130,10 +143,10 @@ def test_a_bomb_is_refused_before_it_is_inflated(tmp_path):
 
 
 @pytest.mark.parametrize("name", SAVERS)
-@pytest.mark.parametrize("part", [0.01, 0.5, 0.99])
-def test_truncated_files(model, tmp_path, name, part):
+@pytest.mark.parametrize("fraction", [0.01, 0.5, 0.99])
+def test_truncated_files(model, tmp_path, name, fraction):
     path = _save(model, tmp_path / name)
     content = path.read_bytes()
-    path.write_bytes(content[: int(part * len(content))])
+    path.write_bytes(content[: int(fraction * len(content))])
     with pytest.raises(CheckpointError, match="no readable"):
         read_weights(path)

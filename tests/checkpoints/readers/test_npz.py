@@ -1,5 +1,6 @@
 """Reading and writing official npz files."""
 
+import errno
 import os
 import tracemalloc
 import zipfile
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 from bit_keras.checkpoints import CheckpointError, read_npz, write_npz
+from bit_keras.checkpoints.readers.npz import open_npz
 
 KERNEL = "resnet/root_block/standardized_conv2d/kernel"
 GAMMA = "resnet/group_norm/gamma"
@@ -47,7 +49,9 @@ def test_numbers_on_layer_names_are_taken_off(tmp_path):
 
 def test_two_entries_of_one_meaning_are_refused(tmp_path):
     np.savez(tmp_path / "weights.npz", **{GAMMA: np.ones(2), "resnet/group_norm_1/gamma": np.ones(2)})
-    with pytest.raises(CheckpointError, match=f"two entries mean {GAMMA}, the second is resnet/group_norm_1/gamma"):
+    with pytest.raises(
+        CheckpointError, match=f"two entries have the official key {GAMMA}, the second is resnet/group_norm_1/gamma"
+    ):
         read_npz(tmp_path / "weights.npz")
 
 
@@ -115,7 +119,7 @@ def test_missing_file(tmp_path):
 
 def test_an_empty_archive(tmp_path):
     np.savez(tmp_path / "weights.npz")
-    assert read_npz(tmp_path / "weights.npz") == {}  # to be refused by every model
+    assert read_npz(tmp_path / "weights.npz") == {}  # every model rejects it
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"\x89HDF\r\n\x1a\n", b"PK\x03\x04"])
@@ -132,7 +136,7 @@ def test_a_single_array(tmp_path):
 
 
 def _with_header(array: np.ndarray, header: str) -> bytes:
-    """The .npy bytes of `array` under another header."""
+    """Returns the .npy bytes of `array` with a different header."""
     start = np.lib.format.magic(1, 0)
     return start + len(header).to_bytes(2, "little") + header.encode() + array.tobytes()
 
@@ -188,11 +192,11 @@ def test_a_member_that_is_no_array(tmp_path):
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
-@pytest.mark.parametrize("part", [0.1, 0.5, 0.9, 0.999])
-def test_truncated_files(arrays, tmp_path, save, part):
+@pytest.mark.parametrize("fraction", [0.1, 0.5, 0.9, 0.999])
+def test_truncated_files(arrays, tmp_path, save, fraction):
     save(tmp_path / "weights.npz", **arrays)
     content = (tmp_path / "weights.npz").read_bytes()
-    (tmp_path / "weights.npz").write_bytes(content[: int(part * len(content))])
+    (tmp_path / "weights.npz").write_bytes(content[: int(fraction * len(content))])
     with pytest.raises(CheckpointError, match="no readable npz file"):
         read_npz(tmp_path / "weights.npz")
 
@@ -213,9 +217,40 @@ def test_damaged_files_are_refused_or_read_as_they_were(arrays, tmp_path, save):
         except CheckpointError:
             refused += 1
         else:
-            # Names are not covered by a checksum; a wrong one is refused by the model.
+            # Names have no checksum; the model rejects a wrong one.
             assert all(_same({"": a}, {"": b}) for a, b in zip(received.values(), arrays.values()))
     assert refused > 250
+
+
+@pytest.mark.parametrize("code", [errno.EMFILE, errno.EACCES, errno.EIO])
+def test_errors_of_the_system_are_not_blamed_on_the_file(arrays, tmp_path, monkeypatch, code):
+    def fail(*_):
+        raise OSError(code, os.strerror(code))
+
+    write_npz(arrays, tmp_path / "weights.npz")
+    monkeypatch.setattr(zipfile, "ZipFile", fail)
+    with pytest.raises(OSError, match=os.strerror(code)):
+        read_npz(tmp_path / "weights.npz")
+
+
+def test_the_file_is_closed(arrays, tmp_path, monkeypatch):
+    class Archive(zipfile.ZipFile):
+        def __init__(self, *args):
+            super().__init__(*args)
+            opened.append(self)
+
+    opened = []
+    write_npz(arrays, tmp_path / "weights.npz")
+    write_npz({GAMMA: np.ones(8, int)}, tmp_path / "integers.npz")
+    monkeypatch.setattr(zipfile, "ZipFile", Archive)
+    read_npz(tmp_path / "weights.npz")
+    with pytest.raises(CheckpointError, match="must hold floats"):
+        open_npz(tmp_path / "integers.npz")
+    assert [archive.fp for archive in opened] == [None, None]
+    lazy = open_npz(tmp_path / "weights.npz")
+    np.testing.assert_array_equal(lazy[GAMMA], arrays[GAMMA])
+    lazy.close()
+    assert opened[2].fp is None
 
 
 def test_wrong_suffix(arrays, tmp_path):

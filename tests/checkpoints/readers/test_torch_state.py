@@ -1,4 +1,4 @@
-"""State dicts of timm and transformers, held against those libraries where they name and where they compute."""
+"""State dicts of timm and transformers; names and results are compared with these libraries."""
 
 import json
 import sys
@@ -59,8 +59,11 @@ def _write(path, edit) -> None:
 @pytest.mark.parametrize(
     ("edit", "words"),
     [
-        (lambda t: t.update(fc=np.ones(3, "float32")), "fc is no tensor of a BiT of timm or transformers"),
-        (lambda t: t.update({"classifier.1.bias": np.ones(10, "float32")}), "two tensors mean resnet/head/conv2d/bias"),
+        (lambda t: t.update(fc=np.ones(3, "float32")), "fc is not a tensor of a BiT of timm or transformers"),
+        (
+            lambda t: t.update({"classifier.1.bias": np.ones(10, "float32")}),
+            "two tensors have the official key resnet/head/conv2d/bias",
+        ),
         (lambda t: t.update({GAMMA: np.ones(32, "int32")}), "must be one of F64, F32, F16, BF16, got I32"),
         (lambda t: t.update({GAMMA: np.full(32, np.nan, "float32")}), "must be finite"),
     ],
@@ -91,10 +94,10 @@ def test_other_precisions(golden_npz, tmp_path, dtype, rounding):
         np.testing.assert_allclose(arrays[key], array, rtol=rounding, atol=1e-7)
 
 
-@pytest.mark.parametrize("part", [0.0001, 0.5, 0.999])
-def test_truncated_files(path, part):
+@pytest.mark.parametrize("fraction", [0.0001, 0.5, 0.999])
+def test_truncated_files(path, fraction):
     content = path.read_bytes()
-    path.write_bytes(content[: int(part * len(content))])
+    path.write_bytes(content[: int(fraction * len(content))])
     with pytest.raises(CheckpointError, match="no readable safetensors file"):
         read_weights(path)
 

@@ -1,4 +1,4 @@
-"""What addresses mean."""
+"""Addresses: their servers, cache paths and mirrors."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Whole and broken files."""
+"""Complete and incomplete files."""
 
 import json
 

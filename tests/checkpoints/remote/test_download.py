@@ -42,7 +42,7 @@ def _sha256(content: bytes) -> str:
 
 
 def _names(folder: Path) -> set[str]:
-    """Files but for locks, which stay."""
+    """Returns all files except locks, which are kept."""
     return {path.name for path in folder.rglob("*") if path.is_file() and path.suffix != ".lock"}
 
 
@@ -101,7 +101,7 @@ def test_http_errors_leave_nothing(cache, site):
 
 def test_a_broken_download_goes_on_in_the_next_call(cache, site, url, local, npz_bytes):
     site.faults = [lambda handler: handler.answer(stop=200_000)] + [lambda handler: handler.answer(stop=0)] * 3
-    with pytest.raises(ConnectionError, match=r"received [\d,]+ of [\d,]+ bytes, the next call goes on from there"):
+    with pytest.raises(ConnectionError, match=r"received [\d,]+ of [\d,]+ bytes, the next call resumes from there"):
         fetch(url)
     assert _names(cache) == {"weights.npz.part", "weights.npz.part.json"}
     kept = local.with_name("weights.npz.part").stat().st_size
@@ -285,7 +285,7 @@ def test_a_folder_as_mirror_of_the_official_bucket(cache, npz_bytes, monkeypatch
     _put(tmp_path / "mirror" / "vtab" / "weights.npz", npz_bytes)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("BIT_KERAS_MIRROR", "~/mirror")
-    monkeypatch.setenv("BIT_KERAS_OFFLINE", "1")  # a folder is no network
+    monkeypatch.setenv("BIT_KERAS_OFFLINE", "1")  # a mirror in a folder needs no network
     path = fetch("gs://bit_models/vtab/weights.npz")
     assert path == cache / "storage.googleapis.com" / "bit_models" / "vtab" / "weights.npz"
     assert path.read_bytes() == npz_bytes
@@ -444,7 +444,7 @@ def start():
 
 @pytest.fixture
 def stall(site):
-    """The next answer stops in the middle; returns the events "it did" and "go on"."""
+    """The next answer stops in the middle; returns the events "stopped" and "continue"."""
     stopped, go_on = threading.Event(), threading.Event()
 
     def half_and_wait(handler):
@@ -453,7 +453,7 @@ def stall(site):
         handler.wfile.flush()
         stopped.set()
         go_on.wait(60)
-        with contextlib.suppress(OSError):  # nobody listens any more
+        with contextlib.suppress(OSError):  # the client has disconnected
             handler.wfile.write(content[200_000:])
 
     site.faults = [half_and_wait]

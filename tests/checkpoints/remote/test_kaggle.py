@@ -1,6 +1,6 @@
-"""Kaggle Models: kagglehub itself against a stand-in of Kaggle's servers.
+"""Kaggle Models: the real kagglehub with a fake of Kaggle's servers.
 
-KAGGLE_API_ENVIRONMENT=LOCALHOST sends kagglehub to http://localhost/api, and http_proxy leads that to the stand-in.
+KAGGLE_API_ENVIRONMENT=LOCALHOST sends kagglehub to http://localhost/api, which http_proxy redirects to the fake.
 """
 
 import http.server

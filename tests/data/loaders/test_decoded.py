@@ -1,4 +1,4 @@
-"""Decoded images that are kept for later passes."""
+"""The cache of decoded images."""
 
 import dataclasses
 import itertools
@@ -14,7 +14,7 @@ from bit_keras.data.loaders import preprocessing, preprocessing_numpy
 
 @pytest.fixture
 def decoded(monkeypatch):
-    """Numbers of the images that were decoded, one after another, by either loader."""
+    """Numbers of the decoded images in order, for both loaders."""
     numbers = []
 
     def note(image):
@@ -37,7 +37,7 @@ def decoded(monkeypatch):
 @pytest.mark.parametrize("loader", data.LOADERS)
 def test_images_are_decoded_once(decoded, image_folder, loader):
     source = data.load(image_folder)
-    decoded.clear()  # opening a folder looks at every image
+    decoded.clear()  # opening a folder decodes every image
     dataset = data.test_batches(source, batch_size=4, crop=9, keep=True, loader=loader)
     passes = [[np.asarray(images) for images, _ in dataset] for _ in range(3)]
     assert sorted(decoded) == list(range(100, 111))
@@ -84,5 +84,5 @@ def test_photographs_that_are_turned_are_decoded_once(decoded, image_folder):
 def test_training_keeps_images_of_any_source(decoded, any_source):
     dataset = data.train_batches(any_source, batch_size=8, resize=12, crop=9, seed=3)
     list(dataset.take(20))
-    # Two neighbours in the stream may be decoded at the same time, where one pass follows another.
+    # At the end of a pass, both copies of an image may be decoded at the same time if they are neighbours.
     assert len(decoded) <= any_source.num_train + 8

@@ -1,4 +1,4 @@
-"""Batches of grain, held against those of tf.data where nothing is drawn at random."""
+"""Batches of grain, compared with those of tf.data where nothing is random."""
 
 import itertools
 import threading
@@ -16,7 +16,7 @@ ARGUMENTS = {"batch_size": 8, "resize": 12, "crop": 9, "seed": 3, "loader": "gra
 
 @pytest.fixture(params=["arrays", "folder", "few_shot", "encoded"])
 def source(request) -> data.Source:
-    """The same examples from each kind of source that finds them by an index."""
+    """The same examples from each kind of source with random access."""
     if request.param == "folder":
         return data.load(request.getfixturevalue("image_folder"))
     if request.param == "encoded":
@@ -45,7 +45,7 @@ def test_test_batches_are_those_of_tf_data(array_source, image_folder):
 
 
 def test_an_image_is_prepared_as_by_tf_data(array_source):
-    """With one example and nothing random there is but one order."""
+    """With one example and no random augmentation there is only one order."""
     one = array_source.train.take(np.array([5]))
     source = data.from_arrays(one.images, one.labels, one.images, one.labels, class_names="abc")
     for resize, crop in ((12, 9), (4, 3), (40, 33)):
@@ -112,7 +112,7 @@ def test_orders_are_uniform_over_passes_and_seeds():
     assert len({tuple(order) for order in of_seeds}) >= 10
     _, counts = np.unique(labels.argmax(1).reshape(-1, 4), axis=0, return_counts=True)
     assert len(counts) == 24
-    # Chi-squared with 23 degrees of freedom: 50 is passed once in a thousand seeds.
+    # Chi-squared with 23 degrees of freedom: exceeds 50 for one seed in a thousand.
     assert np.sum((counts - 20) ** 2 / 20) < 50
 
 
@@ -121,20 +121,22 @@ def test_crops_and_flips_are_uniform():
     source = data.from_arrays(image, [0], image, [0])
     ((images, _),) = _batches(source, 1, batch_size=1_000, resize=20, crop=16)
     windows = np.lib.stride_tricks.sliding_window_view(image[0] / 127.5 - 1, (16, 16, 3))[:, :, 0]
-    corners = np.stack([windows[..., 0, 0, :], windows[..., 0, -1, :]])  # [2, 5, 5, 3]: as it is, mirrored
+    corners = np.stack([windows[..., 0, 0, :], windows[..., 0, -1, :]])  # [2, 5, 5, 3]: unchanged, mirrored
     counts = np.zeros(corners.shape[:3], int)
     for result in images:
         counts[np.unravel_index(np.abs(corners - result[0, 0]).max(axis=-1).argmin(), counts.shape)] += 1
     # Four standard deviations: sqrt(1000 * 0.5 * 0.5) and sqrt(1000 * 0.04 * 0.96).
     assert abs(counts[1].sum() - 500) < 64
     assert np.abs(counts.sum(axis=0) - 40).max() < 25
-    assert counts.min() > 0  # the flip does not hang on the offset
+    assert counts.min() > 0  # the flip is independent of the offset
 
 
 def test_a_stream_of_tfds_has_no_index(tfds_dir):
     source = data.load("numbered/fixed", data_dir=str(tfds_dir))
     for make in (lambda: _batches(source, 1), lambda: data.test_batches(source, batch_size=4, crop=9, loader="grain")):
-        with pytest.raises(data.DataError, match=r"asks for examples by their index, which numbered/fixed, .*tf\.data"):
+        with pytest.raises(
+            data.DataError, match=r"needs random access to the examples, which numbered/fixed, .*tf\.data"
+        ):
             make()
 
 
@@ -161,7 +163,7 @@ def test_examples_are_made_by_threads_ahead():
 
     def make(number):
         if number < 2:
-            both_at_work.wait()  # breaks unless two threads are here at one time
+            both_at_work.wait()  # fails unless two threads are here at the same time
         threads.add(threading.current_thread().name)
         made.append(number)
         return np.zeros((1, 1, 3), np.float32), np.zeros(2, np.float32)
@@ -174,7 +176,7 @@ def test_examples_are_made_by_threads_ahead():
 
 @pytest.mark.any_backend
 def test_keras_trains_and_evaluates_on_the_batches():
-    """Without the warning that the data have run out, which would be an error here."""
+    """Keras must not warn that the data have run out; warnings are errors here."""
     images = np.random.default_rng(0).integers(0, 256, (10, 6, 9, 3), np.uint8)
     source = data.from_arrays(images, np.arange(10) % 3, images, np.arange(10) % 3)
     seen = []

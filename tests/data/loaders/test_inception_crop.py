@@ -1,4 +1,4 @@
-"""The crops of pre-training, by both loaders, seen in images whose pixels say where they are."""
+"""The crops of pre-training in both loaders, located by images whose pixels contain their coordinates."""
 
 import io
 import itertools
@@ -21,7 +21,7 @@ def _source(image: np.ndarray, count: int = 8) -> data.Source:
 
 @pytest.fixture(scope="module")
 def ramp() -> np.ndarray:
-    """Red is the row, green the column, blue 0."""
+    """An image whose red is the row, green the column, and blue 0."""
     rows, columns = np.mgrid[:SIDE, :SIDE]
     return np.stack([rows, columns, np.zeros_like(rows)], axis=-1).astype(np.uint8)
 
@@ -36,7 +36,7 @@ def _crops(source, loader, count, **changes) -> np.ndarray:
 @pytest.mark.parametrize("loader", data.LOADERS)
 def test_areas_and_aspects_are_those_asked_for(ramp, loader):
     crops = _crops(_source(ramp), loader, 400)
-    # From first to last pixel a crop of n pixels, resized to 16, spans n * 15 / 16 of them.
+    # A crop of n pixels, resized to 16, spans n * 15 / 16 pixels from its first to its last pixel.
     heights, widths = (np.abs(crops[:, -1, -1, channel] - crops[:, 0, 0, channel]) * 16 / 15 for channel in (0, 1))
     areas, aspects = heights * widths / SIDE**2, widths / heights
     assert 0.29 < areas.min() < 0.34
@@ -46,7 +46,7 @@ def test_areas_and_aspects_are_those_asked_for(ramp, loader):
     for sizes, channel in ((heights, 0), (widths, 1)):
         first = (crops[:, 0, 0, channel] + crops[:, -1, -1, channel]) / 2 - (sizes - 1) / 2
         is_small = sizes < 150
-        places = first[is_small] / (SIDE - sizes[is_small])  # from 0 to 1, with equal chances
+        places = first[is_small] / (SIDE - sizes[is_small])  # uniform in [0, 1]
         assert abs(np.mean(places) - 0.5) < 0.07
         assert abs(np.std(places) - 12**-0.5) < 0.04
 
@@ -80,13 +80,13 @@ def test_of_a_jpeg_only_the_crop_is_decoded_and_it_is_the_same(ramp):
     decoded = preprocessing.decode(encoded)
     for number in range(20):
         seed = tf.constant([3, number], tf.int64)
-        parts = [preprocessing.pretraining_image(x, seed, crop=16, min_area=0.1) for x in (encoded, decoded)]
-        np.testing.assert_allclose(*parts, atol=1e-6)
+        crops = [preprocessing.pretraining_image(x, seed, crop=16, min_area=0.1) for x in (encoded, decoded)]
+        np.testing.assert_allclose(*crops, atol=1e-6)
 
 
 def test_a_window_that_never_fits_gives_way_to_the_whole_image():
     bits = np.zeros(preprocessing_numpy.PRETRAINING_BITS, np.uint64)
-    image = np.random.default_rng(0).integers(0, 256, (10, 100, 3), np.uint8)  # no crop of this area is so flat
+    image = np.random.default_rng(0).integers(0, 256, (10, 100, 3), np.uint8)  # too flat for any crop of this area
     crop = preprocessing_numpy.pretraining_image(image, bits, crop=8, min_area=0.9)
     np.testing.assert_array_equal(crop, preprocessing_numpy.test_image(image, crop=8))
 

@@ -48,7 +48,7 @@ def test_train_image_without_augmentation_is_the_test_image():
 
 @pytest.mark.parametrize("flip", [True, False])
 def test_train_image_is_a_crop_of_the_resized_image(flip):
-    """Every crop is found at one of the 25 offsets, mirrored or not, and all offsets are as frequent as others."""
+    """Every crop is at one of the 25 offsets, mirrored or not, and all offsets are equally frequent."""
     resized = _bilinear(IMAGE, 20) / 127.5 - 1
     windows = np.lib.stride_tricks.sliding_window_view(resized, (16, 16, 3))[:, :, 0]  # [5, 5, 16, 16, 3]
     windows = np.stack([windows, windows[..., ::-1, :]])
@@ -73,7 +73,7 @@ def test_train_image_is_a_crop_of_the_resized_image(flip):
     assert abs(mirrored - 1_000) < 90 if flip else mirrored == 0
     assert np.abs(offsets - 80).max() < 36
     if flip:
-        assert counts.min() > 0  # the flip does not hang on the offset
+        assert counts.min() > 0  # the flip is independent of the offset
 
 
 def test_train_image_is_a_pure_function_of_its_seed():
@@ -84,8 +84,8 @@ def test_train_image_is_a_pure_function_of_its_seed():
     assert (first != other).any()
 
 
-def _plain(image, seed, resize, crop, random_crop=True, flip=True):
-    """The same draws in the words of tf.image, each step on its own."""
+def _by_tf_image(image, seed, resize, crop, random_crop=True, flip=True):
+    """The same draws, with each step computed separately by tf.image."""
     crop_seed, flip_seed = tf.unstack(tf.random.split(seed, 2))
     if image.dtype == tf.string:
         image = tf.io.decode_image(image, channels=3, expand_animations=False)
@@ -102,7 +102,7 @@ def _noise(height, width, channels=3):
     return np.random.default_rng(height * width).integers(0, 256, (height, width, channels), np.uint8)
 
 
-# From one pixel to more of them than pay for the conversion before the resize, 2 a pixel of the result.
+# From one pixel to more than 2 per pixel of the result, where the conversion follows the resize.
 SIZES = [
     (1, 1),
     (1, 9),
@@ -126,7 +126,7 @@ def test_train_image_is_that_of_tf_image(height, width, switches):
     for step in range(4):
         seed = tf.constant([7, step], tf.int64)
         result = preprocessing.train_image(image, seed, resize=20, crop=16, **switches)
-        np.testing.assert_allclose(result, _plain(image, seed, 20, 16, **switches), atol=2e-6)
+        np.testing.assert_allclose(result, _by_tf_image(image, seed, 20, 16, **switches), atol=2e-6)
 
 
 @pytest.mark.parametrize(("height", "width"), [(375, 500), (500, 375), (333, 511), (1200, 1600)])
@@ -135,7 +135,7 @@ def test_train_image_at_the_size_of_large_images(height, width):
     for step in range(2):
         seed = tf.constant([7, step], tf.int64)
         result = preprocessing.train_image(encoded, seed, resize=512, crop=480)
-        np.testing.assert_allclose(result, _plain(encoded, seed, 512, 480), atol=2e-6)
+        np.testing.assert_allclose(result, _by_tf_image(encoded, seed, 512, 480), atol=2e-6)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -145,17 +145,17 @@ def test_train_image_of_encoded_images_in_a_graph(encode, channels):
     graph = tf.function(lambda image, seed: preprocessing.train_image(image, seed, resize=20, crop=16))
     for step in range(4):
         seed = tf.constant([7, step], tf.int64)
-        np.testing.assert_allclose(graph(encoded, seed), _plain(encoded, seed, 20, 16), atol=2e-6)
+        np.testing.assert_allclose(graph(encoded, seed), _by_tf_image(encoded, seed, 20, 16), atol=2e-6)
 
 
 def test_crops_at_the_border():
-    """A crop one pixel smaller lies in one of the four corners; one as large as the image is the image."""
+    """A crop one pixel smaller than the image is in one of four corners; one of equal size is the image."""
     image = tf.constant(_noise(9, 14))
     corners = set()
     for step in range(24):
         seed = tf.constant([1, step], tf.int64)
         result = preprocessing.train_image(image, seed, resize=12, crop=11, flip=False)
-        expected = _plain(image, seed, 12, 11, flip=False)
+        expected = _by_tf_image(image, seed, 12, 11, flip=False)
         np.testing.assert_allclose(result, expected, atol=2e-6)
         corners.add(expected.numpy().tobytes())
     assert len(corners) == 4

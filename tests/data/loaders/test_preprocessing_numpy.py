@@ -1,4 +1,4 @@
-"""NumPy in the place of TensorFlow's resize; `test_image_formats` compares the decoders."""
+"""Resizing in NumPy, compared with TensorFlow; `test_image_formats` compares the decoders."""
 
 import numpy as np
 import pytest

@@ -50,7 +50,7 @@ def test_shards_are_the_batch(any_source):
 
 
 def test_example_is_augmented_anew_in_every_pass(array_source):
-    """One training example, whose batches differ by augmentation alone."""
+    """A source with one training example, whose batches differ by augmentation only."""
     one = array_source.few_shot(1, seed=0)
     images = np.concatenate([images for images, _ in _batches(one, 6, resize=64, crop=32)])
     labels = np.concatenate([labels.argmax(1) for _, labels in _batches(one, 6, resize=64, crop=32)])

@@ -10,14 +10,14 @@ from bit_keras.data.loaders import streams
 
 @pytest.fixture
 def rows(image_folder):
-    """[path, label, split] of each image of `image_folder`, relative to it."""
+    """Rows [path, label, split] of the images in `image_folder`, with paths relative to it."""
     paths = sorted(path.relative_to(image_folder) for path in image_folder.glob("*/*/*.png"))
     return [[path.as_posix(), path.parts[1], path.parts[0]] for path in paths]
 
 
 @pytest.fixture
 def write(image_folder):
-    """Function that writes lines of cells to a CSV file in `image_folder`, and returns its path."""
+    """Returns a function that writes rows to a CSV file in `image_folder` and returns its path."""
 
     def write(lines, header=("path", "label", "split"), newline="\n", encoding="utf-8"):
         path = image_folder / "mine.csv"

@@ -17,7 +17,7 @@ def _write(path, image, encode=tf.io.encode_png):
 
 @pytest.fixture
 def single_tree(tmp_path):
-    """Classes of 2, 5 and 20 images without splits; an image's first pixel is its number."""
+    """Classes of 2, 5 and 20 images without splits; the first pixel of an image is its number."""
     for name, count in {"two": 2, "five": 5, "twenty": 20}.items():
         for number in range(count):
             _write(tmp_path / "tree" / name / f"{number:02}.png", np.full((5, 6, 3), number, np.uint8))
@@ -84,7 +84,7 @@ def test_seed_draws_the_split_of_a_single_tree(single_tree, image_folder):
 
 
 def test_split_is_fixed_for_ever(single_tree):
-    """A run of one release goes on with the next."""
+    """The fingerprint is the same in all releases, so that a run can be resumed with the next one."""
     names = [path.rsplit("tree/")[-1] for path in data.load(single_tree).test.images]
     twenty = [f"twenty/{number}.png" for number in ("01", "08", "18", "19")]
     assert names == ["five/02.png", *twenty, "two/01.png"]

@@ -1,4 +1,4 @@
-"""Image files as cameras and programs write them, held against Pillow."""
+"""Image files of cameras and programs, compared with Pillow."""
 
 import io
 
@@ -49,7 +49,7 @@ FILES = {
 
 @pytest.fixture
 def write_classes(tmp_path):
-    """Function that writes {file name: bytes} into both classes of a folder, and returns the folder."""
+    """Returns a function that writes {file name: bytes} to both classes of a folder and returns the folder."""
 
     def write(files):
         for folder in ("train/a", "train/b", "test/a", "test/b"):
@@ -68,7 +68,7 @@ def test_every_format_is_the_rgb_image_of_pillow(name):
     decoded = tf.function(preprocessing.decode)(tf.constant(FILES[name]))
     assert decoded.dtype == tf.uint8
     assert decoded.shape == (48, 64, 3)
-    # Two JPEG libraries may round apart.
+    # Two JPEG libraries may round differently.
     np.testing.assert_allclose(decoded.numpy().astype(int), np.asarray(expected, int), atol=2)
 
 
@@ -195,7 +195,7 @@ def test_no_valid_orientation_is_upright(encoded):
 
 @pytest.fixture(params=["tensorflow", "pillow"])
 def each_decoder(request, monkeypatch):
-    """Looks at images with TensorFlow, and as where it is not installed."""
+    """Checks images with TensorFlow, and as if it was not installed."""
     monkeypatch.setattr(scan, "is_installed", lambda name: request.param == name)
 
 
@@ -210,7 +210,7 @@ def test_webp_with_alpha_or_moving_is_refused(options, write_classes):
 
 @pytest.mark.usefixtures("each_decoder")
 def test_palette_bmp_is_refused(write_classes):
-    """TensorFlow would take the numbers of its colours for grey values."""
+    """TensorFlow would use the palette indices as grey values."""
     folder = write_classes({"grey.bmp": FILES["grey.bmp"], "palette.bmp": _encode(PHOTO.convert("P"), "BMP")})
     with pytest.raises(data.DataError, match="4 of 8 images cannot be used:") as error:
         data.load(folder)

@@ -1,4 +1,6 @@
+import errno
 import json
+import os
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ from bit_keras import data
 from bit_keras.data.loaders import streams
 from bit_keras.data.sources import tfds as tfds_source
 
-# Published numbers of training and test examples, of classes, and the image size where there is one.
+# Published numbers of training examples, test examples and classes, and the image size if it is fixed.
 MOCKED = {
     "cifar10": ({"train": 50_000, "test": 10_000}, 10, (32, 32)),
     "cifar100": ({"train": 50_000, "test": 10_000}, 100, (32, 32)),
@@ -21,7 +23,7 @@ MOCKED = {
 
 @pytest.fixture
 def mocked(mock_tfds):
-    """Function from a name of MOCKED and a number of examples per split to the context of its mock."""
+    """Returns a function from a name in MOCKED and a number of examples per split to the context of its mock."""
     return lambda name, num_examples: mock_tfds(name, MOCKED[name][0], num_examples)
 
 
@@ -33,7 +35,7 @@ def test_public_datasets(name, mocked):
         assert (source.name, source.num_classes, source.num_train) == (name, num_classes, splits["train"])
         assert source.num_test == splits["validation" if name == "imagenet2012" else "test"]
         assert source.image_size == image_size or image_size is None
-        assert all(5 <= side < 50 for side in source.image_size)  # what the mock draws
+        assert all(5 <= side < 50 for side in source.image_size)  # the range of the mock
         assert source.describe()["fingerprint"].startswith(name)
 
         train = data.train_batches(source, batch_size=4, resize=24, crop=16, seed=0)
@@ -80,7 +82,7 @@ def test_image_size_is_the_median_where_images_differ(tfds_dir):
 def test_training_reads_several_files_in_shuffled_order(tfds_dir, numbers_of, monkeypatch):
     assert len(list(tfds_dir.glob("numbered/fixed/1.2.3/*train*tfrecord*"))) == 4
     source = data.load("numbered/fixed", data_dir=str(tfds_dir))
-    monkeypatch.setattr(tfds_source, "_SHUFFLE_BYTES", 1)  # a buffer of one example: files alone are shuffled
+    monkeypatch.setattr(tfds_source, "_SHUFFLE_BYTES", 1)  # a buffer of one example: only files are shuffled
     passes = np.reshape(numbers_of(streams.shuffled(source.train, seed=0).take(200)), (5, 40))
     assert all(sorted(one_pass) == list(range(40)) for one_pass in passes)
     assert len({one_pass[0] for one_pass in passes}) > 1
@@ -88,7 +90,7 @@ def test_training_reads_several_files_in_shuffled_order(tfds_dir, numbers_of, mo
 
 def test_small_shuffle_buffer_still_shuffles_whole_passes(tfds_dir, numbers_of, monkeypatch):
     source = data.load("numbered/fixed", data_dir=str(tfds_dir))
-    monkeypatch.setattr(tfds_source, "_SHUFFLE_BYTES", 2_000)  # some of the 40 images
+    monkeypatch.setattr(tfds_source, "_SHUFFLE_BYTES", 2_000)  # a buffer of some of the 40 images
     stream = numbers_of(streams.shuffled(source.train, seed=0).take(120))
     assert all(sorted(stream[i : i + 40]) == list(range(40)) for i in (0, 40, 80))
     assert numbers_of(streams.shuffled(source.train, 0, start=57).take(63)) == stream[57:]
@@ -153,6 +155,19 @@ class Byhand(tfds.core.GeneratorBasedBuilder):
                 yield number, {"image": image, "label": number % 2}
 
 
+@pytest.mark.parametrize("code", [errno.EMFILE, errno.EIO])
+def test_errors_of_the_system_do_not_ask_for_archives(code, tmp_path, monkeypatch):
+    def fail(*_):
+        raise OSError(code, os.strerror(code))
+
+    (tmp_path / "manual").mkdir()
+    (tmp_path / "manual" / "readme").touch()
+    monkeypatch.setattr(Byhand, "_generate_examples", fail)
+    with pytest.raises(data.DataError, match=f"cannot be prepared by .*{os.strerror(code)}") as caught:
+        data.load("byhand", data_dir=str(tmp_path / "prepared"), manual_dir=str(tmp_path / "manual"))
+    assert "by hand" not in str(caught.value)
+
+
 def test_archives_that_only_a_user_can_download(tmp_path):
     prepared, manual = tmp_path / "prepared", tmp_path / "manual"
     with pytest.raises(data.DataError, match=rf"(?s)by hand, to the folder {manual}.*empty.*\nSign the licence"):
@@ -163,4 +178,4 @@ def test_archives_that_only_a_user_can_download(tmp_path):
         data.load("byhand", data_dir=str(prepared), manual_dir=str(manual))
     np.savez(manual / "archive.npz", images=np.zeros((4, 6, 9, 3), np.uint8))
     assert data.load("byhand", data_dir=str(prepared), manual_dir=str(manual)).num_train == 4
-    assert data.load("byhand", data_dir=str(prepared)).num_train == 4  # prepared, so not needed any more
+    assert data.load("byhand", data_dir=str(prepared)).num_train == 4  # no longer needed, once prepared

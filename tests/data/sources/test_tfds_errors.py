@@ -1,4 +1,4 @@
-"""Faults of a real builder, whose archive a local server gives."""
+"""Errors of a real builder, whose archive is downloaded from a local server."""
 
 import errno
 import hashlib
@@ -20,7 +20,7 @@ from bit_keras.data.sources import tfds as tfds_source
 
 
 def _archive() -> bytes:
-    """A zip file of images."""
+    """Returns a zip file of images."""
     images, archive = io.BytesIO(), io.BytesIO()
     np.save(images, np.zeros((4, 6, 9, 3), np.uint8))
     with zipfile.ZipFile(archive, "w") as file:
@@ -32,19 +32,19 @@ ARCHIVE = _archive()
 
 
 def _registered(content: bytes) -> tfds.download.checksums.UrlInfo:
-    """What TFDS knows of a file that it downloads."""
+    """Returns the registered checksum and size of a download."""
     checksum = hashlib.sha256(content).hexdigest()
     return tfds.download.checksums.UrlInfo(tfds.core.utils.Size(len(content)), checksum, "images.zip")
 
 
 class Served(tfds.core.GeneratorBasedBuilder):
-    """Images of an archive that is downloaded; fixtures and tests set the address and what is registered of it."""
+    """Images of a downloaded archive; fixtures and tests set its address and registered checksum."""
 
     VERSION = tfds.core.Version("1.0.0")
     URL = None
     url_infos = None
-    needs = ()  # modules that the builder imports where it reads the archive
-    fault = None  # raised where it writes examples
+    needs = ()  # modules that the builder imports when it reads the archive
+    fault = None  # raised when it generates examples
 
     def _info(self):
         features = {"image": tfds.features.Image(shape=(6, 9, 3)), "label": tfds.features.ClassLabel(names=["a", "b"])}
@@ -65,7 +65,7 @@ class Served(tfds.core.GeneratorBasedBuilder):
 
 @pytest.fixture(autouse=True)
 def answer(serve, monkeypatch) -> dict:
-    """What the server of "served" answers: a status, a body, and how many bytes of it are sent; tests change it."""
+    """The server's answer for "served": status, body, and number of bytes of it to send; tests change it."""
     answer = {"status": 200, "body": ARCHIVE, "sent": None, "requests": 0}
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -82,7 +82,7 @@ def answer(serve, monkeypatch) -> dict:
     url = f"{serve(Handler)}/images.zip"
     monkeypatch.setattr(Served, "URL", url)
     monkeypatch.setattr(Served, "url_infos", {url: _registered(ARCHIVE)})
-    monkeypatch.setattr(tfds_source, "_RETRIES", 1)  # the second at once, the third after a while
+    monkeypatch.setattr(tfds_source, "_RETRIES", 1)  # the first retry is immediate, the second one delayed
     for variable in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
         monkeypatch.delenv(variable, raising=False)
         monkeypatch.delenv(variable.lower(), raising=False)
@@ -90,7 +90,7 @@ def answer(serve, monkeypatch) -> dict:
 
 
 def _error(tmp_path, name: str = "served", **arguments) -> str:
-    """The error of a name, which is one line."""
+    """Returns the error message for a name, and checks that it is one line."""
     with pytest.raises(data.DataError) as caught:
         data.load(name, **{"data_dir": str(tmp_path), **arguments})
     assert "\n" not in str(caught.value)
@@ -98,7 +98,7 @@ def _error(tmp_path, name: str = "served", **arguments) -> str:
 
 
 def _assert_prepared(tmp_path, **arguments):
-    """The next attempt, without the fault, prepares the dataset."""
+    """Checks that the next attempt, without the fault, prepares the dataset."""
     assert data.load("served", data_dir=str(tmp_path), **arguments).num_train == 4
     assert [path.name for path in (tmp_path / "served").iterdir()] == ["1.0.0"]
 
@@ -119,7 +119,7 @@ def test_failing_server(tmp_path, answer):
     answer["status"] = 503
     assert re.search(r"images.zip: .*too many 503 error responses.*; try again later, or download", _error(tmp_path))
     assert answer["requests"] == 2
-    assert downloader.MAX_RETRIES == 10  # as it was
+    assert downloader.MAX_RETRIES == 10  # restored
     answer["status"] = 200
     _assert_prepared(tmp_path)
 
@@ -141,10 +141,12 @@ def test_file_downloaded_by_hand(tmp_path, answer):
 def test_changed_file(tmp_path, answer):
     answer["body"] = b"<html>Log in</html>"
     message = _error(tmp_path)
-    assert re.search(rf"cannot be downloaded: what {Served.URL} gives has another checksum than .*; try again", message)
+    assert re.search(
+        rf"cannot be downloaded: the file at {Served.URL} has another checksum than .*; try again", message
+    )
     assert message.endswith(BY_HAND)
     (kept,) = tmp_path.glob("downloads/served/*.tmp.*/images.zip")
-    assert f"(it lies in {kept})" in message
+    assert f"(it was saved as {kept})" in message
     assert kept.read_bytes() == answer["body"]
     answer["body"] = ARCHIVE
     _assert_prepared(tmp_path)
@@ -184,14 +186,14 @@ def test_proxy_that_refuses(tmp_path, answer, monkeypatch):
 
 def test_broken_archive(tmp_path, answer, monkeypatch):
     answer["body"] = ARCHIVE[:-30]
-    monkeypatch.setattr(Served, "url_infos", None)  # else the checksum is at fault
+    monkeypatch.setattr(Served, "url_infos", None)  # otherwise the checksum is reported
     message = _error(tmp_path)
     assert re.search(r"has a broken archive, .* \(BadZipFile: File is not a zip file\)", message)
     downloads = tmp_path / "downloads" / "served"
     assert message.endswith(f"delete {downloads}, and it is downloaded again")
     answer["body"] = ARCHIVE
     assert _error(tmp_path) == message
-    shutil.rmtree(downloads)  # as the message says
+    shutil.rmtree(downloads)  # as the message suggests
     _assert_prepared(tmp_path)
 
 
@@ -214,7 +216,7 @@ def test_disk_that_fills_up(fault, tmp_path, monkeypatch):
         context.setattr(Served, "fault", fault)
         message = _error(tmp_path)
     assert re.match(rf"served/1.0.0 does not fit on the disk of {tmp_path} \(.*No space left on device.*\)", message)
-    assert message.endswith(f"unfinished lies below {tmp_path}/downloads, as *.tmp.* and incomplete.*")
+    assert message.endswith(f"unfinished files are below {tmp_path}/downloads, as *.tmp.* and incomplete.*")
     _assert_prepared(tmp_path)
 
 
@@ -231,7 +233,7 @@ def test_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "file").touch()
     below_file = tmp_path / "file" / "tfds"
     assert re.match(rf"served/1.0.0 cannot be written to {below_file}: .*; give another --data_dir", _error(below_file))
-    # A file system that the kernel does not let anybody write, root included.
+    # A file system to which not even root can write.
     assert re.match(r"served/1.0.0 cannot be written to /sys/tfds: .*; give another --data_dir", _error("/sys/tfds"))
 
 

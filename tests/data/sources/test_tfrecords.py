@@ -1,4 +1,4 @@
-"""TFRecord files: their records, in any order, and what is refused."""
+"""TFRecord files: records in any order, and files that are rejected."""
 
 import gzip
 import struct
@@ -121,7 +121,7 @@ def test_what_takes_one_label_refuses(source):
     for use in (lambda: source.few_shot(1, 0), source.describe_balance):
         with pytest.raises(data.DataError, match=r"takes one label per image; dataset several has several"):
             use()
-    with pytest.raises(data.DataError, match=r"several, of the kind tfrecords, does not give it; .*tf\.data"):
+    with pytest.raises(data.DataError, match=r"several, of the kind tfrecords, does not support; .*tf\.data"):
         data.test_batches(source, batch_size=2, crop=4, loader="grain")
 
 
@@ -143,7 +143,7 @@ def _flip_length(path):
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (_cut, r"train-00002-of-00003 cannot be read as a TFRecord file, it is corrupted or cut off"),
+        (_cut, r"train-00002-of-00003 cannot be read as a TFRecord file, it is corrupted or truncated"),
         (_flip, r"train-00002-of-00003 cannot be read as a TFRecord file"),
         (_flip_length, r"train-00002-of-00003 cannot be read as a TFRecord file"),
         (lambda p: p.write_bytes(gzip.compress(p.read_bytes())), r"train-00002-of-00003 must not be compressed"),
