@@ -18,7 +18,7 @@ from bit_keras.network import arithmetic
 from bit_keras.network.layers import GroupNormalization, StandardizedConv2D
 from bit_keras.rules import with_schedule_end
 from bit_keras.system.checks import check_integer, check_names, known_arguments
-from bit_keras.zoo.variants import EXPANSION, Variant, get_variant
+from bit_keras.zoo.variants import UnitRow, Variant, get_variant
 
 # Place of the callbacks among the arguments of `fit` after self.
 _CALLBACKS = list(inspect.signature(keras.Model.fit).parameters).index("callbacks") - 1
@@ -287,32 +287,31 @@ def _stages(images, variant: Variant, policy) -> tuple[dict, list]:
     x = layers.ZeroPadding2D(1, name="root_block_pool_padding", dtype=policy)(x)
     x = layers.MaxPooling2D(3, 2, name="root_block_pool", dtype=policy)(x)
     stages, boundaries = {"root_block": x}, [x]
-    for block, units in enumerate(variant.units, start=1):
-        for unit in range(1, units + 1):
-            strides = 2 if unit == 1 and block > 1 else 1
-            x = _unit(x, f"block{block}/unit{unit:02d}", variant.bottleneck_filters(block), strides, unit == 1, policy)
-            boundaries.append(x)
-        stages[f"block{block}"] = x
+    for row in variant.unit_rows():
+        x = _unit(x, row, policy)
+        boundaries.append(x)
+        stages[f"block{row.block}"] = x  # in the end, the output of the block's last unit
     return stages, boundaries
 
 
-def _unit(x, path: str, filters: int, strides: int, has_projection: bool, policy):
+def _unit(x, row: UnitRow, policy):
     """Pre-activation bottleneck: norm, ReLU, 1x1; norm, ReLU, 3x3; norm, ReLU, 1x1; plus shortcut."""
+    path = names.unit_path(row)
     shortcut = x
     x = _norm_relu(x, f"{path}/a/", policy)
-    if has_projection:
+    if row.has_projection:
         projection = f"{path}/a/proj/standardized_conv2d"
-        shortcut = _conv(projection, EXPANSION * filters, 1, strides=strides, policy=policy)(x)
-    x = _conv(f"{path}/a/standardized_conv2d", filters, 1, policy=policy)(x)
+        shortcut = _conv(projection, row.outputs, 1, strides=row.strides, policy=policy)(x)
+    x = _conv(f"{path}/a/standardized_conv2d", row.filters, 1, policy=policy)(x)
     x = _norm_relu(x, f"{path}/b/", policy)
     padding = "same"
-    if strides == 2:
+    if row.strides == 2:
         # "same" at stride 2 pads below and right only; the official network pads every side by 1.
         x = layers.ZeroPadding2D(1, name=names.layer_name(f"{path}/b/padding"), dtype=policy)(x)
         padding = "valid"
-    x = _conv(f"{path}/b/standardized_conv2d", filters, 3, strides=strides, padding=padding, policy=policy)(x)
+    x = _conv(f"{path}/b/standardized_conv2d", row.filters, 3, strides=row.strides, padding=padding, policy=policy)(x)
     x = _norm_relu(x, f"{path}/c/", policy)
-    x = _conv(f"{path}/c/standardized_conv2d", EXPANSION * filters, 1, policy=policy)(x)
+    x = _conv(f"{path}/c/standardized_conv2d", row.outputs, 1, policy=policy)(x)
     return layers.Add(name=names.layer_name(f"{path}/add"), dtype=policy)([shortcut, x])
 
 

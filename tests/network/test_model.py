@@ -323,7 +323,7 @@ def test_from_preset_without_a_head_in_the_file(golden_npz, tmp_path):
 
 def test_from_preset_needs_the_right_variant(golden_npz, monkeypatch):
     # R50x1 itself takes seconds to build.
-    monkeypatch.setitem(VARIANTS, "other", Variant("other", 20, 0.5, (1, 2, 2, 1), 0))
+    monkeypatch.setitem(VARIANTS, "other", Variant("other", 0.5, (1, 2, 2, 1), 0))
     with pytest.raises(CheckpointError, match=f"{golden_npz} holds R17x0.5, not other"):
         BiT.from_preset(golden_npz, variant="other")
     with pytest.raises(ValueError, match="unknown variant 'R18'"):
@@ -337,7 +337,7 @@ def test_the_variant_is_read_off_the_shapes(golden_npz, golden):
 
 
 def test_load_weights_of_another_variant(golden_npz, monkeypatch):
-    monkeypatch.setitem(VARIANTS, "other", Variant("other", 20, 0.5, (1, 2, 2, 1), 0))
+    monkeypatch.setitem(VARIANTS, "other", Variant("other", 0.5, (1, 2, 2, 1), 0))
     with pytest.raises(CheckpointError, match=f"{golden_npz} holds R17x0.5, not other"):
         bit_keras.load_weights(BiT("other", 10), golden_npz)
 
