@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterator
 
 from bit_keras.checkpoints.architecture import weight_shapes
-from bit_keras.network.arithmetic import LARGE
+from bit_keras.network.execution import RECOMPUTE_MINIMUM
 from bit_keras.network.freezing import frozen_stages
 from bit_keras.zoo.variants import Variant
 
@@ -79,7 +79,7 @@ def _feature_maps(variant: Variant, images: int, crop: int, size: int) -> Iterat
     def of_relu(channels: int, side: int) -> int:
         """Bytes of an output of ReLU: none for a large one, which the backward pass recomputes."""
         elements = images * channels * side**2
-        return 0 if elements >= LARGE else size * elements
+        return 0 if elements >= RECOMPUTE_MINIMUM else size * elements
 
     stem = variant.stem_filters
     side = _halved(crop)

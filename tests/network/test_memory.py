@@ -2,7 +2,7 @@
 
 import pytest
 
-from bit_keras.network.arithmetic import LARGE
+from bit_keras.network.execution import RECOMPUTE_MINIMUM
 from bit_keras.network.memory import Memory, estimate_memory
 from bit_keras.zoo.variants import VARIANTS
 
@@ -29,7 +29,7 @@ def test_memory_is_as_counted_by_hand():
 
 
 def test_large_outputs_of_relu_are_not_saved():
-    batch_size = LARGE  # so that every feature map is large
+    batch_size = RECOMPUTE_MINIMUM  # so that every feature map is large
     of_an_image = sum(CONVOLVED) + sum(OUTPUTS)
     assert _small(batch_size=batch_size).activations == batch_size * 4 * of_an_image + 8 * PARAMETERS
 

@@ -86,6 +86,26 @@ def test_stages(golden):
     assert list(golden.backbone.pyramid_outputs) == STAGES
 
 
+@pytest.fixture
+def channels_first():
+    """Keras's global setting, which the network does not follow."""
+    before = keras.config.image_data_format()
+    keras.config.set_image_data_format("channels_first")
+    yield
+    keras.config.set_image_data_format(before)
+
+
+@any_backend
+def test_the_global_data_format_changes_nothing(golden, golden_npz, channels_first):
+    model = BiT.from_preset(golden_npz)
+    layers = [layer for layer in model.backbone.layers if hasattr(layer, "data_format")]
+    assert len(layers) == 7  # the paddings and the pools
+    assert {layer.data_format for layer in layers} == {"channels_last"}
+    images = _images(2, 33, 40)
+    expected, received = _predict(_all_outputs(golden), images), _predict(_all_outputs(model), images)
+    assert all(np.array_equal(received[name], expected[name]) for name in expected)
+
+
 @any_backend
 def test_layer_names_are_the_official_paths(golden, golden_npz):
     received = {
