@@ -115,8 +115,8 @@ def convolve(inputs, kernel, strides: tuple[int, int], padding: str, training: b
     if tuple(kernel.shape[:2]) != (1, 1) or max(strides) == 1:
         return convolution_tf.convolve(inputs, kernel, strides, padding, recompute)
     subsample = functools.partial(run, _subsample, strides=strides)
-    again = recompute and (lambda: subsample(recompute()))
-    return convolution_tf.convolve(subsample(inputs), kernel, (1, 1), padding, again)
+    recompute_subsample = recompute and (lambda: subsample(recompute()))
+    return convolution_tf.convolve(subsample(inputs), kernel, (1, 1), padding, recompute_subsample)
 
 
 def _subsample(inputs, strides):

@@ -1,7 +1,8 @@
 """How functions of tensors run in a training step: plain, as a shared graph function, or as an XLA program.
 
-On jax and torch they run plain: these backends fuse operations on their own. On tensorflow all calls of the same shapes
-share one graph function, and for large arrays it is an XLA program, which reads and writes a feature map once.
+On jax and torch they run plain: fusing their operations is left to the compilers of these backends. On tensorflow all
+calls of the same shapes share one graph function; for large arrays it is an XLA program, which reads and writes a
+feature map once.
 Convolutions stay outside: on a CPU those of XLA are slower.
 """
 

@@ -1,4 +1,4 @@
-"""A custom gradient that torch.compile leaves alone: forward and backward run eagerly, between compiled graphs."""
+"""A custom gradient outside of what torch.compile traces: forward and backward run eagerly, between compiled graphs."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,7 @@ def custom_gradient(function: Callable) -> Callable:
     """`keras.ops.custom_gradient` for torch.compile, which fails to trace that of Keras: at closures over intermediate
     results, and in rematerialization, where its guards unpack saved tensors for a second time.
 
-    Unlike Keras's, the gradient takes the output gradient alone; see `execution.custom_gradient`.
+    Unlike Keras's, the gradient takes only the output gradient; see `execution.custom_gradient`.
     """
 
     @torch.compiler.disable

@@ -93,7 +93,7 @@ _MINI_SHA256 = "98d53a08797369c4ae3869b2c86c44c8fae8f64f15b2077acbd5fe78a6f17622
 _PAPER_VARIANTS = ("R50x1", "R101x1", "R50x3", "R101x3", "R152x4")
 _VARIANTS = ("R50x1", "R101x1", "R50x3", "R101x3", "R152x2", "R152x4")
 
-# Random crops in the upstream training of the paper.
+# Random crops in the pre-training of the paper.
 _UPSTREAM_RESOLUTION = 224
 _FINE_TUNED_MODULE = "its page says fine-tuned on ILSVRC-2012 after the pre-training, which no page says of the npz"
 
