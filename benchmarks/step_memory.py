@@ -1,4 +1,4 @@
-"""Program: peak memory of training steps, each measured in a process of its own, beside what `--dry_run` estimates.
+"""Program: peak memory of training steps, each measured in its own process, and the estimate of `--dry_run`.
 
 Example:
     python -m benchmarks.step_memory --case=R50x1,16,128 --case=R50x1,16,128,remat --case=R50x1,64,128,accumulate=4
@@ -26,16 +26,16 @@ _CASES = flags.DEFINE_multi_string(
     "VARIANT,BATCH,CROP and any of remat, accumulate=N, freeze=STAGE and precision=POLICY, with commas between.",
 )
 _NUM_CLASSES = 10
-# What is free goes back to the system, so that memory held is memory used.
+# Returns freed memory to the system at once, so that resident memory is memory in use.
 ALLOCATORS = {"TF_ONEDNN_USE_SYSTEM_ALLOCATOR": "1", "MALLOC_MMAP_THRESHOLD_": "65536"}
 _MEASURE = flags.DEFINE_string("measure", None, "Measure this case and print its bytes; for the program itself.")
 
 
 def parse(case: str) -> dict:
-    """Returns the arguments of `estimate_memory`, except for the classes, of a case as the flag has it.
+    """Returns the arguments of `estimate_memory`, without the number of classes, for a case of the flag.
 
     Raises:
-        ValueError: the case is written in another way.
+        ValueError: an option is unknown.
     """
     variant, batch_size, crop, *options = case.split(",")
     arguments = dict(option.split("=") if "=" in option else (option, True) for option in options)
@@ -48,9 +48,9 @@ def parse(case: str) -> dict:
 
 
 def measure(variant, batch_size, crop, precision="float32", accumulate=1, freeze="none", remat=False) -> int:
-    """Returns the bytes of a network and its optimizer, plus those that this process adds for an update at its peak.
+    """Returns the bytes of a network and its optimizer, plus what an update adds to this process at its peak.
 
-    Graphs that the first update makes do not count. Args are those of `estimate_memory`.
+    Graphs that the first update compiles do not count. Arguments are those of `estimate_memory`.
     """
     from bit_keras import BiT, HyperRule
     from bit_keras.network.freezing import freeze as freeze_stages
@@ -68,11 +68,11 @@ def measure(variant, batch_size, crop, precision="float32", accumulate=1, freeze
         for _ in range(accumulate):
             model.train_on_batch(images, labels)
 
-    update()  # makes graphs and programs
+    update()  # compiles graphs and programs
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)
     before = status("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")  # the peak becomes what is held now
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak to the present memory
     for _ in range(2):
         update()
     state = 4 * sum(math.prod(variable.shape) for variable in [*model.variables, *model.optimizer.variables])
@@ -95,7 +95,7 @@ def main(_) -> None:
     if _MEASURE.value:
         print(measure(**parse(_MEASURE.value)))
         return
-    from bit_keras.finetune.plan import estimate_memory
+    from bit_keras.network.memory import estimate_memory
     from bit_keras.zoo.variants import VARIANTS
 
     print(f"| {keras.backend.backend()} | measured | estimated | estimated / measured |\n|---|---|---|---|")

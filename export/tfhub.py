@@ -19,7 +19,7 @@ import numpy as np
 from absl import flags
 
 from bit_keras.checkpoints import names
-from bit_keras.network import arithmetic
+from bit_keras.network import execution
 from bit_keras.system import command_line, files
 from bit_keras.system.logs import logger
 from bit_keras.system.processes import run_python
@@ -176,7 +176,7 @@ def _endpoints(model: bit_keras.BiT, kind: str) -> Callable:
     return endpoints
 
 
-@arithmetic.portable()
+@execution.portable()
 def _write(endpoints: Callable, output: str, variables: keras.Model, directory: Path, names_file: Path | None) -> None:
     import tensorflow as tf
 
@@ -220,7 +220,7 @@ def _regularization_loss(variable: keras.Variable):
     return tf.function(lambda: variable.regularizer(variable), input_signature=[], autograph=False)
 
 
-@arithmetic.portable()
+@execution.portable()
 def _expected(endpoints: Callable, output: str, variables: keras.Model) -> dict[str, np.ndarray]:
     """Returns what the check compares with, under the names that it documents."""
     import tensorflow as tf

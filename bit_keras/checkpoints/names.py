@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from bit_keras.zoo.variants import VARIANTS, Variant
+from bit_keras.zoo.variants import VARIANTS, UnitRow, Variant
 
 HEAD = "head"
 # Official path of the head, a 1x1 convolution in the files and a dense layer here.
@@ -21,22 +21,38 @@ def layer_name(path: str) -> str:
     return path.replace("/", "_")
 
 
+def unit_path(row: UnitRow) -> str:
+    """Official path of a residual unit, for example "block2/unit01"."""
+    return f"block{row.block}/unit{row.unit:02d}"
+
+
+def backbone_layers(variant: Variant) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Yields every layer of the backbone that has weights, in the order of the network.
+
+    A layer is its official path and the shape of its weights: the kernel [height, width, inputs, filters] of a
+    convolution; scale and shift [channels] of a normalization.
+    """
+    yield "root_block/standardized_conv2d", (7, 7, 3, variant.stem_filters)
+    for row in variant.unit_rows():
+        path, inputs, filters, outputs = unit_path(row), row.inputs, row.filters, row.outputs
+        yield f"{path}/a/group_norm", (inputs,)
+        yield f"{path}/a/standardized_conv2d", (1, 1, inputs, filters)
+        yield f"{path}/b/group_norm", (filters,)
+        yield f"{path}/b/standardized_conv2d", (3, 3, filters, filters)
+        yield f"{path}/c/group_norm", (filters,)
+        yield f"{path}/c/standardized_conv2d", (1, 1, filters, outputs)
+        if row.has_projection:
+            yield f"{path}/a/proj/standardized_conv2d", (1, 1, inputs, outputs)
+    yield "group_norm", (variant.num_features,)
+
+
 def backbone_paths(variant: Variant) -> Iterator[str]:
     """Yields the official path of every layer of the backbone that has weights, in the order of the network."""
-    yield "root_block/standardized_conv2d"
-    for block, units in enumerate(variant.units, start=1):
-        for unit in range(1, units + 1):
-            prefix = f"block{block}/unit{unit:02d}"
-            for part in "abc":
-                yield f"{prefix}/{part}/group_norm"
-                yield f"{prefix}/{part}/standardized_conv2d"
-            if unit == 1:
-                yield f"{prefix}/a/proj/standardized_conv2d"
-    yield "group_norm"
+    return (path for path, _ in backbone_layers(variant))
 
 
 def layer_path(name: str) -> str | None:
-    """Official path of the layer that Keras calls `name` in any variant, None if there is no such layer."""
+    """Official path of the layer that Keras calls `name` in any variant, None if no variant has such a layer."""
     return _LAYER_PATHS.get(name)
 
 
@@ -59,5 +75,5 @@ def as_convolution(key: str, array: np.ndarray) -> np.ndarray:
 
 
 def normalize_key(key: str) -> str:
-    """Takes off the number that some files put on layers: "standardized_conv2d_17" is "standardized_conv2d"."""
+    """Removes the number that some files append to layers: "standardized_conv2d_17" is "standardized_conv2d"."""
     return re.sub(r"(standardized_conv2d|group_norm|conv2d)_\d+(?=/)", r"\1", key)

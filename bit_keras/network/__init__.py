@@ -1,1 +1,1 @@
-"""The network: its layers and their arithmetic, the model, folding, freezing and class names."""
+"""The network: layers and their arithmetic, the model, folding, freezing, memory and class names."""

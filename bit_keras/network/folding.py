@@ -1,4 +1,4 @@
-"""The inference network of a BiT: plain convolutions, whose kernels are already standardized."""
+"""The inference network of a BiT: plain convolutions with standardized kernels."""
 
 import keras
 
@@ -7,13 +7,13 @@ from bit_keras.network.model import Backbone, BiT
 
 
 def folded(model: BiT | Backbone, dtype: str | None = None) -> keras.Model:
-    """Returns a network of the same outputs that standardizes no kernel when it is called.
+    """Returns a network with the same outputs whose kernels are standardized in advance, for inference only.
 
-    Its convolutions are `keras.layers.Conv2D` under the same names, so that no runtime has to do the arithmetic of
-    weight standardization, and it is not meant for training. In float32 the outputs are equal to the bit.
+    Its convolutions are `keras.layers.Conv2D` under the same names, so that no runtime has to standardize weights. In
+    float32 the outputs are bit-identical.
 
     Args:
-        model: the network, left as it was.
+        model: the network, unchanged.
         dtype: dtype policy of the new network, for example "bfloat16" for kernels stored and convolved in half
             precision; they are standardized in float32 and then rounded. None keeps the model's policies.
 
@@ -21,7 +21,7 @@ def folded(model: BiT | Backbone, dtype: str | None = None) -> keras.Model:
         A functional model: images [N, H, W, 3] in [-1, 1] to logits [N, K], or to features for a backbone.
 
     Raises:
-        TypeError: `model` is no BiT and no backbone of one.
+        TypeError: `model` is neither a BiT nor a backbone of one.
     """
     if isinstance(model, Backbone):
         return _fold_backbone(model, dtype)
@@ -48,10 +48,10 @@ def _fold_backbone(backbone: Backbone, dtype: str | None) -> keras.Model:
 
 
 def _clone(layer: keras.layers.Layer, dtype: str | None) -> keras.layers.Layer:
-    """A layer of the same name without weights yet."""
+    """Returns an unbuilt layer of the same name; a plain convolution for a standardized one."""
     policy = dtype or layer.dtype_policy
     if isinstance(layer, StandardizedConv2D):
-        shape = (layer.filters, layer.kernel_size, layer.strides, layer.padding)
+        shape = (layer.filters, layer.kernel_size, layer.strides, layer.padding, "channels_last")
         return keras.layers.Conv2D(*shape, use_bias=False, name=layer.name, dtype=policy)
     config = layer.get_config()
     config["dtype"] = policy

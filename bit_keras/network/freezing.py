@@ -1,4 +1,4 @@
-"""Training a part of the network."""
+"""Freezing of the first stages of the network."""
 
 import keras
 
@@ -8,27 +8,36 @@ STAGES = ("root_block", "block1", "block2", "block3", "block4")
 FREEZES = ("none", "head_only", *STAGES)
 
 
+def frozen_stages(what: str) -> tuple[str, ...]:
+    """Returns the stages that `freeze` makes untrainable, the last norm of the backbone as "group_norm"."""
+    if what == "none":
+        return ()
+    if what == "head_only":
+        return (*STAGES, "group_norm")
+    return STAGES[: STAGES.index(what) + 1]
+
+
 def freeze(model: BiT, what: str) -> None:
     """Makes the first stages of a network untrainable, before it is compiled.
 
     Args:
         model: the network.
-        what: "none"; "head_only" trains nothing but the head; the name of a stage freezes all up to it.
+        what: "none"; "head_only" trains only the head; the name of a stage freezes all up to it.
 
     Raises:
-        ValueError: another word.
+        ValueError: `what` is not in FREEZES.
     """
     if what not in FREEZES:
         raise ValueError(f"freeze must be one of {', '.join(FREEZES)}, got {what!r}")
     if what == "head_only":
         model.backbone.trainable = False
     elif what != "none":
-        frozen = tuple(f"{stage}_" for stage in STAGES[: STAGES.index(what) + 1])
+        frozen = tuple(f"{stage}_" for stage in frozen_stages(what))
         for layer in model.backbone.layers:
             if layer.name.startswith(frozen):
                 layer.trainable = False
 
 
 def count_trainable(model: keras.Model) -> int:
-    """Returns the number of weights that training moves."""
+    """Returns the number of weights that training changes."""
     return sum(keras.ops.size(variable) for variable in model.trainable_variables)

@@ -1,4 +1,4 @@
-"""A custom gradient that torch.compile leaves alone: forward and backward run as they are, between compiled graphs."""
+"""A custom gradient outside of what torch.compile traces: forward and backward run eagerly, between compiled graphs."""
 
 from collections.abc import Callable
 
@@ -6,8 +6,10 @@ import torch
 
 
 def custom_gradient(function: Callable) -> Callable:
-    """As `keras.ops.custom_gradient`, which torch.compile tries to trace and fails: at closures over intermediate
+    """`keras.ops.custom_gradient` for torch.compile, which fails to trace that of Keras: at closures over intermediate
     results, and in rematerialization, where its guards unpack saved tensors for a second time.
+
+    Unlike Keras's, the gradient takes only the output gradient; see `execution.custom_gradient`.
     """
 
     @torch.compiler.disable
@@ -26,6 +28,7 @@ class _Function(torch.autograd.Function):
 
     @staticmethod
     @torch.compiler.disable
-    def backward(ctx, upstream):
-        gradients = ctx.gradient(*ctx.saved_tensors, upstream=upstream)
+    def backward(ctx, output_gradient):
+        _ = ctx.saved_tensors  # raises where an input was changed in place, or the graph was freed
+        gradients = ctx.gradient(output_gradient)
         return None, *(gradients if isinstance(gradients, tuple) else (gradients,))

@@ -8,7 +8,12 @@ from bit_keras.network import arithmetic
 
 @keras.saving.register_keras_serializable(package="bit_keras")
 class StandardizedConv2D(keras.layers.Layer):
-    """2-D convolution whose filters have zero mean and unit variance over their inputs; no bias.
+    """2-D convolution whose filters have zero mean and unit variance; no bias.
+
+    With mean and variance per filter, over kernel height, kernel width and input channels:
+
+        standardized = (kernel - mean) / sqrt(variance + epsilon)
+        outputs = conv2d(inputs, standardized)
 
     Source: "Weight Standardization", arXiv 1903.10520; official `resnet.py`, class StandardizedConv2D.
 
@@ -16,7 +21,7 @@ class StandardizedConv2D(keras.layers.Layer):
         filters: number of output channels, 1 or more.
         kernel_size: height and width of the kernel, an int or a pair.
         strides: steps along height and width, an int or a pair.
-        padding: "valid" or "same". Where BiT strides by 2 its padding is symmetric, which "same" is not.
+        padding: "valid" or "same". BiT pads symmetrically at stride 2, as "same" does not: it uses "valid" there.
         epsilon: added to the variance. BiT uses 1e-10; timm and transformers use 1e-8.
         kernel_initializer: initializer of the kernel.
         kernel_regularizer: regularizer of the kernel.
@@ -25,7 +30,7 @@ class StandardizedConv2D(keras.layers.Layer):
     Output shape: [N, H', W', filters].
 
     Raises:
-        ValueError: an argument is out of its range.
+        ValueError: an argument is out of range.
     """
 
     def __init__(
@@ -65,7 +70,7 @@ class StandardizedConv2D(keras.layers.Layer):
         )
 
     def standardized_kernel(self, dtype: str | None = None, training: bool | None = None):
-        """Returns the kernel that is convolved with: [kh, kw, C, filters], in `dtype` or the compute dtype."""
+        """Returns the kernel of the convolution, [kh, kw, C, filters], in `dtype` or the compute dtype."""
         kernel = ops.cast(self.kernel, arithmetic.statistics_dtype(self.variable_dtype))
         return arithmetic.standardize(kernel, self.epsilon, dtype or self.compute_dtype, training)
 
@@ -96,7 +101,12 @@ class StandardizedConv2D(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="bit_keras")
 class GroupNormalization(keras.layers.Layer):
-    """Group normalization over height, width and the channels of a group, in float32; then ReLU, if asked for.
+    """Group normalization in float32, then ReLU if asked for.
+
+    With mean and variance per image and group, over height, width and the channels of the group:
+
+        normalized = (inputs - mean) / sqrt(variance + epsilon)
+        outputs = activation(gamma * normalized + beta)
 
     Source: "Group Normalization", arXiv 1803.08494; official `normalization.py`, class GroupNormalization.
 
@@ -104,14 +114,14 @@ class GroupNormalization(keras.layers.Layer):
         groups: number of groups, a divisor of the channels.
         epsilon: added to the variance. BiT uses 1e-5; Keras's own layer defaults to 1e-3.
         activation: of the outputs, "relu" or None.
-        beta_initializer: initializer of the shift.
-        gamma_initializer: initializer of the scale.
+        beta_initializer: initializer of the shift, per channel.
+        gamma_initializer: initializer of the scale, per channel.
 
     Input shape: [N, H, W, C].
     Output shape: as the input.
 
     Raises:
-        ValueError: an argument is out of its range, or `groups` does not divide the channels.
+        ValueError: an argument is out of range, or `groups` does not divide the channels.
     """
 
     def __init__(
@@ -141,7 +151,7 @@ class GroupNormalization(keras.layers.Layer):
         channels = input_shape[-1]
         if channels % self.groups:
             raise ValueError(f"groups must divide the channels, got {self.groups} groups for {channels} channels")
-        # Scale and shift are applied in float32, so that they are not cast on the way.
+        # Not autocast: scale and shift are applied in float32.
         self.gamma = self.add_weight(
             name="gamma", shape=(channels,), initializer=self.gamma_initializer, autocast=False
         )

@@ -14,17 +14,20 @@ from keras import layers
 
 from bit_keras import checkpoints
 from bit_keras.checkpoints import names, provenance
-from bit_keras.network import arithmetic
+from bit_keras.network import execution
 from bit_keras.network.layers import GroupNormalization, StandardizedConv2D
 from bit_keras.rules import with_schedule_end
 from bit_keras.system.checks import check_integer, check_names, known_arguments
-from bit_keras.zoo.variants import EXPANSION, Variant, get_variant
+from bit_keras.zoo.variants import UnitRow, Variant, get_variant
 
-# Place of the callbacks among the arguments of `fit` after self.
+# Position of the callbacks among the arguments of `fit`, without self.
 _CALLBACKS = list(inspect.signature(keras.Model.fit).parameters).index("callbacks") - 1
 
+# Explicit wherever Keras takes it: its global setting may be "channels_first".
+_FORMAT = "channels_last"
+
 _ARGUMENTS = ("variant", "num_classes", "dtype", "remat", "name", "trainable")
-# Arguments of the networks in keras.applications, and what takes their place.
+# Arguments of the networks in keras.applications, and what replaces them.
 _INSTEAD = {
     "weights": 'BiT.from_preset("BiT-M-R50x1") loads published weights',
     "include_top": "model.backbone is the network without its head",
@@ -43,16 +46,15 @@ class Backbone(keras.Model):
     Args:
         variant: name of a row of `bit_keras.zoo.variants`, for example "R50x1".
         dtype: dtype policy or its name, None for Keras's global one.
-        remat: rematerialize, that is keep no more than the inputs of the residual units for the backward pass and
-            compute the rest once more there. Source: "Training Deep Nets with Sublinear Memory Cost",
-            arXiv 1604.06174.
+        remat: rematerialize: save only the inputs of the residual units for the backward pass, which recomputes the
+            rest. Source: "Training Deep Nets with Sublinear Memory Cost", arXiv 1604.06174.
 
     Input shape: [N, H, W, 3] in [-1, 1], any H and W.
     Output shape: [N, 2048 * width], float32 under a mixed policy.
 
     Raises:
-        ValueError: there is no such variant.
-        TypeError: there is no such argument.
+        ValueError: the variant is unknown.
+        TypeError: an argument is unknown.
     """
 
     def __init__(self, variant: str, dtype=None, remat: bool = False, name: str = "backbone", **kwargs):
@@ -62,26 +64,27 @@ class Backbone(keras.Model):
         images = keras.Input((None, None, 3), name="images", dtype=policy.variable_dtype)
         stages, boundaries = _stages(images, row, policy)
         x = _norm_relu(stages["block4"], "", policy)
-        # A mean over many pixels and the head after it are taken in float32.
-        features = layers.GlobalAveragePooling2D(name="features", dtype=policy.variable_dtype)(x)
+        # The mean over many pixels and the head after it are computed in float32.
+        pool = layers.GlobalAveragePooling2D(_FORMAT, name="features", dtype=policy.variable_dtype)
+        features = pool(x)
         super().__init__(inputs=images, outputs=features, name=name, **kwargs)
         self.dtype_policy = policy
         self.variant = row
         self.remat = remat
         self._pyramid_outputs = stages
         # Bound methods: a `keras.Function` itself would be tracked, and its layers saved twice.
-        self._parts = [keras.Function(*ends).call for ends in itertools.pairwise([images, *boundaries, features])]
+        self._segments = [keras.Function(*ends).call for ends in itertools.pairwise([images, *boundaries, features])]
 
     def call(self, inputs, training=None, mask=None):
         if not self.remat:
             return super().call(inputs, training=training, mask=mask)
-        for part in self._parts:
-            # A function of its own for each call: JAX would reuse the trace of an earlier one, with its variables.
-            def run(x, part=part):
-                with arithmetic.in_training(training):
-                    return part(x)
+        for segment in self._segments:
+            # A new function per call: JAX would reuse the trace of an earlier one, with its variables.
+            def run(x, segment=segment):
+                with execution.in_training(training):
+                    return segment(x)
 
-            inputs = arithmetic.rematerialize(run)(inputs)
+            inputs = execution.rematerialize(run)(inputs)
         return inputs
 
     @property
@@ -122,14 +125,14 @@ class BiT(keras.Model):
 
     Attributes:
         resolution: side in pixels of the images that the trained weights are for, and at which
-            `bit_keras.export_saved_model` serves them; None where it is not known. Any H and W can be computed.
+            `bit_keras.export_saved_model` serves them; None where it is not known. The network takes any H and W.
 
     Input shape: [N, H, W, 3] in [-1, 1], any H and W.
     Output shape: [N, num_classes], logits; float32 under a mixed policy.
 
     Raises:
-        ValueError: there is no such variant, or `num_classes` is no integer of 1 or more.
-        TypeError: there is no such argument.
+        ValueError: the variant is unknown, or `num_classes` is not an integer of 1 or more.
+        TypeError: an argument is unknown.
 
     Example:
         >>> model = bit_keras.BiT("R50x1", num_classes=10)
@@ -139,7 +142,7 @@ class BiT(keras.Model):
     def __init__(
         self,
         variant: str,
-        num_classes: int | None = None,  # checked after the names, so that a wrong name is what an error tells of
+        num_classes: int | None = None,  # checked after the names, so that an error reports a wrong name first
         dtype=None,
         remat: bool = False,
         name: str = "bit",
@@ -150,7 +153,7 @@ class BiT(keras.Model):
         backbone = Backbone(variant, dtype=dtype, remat=remat)
         policy = backbone.dtype_policy
         images = keras.Input((None, None, 3), name="images", dtype=policy.variable_dtype)
-        # Transfer starts from a head of zeros (section 3.3): the first updates move the head alone.
+        # Transfer starts from a head of zeros (section 3.3): the first update moves only the head.
         head = layers.Dense(num_classes, kernel_initializer="zeros", name=names.HEAD, dtype=policy.variable_dtype)
         super().__init__(inputs=images, outputs=head(backbone(images)), name=name, **kwargs)
         self.dtype_policy = policy
@@ -182,18 +185,18 @@ class BiT(keras.Model):
         """Builds a BiT with trained weights.
 
         Args:
-            preset: name of published weights (`bit_keras.list_presets()`), or path or address of a file of any
+            preset: name of published weights (`bit_keras.list_presets()`), or path or address of a file in any
                 known format: official npz or h5, safetensors of timm or transformers, a SavedModel directory,
                 `.keras`, `.weights.h5`. An address is https://, gs://, hf:// or kaggle://.
             num_classes: outputs of a new head of zeros; None for the head in the file.
-            variant: architecture that the file must hold; None for what its shapes say.
+            variant: architecture that the file must hold; None to infer it from the shapes.
             dtype: dtype policy or its name, None for Keras's global one.
             file_format: which of the files of a published preset to take, "npz", "h5", "timm", "transformers" or
                 "hub"; None for the official npz.
             remat: train in less memory and more time; see `Backbone`.
 
         Raises:
-            ValueError: no such preset or file, no such variant, or a variant that contradicts the preset.
+            ValueError: the preset, file or variant is unknown, or the variant contradicts the preset.
             ConnectionError: the file cannot be downloaded.
             ImportError: a package that the file's format needs is not installed.
             bit_keras.checkpoints.CheckpointError: the file does not hold the weights of the variant.
@@ -214,7 +217,7 @@ class BiT(keras.Model):
 
     @functools.wraps(keras.Model.fit)
     def fit(self, *args, **kwargs):
-        # Beyond what Keras does: a warning where the schedule of the optimizer ends before this training does.
+        # In addition to Keras: warns where the schedule of the optimizer ends before this training does.
         if len(args) > _CALLBACKS:
             args = (*args[:_CALLBACKS], with_schedule_end(args[_CALLBACKS], **kwargs), *args[_CALLBACKS + 1 :])
         else:
@@ -235,21 +238,21 @@ class BiT(keras.Model):
     def from_config(cls, config, custom_objects=None):
         arguments = {key: value for key, value in config.items() if key not in ("frozen", "resolution")}
         model = cls(**arguments)
-        model.resolution = config.get("resolution")  # of older files: None
+        model.resolution = config.get("resolution")  # None in older files
         _freeze([*model.layers, *model.backbone.layers], config["frozen"])
         return model
 
 
 def load_weights(model: BiT, path: str | os.PathLike, skip_head: bool = False) -> None:
-    """Sets the weights of `model` from a file of any known format; see `BiT.from_preset`.
+    """Sets the weights of `model` from a file in any known format; see `BiT.from_preset`.
 
     Args:
-        model: the network, left as it was when the file is refused.
+        model: the network, unchanged when the file is refused.
         path: the file or directory.
-        skip_head: leave the model's head alone and ignore the head in the file.
+        skip_head: keep the model's head and ignore the head in the file.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: the file does not exist.
         ImportError: a package that the file's format needs is not installed.
         bit_keras.checkpoints.CheckpointError: another architecture, or missing, unused or misshapen entries, all
             listed.
@@ -279,41 +282,44 @@ def _freeze(layers, names: list[str]) -> None:
 
 
 def _stages(images, variant: Variant, policy) -> tuple[dict, list]:
-    """Returns the outputs of the stem and of the four blocks; and those of the stem and of every unit."""
-    x = layers.ZeroPadding2D(3, name="root_block_padding", dtype=policy)(images)
+    """Returns {name: output} of the stem and the four blocks, and the outputs of the stem and of every unit."""
+    x = _pad(images, 3, "root_block_padding", policy)
     path = "root_block/standardized_conv2d"
     x = _conv(path, variant.stem_filters, 7, strides=2, policy=policy)(x)
     # The official network pads the pool with zeros; Keras's own "same" padding would be -inf, and not symmetric.
-    x = layers.ZeroPadding2D(1, name="root_block_pool_padding", dtype=policy)(x)
-    x = layers.MaxPooling2D(3, 2, name="root_block_pool", dtype=policy)(x)
+    x = _pad(x, 1, "root_block_pool_padding", policy)
+    x = layers.MaxPooling2D(3, 2, data_format=_FORMAT, name="root_block_pool", dtype=policy)(x)
     stages, boundaries = {"root_block": x}, [x]
-    for block, units in enumerate(variant.units, start=1):
-        for unit in range(1, units + 1):
-            strides = 2 if unit == 1 and block > 1 else 1
-            x = _unit(x, f"block{block}/unit{unit:02d}", variant.bottleneck_filters(block), strides, unit == 1, policy)
-            boundaries.append(x)
-        stages[f"block{block}"] = x
+    for row in variant.unit_rows():
+        x = _unit(x, row, policy)
+        boundaries.append(x)
+        stages[f"block{row.block}"] = x  # in the end, the output of the block's last unit
     return stages, boundaries
 
 
-def _unit(x, path: str, filters: int, strides: int, has_projection: bool, policy):
+def _unit(x, row: UnitRow, policy):
     """Pre-activation bottleneck: norm, ReLU, 1x1; norm, ReLU, 3x3; norm, ReLU, 1x1; plus shortcut."""
+    path = names.unit_path(row)
     shortcut = x
     x = _norm_relu(x, f"{path}/a/", policy)
-    if has_projection:
+    if row.has_projection:
         projection = f"{path}/a/proj/standardized_conv2d"
-        shortcut = _conv(projection, EXPANSION * filters, 1, strides=strides, policy=policy)(x)
-    x = _conv(f"{path}/a/standardized_conv2d", filters, 1, policy=policy)(x)
+        shortcut = _conv(projection, row.outputs, 1, strides=row.strides, policy=policy)(x)
+    x = _conv(f"{path}/a/standardized_conv2d", row.filters, 1, policy=policy)(x)
     x = _norm_relu(x, f"{path}/b/", policy)
     padding = "same"
-    if strides == 2:
+    if row.strides == 2:
         # "same" at stride 2 pads below and right only; the official network pads every side by 1.
-        x = layers.ZeroPadding2D(1, name=names.layer_name(f"{path}/b/padding"), dtype=policy)(x)
+        x = _pad(x, 1, f"{path}/b/padding", policy)
         padding = "valid"
-    x = _conv(f"{path}/b/standardized_conv2d", filters, 3, strides=strides, padding=padding, policy=policy)(x)
+    x = _conv(f"{path}/b/standardized_conv2d", row.filters, 3, strides=row.strides, padding=padding, policy=policy)(x)
     x = _norm_relu(x, f"{path}/c/", policy)
-    x = _conv(f"{path}/c/standardized_conv2d", EXPANSION * filters, 1, policy=policy)(x)
+    x = _conv(f"{path}/c/standardized_conv2d", row.outputs, 1, policy=policy)(x)
     return layers.Add(name=names.layer_name(f"{path}/add"), dtype=policy)([shortcut, x])
+
+
+def _pad(x, pixels: int, path: str, policy):
+    return layers.ZeroPadding2D(pixels, _FORMAT, name=names.layer_name(path), dtype=policy)(x)
 
 
 def _conv(path: str, filters: int, size: int, strides: int = 1, padding: str = "valid", *, policy):

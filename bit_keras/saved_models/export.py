@@ -16,7 +16,7 @@ import keras
 import numpy as np
 
 from bit_keras.checkpoints import provenance
-from bit_keras.network import arithmetic
+from bit_keras.network import execution
 from bit_keras.network.model import Backbone, BiT
 from bit_keras.system import files
 from bit_keras.system.checks import check_names
@@ -229,7 +229,7 @@ def _regularization_loss(variable: keras.Variable):
 
 
 def _write(kind: str, model: keras.Model, path: Path, names_file: Path, options: dict) -> None:
-    with _without_remat(model), arithmetic.portable(), _without_remarks():
+    with _without_remat(model), execution.portable(), _without_remarks():
         _WRITERS[kind](model, path, names_file, options)
 
 
@@ -252,7 +252,7 @@ def _check_images() -> list[np.ndarray]:
     return [random.uniform(size=(*size, 3)).astype(np.float32) for size in _CHECK_SIZES]
 
 
-@arithmetic.portable()
+@execution.portable()
 def _expected_of_reusable(model: keras.Model, names_file: Path, options: dict) -> dict[str, np.ndarray]:
     """Returns what the check compares with, under the names that it documents."""
     regularized = [variable for variable in model.trainable_variables if variable.regularizer]

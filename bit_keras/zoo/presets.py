@@ -29,9 +29,8 @@ class WeightFile:
             "kaggle://OWNER/MODEL/FRAMEWORK/VARIATION" on Kaggle, where the TF Hub modules went, or
             "package://PATH" for a file of this package.
         format: one of FORMATS. "timm" and "transformers" are safetensors files, "hub" a SavedModel.
-        md5: of the file in hexadecimal digits, where somebody recorded it.
+        md5: of the file in hexadecimal digits, None where it is not known; Google published none.
         sha256: likewise.
-        hash_source: who recorded the hash. Google published none.
         fault: why the file must not be used and which one to take; empty for a good file.
         note: what is to know before it is compared with the first file of its row.
         has_head: whether it holds the classification head; modules that give features hold none.
@@ -42,7 +41,6 @@ class WeightFile:
     format: str = "npz"
     md5: str | None = None
     sha256: str | None = None
-    hash_source: str = ""
     fault: str = ""
     note: str = ""
     has_head: bool = True
@@ -61,7 +59,7 @@ class Preset:
         files: the official npz first.
         activation: "softmax" or "sigmoid", what turns logits into scores.
         labels: name of the list of classes in LABELS, None where none was published.
-        training_resolution: side in pixels of the images in the last training, None where it is not on record.
+        training_resolution: side in pixels of the images in the last training, None where it is not known.
         evaluation_resolution: side in pixels of the images that `accuracy` was measured on.
         accuracy: top-1 in percent on the validation images of ILSVRC-2012.
         accuracy_source: who measured it, and how.
@@ -95,11 +93,11 @@ _MINI_SHA256 = "98d53a08797369c4ae3869b2c86c44c8fae8f64f15b2077acbd5fe78a6f17622
 _PAPER_VARIANTS = ("R50x1", "R101x1", "R50x3", "R101x3", "R152x4")
 _VARIANTS = ("R50x1", "R101x1", "R50x3", "R101x3", "R152x2", "R152x4")
 
-# Random crops in the upstream training of the paper.
+# Random crops in the pre-training of the paper.
 _UPSTREAM_RESOLUTION = 224
 _FINE_TUNED_MODULE = "its page says fine-tuned on ILSVRC-2012 after the pre-training, which no page says of the npz"
 
-_H5_HASH_SOURCE = "shkarupa-alex/segme, segme/backbone/port/big_transfer/bit.py; not recorded by Google"
+# Source: shkarupa-alex/segme, segme/backbone/port/big_transfer/bit.py.
 _H5_MD5 = {
     "BiT-S-R50x1": "6cf1d1e2713303309e519bcaeff83ff9",
     "BiT-S-R101x1": "e997faeec447e05d5e398303c233e4d3",
@@ -114,7 +112,7 @@ _H5_MD5 = {
 # Wrong uploads: {preset: variant that its h5 file holds} (reported to google-research/big_transfer).
 _H5_HOLDS = {"BiT-S-R50x3": "R50x1", "BiT-S-R101x1": "R152x4"}
 
-# {variant: (pixels, top-1)}; the resolution of training is not on record.
+# {variant: (pixels, top-1)}; the resolution of training is not known.
 _ILSVRC2012_ACCURACY = {
     "R50x1": (448, 80.386),
     "R101x1": (448, 82.332),
@@ -198,8 +196,7 @@ def _h5(name: str, variant: str) -> WeightFile:
             f"the published {name}.h5 holds the weights of BiT-S-{held.name}: its stem is {held.stem_filters} filters "
             f"wide instead of {VARIANTS[variant].stem_filters}; use {_npz(name).url}"
         )
-    md5 = _H5_MD5.get(name)
-    return WeightFile(f"{BUCKET}/{name}.h5", "h5", md5, hash_source=_H5_HASH_SOURCE if md5 else "", fault=fault)
+    return WeightFile(f"{BUCKET}/{name}.h5", "h5", _H5_MD5.get(name), fault=fault)
 
 
 def _timm(name: str) -> WeightFile:
@@ -211,7 +208,7 @@ def _kaggle(variation: str, **facts) -> WeightFile:
 
 
 def _mini() -> Preset:
-    file = WeightFile("package://weights/BiT-mini-R17x0.5.npz", sha256=_MINI_SHA256, hash_source="this package")
+    file = WeightFile("package://weights/BiT-mini-R17x0.5.npz", sha256=_MINI_SHA256)
     return Preset("BiT-mini-R17x0.5", "R17x0.5", "clothes, letters and clip art", 360, (file,), training_resolution=32)
 
 
@@ -354,7 +351,7 @@ def list_presets(pattern: str = "*") -> list[str]:
 
 
 def get_preset(name: str) -> Preset:
-    """Returns the row called `name`; raises ValueError that names the nearest rows if there is none."""
+    """Returns the row called `name`; raises ValueError that names the nearest rows if none has it."""
     if name in PRESETS:
         return PRESETS[name]
     by_folded_name = {known.casefold(): known for known in PRESETS}
@@ -366,7 +363,7 @@ def get_preset(name: str) -> Preset:
 
 
 def faulty_file(path: str | os.PathLike) -> WeightFile | None:
-    """Returns the published file that must not be used and is called like the last part of `path`, if there is one.
+    """Returns the published file that must not be used and has the file name of `path`, None if no such file exists.
 
     So a reader can refuse a copy that was made by hand: `fault` of the file says what is wrong and what to use.
     """

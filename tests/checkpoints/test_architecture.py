@@ -40,8 +40,8 @@ def test_another_architecture_is_named():
 @pytest.mark.parametrize(
     ("row", "words"),
     [
-        (Variant("deep", 0, 1, (3, 4, 7, 3), 0), r"units \(3, 4, 7, 3\), stem \(7, 7, 3, 64\)"),
-        (Variant("wide", 0, 1.5, (3, 4, 6, 3), 0), r"units \(3, 4, 6, 3\), stem \(7, 7, 3, 96\)"),
+        (Variant("deep", 1, (3, 4, 7, 3), 0), r"units \(3, 4, 7, 3\), stem \(7, 7, 3, 64\)"),
+        (Variant("wide", 1.5, (3, 4, 6, 3), 0), r"units \(3, 4, 6, 3\), stem \(7, 7, 3, 96\)"),
     ],
 )
 def test_unknown_architectures(row, words):

@@ -1,4 +1,4 @@
-"""The gradients written by hand, and the XLA programs, against gradients that the backend derives in float64."""
+"""The hand-written gradients, and the XLA programs, against gradients that the backend derives in float64."""
 
 import collections
 
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from bit_keras import BiT
-from bit_keras.network import arithmetic
+from bit_keras.network import execution
 from bit_keras.network.layers import GroupNormalization, StandardizedConv2D
 
 any_backend = pytest.mark.any_backend
@@ -20,10 +20,10 @@ CONVOLUTIONS = [
 ]
 
 
-@pytest.fixture(params=["shared", "compiled"] if keras.backend.backend() == "tensorflow" else ["directly"])
+@pytest.fixture(params=["shared", "compiled"] if keras.backend.backend() == "tensorflow" else ["plain"])
 def run(request, monkeypatch) -> str:
     """How a layer runs in training, whatever its size."""
-    monkeypatch.setattr(arithmetic, "XLA_FROM", 0 if request.param == "compiled" else 2**60)
+    monkeypatch.setattr(execution, "XLA_MINIMUM", 0 if request.param == "compiled" else 2**60)
     return request.param
 
 
@@ -142,7 +142,7 @@ def _functions(model, portable: bool) -> tuple[set[str], bool]:
 
     spec = tf.TensorSpec([2, 32, 32, 3])
     if portable:
-        with arithmetic.portable():
+        with execution.portable():
             graph = step.get_concrete_function(spec).graph
     else:
         graph = step.get_concrete_function(spec).graph
@@ -163,11 +163,11 @@ def test_portable_graphs_have_gradients_of_tensorflow_alone(run):
 
 
 @tensorflow_only
-def test_the_backward_pass_makes_the_inputs_of_convolutions_again(monkeypatch):
-    """Each ReLU is computed in the forward pass and once more, after the gradient has come, for each convolution."""
+def test_the_backward_pass_recomputes_the_inputs_of_convolutions(monkeypatch):
+    """Each ReLU is computed in the forward pass, and per convolution once more after the output gradient."""
     import tensorflow as tf
 
-    monkeypatch.setattr(arithmetic, "LARGE", 0)
+    monkeypatch.setattr(execution, "RECOMPUTE_MINIMUM", 0)
     norm = _layer(GroupNormalization, "float32", groups=2, activation="relu")
     conv = _layer(StandardizedConv2D, "float32", filters=4, kernel_size=1)
 

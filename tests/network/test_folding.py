@@ -72,6 +72,21 @@ def test_folding_keeps_a_mixed_policy(golden_npz):
     np.testing.assert_array_equal(found, expected)
 
 
+def test_the_global_data_format_changes_nothing(model):
+    images = _images(1, 33, 40)
+    expected = keras.ops.convert_to_numpy(folded(model)(images))
+    before = keras.config.image_data_format()
+    keras.config.set_image_data_format("channels_first")
+    try:
+        inference = folded(model)
+        received = keras.ops.convert_to_numpy(inference(images))
+    finally:
+        keras.config.set_image_data_format(before)
+    np.testing.assert_array_equal(received, expected)
+    formats = {layer.data_format for layer in inference.layers if hasattr(layer, "data_format")}
+    assert formats == {"channels_last"}
+
+
 def test_other_models_are_refused():
     other = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
     with pytest.raises(TypeError, match=r"must be a bit_keras\.BiT or its backbone, got Sequential"):

@@ -86,6 +86,26 @@ def test_stages(golden):
     assert list(golden.backbone.pyramid_outputs) == STAGES
 
 
+@pytest.fixture
+def channels_first():
+    """Keras's global setting, which the network does not follow."""
+    before = keras.config.image_data_format()
+    keras.config.set_image_data_format("channels_first")
+    yield
+    keras.config.set_image_data_format(before)
+
+
+@any_backend
+def test_the_global_data_format_changes_nothing(golden, golden_npz, channels_first):
+    model = BiT.from_preset(golden_npz)
+    layers = [layer for layer in model.backbone.layers if hasattr(layer, "data_format")]
+    assert len(layers) == 7  # the paddings and the pools
+    assert {layer.data_format for layer in layers} == {"channels_last"}
+    images = _images(2, 33, 40)
+    expected, received = _predict(_all_outputs(golden), images), _predict(_all_outputs(model), images)
+    assert all(np.array_equal(received[name], expected[name]) for name in expected)
+
+
 @any_backend
 def test_layer_names_are_the_official_paths(golden, golden_npz):
     received = {
@@ -323,7 +343,7 @@ def test_from_preset_without_a_head_in_the_file(golden_npz, tmp_path):
 
 def test_from_preset_needs_the_right_variant(golden_npz, monkeypatch):
     # R50x1 itself takes seconds to build.
-    monkeypatch.setitem(VARIANTS, "other", Variant("other", 20, 0.5, (1, 2, 2, 1), 0))
+    monkeypatch.setitem(VARIANTS, "other", Variant("other", 0.5, (1, 2, 2, 1), 0))
     with pytest.raises(CheckpointError, match=f"{golden_npz} holds R17x0.5, not other"):
         BiT.from_preset(golden_npz, variant="other")
     with pytest.raises(ValueError, match="unknown variant 'R18'"):
@@ -337,7 +357,7 @@ def test_the_variant_is_read_off_the_shapes(golden_npz, golden):
 
 
 def test_load_weights_of_another_variant(golden_npz, monkeypatch):
-    monkeypatch.setitem(VARIANTS, "other", Variant("other", 20, 0.5, (1, 2, 2, 1), 0))
+    monkeypatch.setitem(VARIANTS, "other", Variant("other", 0.5, (1, 2, 2, 1), 0))
     with pytest.raises(CheckpointError, match=f"{golden_npz} holds R17x0.5, not other"):
         bit_keras.load_weights(BiT("other", 10), golden_npz)
 

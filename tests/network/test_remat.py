@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from bit_keras.network import arithmetic
+from bit_keras.network import execution
 from bit_keras.network.folding import folded
 from bit_keras.network.layers import StandardizedConv2D
 from bit_keras.network.model import BiT
@@ -57,7 +57,7 @@ if keras.backend.backend() == "jax":  # op by op, without a compiler, each case 
 @pytest.mark.any_backend
 @pytest.mark.parametrize(("dtype", "tolerance"), PRECISIONS)
 def test_gradients_are_those_without(golden_npz, monkeypatch, dtype, tolerance):
-    monkeypatch.setattr(arithmetic, "XLA_FROM", 2**60)  # it rounds in another way where a function is part of another
+    monkeypatch.setattr(execution, "XLA_MINIMUM", 2**60)  # XLA rounds differently where a function is part of another
     models = [BiT.from_preset(golden_npz, dtype=dtype, remat=remat) for remat in (False, True)]
     for model in models:
         model.backbone.get_layer("block2_unit01_b_standardized_conv2d").trainable = False

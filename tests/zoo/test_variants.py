@@ -1,5 +1,6 @@
 """The table of architectures against the real networks."""
 
+import dataclasses
 import functools
 import math
 
@@ -23,6 +24,10 @@ PUBLISHED_MILLIONS = {
 
 PUBLISHED_UNITS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 
+# ResNet, arXiv 1512.03385, table 1, R50 of width 1, block after block: units, strides of the first one, filters of the
+# 1x1, 3x3 and 1x1 convolutions.
+R50 = [(3, 1, (64, 64, 256)), (4, 2, (128, 128, 512)), (6, 2, (256, 256, 1024)), (3, 2, (512, 512, 2048))]
+
 
 @functools.cache
 def _declare(name: str) -> bit_keras.BiT:
@@ -31,6 +36,11 @@ def _declare(name: str) -> bit_keras.BiT:
         model = bit_keras.BiT(name, num_classes=1000)
     keras.utils.clear_session(free_memory=False)  # forgets that these weights wait for values
     return model
+
+
+def _depth(name: str) -> int:
+    """Layers with weights as the field counts them, the first number of a name such as "R50x1"."""
+    return int(name.removeprefix("R").partition("x")[0])
 
 
 def _count_official_keys(row: Variant, num_classes: int) -> int:
@@ -61,7 +71,7 @@ def test_network_has_the_parameters_of_the_table(row):
 def test_network_has_the_depth_features_and_groups_of_the_table(row):
     backbone = _declare(row.name).backbone
     convolutions = [layer for layer in backbone.layers if "conv2d" in layer.name and "proj" not in layer.name]
-    assert len(convolutions) + 1 == row.depth
+    assert len(convolutions) + 1 == _depth(row.name) == 3 * sum(row.units) + 2
     assert backbone.output.shape == (None, row.num_features)
     norms = [layer for layer in backbone.layers if "group_norm" in layer.name]
     assert len(norms) == 3 * sum(row.units) + 1
@@ -85,8 +95,33 @@ def test_rows():
     assert set(VARIANTS) == {"R17x0.5", *PUBLISHED_MILLIONS}
     assert len({(row.units, row.width) for row in VARIANTS.values()}) == len(VARIANTS)
     for name, row in VARIANTS.items():
-        assert row.name == name == f"R{row.depth}x{row.width:g}"
-        assert row.units == PUBLISHED_UNITS.get(row.depth, (1, 2, 1, 1))
+        assert row.name == name == f"R{_depth(name)}x{row.width:g}"
+        assert row.units == PUBLISHED_UNITS.get(_depth(name), (1, 2, 1, 1))
+
+
+@pytest.mark.parametrize(("name", "width"), [("R50x1", 1), ("R50x3", 3)])
+def test_unit_rows_are_those_of_the_resnet_paper(name, width):
+    expected, inputs = [], 64 * width
+    for block, (units, strides, filters) in enumerate(R50, start=1):
+        reduce, convolve, expand = (width * count for count in filters)
+        assert reduce == convolve
+        expected.append((block, 1, strides, inputs, convolve, expand, True))
+        expected += [(block, unit, 1, expand, convolve, expand, False) for unit in range(2, units + 1)]
+        inputs = expand
+    assert [dataclasses.astuple(row) for row in VARIANTS[name].unit_rows()] == expected
+
+
+@pytest.mark.parametrize("row", VARIANTS.values(), ids=VARIANTS)
+def test_unit_rows_have_the_parameters_of_the_table(row):
+    rows = list(row.unit_rows())
+    assert [sum(unit.block == block for unit in rows) for block in (1, 2, 3, 4)] == list(row.units)
+    assert [unit.inputs for unit in rows] == [round(64 * row.width), *(unit.outputs for unit in rows[:-1])]
+    count = 7 * 7 * 3 * rows[0].inputs
+    for unit in rows:
+        count += 2 * (unit.inputs + 2 * unit.filters)  # scale and shift of three normalizations
+        count += unit.inputs * unit.filters + 9 * unit.filters**2 + unit.filters * unit.outputs
+        count += unit.inputs * unit.outputs if unit.has_projection else 0
+    assert count + 2 * rows[-1].outputs + (rows[-1].outputs + 1) * 1000 == row.parameters
 
 
 def test_a_duplicate_name_raises():

@@ -78,7 +78,7 @@ def _expected_shapes(file: Hdf5File, layers: list[list[str]]) -> dict[str, tuple
     if len(stem) != 4:
         raise CheckpointError(f"{file.path}: the stem must be a kernel [7, 7, 3, filters], got {stem}")
     num_classes = file.shape(layers[6][1])[-1:] if len(layers) == 7 else ()
-    variant = Variant("in the file", 3 * sum(units) + 2, stem[-1] / 64, units, 0)
+    variant = Variant("in the file", stem[-1] / 64, units, 0)
     return weight_shapes(variant, *num_classes)
 
 

@@ -1,0 +1,156 @@
+"""How functions of tensors run in a training step: plain, as a shared graph function, or as an XLA program.
+
+On jax and torch they run plain: fusing their operations is left to the compilers of these backends. On tensorflow all
+calls of the same shapes share one graph function; for large arrays it is an XLA program, which reads and writes a
+feature map once.
+Convolutions stay outside: on a CPU those of XLA are slower.
+"""
+
+import contextlib
+import contextvars
+import functools
+import math
+from collections.abc import Callable, Iterator, Sequence
+
+import keras
+
+# Minimum elements of a feature map for XLA: compiling a function for one shape takes a tenth of a second.
+XLA_MINIMUM = 2**18
+# Minimum elements of an output of ReLU that the backward pass recomputes; smaller ones are saved.
+RECOMPUTE_MINIMUM = 2**19
+# Programs in the cache. A network at one batch shape needs about 90, whatever its depth, so this holds ten of them.
+# Without a bound, a process that trains on ever new image sizes would keep the graph and machine code of them all.
+MAX_PROGRAMS = 1024
+
+# Attribute on an output tensor: a function that recomputes it in the backward pass, so that the consumer need not save
+# it. If a cast or another layer drops the attribute, the tensor is saved as usual: more memory, same result.
+_RECOMPUTE = "_bit_keras_recompute"
+
+_portable = contextvars.ContextVar("portable", default=False)
+_training = contextvars.ContextVar("training", default=None)
+
+
+@contextlib.contextmanager
+def portable() -> Iterator[None]:
+    """Limits the block to plain operations, for graphs that are saved.
+
+    A restored graph lacks hand-written gradients, and XLA compiles it anew at every value that training changes.
+    """
+    token = _portable.set(True)
+    try:
+        yield
+    finally:
+        _portable.reset(token)
+
+
+@contextlib.contextmanager
+def in_training(training: bool | None) -> Iterator[None]:
+    """Sets `training` for layers that are called during rematerialization, outside of Keras's call context.
+
+    Keras knows it only in the forward pass, and the backward pass must compute the same.
+    """
+    token = _training.set(training)
+    try:
+        yield
+    finally:
+        _training.reset(token)
+
+
+def rematerialize(function: Callable) -> Callable:
+    """`keras.remat`; on torch it runs outside of what torch.compile traces."""
+    function = keras.remat(function)
+    if keras.backend.backend() != "torch":
+        return function
+    import torch
+
+    return torch.compiler.disable(function)
+
+
+def custom_gradient(function: Callable) -> Callable:
+    """`keras.ops.custom_gradient`, with the same signature of the gradient on every backend.
+
+    Args:
+        function: of tensors; returns its outputs and the gradient, a function from the output gradient to the input
+            gradients.
+    """
+    if keras.backend.backend() != "torch":
+        return keras.ops.custom_gradient(function)
+    from bit_keras.network import gradient_torch
+
+    return gradient_torch.custom_gradient(function)
+
+
+def runner(training: bool | None, shape: Sequence[int | None]) -> Callable | None:
+    """Selects how functions of arrays of this shape run: `plain`, `shared` or `compiled`.
+
+    Args:
+        training: whether this is a training step; None takes the value of `in_training`.
+        shape: of the largest array; None stands for an unknown size.
+
+    Returns:
+        A function of (function, *tensors, **settings), or None where plain operations are used whose gradient the
+        backend derives: outside of training, in a portable graph, and in what torch.compile traces.
+    """
+    backend = keras.backend.backend()
+    if backend == "torch" and _is_traced_by_torch():  # first, since context variables are not traced
+        return None
+    training = _training.get() if training is None else training
+    if not training or _portable.get():
+        return None
+    if backend != "tensorflow":
+        return plain
+    return compiled if _elements(shape) >= XLA_MINIMUM else shared
+
+
+def plain(function: Callable, *tensors, **settings):
+    """Calls a function."""
+    return function(*tensors, **settings)
+
+
+def shared(function: Callable, *tensors, **settings):
+    """Calls a graph function, traced once for all layers that call it on arrays of the same shapes."""
+    return _program(function, _signature(tensors), tuple(settings.items()), jit_compile=False)(*tensors)
+
+
+def compiled(function: Callable, *tensors, **settings):
+    """Calls a function as an XLA program."""
+    return _program(function, _signature(tensors), tuple(settings.items()), jit_compile=True)(*tensors)
+
+
+def offer_recomputation(tensor, recompute: Callable) -> None:
+    """Lets the consumer of a large output tensor recompute it in the backward pass, instead of saving it."""
+    if _elements(tensor.shape) >= RECOMPUTE_MINIMUM:
+        setattr(tensor, _RECOMPUTE, recompute)
+
+
+def recomputation_of(tensor) -> Callable | None:
+    """Returns the function that recomputes a tensor, None for a tensor that must be saved."""
+    return getattr(tensor, _RECOMPUTE, None)
+
+
+def _is_traced_by_torch() -> bool:
+    """Whether torch.compile traces the call: it fuses plain operations, and decides itself what to recompute."""
+    import torch
+
+    return torch.compiler.is_compiling()
+
+
+def _elements(shape: Sequence[int | None]) -> int:
+    """Number of elements; an unknown size counts as 32."""
+    return math.prod(size or 32 for size in shape)
+
+
+def _signature(tensors) -> tuple:
+    return tuple((tuple(tensor.shape), keras.backend.standardize_dtype(tensor.dtype)) for tensor in tensors)
+
+
+@functools.lru_cache(MAX_PROGRAMS)
+def _program(function, signature, settings, jit_compile):
+    """Returns a tf.function per signature: TensorFlow warns of one that is traced for many."""
+    import tensorflow as tf
+
+    function = functools.partial(function, **dict(settings))
+    # Not inlined: common-subexpression elimination would merge the recomputation with the forward pass and keep the
+    # activation.
+    attributes = None if jit_compile else {"_noinline": True}
+    return tf.function(function, jit_compile=jit_compile, autograph=False, experimental_attributes=attributes)

@@ -1,0 +1,113 @@
+"""How functions run, and the cache of programs."""
+
+import functools
+import gc
+
+import keras
+import numpy as np
+import pytest
+
+from bit_keras.network import execution
+from bit_keras.network.layers import GroupNormalization, StandardizedConv2D
+
+any_backend = pytest.mark.any_backend
+tensorflow_only = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="programs are TensorFlow's")
+
+SMALL, LARGE = (2, 8, 8, 32), (8, 64, 64, 32)
+
+
+@any_backend
+def test_functions_run_plain_outside_of_tensorflow_and_by_size_in_it():
+    if keras.backend.backend() == "tensorflow":
+        assert execution.runner(True, SMALL) is execution.shared
+        assert execution.runner(True, LARGE) is execution.compiled
+        assert execution.runner(True, (None, 64, 64, 32)) is execution.compiled  # an unknown size counts as 32
+    else:
+        assert execution.runner(True, SMALL) is execution.runner(True, LARGE) is execution.plain
+
+
+@any_backend
+def test_the_backend_derives_gradients_outside_of_training_and_in_portable_graphs():
+    assert execution.runner(False, LARGE) is execution.runner(None, LARGE) is None
+    with execution.portable():
+        assert execution.runner(True, LARGE) is None
+    with execution.in_training(True):
+        assert execution.runner(None, LARGE) is execution.runner(True, LARGE) is not None
+        assert execution.runner(False, LARGE) is None
+    assert execution.runner(None, LARGE) is None
+
+
+@any_backend
+def test_only_large_tensors_offer_to_be_recomputed(monkeypatch):
+    tensor = keras.ops.ones((2, 3))
+    monkeypatch.setattr(execution, "RECOMPUTE_MINIMUM", 7)
+    if keras.backend.backend() != "jax":  # whose arrays take no attributes, and need none
+        execution.offer_recomputation(tensor, list)
+        assert execution.recomputation_of(tensor) is None
+        monkeypatch.setattr(execution, "RECOMPUTE_MINIMUM", 6)
+        execution.offer_recomputation(tensor, list)
+        assert execution.recomputation_of(tensor) is list
+    assert execution.recomputation_of(tensor + 1) is None
+
+
+def _step(run_as_graph: bool = False, drop: bool = False):
+    """A function of images to the outputs of a norm and a convolution, and all gradients."""
+    import tensorflow as tf
+
+    keras.utils.set_random_seed(0)
+    norm, conv = GroupNormalization(2, activation="relu"), StandardizedConv2D(4, 1)
+    conv(norm(np.zeros((1, 1, 1, 8), "float32")))
+
+    def step(images):
+        with tf.GradientTape() as tape:
+            tape.watch(images)
+            features = norm(images, training=True)
+            assert execution.recomputation_of(features) is not None
+            features = tf.identity(features) if drop else features
+            assert (execution.recomputation_of(features) is None) == drop
+            outputs = conv(features, training=True)
+        variables = [weight.value for layer in (norm, conv) for weight in layer.weights]
+        return outputs, tape.gradient(outputs, [images, *variables], tf.cos(outputs))
+
+    return tf.function(step) if run_as_graph else step
+
+
+def _run(step, side: int) -> list[np.ndarray]:
+    import tensorflow as tf
+
+    images = np.random.default_rng(side).normal(size=(2, side, side, 8)).astype("float32")
+    outputs, gradients = step(tf.constant(images))
+    return [tensor.numpy() for tensor in (outputs, *gradients)]
+
+
+def _assert_equal(received: list[np.ndarray], expected: list[np.ndarray]) -> None:
+    assert len(received) == len(expected) == 5
+    for a, b in zip(received, expected, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@tensorflow_only
+def test_a_tensor_whose_offer_is_dropped_is_saved_with_the_same_result(monkeypatch):
+    monkeypatch.setattr(execution, "RECOMPUTE_MINIMUM", 0)
+    _assert_equal(_run(_step(drop=True), 6), _run(_step(drop=False), 6))
+
+
+@tensorflow_only
+def test_the_cache_of_programs_is_bounded():
+    assert execution._program.cache_info().maxsize == execution.MAX_PROGRAMS
+
+
+@tensorflow_only
+@pytest.mark.parametrize(("xla_minimum", "run_as_graph"), [(0, False), (2**60, True)])
+def test_results_stay_right_after_eviction(monkeypatch, xla_minimum, run_as_graph):
+    monkeypatch.setattr(execution, "RECOMPUTE_MINIMUM", 0)
+    monkeypatch.setattr(execution, "XLA_MINIMUM", xla_minimum)
+    expected = _run(_step(run_as_graph), 4)
+    monkeypatch.setattr(execution, "_program", functools.lru_cache(1)(execution._program.__wrapped__))
+    step = _step(run_as_graph)
+    for _ in range(2):
+        _assert_equal(_run(step, 4), expected)
+        gc.collect()  # frees the programs that were evicted
+    info = execution._program.cache_info()
+    assert info.currsize == 1
+    assert info.misses > 1
