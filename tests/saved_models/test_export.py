@@ -1,5 +1,7 @@
 """Consumers load what is exported in processes of their own, which know nothing of the library."""
 
+import contextlib
+import io
 import json
 import os
 import subprocess
@@ -12,7 +14,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 import bit_keras
-from bit_keras.saved_models import export, reusable, writer
+from bit_keras.saved_models import check, export, reusable, writer
 from bit_keras.saved_models.check import relative_difference
 from bit_keras.saved_models.export import export_saved_model
 from bit_keras.system import processes
@@ -84,6 +86,21 @@ def run(command: list, **environment: str) -> str:
     return result.stdout
 
 
+@pytest.fixture
+def _check_in_this_process(monkeypatch):
+    """Checks without a fresh process, whose start takes far longer than the check of a small SavedModel."""
+
+    def run_here(fault: str, program: Path, *arguments) -> str:
+        assert program == Path(check.__file__)
+        with contextlib.redirect_stdout(io.StringIO()) as said:
+            faults = check.check(*map(str, arguments))
+        if faults:
+            raise RuntimeError(f"{fault}:\n{faults}")
+        return said.getvalue()
+
+    monkeypatch.setattr(writer, "run_python", run_here)
+
+
 def test_hub_keras_layer_fine_tunes(model, facts):
     facts = facts["hub_keras_layer"]
     assert facts["logits"] < 1e-5, facts
@@ -102,13 +119,13 @@ def test_hub_keras_layer_fine_tunes(model, facts):
 
 def test_loads_without_keras(model, facts):
     assert facts["loaders"].keys() == {"hub.load", "tf.saved_model.load"}
-    for facts in facts["loaders"].values():
-        assert len(facts["differences"]) == 12
-        assert max(facts["differences"].values()) < 1e-5, facts
-        assert facts["variables"] == facts["trainable_variables"] == 54
-        assert facts["regularization_loss"] == pytest.approx(float(sum(model.losses)), rel=1e-5)
-        assert facts["class_names"] == CLASS_NAMES
-        assert not facts["library_imported"]
+    for loaded in facts["loaders"].values():
+        assert len(loaded["differences"]) == 12
+        assert max(loaded["differences"].values()) < 1e-5, loaded
+        assert loaded["variables"] == loaded["trainable_variables"] == 54
+        assert loaded["regularization_loss"] == pytest.approx(float(sum(model.losses)), rel=1e-5)
+        assert loaded["class_names"] == CLASS_NAMES
+        assert not loaded["library_imported"]
 
 
 def test_serving_signature_in_saved_model_cli(model, reusable_saved_model, tmp_path):
@@ -140,6 +157,7 @@ def test_nothing_compiles_with_xla(reusable_saved_model):
     assert not any(f.attr["_XlaMustCompile"].b for f in functions if "_XlaMustCompile" in f.attr)
 
 
+@pytest.mark.usefixtures("_check_in_this_process")
 def test_backbone_in_mixed_precision(tmp_path, golden_npz):
     model = bit_keras.BiT("R17x0.5", 10, dtype="mixed_bfloat16")
     bit_keras.load_weights(model, golden_npz)
@@ -156,6 +174,7 @@ def test_backbone_in_mixed_precision(tmp_path, golden_npz):
     assert difference < 0.02, difference
 
 
+@pytest.mark.usefixtures("_check_in_this_process")
 def test_state_is_exported_and_left_alone(tmp_path):
     model = small_model()
     model.layers[1].trainable = False
@@ -209,6 +228,7 @@ def test_a_mismatch_leaves_nothing_behind(tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.usefixtures("_check_in_this_process")
 def test_a_variable_that_is_stored_twice_is_refused(tmp_path, monkeypatch):
     def write(model, path, *rest):
         writer._write_reusable(model, path, *rest)
@@ -221,6 +241,7 @@ def test_a_variable_that_is_stored_twice_is_refused(tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.usefixtures("_check_in_this_process")
 def test_a_variable_that_no_gradient_reaches_is_refused(tmp_path, monkeypatch):
     def network(*arguments):
         output, compute = original(*arguments)
@@ -228,7 +249,7 @@ def test_a_variable_that_no_gradient_reaches_is_refused(tmp_path, monkeypatch):
 
     original = reusable._network
     monkeypatch.setattr(reusable, "_network", network)
-    with pytest.raises(RuntimeError, match="no gradient reaches .*kernel:0, .*bias:0") as error:
+    with pytest.raises(RuntimeError, match=r"no gradient reaches .*kernel:0, .*bias:0") as error:
         export_saved_model(small_model(), tmp_path / "saved_model")
     assert "differs by" not in str(error.value)
     assert os.listdir(tmp_path) == []

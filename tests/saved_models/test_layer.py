@@ -16,7 +16,6 @@ import keras
 import numpy as np
 import pytest
 
-import bit_keras
 from bit_keras.checkpoints import CheckpointError
 from bit_keras.saved_models.layer import SavedModelLayer
 
