@@ -157,7 +157,7 @@ def _training_faults(loaded, expected: dict[str, np.ndarray]) -> Iterator[str]:
         if found != wanted:
             yield f"{name}: must be {wanted}, got {found}"
     with tf.GradientTape() as tape:
-        loss = tf.reduce_mean(loaded(expected["0/images"], training=True) ** 2)
+        loss = tf.reduce_mean(loaded(expected["0/images"][:1], training=True) ** 2)
     gradients = tape.gradient(loss, loaded.trainable_variables)
     missing = [v.name for v, gradient in zip(loaded.trainable_variables, gradients) if gradient is None]
     if missing:

@@ -74,7 +74,8 @@ def export_saved_model(
         TypeError: there is no such option.
         FileExistsError: there is something at `path`.
         ImportError: TensorFlow is not installed.
-        RuntimeError: the SavedModel could not be written, or does not give the model's numbers.
+        RuntimeError: the SavedModel could not be written, does not give the model's numbers, stores a variable twice,
+            or, if reusable, has a trainable variable that no gradient reaches.
 
     Example:
         >>> bit_keras.export_saved_model(model, "exported", class_names=["cat", "dog"])

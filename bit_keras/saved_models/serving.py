@@ -168,7 +168,7 @@ def _big_endian(data: tf.Tensor) -> tf.Tensor:
 def expected(
     model: BiT, options: ServingOptions, class_names: Sequence[str] | None, batches: Sequence[np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """Returns what `check.serving` compares with, for batches of images in [0, 1] and for files."""
+    """Returns what `check.py` compares with, for batches of images in [0, 1] and for files."""
     names = class_names or [str(k) for k in range(model.num_classes)]
     arrays = {"names": np.array(names), "activation": np.array(options.activation), "top": np.array(options.top)}
     logits, features = reference(model), reference(model.backbone)
