@@ -10,6 +10,7 @@ from bit_keras.network.class_names import class_names, decode_predictions
 from bit_keras.network.folding import folded
 from bit_keras.network.model import BiT, load_weights, save_npz
 from bit_keras.rules.hyperrule import HyperRule
+from bit_keras.saved_models.export import export_saved_model
 from bit_keras.saved_models.layer import SavedModelLayer
 from bit_keras.zoo.presets import list_presets
 
@@ -28,11 +29,3 @@ __all__ = [
     "load_weights",
     "save_npz",
 ]
-
-
-def __getattr__(name: str):
-    if name == "export_saved_model":  # its module is a program too, which must not be imported before it runs
-        from bit_keras.saved_models.export import export_saved_model
-
-        return export_saved_model
-    raise AttributeError(f"module 'bit_keras' has no attribute {name!r}")

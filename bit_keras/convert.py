@@ -19,6 +19,8 @@ from bit_keras import checkpoints
 from bit_keras.checkpoints.formats import detect_format, read_weights
 from bit_keras.checkpoints.reference import peer
 from bit_keras.network.model import BiT
+from bit_keras.saved_models.check import relative_difference
+from bit_keras.saved_models.export import export_saved_model
 from bit_keras.system import command_line
 from bit_keras.system.files import whole
 from bit_keras.system.logs import doing
@@ -98,18 +100,12 @@ def convert(
     return Conversion(destination, model.variant_name, model.num_classes, source_difference, difference)
 
 
-def _write_saved_model(model: BiT, path: Path) -> None:
-    from bit_keras.saved_models.export import export_saved_model
-
-    export_saved_model(model, path)
-
-
 _WRITERS: dict[str, Callable[[BiT, Path], None]] = {
     ".npz": lambda model, path: checkpoints.write_npz(checkpoints.collect_weights(model), path),
     ".safetensors": lambda model, path: checkpoints.write_safetensors(checkpoints.collect_weights(model), path),
     ".weights.h5": lambda model, path: model.save_weights(path),
     ".keras": lambda model, path: model.save(path),
-    "": _write_saved_model,
+    "": lambda model, path: export_saved_model(model, path),
 }
 
 
@@ -140,14 +136,13 @@ def _difference(model: BiT, path: Path) -> float | None:
     for size in _CHECK_SIZES:
         images = random.uniform(-1, 1, (*size, 3)).astype("float32")
         expected, found = keras.ops.convert_to_numpy(model(images)), run(images)
-        scale = max(np.abs(expected).max(), np.finfo("float32").tiny)  # a head of zeros
-        difference = np.abs(found - expected).max() / scale
-        if not difference <= TOLERANCE:
+        difference = relative_difference(expected, found)
+        if difference > TOLERANCE:
             raise RuntimeError(
                 f"{path.name} gives other logits in its own library, by {difference:.2g} of their scale; "
                 f"allowed is {TOLERANCE}"
             )
-        largest = max(largest, float(difference))
+        largest = max(largest, difference)
     return largest
 
 

@@ -1,7 +1,7 @@
 """Program: write a BiT for phones and small computers, as LiteRT and ONNX files that were run before it says done.
 
 Examples:
-    python -m export.edge --model=workdir/model.keras --dataset=cifar10 --resolution=128 --output=exported/edge
+    python -m export.edge --model=workdir/weights.npz --dataset=cifar10 --resolution=128 --output=exported/edge
     python -m export.edge --model=weights.npz --dataset=~/flowers --formats=litert_int8,onnx --output=exported/edge
 """
 
@@ -16,10 +16,11 @@ from absl import flags
 from bit_keras import BiT, data
 from bit_keras.checkpoints import provenance
 from bit_keras.network.folding import folded
+from bit_keras.saved_models.check import relative_difference
 from bit_keras.system import command_line, files
 from bit_keras.system.logs import logger
 from bit_keras.system.processes import run_python
-from export.summary import Artefact, relative_difference, table, write_summary
+from export.summary import Artefact, table, write_summary
 
 # A protobuf and a flatbuffer end at 2 GiB, and every format is converted from float32.
 _MAX_BYTES = 2**31

@@ -103,8 +103,10 @@ def publish(
     if to == "kaggle" and len(uploads) > _MOST_KAGGLE_FILES:
         raise ValueError(f"Kaggle takes {_MOST_KAGGLE_FILES} files one by one, got {len(uploads)}")
     if not dry_run:
-        send = {"kaggle": _send_to_kaggle, "huggingface": _send_to_huggingface}[to]
-        send(Path(directory), handle, version, uploads)
+        if to == "kaggle":
+            _send_to_kaggle(Path(directory), handle, version)
+        else:
+            _send_to_huggingface(Path(directory), handle, version, uploads)
     return (f"{handle}/{version}" if to == "kaggle" else f"{handle}@v{version}"), uploads
 
 
@@ -132,7 +134,7 @@ def _check_version(version: int, last: int, handle: str) -> None:
         raise ValueError(f"the next version of {handle} is {last + 1}, got {version}")
 
 
-def _send_to_kaggle(directory: Path, handle: str, version: int, uploads: Sequence[Upload]) -> None:
+def _send_to_kaggle(directory: Path, handle: str, version: int) -> None:
     try:
         import kagglehub
         import requests

@@ -38,15 +38,6 @@ class Artefact:
         return sum(file.stat().st_size for file in files)
 
 
-def relative_difference(expected: np.ndarray, found: np.ndarray) -> float:
-    """Largest difference relative to the largest expected number; infinite for NaN or another shape."""
-    if np.shape(expected) != np.shape(found):
-        return float("inf")
-    scale = max(float(np.abs(expected).max()), np.finfo("float32").tiny)
-    difference = float(np.abs(np.asarray(found, "float64") - expected).max()) / scale
-    return float("inf") if np.isnan(difference) else difference
-
-
 def measure(run: Callable[[np.ndarray], object], size: int = 224, runs: int = 5) -> dict[int, float]:
     """Returns {batch size: images a second}, medians, of a function of images [N, size, size, 3] in [0, 1]."""
     rates = {}

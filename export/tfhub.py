@@ -2,42 +2,34 @@
 
 Examples:
     python -m export.tfhub --module=m-r50x1 --output=exported
-    python -m export.tfhub --model=workdir/model.keras --kind=classification --class_names=names.txt --output=exported
+    python -m export.tfhub --model=workdir/weights.npz --kind=classification --class_names=names.txt --output=exported
 """
 
 import gzip
 import os
 import tarfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import bit_keras  # before TensorFlow, whose start it keeps quiet
 
 # isort: split
 import keras
-import numpy as np
 from absl import flags
 
-from bit_keras.checkpoints import names
-from bit_keras.network import execution
+from bit_keras.saved_models.export import check_arguments
+from bit_keras.saved_models.writer import write_checked
 from bit_keras.system import command_line, files
 from bit_keras.system.logs import logger
-from bit_keras.system.processes import run_python
 from bit_keras.zoo import presets
 from export.summary import Artefact, measure, table, write_summary
 from hub_modules.table import TASKS, get_module
 
-# {kind: the endpoint that a call of the module gives}.
-_OUTPUTS = {"classification": "logits", "feature-vector": "features"}
 # What the root of an archive may hold (the validator of tensorflow/tfhub.dev).
 _ROOT = {
     *("saved_model.pb", "tfhub_module.pb", "keras_metadata.pb", "fingerprint.pb"),
     *("assets", "assets.extra", "variables"),
 }
-# [N, H, W] of the images on which the written module must agree with the model.
-_CHECK_SIZES = ((2, 64, 64), (1, 96, 80))
-# Largest difference allowed between the module and the model as graphs, relative to the scale of an output.
-_TOLERANCE = 1e-5
 
 
 def export_module(
@@ -72,27 +64,20 @@ def export_module(
         RuntimeError: the module does not give the model's numbers.
     """
     output = Path(output)
-    _check_arguments(model, output, kind, class_names)
-    endpoints = _endpoints(model, kind)
-    variables = model if kind == "classification" else model.backbone
+    _check_arguments(output, kind, class_names)
+    network = model if kind == "classification" else model.backbone
+    check_arguments(network, output, "reusable", class_names, {})
     with files.whole(output) as written:
-        directory, scratch = written / name, written.parent
-        directory.mkdir(parents=True)
-        names_file = None
-        if class_names is not None:
-            names_file = scratch / "class_names.txt"
-            names_file.write_text("".join(f"{each}\n" for each in class_names), encoding="utf-8")
-        logger.info("writing %s", output / name)
-        _write(endpoints, _OUTPUTS[kind], variables, directory, names_file)
-        np.savez(scratch / "expected.npz", **_expected(endpoints, _OUTPUTS[kind], variables))
-        logger.info("comparing it in a fresh process")
-        difference = _check(directory, scratch / "expected.npz")
+        written.mkdir()
+        directory, destination = written / name, output / name
+        options = {"endpoints": True}
+        difference = write_checked(network, directory, "reusable", class_names, options, destination)
         write_archive(directory, written / f"{name}.tar.gz")
         logger.info("measuring")
         rates = _measure(directory)
     archive = output / f"{name}.tar.gz"
     artefact = Artefact(
-        f"{name}, {kind}", output / name, difference, rates, {"archive bytes": f"{archive.stat().st_size:,}"}
+        f"{name}, {kind}", destination, difference, rates, {"archive bytes": f"{archive.stat().st_size:,}"}
     )
     write_summary([artefact], output / "summary.json")
     return artefact
@@ -141,115 +126,15 @@ def _add(archive: tarfile.TarFile, path: Path, name: str) -> None:
         archive.addfile(record, content)
 
 
-def _check_arguments(model: bit_keras.BiT, output: Path, kind: str, class_names: Sequence[str] | None) -> None:
+def _check_arguments(output: Path, kind: str, class_names: Sequence[str] | None) -> None:
     if kind not in TASKS:
         raise ValueError(f"kind must be one of {', '.join(TASKS)}, got {kind!r}")
     if keras.config.backend() != "tensorflow":
         raise ValueError(f"KERAS_BACKEND must be tensorflow to write a module, got {keras.config.backend()}")
     if os.path.lexists(output):
         raise FileExistsError(f"a module goes to a path where nothing is, got {output}")
-    if class_names is None:
-        return
-    if kind != "classification":
+    if class_names is not None and kind != "classification":
         raise ValueError(f"class names are for a classifier, got {len(class_names)} for a {kind}")
-    if len(class_names) != model.num_classes:
-        raise ValueError(
-            f"there must be a class name for each output, got {len(class_names)} names for {model.num_classes} outputs"
-        )
-    faults = [each for each in class_names if each.splitlines() != [each]]
-    if faults:
-        raise ValueError(f"a class name must be one line that is not empty, got {faults}")
-
-
-def _endpoints(model: bit_keras.BiT, kind: str) -> Callable:
-    """Returns the function of (images [N, H, W, 3] in [0, 1], training) that gives {endpoint: float32 tensor}."""
-    backbone = model.backbone
-    stages = keras.Model(backbone.input, {**backbone.pyramid_outputs, "features": backbone.output})
-    head = model.get_layer(names.HEAD)
-
-    def endpoints(images, training: bool) -> dict:
-        outputs = stages(2.0 * images - 1.0, training=training)
-        if kind == "classification":
-            outputs["logits"] = head(outputs["features"])
-        return {name: keras.ops.cast(output, "float32") for name, output in outputs.items()}
-
-    return endpoints
-
-
-@execution.portable()
-def _write(endpoints: Callable, output: str, variables: keras.Model, directory: Path, names_file: Path | None) -> None:
-    import tensorflow as tf
-
-    images_spec = tf.TensorSpec([None, None, None, 3], name="inputs")
-
-    @tf.function
-    def call(inputs, training=False):
-        return endpoints(inputs, training)[output]
-
-    @tf.function
-    def all_endpoints(inputs, training=False):
-        return endpoints(inputs, training)
-
-    for function in (call, all_endpoints):
-        for training in (False, True):
-            function.get_concrete_function(images_spec, training=training)
-
-    @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3], name="images")])
-    def serve(images):
-        return {output: call(images, training=False)}
-
-    # Not a tf.Module, whose `variables` would be lost, and without the Keras model: it would store all of them twice.
-    root = tf.train.Checkpoint()
-    root.__call__ = call
-    root.endpoints = all_endpoints
-    root.variables = [variable.value for variable in variables.variables]
-    root.trainable_variables = [variable.value for variable in variables.trainable_variables]
-    root.regularization_losses = [_regularization_loss(variable) for variable in _regularized(variables)]
-    if names_file is not None:
-        root.class_names = tf.saved_model.Asset(str(names_file))
-    tf.saved_model.save(root, str(directory), signatures={"serving_default": serve})
-
-
-def _regularized(variables: keras.Model) -> list[keras.Variable]:
-    return [variable for variable in variables.trainable_variables if variable.regularizer]
-
-
-def _regularization_loss(variable: keras.Variable):
-    import tensorflow as tf
-
-    return tf.function(lambda: variable.regularizer(variable), input_signature=[], autograph=False)
-
-
-@execution.portable()
-def _expected(endpoints: Callable, output: str, variables: keras.Model) -> dict[str, np.ndarray]:
-    """Returns what the check compares with, under the names that it documents."""
-    import tensorflow as tf
-
-    expected = {
-        "variables": np.array(len(variables.variables)),
-        "trainable_variables": np.array(len(variables.trainable_variables)),
-        "regularization_loss": np.array(sum(float(v.regularizer(v)) for v in _regularized(variables))),
-        "output": np.array(output),
-    }
-    # As a graph, like the module: eager mode rounds differently.
-    run = tf.function(endpoints, reduce_retracing=True)
-    random = np.random.default_rng(0)
-    for k, size in enumerate(_CHECK_SIZES):
-        images = random.uniform(size=(*size, 3)).astype(np.float32)
-        expected[f"{k}/images"] = images
-        for training in (False, True):
-            with tf.device("CPU"):  # where the check runs: a GPU rounds convolutions to fewer bits
-                outputs = run(tf.constant(images), training)
-            expected |= {f"{k}/{training}/{name}": array.numpy() for name, array in outputs.items()}
-    return expected
-
-
-def _check(directory: Path, expected: Path) -> float:
-    """Returns the largest relative difference; raises RuntimeError if the module is not as it must be."""
-    # The file and not the module: the check needs TensorFlow, and nothing of this project.
-    program = Path(__file__).with_name("tfhub_check.py")
-    output = run_python("the module is not as the model", program, directory, expected, _TOLERANCE)
-    return float(output.splitlines()[-1])
 
 
 def _measure(directory: Path) -> dict[int, float]:

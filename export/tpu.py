@@ -24,11 +24,12 @@ from absl import flags
 from bit_keras import BiT
 from bit_keras.checkpoints import provenance
 from bit_keras.network.folding import folded
+from bit_keras.saved_models.check import relative_difference
 from bit_keras.saved_models.serving import decode_rows
 from bit_keras.system import command_line, files
 from bit_keras.system.logs import logger
 from bit_keras.system.processes import run_python
-from export.summary import Artefact, measure, relative_difference, table, write_summary
+from export.summary import Artefact, measure, table, write_summary
 
 FORMS = ("converter", "direct")
 # Largest difference of the bfloat16 network from the model, relative to the scale of the logits. Random weights

@@ -42,6 +42,35 @@ def golden_activations() -> dict[str, np.ndarray]:
         return dict(archive)
 
 
+@pytest.fixture(scope="session")
+def regularized(golden_npz) -> Callable[[], keras.Model]:
+    """Function that makes a BiT of these weights with two regularizers."""
+    import bit_keras
+
+    def make() -> bit_keras.BiT:
+        model = bit_keras.BiT("R17x0.5", 10)
+        bit_keras.load_weights(model, golden_npz)
+        model.get_layer("head").kernel.regularizer = keras.regularizers.L2(0.01)
+        model.backbone.get_layer("root_block_standardized_conv2d").kernel.regularizer = keras.regularizers.L1(0.001)
+        return model
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def reusable_saved_model(regularized, tmp_path_factory) -> Path:
+    """What `regularized` makes as a reusable SavedModel with the class names "digit 0" to "digit 9", moved after it
+    was written.
+    """
+    import bit_keras
+
+    folder = tmp_path_factory.mktemp("reusable")
+    names = [f"digit {k}" for k in range(10)]
+    written = bit_keras.export_saved_model(regularized(), folder / "new" / "written", class_names=names)
+    assert [path.name for path in (folder / "new").iterdir()] == ["written"]
+    return written.rename(folder / "moved")
+
+
 @pytest.fixture
 def serve() -> Iterator[Callable[[type], str]]:
     """Starts a local server for a class of request handler and returns its address."""

@@ -2,10 +2,9 @@
 
 import json
 
-import numpy as np
 import pytest
 
-from export.summary import Artefact, measure, relative_difference, table, write_summary
+from export.summary import Artefact, measure, table, write_summary
 
 
 @pytest.fixture
@@ -33,15 +32,6 @@ def test_json(artefacts, tmp_path):
     first, second = json.loads((tmp_path / "summary.json").read_text())["artefacts"]
     assert (first["bytes"], first["images_per_second"]) == (1234, {"1": 10.0, "8": 20.25})
     assert (second["path"], second["extra"]) == (str(tmp_path / "model.onnx"), {"accuracy": 0.91389})
-
-
-def test_relative_difference():
-    expected = np.array([1.0, -4.0])
-    assert relative_difference(expected, np.array([1.0, -4.0])) == 0
-    assert relative_difference(expected, np.array([2.0, -4.0])) == 0.25
-    assert relative_difference(expected, np.array([np.nan, -4.0])) == float("inf")
-    assert relative_difference(expected, np.array([[1.0, -4.0]])) == float("inf")
-    assert relative_difference(np.zeros(2), np.zeros(2)) == 0
 
 
 def test_measure_runs_each_batch_size():

@@ -11,10 +11,7 @@ import keras
 import numpy as np
 
 from bit_keras.checkpoints import CheckpointError, fetch
-from bit_keras.zoo.presets import BUCKET, LABELS
-
-# ILSVRC-2012 has one class an image; ImageNet-21k was trained with several, by sigmoid cross-entropy.
-_DEFAULT_ACTIVATIONS = {"ilsvrc2012": "softmax", "imagenet21k": "sigmoid"}
+from bit_keras.zoo.presets import BUCKET, LABELS, default_activation
 
 _REMEDY = "delete it and the .sha256 beside it to download it anew"
 
@@ -70,7 +67,7 @@ def decode_predictions(logits, top: int = 5, activation: str | None = None) -> l
         raise ValueError(f"top must be an integer in [1, {num_classes}], got {top!r}")
     if not np.isfinite(logits).all():
         raise ValueError("logits must be finite, got NaN or infinity")
-    scores = _activate(logits, _DEFAULT_ACTIVATIONS[labels] if activation is None else activation)
+    scores = _activate(logits, default_activation(num_classes) if activation is None else activation)
     # Logits, not scores: those of sure classes all round to 1.
     order = np.argsort(-logits, axis=1, kind="stable")[:, :top]
     names = [(wordnet_id, _first_lemma(lemmas)) for wordnet_id, lemmas in class_names(labels)]

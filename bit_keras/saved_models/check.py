@@ -1,66 +1,96 @@
-"""Program: holds a SavedModel against the numbers of the Keras model that it was made from. TensorFlow only.
+"""Program: compares a SavedModel with the numbers of the Keras model that it was made from. NumPy and TensorFlow only.
 
     python check.py KIND SAVED_MODEL EXPECTED.npz TOLERANCE
 
-`bit_keras.export_saved_model` writes EXPECTED.npz and runs this in a fresh process. Exit status 0 means that all
-agrees, 1 comes with a list of what does not.
+`writer.write_checked` writes EXPECTED.npz and runs this by its path in a fresh process: nobody who loads a SavedModel
+has the library. Exit status 0 comes with the largest relative difference, 1 with a list of faults.
 """
 
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 
 # Of scores, which are computed again in float64, relative to the largest.
 _SCORES_TOLERANCE = 1e-5
+# Of the files of variables: the index and the graph of objects, beside the numbers themselves.
+_OVERHEAD = 1.02
+_OVERHEAD_BYTES = 200_000
+
+
+def relative_difference(expected: np.ndarray, found: np.ndarray) -> float:
+    """Largest difference relative to the largest expected number; infinite for NaN or another shape."""
+    if np.shape(expected) != np.shape(found):
+        return float("inf")
+    scale = max(float(np.abs(expected).max()), np.finfo("float32").tiny)  # a head of zeros gives zeros
+    difference = float(np.abs(np.asarray(found, "float64") - expected).max()) / scale
+    return float("inf") if np.isnan(difference) else difference
 
 
 def check(kind: str, directory: str, expected_file: str, tolerance: str) -> str | None:
-    """Compares a SavedModel with expected numbers.
+    """Compares a SavedModel with expected numbers, and prints the largest relative difference.
 
     Args:
         kind: "reusable" or "serving".
         directory: the SavedModel.
-        expected_file: npz file of what `reusable` or `serving` needs.
-        tolerance: largest difference allowed, relative to the largest expected number.
+        expected_file: npz file of what `_reusable` or `_serving` needs.
+        tolerance: largest relative difference allowed.
 
     Returns:
         None, or the list of faults.
     """
-    compare = {"reusable": reusable, "serving": serving}[kind]
+    import tensorflow as tf
+
+    compare = {"reusable": _reusable, "serving": _serving}[kind]
     with np.load(expected_file, allow_pickle=False) as archive:
         expected = dict(archive)
-    comparisons = compare(tf.saved_model.load(directory), expected, float(tolerance))
-    return "\n".join(fault for comparison in comparisons if (fault := _compare(*comparison))) or None
+    loaded = tf.saved_model.load(directory)
+    faults, largest = list(_storage_faults(loaded, Path(directory))), 0.0
+    for name, found, wanted, allowed in compare(loaded, expected, float(tolerance)):
+        found = np.asarray(found)
+        difference = relative_difference(wanted, found)
+        largest = max(largest, difference)
+        if difference > allowed:
+            shapes = "" if found.shape == wanted.shape else f": shape must be {wanted.shape}, got {found.shape}"
+            faults.append(f"{name}: differs by {difference:.3g} of its scale, allowed is {allowed}{shapes}")
+    if kind == "reusable":
+        faults += _training_faults(loaded, expected)  # last: it may move the state that the images above meet
+    print(largest)
+    return "\n".join(faults) or None
 
 
-def reusable(loaded, expected: dict[str, np.ndarray], tolerance: float) -> Iterator[tuple]:
-    """Yields the arguments of `_compare`.
+def _reusable(loaded, expected: dict[str, np.ndarray], tolerance: float) -> Iterator[tuple]:
+    """Yields (name, what the SavedModel gives, what it must give, tolerance).
 
     Args:
         loaded: the SavedModel.
-        expected: "trainable_variables" (a count), "regularization_loss" (a sum) and, for k = 0, 1, ..., "k/images"
-            [N, H, W, 3] in [0, 1], "k/inference" and "k/training" [N, K].
+        expected: "variables" and "trainable_variables" (counts), "regularization_loss" (a sum), "output" (the name of
+            what a call gives), "endpoints" (whether it has them) and, for k = 0, 1, ..., "k/images" [N, H, W, 3] in
+            [0, 1], "k/False/NAME" and "k/True/NAME": the output, or each endpoint, for either value of `training`.
         tolerance: as for `check`.
     """
+    losses = sum(float(loss()) for loss in loaded.regularization_losses)
+    yield "regularization_loss", losses, expected["regularization_loss"], tolerance
+    output, nothing = str(expected["output"]), np.array(np.nan)
     (serve,) = loaded.signatures.values()
-    found = {
-        "trainable_variables": len(loaded.trainable_variables),
-        "regularization_loss": sum(float(loss()) for loss in loaded.regularization_losses),
-    }
-    for name, value in found.items():
-        yield name, value, expected[name], tolerance
     for k, images in _numbered(expected, "{}/images"):
-        (served,) = serve(images=tf.constant(images)).values()
-        yield f"{k}/inference", loaded(images).numpy(), expected[f"{k}/inference"], tolerance
-        yield f"{k}/serving_default", served.numpy(), expected[f"{k}/inference"], tolerance
-        # Last: it may move the state that the next images meet, as it did when the model was called.
-        yield f"{k}/training", loaded(images, training=True).numpy(), expected[f"{k}/training"], tolerance
+        served = serve(images=images).get(output, nothing)
+        yield f"{k}/serving_default", served, expected[f"{k}/False/{output}"], tolerance
+        # Training last: it may move the state that the next images meet, as it did when the model was called.
+        for training in (False, True):
+            prefix = f"{k}/{training}/"
+            yield f"{prefix}call", loaded(images, training=training), expected[prefix + output], tolerance
+            if not expected["endpoints"]:
+                continue
+            wanted = {name.removeprefix(prefix): array for name, array in expected.items() if name.startswith(prefix)}
+            found = loaded.endpoints(images, training=training)
+            for name in sorted(wanted.keys() | found.keys()):
+                yield f"{prefix}endpoints/{name}", found.get(name, nothing), wanted.get(name, nothing), tolerance
 
 
-def serving(loaded, expected: dict[str, np.ndarray], tolerance: float) -> Iterator[tuple]:
-    """Yields the arguments of `_compare`.
+def _serving(loaded, expected: dict[str, np.ndarray], tolerance: float) -> Iterator[tuple]:
+    """Yields (name, what the SavedModel gives, what it must give, tolerance).
 
     Args:
         loaded: the SavedModel.
@@ -73,20 +103,31 @@ def serving(loaded, expected: dict[str, np.ndarray], tolerance: float) -> Iterat
         loaded.signatures[name] for name in ("serving_default", "serve_bytes", "features")
     )
     for k, images in _numbered(expected, "{}/images"):
-        images = tf.constant(images)
         found = _arrays(serve_default(images=images))
         yield f"{k}/logits", found["logits"], expected[f"{k}/logits"], tolerance
-        yield from _compare_ranking(f"{k}/", found, expected)
-        yield f"{k}/features", features(images=images)["features"].numpy(), expected[f"{k}/features"], tolerance
+        yield from _ranking(f"{k}/", found, expected)
+        yield f"{k}/features", features(images=images)["features"], expected[f"{k}/features"], tolerance
     # All in one batch.
     numbers, contents = zip(*_numbered(expected, "file {}/bytes"))
-    found = _arrays(serve_bytes(image_bytes=tf.constant([content.tobytes() for content in contents])))
+    found = _arrays(serve_bytes(image_bytes=np.array([content.tobytes() for content in contents], object)))
     valid = np.concatenate([expected[f"file {k}/valid"] for k in numbers])
     logits = np.concatenate([expected[f"file {k}/logits"] for k in numbers])
     yield "serve_bytes/valid", found["valid"], valid, 0
     yield "serve_bytes/error", found["error"] == b"", valid, 0
     yield "serve_bytes/logits", found["logits"], logits, tolerance
-    yield from _compare_ranking("serve_bytes/", {name: value[valid] for name, value in found.items()}, expected)
+    yield from _ranking("serve_bytes/", {name: value[valid] for name, value in found.items()}, expected)
+
+
+def _ranking(prefix: str, found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> Iterator[tuple]:
+    """Yields "classes" and "scores" as `_serving` does; they must be those of the "logits" that were found."""
+    logits = found["logits"].astype("float64")
+    best = np.argsort(-logits, axis=1, kind="stable")[:, : int(expected["top"])]
+    names = np.char.encode(expected["names"], "utf-8")[best]
+    yield f"{prefix}classes", found["classes"] == names, np.ones(best.shape, bool), 0
+    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+    scores = {"softmax": exponentials / exponentials.sum(axis=1, keepdims=True), "sigmoid": 1 / (1 + np.exp(-logits))}
+    best_scores = np.take_along_axis(scores[str(expected["activation"])], best, axis=1)
+    yield f"{prefix}scores", found["scores"], best_scores, _SCORES_TOLERANCE
 
 
 def _numbered(expected: dict[str, np.ndarray], name: str) -> Iterator[tuple[int, np.ndarray]]:
@@ -100,26 +141,27 @@ def _arrays(tensors: dict) -> dict[str, np.ndarray]:
     return {name: tensor.numpy() for name, tensor in tensors.items()}
 
 
-def _compare_ranking(prefix: str, found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> Iterator[tuple]:
-    """Yields the comparisons of "classes" and "scores" with the "logits" that were found."""
-    logits = found["logits"].astype("float64")
-    best = np.argsort(-logits, axis=1, kind="stable")[:, : int(expected["top"])]
-    names = np.char.encode(expected["names"], "utf-8")[best]
-    yield f"{prefix}classes", found["classes"] == names, np.ones(best.shape, bool), 0
-    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
-    scores = {"softmax": exponentials / exponentials.sum(axis=1, keepdims=True), "sigmoid": 1 / (1 + np.exp(-logits))}
-    best_scores = np.take_along_axis(scores[str(expected["activation"])], best, axis=1)
-    yield f"{prefix}scores", found["scores"], best_scores, _SCORES_TOLERANCE
+def _storage_faults(loaded, directory: Path) -> Iterator[str]:
+    stored = sum(path.stat().st_size for path in (directory / "variables").iterdir())
+    needed = sum(np.prod(v.shape, dtype=np.int64) * v.dtype.size for v in loaded.variables)
+    if stored > _OVERHEAD * needed + _OVERHEAD_BYTES:
+        yield f"variables/ takes {stored} bytes for {needed} bytes of variables: some are stored twice"
 
 
-def _compare(name: str, found, expected: np.ndarray, tolerance: float) -> str | None:
-    if np.shape(found) != expected.shape:
-        return f"{name}: shape must be {expected.shape}, got {np.shape(found)}"
-    found, expected = np.asarray(found, "float64"), expected.astype("float64")
-    difference, scale = np.max(np.abs(found - expected)), np.max(np.abs(expected))
-    if difference <= tolerance * scale:  # false for NaN
-        return None
-    return f"{name}: the largest difference is {difference:.3g} at a scale of {scale:.3g}, allowed is {tolerance} of it"
+def _training_faults(loaded, expected: dict[str, np.ndarray]) -> Iterator[str]:
+    """Tells which variables are missing, and which of them cannot be trained."""
+    import tensorflow as tf
+
+    for name in ("variables", "trainable_variables"):
+        found, wanted = len(getattr(loaded, name)), int(expected[name])
+        if found != wanted:
+            yield f"{name}: must be {wanted}, got {found}"
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_mean(loaded(expected["0/images"][:1], training=True) ** 2)
+    gradients = tape.gradient(loss, loaded.trainable_variables)
+    missing = [v.name for v, gradient in zip(loaded.trainable_variables, gradients) if gradient is None]
+    if missing:
+        yield f"no gradient reaches {', '.join(missing)}"
 
 
 if __name__ == "__main__":

@@ -1,34 +1,24 @@
-"""Reusable SavedModels: what hub.KerasLayer, hub.load and tf.saved_model.load take, to fine-tune or to serve.
+"""SavedModels of a Keras model, to fine-tune or to serve.
 
 TensorFlow is imported where it is needed: the library works without it until something is exported.
 """
 
-import contextlib
 import importlib.util
-import json
-import logging
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import keras
-import numpy as np
 
 from bit_keras.checkpoints import provenance
-from bit_keras.network import execution
-from bit_keras.network.model import Backbone, BiT
+from bit_keras.network.model import BiT
 from bit_keras.system import files
 from bit_keras.system.checks import check_names
-from bit_keras.system.logs import doing, shows_messages
-from bit_keras.system.processes import run_python
+from bit_keras.system.logs import shows_messages
 
 KINDS = ("reusable", "serving")
 _ARGUMENTS = ("model", "path", "kind", "class_names", "verbose")
 _SERVING_OPTIONS = ("precision", "resolution", "activation", "top", "max_pixels")
-
-# [N, H, W] of the images on which the written SavedModel must agree with the model.
-_CHECK_SIZES = ((2, 64, 64), (1, 96, 80))
 
 
 @shows_messages
@@ -84,36 +74,28 @@ def export_saved_model(
         TypeError: there is no such option.
         FileExistsError: there is something at `path`.
         ImportError: TensorFlow is not installed.
-        RuntimeError: the SavedModel could not be written, or does not give the model's numbers.
+        RuntimeError: the SavedModel could not be written, does not give the model's numbers, stores a variable twice,
+            or, if reusable, has a trainable variable that no gradient reaches.
 
     Example:
         >>> bit_keras.export_saved_model(model, "exported", class_names=["cat", "dog"])
         >>> layer = hub.KerasLayer("exported", trainable=True)
     """
+    from bit_keras.saved_models.writer import write_checked  # a program, which must not be imported before it runs
+
     path = Path(path)
-    _check_arguments(model, path, kind, class_names, options)
+    check_arguments(model, path, kind, class_names, options)
+    if kind == "serving":
+        options["resolution"] = provenance.serving_resolution(model, options.get("resolution"))
     with files.whole(path) as written:
-        if kind == "serving":
-            options["resolution"] = provenance.serving_resolution(model, options.get("resolution"))
-        names_file, expected = (written.with_name(name) for name in ("class_names.txt", "expected.npz"))
-        if class_names is not None:
-            names_file.write_text("".join(f"{name}\n" for name in class_names), encoding="utf-8")
-        write = _write if keras.backend.backend() == "tensorflow" else _write_in_fresh_process
-        with doing(f"writing SavedModel {path}"):
-            write(kind, model, written, names_file, options)
-        with doing("computing what it must return"):
-            np.savez(expected, **_EXPECTED[kind](model, names_file, options))
-        # The file and not the module: the check needs TensorFlow, and nothing of the library.
-        program = Path(__file__).with_name("check.py")
-        tolerance = _tolerance(model, kind, options)
-        with doing("comparing it with the model in a fresh process"):
-            run_python("the SavedModel is not as the model", program, kind, written, expected, tolerance)
+        write_checked(model, written, kind, class_names, options, destination=path)
     return path
 
 
-def _check_arguments(
+def check_arguments(
     model: keras.Model, path: Path, kind: str, class_names: Sequence[str] | None, options: dict
 ) -> None:
+    """Raises as `export_saved_model` does before it writes anything."""
     if kind not in KINDS:
         raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
     check_names("export_saved_model", options, (*_ARGUMENTS, *_SERVING_OPTIONS))
@@ -130,184 +112,21 @@ def _check_arguments(
     if kind == "serving" and not isinstance(model, BiT):
         raise ValueError(f'kind="serving" takes a bit_keras.BiT, got {type(model).__name__}')
     if class_names is not None:
-        if len(class_names) != output_shape[-1]:
-            raise ValueError(
-                f"class_names must hold a name for each output, got {len(class_names)} names for "
-                f"{output_shape[-1]} outputs"
-            )
-        faults = [name for name in class_names if name.splitlines() != [name]]
-        if faults:
-            raise ValueError(f"a class name must be one line that is not empty, got {faults}")
+        _check_class_names(class_names, output_shape[-1])
     if importlib.util.find_spec("tensorflow") is None:
         raise ImportError("a SavedModel is written by TensorFlow, which is not installed: pip install tensorflow")
     if kind == "serving":
-        _serving_options(model, options)
+        from bit_keras.saved_models.serving import ServingOptions
+
+        given = {name: value for name, value in options.items() if name != "resolution" or value is not None}
+        ServingOptions(model.num_classes, **given)  # raises
 
 
-def _serving_options(model: BiT, options: dict):
-    from bit_keras.saved_models.serving import ServingOptions
-
-    given = {name: value for name, value in options.items() if name != "resolution" or value is not None}
-    return ServingOptions(model.num_classes, **given)
-
-
-def _names(names_file: Path) -> list[str] | None:
-    return names_file.read_text(encoding="utf-8").splitlines() if names_file.exists() else None
-
-
-def _outputs(model: keras.Model, images, training: bool):
-    """Returns float32 outputs [N, K] for float32 images [N, H, W, 3] in [-1, 1]."""
-    (outputs,) = keras.tree.flatten(model(images, training=training))
-    return keras.ops.cast(outputs, "float32")
-
-
-def _write_serving(model: BiT, path: Path, names_file: Path, options: dict) -> None:
-    from bit_keras.saved_models import serving
-
-    serving.write(model, path, _serving_options(model, options), _names(names_file))
-
-
-def _write_reusable(model: keras.Model, path: Path, names_file: Path, options: dict) -> None:
-    """Writes the SavedModel, with the class names if `names_file` exists."""
-    import tensorflow as tf
-
-    @tf.function
-    def call(inputs, training=False):
-        return _outputs(model, 2.0 * inputs - 1.0, training)
-
-    for training in (False, True):
-        call.get_concrete_function(tf.TensorSpec([None, None, None, 3]), training=training)
-    output_name = "features" if isinstance(model, Backbone) else "logits"
-
-    @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3], name="images")])
-    def serve(images):
-        return {output_name: call(images, training=False)}
-
-    # Not a tf.Module, whose `variables` would be lost, and without the Keras model: it would store all of them twice.
-    root = tf.train.Checkpoint()
-    root.__call__ = call
-    root.variables = [variable.value for variable in model.variables]
-    root.trainable_variables = [variable.value for variable in model.trainable_variables]
-    root.regularization_losses = [
-        _regularization_loss(variable) for variable in model.trainable_variables if variable.regularizer
-    ]
-    if names_file.exists():
-        root.class_names = tf.saved_model.Asset(str(names_file))
-    tf.saved_model.save(root, str(path), signatures={"serving_default": serve})
-
-
-@contextlib.contextmanager
-def _without_remat(model: keras.Model):
-    """Each load of a SavedModel would warn of the custom gradients that rematerialization leaves in it."""
-    backbones = [layer for layer in (model, *model.layers) if isinstance(layer, Backbone) and layer.remat]
-    for backbone in backbones:
-        backbone.remat = False
-    try:
-        yield
-    finally:
-        for backbone in backbones:
-            backbone.remat = True
-
-
-@contextlib.contextmanager
-def _without_remarks():
-    """TensorFlow would say where it writes, which is a temporary name."""
-    tensorflow = logging.getLogger("tensorflow")
-    level = tensorflow.level
-    tensorflow.setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        tensorflow.setLevel(level)
-
-
-def _regularization_loss(variable: keras.Variable):
-    """Returns the loss of one variable as a tf.function without arguments; a default argument would be one."""
-    import tensorflow as tf
-
-    return tf.function(lambda: variable.regularizer(variable), input_signature=[], autograph=False)
-
-
-def _write(kind: str, model: keras.Model, path: Path, names_file: Path, options: dict) -> None:
-    with _without_remat(model), execution.portable(), _without_remarks():
-        _WRITERS[kind](model, path, names_file, options)
-
-
-def _write_in_fresh_process(kind: str, model: keras.Model, path: Path, names_file: Path, options: dict) -> None:
-    """As `_write`, on any backend."""
-    source = path.with_name("model.keras")
-    model.save(source)
-    arguments = (kind, source, path, names_file, json.dumps(options))
-    run_python("the SavedModel could not be written", "-m", "bit_keras.saved_models.export", *arguments)
-
-
-def _main(kind: str, source: str, path: str, names_file: str, options: str) -> None:
-    model = keras.models.load_model(source, compile=False)
-    _write(kind, model, Path(path), Path(names_file), json.loads(options))
-
-
-def _check_images() -> list[np.ndarray]:
-    """Returns arrays of images in [0, 1]."""
-    random = np.random.default_rng(0)
-    return [random.uniform(size=(*size, 3)).astype(np.float32) for size in _CHECK_SIZES]
-
-
-@execution.portable()
-def _expected_of_reusable(model: keras.Model, names_file: Path, options: dict) -> dict[str, np.ndarray]:
-    """Returns what the check compares with, under the names that it documents."""
-    regularized = [variable for variable in model.trainable_variables if variable.regularizer]
-    expected = {
-        "trainable_variables": np.array(len(model.trainable_variables)),
-        "regularization_loss": np.array(sum(float(variable.regularizer(variable)) for variable in regularized)),
-    }
-
-    def call(images, training):
-        with keras.device("cpu:0"):  # where the check runs: a GPU rounds convolutions to fewer bits
-            return _outputs(model, images, training)
-
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        # As a graph, like the SavedModel, which divides by a square root in another way than eager mode: 1e-4 of the
-        # outputs of R152x2.
-        call = tf.function(call)
-        for training in (False, True):
-            call.get_concrete_function(tf.TensorSpec([None, None, None, 3]), training)  # one trace for all sizes
-    # Calls in training mode move seeds and running means. The copy is needed where arrays share a variable's memory.
-    state = [(v, np.array(keras.ops.convert_to_numpy(v))) for v in model.non_trainable_variables]
-    try:
-        for k, images in enumerate(_check_images()):
-            expected[f"{k}/images"] = images
-            for name, training in (("inference", False), ("training", True)):
-                expected[f"{k}/{name}"] = keras.ops.convert_to_numpy(call(2 * images - 1, training))
-    finally:
-        for variable, value in state:
-            variable.assign(value)
-    return expected
-
-
-def _expected_of_serving(model: BiT, names_file: Path, options: dict) -> dict[str, np.ndarray]:
-    """As `_expected_of_reusable`."""
-    from bit_keras.saved_models import serving
-
-    return serving.expected(model, _serving_options(model, options), _names(names_file), _check_images())
-
-
-_WRITERS = {"reusable": _write_reusable, "serving": _write_serving}
-_EXPECTED = {"reusable": _expected_of_reusable, "serving": _expected_of_serving}
-
-
-def _tolerance(model: keras.Model, kind: str, options: dict) -> float:
-    """Largest difference allowed between the SavedModel's outputs and the model's, relative to their scale."""
-    is_half_precision = any(layer.compute_dtype in ("bfloat16", "float16") for layer in (model, *model.layers))
-    # A reusable SavedModel computes as the model does, one for serving in its own precision.
-    has_own_precision = kind == "serving" and (is_half_precision or options.get("precision") == "bfloat16")
-    if keras.backend.backend() == "tensorflow" and not has_own_precision:
-        return 1e-5
-    # Another backend rounds differently, and random weights amplify it with depth: 1.3e-4 was seen with R152x2,
-    # and 0.08 with R50x1 in bfloat16. There the check finds a wrong network, not a wrong digit.
-    return 0.5 if is_half_precision or has_own_precision else 1e-3
-
-
-if __name__ == "__main__":
-    _main(*sys.argv[1:])
+def _check_class_names(class_names: Sequence[str], num_outputs: int) -> None:
+    if len(class_names) != num_outputs:
+        raise ValueError(
+            f"class_names must hold a name for each output, got {len(class_names)} names for {num_outputs} outputs"
+        )
+    faults = [name for name in class_names if name.splitlines() != [name]]
+    if faults:
+        raise ValueError(f"a class name must be one line that is not empty, got {faults}")

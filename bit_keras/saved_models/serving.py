@@ -11,7 +11,7 @@ import tensorflow as tf
 from bit_keras.data.loaders import preprocessing
 from bit_keras.network.folding import folded
 from bit_keras.network.model import BiT
-from bit_keras.zoo.presets import LABELS
+from bit_keras.zoo.presets import default_activation
 
 PRECISIONS = ("float32", "bfloat16")
 ACTIVATIONS = {"softmax": tf.nn.softmax, "sigmoid": tf.sigmoid}
@@ -48,8 +48,7 @@ class ServingOptions:
 
     def __post_init__(self):
         if self.activation is None:
-            default = "sigmoid" if self.num_classes == LABELS["imagenet21k"] else "softmax"
-            object.__setattr__(self, "activation", default)
+            object.__setattr__(self, "activation", default_activation(self.num_classes))
         if self.top is None:
             object.__setattr__(self, "top", min(5, self.num_classes))
         if self.precision not in PRECISIONS:
@@ -169,7 +168,7 @@ def _big_endian(data: tf.Tensor) -> tf.Tensor:
 def expected(
     model: BiT, options: ServingOptions, class_names: Sequence[str] | None, batches: Sequence[np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """Returns what `check.serving` compares with, for batches of images in [0, 1] and for files."""
+    """Returns what `check.py` compares with, for batches of images in [0, 1] and for files."""
     names = class_names or [str(k) for k in range(model.num_classes)]
     arrays = {"names": np.array(names), "activation": np.array(options.activation), "top": np.array(options.top)}
     logits, features = reference(model), reference(model.backbone)

@@ -20,6 +20,14 @@ FORMATS = ("npz", "h5", "timm", "transformers", "hub")
 LABELS = {"ilsvrc2012": 1000, "imagenet21k": 21_843}
 
 
+def default_activation(num_classes: int) -> str:
+    """Returns what turns the logits of a head into scores, by its number of outputs.
+
+    That is "sigmoid" for the classes of ImageNet-21k, of which an image has several, and "softmax" for all others.
+    """
+    return "sigmoid" if num_classes == LABELS["imagenet21k"] else "softmax"
+
+
 @dataclasses.dataclass(frozen=True)
 class WeightFile:
     """One file, or folder, that holds published weights.
@@ -57,7 +65,6 @@ class Preset:
         dataset: what the head was trained on last.
         num_classes: outputs of the published head.
         files: the official npz first.
-        activation: "softmax" or "sigmoid", what turns logits into scores.
         labels: name of the list of classes in LABELS, None where none was published.
         training_resolution: side in pixels of the images in the last training, None where it is not known.
         evaluation_resolution: side in pixels of the images that `accuracy` was measured on.
@@ -72,7 +79,6 @@ class Preset:
     dataset: str
     num_classes: int
     files: tuple[WeightFile, ...]
-    activation: str = "softmax"
     labels: str | None = None
     training_resolution: int | None = None
     evaluation_resolution: int | None = None
@@ -85,6 +91,11 @@ class Preset:
     def url(self) -> str:
         """Address of the official npz file."""
         return self.files[0].url
+
+    @property
+    def activation(self) -> str:
+        """What turns logits into scores, "softmax" or "sigmoid"."""
+        return default_activation(self.num_classes)
 
 
 _MINI_SHA256 = "98d53a08797369c4ae3869b2c86c44c8fae8f64f15b2077acbd5fe78a6f17622"
@@ -247,7 +258,6 @@ def _bit_m(variant: str) -> Preset:
         "ImageNet-21k",
         LABELS["imagenet21k"],
         tuple(files),
-        activation="sigmoid",
         labels="imagenet21k",
         training_resolution=_UPSTREAM_RESOLUTION if variant in _PAPER_VARIANTS else None,
     )

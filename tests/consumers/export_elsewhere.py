@@ -9,17 +9,17 @@ import sys
 from pathlib import Path
 
 import bit_keras
-from bit_keras.saved_models import export
+from bit_keras.saved_models import writer
 
 
 def export_both(weights: str, folder: str) -> None:
     model = bit_keras.BiT("R17x0.5", 10)
     bit_keras.load_weights(model, weights)
     model.backbone.trainable = False
-    export._CHECK_SIZES = ((1, 64, 64),)  # one will do, and for each shape there is more to compile
+    writer._CHECK_SIZES = ((1, 64, 64),)  # one will do, and for each shape there is more to compile
     names = [f"class {k}" for k in range(10)]
     for kind, options in (("reusable", {}), ("serving", {"resolution": 64})):
-        export.export_saved_model(model, Path(folder, kind), kind, class_names=names, **options)
+        bit_keras.export_saved_model(model, Path(folder, kind), kind, class_names=names, **options)
 
 
 if __name__ == "__main__":

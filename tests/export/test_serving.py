@@ -28,6 +28,7 @@ from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
 from bit_keras import BiT
 from bit_keras.data.loaders import preprocessing
+from bit_keras.saved_models import writer
 from export import serving, serving_warmup
 from tests.export import serving_stand_in
 
@@ -470,12 +471,12 @@ def test_the_program_serves_at_the_resolution_of_the_weights(golden_npz, tmp_pat
     class _Written(Exception):
         pass
 
-    def export(*arguments, resolution, **options):
-        raise _Written(resolution)
+    def write(model, path, kind, class_names, options, destination):
+        raise _Written(options["resolution"])
 
     shutil.copy(golden_npz, tmp_path / "weights.npz")
     (tmp_path / "config.json").write_text('{"resolution": 64, "data": {}, "backend": "jax"}')
-    monkeypatch.setattr(serving, "export_saved_model", export)
+    monkeypatch.setattr(serving, "write_checked", write)
     model = BiT.from_preset(tmp_path / "weights.npz")
     for asked, served in ((None, 64), (96, 96)):
         with pytest.raises(_Written, match=f"^{served}$"):
@@ -519,15 +520,13 @@ def test_another_backend_is_refused(model, tmp_path, monkeypatch):
 
 
 def test_a_failed_check_leaves_nothing(model, version_path, tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        serving, "export_saved_model", lambda model, path, *rest, **options: shutil.copytree(version_path, path)
-    )
-    head = model.get_layer("head")
+    monkeypatch.setitem(writer._WRITERS, "serving", lambda _, path, *rest: shutil.copytree(version_path, path))
+    output, head = tmp_path / "new" / "models", model.get_layer("head")
     weights = head.get_weights()
     head.set_weights([weight * 1.001 for weight in weights])
     try:
-        with pytest.raises(RuntimeError, match=r"differ from the model's by .*allowed is 1e-05 in float32"):
-            serving.export_serving(model, tmp_path / "new" / "models", resolution=RESOLUTION)
+        with pytest.raises(RuntimeError, match=r"\n0/logits: differs by .*allowed is 1e-05"):
+            serving.export_serving(model, output, class_names=CLASS_NAMES, resolution=RESOLUTION)
     finally:
         head.set_weights(weights)
     assert os.listdir(tmp_path) == []

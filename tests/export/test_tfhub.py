@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import bit_keras
+from bit_keras.saved_models import reusable, writer
 from bit_keras.zoo import presets
 from bit_keras.zoo.presets import BUCKET, Preset, WeightFile
 from export import tfhub
@@ -206,7 +207,7 @@ def test_an_existing_output_is_refused(tmp_path):
         export_module(bit_keras.BiT("R17x0.5", 10), tmp_path)
 
 
-def test_a_mismatch_is_seen(tmp_path):
+def test_a_mismatch_is_seen(tmp_path, monkeypatch):
     images = keras.Input((None, None, 3))
     model = keras.Model(images, keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(2, 3, name="conv")(images)))
 
@@ -214,16 +215,17 @@ def test_a_mismatch_is_seen(tmp_path):
         outputs = keras.ops.stop_gradient(model(inputs, training=training))
         return {"block1": 2.0 * outputs, "features": outputs}
 
-    tfhub._write(endpoints, "features", model, tmp_path / "module", None)
+    monkeypatch.setattr(reusable, "_network", lambda *_: ("features", endpoints))
+    reusable.write(model, tmp_path / "module", endpoints=True)
     (tmp_path / "module" / "variables" / "again").write_bytes(bytes(300_000))
-    expected = tfhub._expected(endpoints, "features", model)
+    expected = reusable.expected(model, writer._check_images(), endpoints=True)
     del expected["1/False/block1"]
     for name in ("0/False/block1", "1/True/features", "trainable_variables", "regularization_loss"):
         expected[name] = expected[name] + 1
     np.savez(tmp_path / "expected.npz", **expected)
 
-    with pytest.raises(RuntimeError, match=r"the module is not as the model \(exit status 1\)") as error:
-        tfhub._check(tmp_path / "module", tmp_path / "expected.npz")
+    with pytest.raises(RuntimeError, match=r"the SavedModel is not as the model \(exit status 1\)") as error:
+        writer._check("reusable", tmp_path / "module", tmp_path / "expected.npz", 1e-5)
     for fault in (
         "trainable_variables: must be 3, got 2",
         "no gradient reaches conv/kernel:0, conv/bias:0",
@@ -238,14 +240,17 @@ def test_a_mismatch_is_seen(tmp_path):
     assert str(error.value).count("differs by") == 5
 
 
-@pytest.mark.parametrize("step", ["_write", "_check", "write_archive", "_measure"])
+STEPS = [(writer, "_write"), (writer, "_check"), (tfhub, "write_archive"), (tfhub, "_measure")]
+
+
+@pytest.mark.parametrize("step", STEPS, ids=[name for _, name in STEPS])
 def test_a_fault_leaves_nothing_behind(tmp_path, monkeypatch, step):
     def fail(*_):
         raise RuntimeError("no disk")
 
-    for name in ("_write", "_expected", "_check", "write_archive", "_measure"):
-        monkeypatch.setattr(tfhub, name, lambda *_: {})
-    monkeypatch.setattr(tfhub, step, fail)
+    monkeypatch.setitem(writer._EXPECTED, "reusable", lambda *_: {})
+    for module, name in STEPS:
+        monkeypatch.setattr(module, name, fail if (module, name) == step else lambda *_: {})
     with pytest.raises(RuntimeError, match="no disk"):
         export_module(bit_keras.BiT("R17x0.5", 10), tmp_path / "output")
     assert os.listdir(tmp_path) == []

@@ -1,10 +1,11 @@
 """Consumers load what is exported in processes of their own, which know nothing of the library."""
 
+import contextlib
+import io
 import json
 import os
 import subprocess
 import sys
-import sysconfig
 from pathlib import Path
 
 import keras
@@ -13,7 +14,8 @@ import pytest
 from sklearn.datasets import load_digits
 
 import bit_keras
-from bit_keras.saved_models import export
+from bit_keras.saved_models import check, export, reusable, writer
+from bit_keras.saved_models.check import relative_difference
 from bit_keras.saved_models.export import export_saved_model
 from bit_keras.system import processes
 
@@ -22,22 +24,34 @@ CLASS_NAMES = [f"digit {k}" for k in range(10)]
 
 
 @pytest.fixture(scope="module")
-def model() -> bit_keras.BiT:
-    """A BiT with two regularizers."""
-    model = bit_keras.BiT("R17x0.5", 10)
-    bit_keras.load_weights(model, Path(__file__).parents[1] / "fixtures" / "golden_r_small.npz")
-    model.get_layer("head").kernel.regularizer = keras.regularizers.L2(0.01)
-    model.backbone.get_layer("root_block_standardized_conv2d").kernel.regularizer = keras.regularizers.L1(0.001)
-    return model
+def model(regularized) -> bit_keras.BiT:
+    return regularized()
 
 
 @pytest.fixture(scope="module")
-def exported(model, tmp_path_factory) -> Path:
-    """`model` as a SavedModel, moved after it was written."""
-    folder = tmp_path_factory.mktemp("exported")
-    written = export_saved_model(model, folder / "new" / "written", class_names=CLASS_NAMES)
-    assert [path.name for path in (folder / "new").iterdir()] == ["written"]
-    return written.rename(folder / "moved")
+def facts(model, reusable_saved_model, tmp_path_factory) -> dict[str, dict]:
+    """What two consumers, {name: facts}, make of the SavedModel, one after the other in one process."""
+    folder = tmp_path_factory.mktemp("data")
+    data = {f"images_{k}": random_images(*shape) for k, shape in enumerate([(1, 32, 32), (3, 57, 90), (2, 128, 65)])}
+    data |= {name.replace("images", "logits"): logits_of(model, images) for name, images in data.items()}
+    np.savez(folder / "loaders.npz", **data)
+    digits = load_digits()
+    images = np.repeat(np.repeat(digits.images[:32] / 16, 5, axis=1), 5, axis=2)[..., np.newaxis]
+    images = np.tile(images, 3).astype(np.float32)  # [32, 40, 40, 3]
+    labels, logits = digits.target[:32], logits_of(model, images)
+    np.savez(folder / "hub_keras_layer.npz", images=images, labels=labels, logits=logits)
+    names = ("loaders", "hub_keras_layer")
+    programs = [[f"{CONSUMERS / name}.py", str(reusable_saved_model), f"{folder / name}.npz"] for name in names]
+    said = run([sys.executable, "-c", _RUN_ALL, json.dumps(programs)]).splitlines()
+    return dict(zip(names, map(json.loads, said[-2:]), strict=True))
+
+
+_RUN_ALL = """
+import json, runpy, sys
+
+for sys.argv in json.loads(sys.argv[1]):
+    runpy.run_path(sys.argv[0], run_name="__main__")
+"""
 
 
 def small_model(channels: int = 3, outputs: int = 1) -> keras.Model:
@@ -64,10 +78,6 @@ def logits_of(model, images: np.ndarray) -> np.ndarray:
     return keras.ops.convert_to_numpy(model(2 * images - 1))
 
 
-def relative_difference(found, expected: np.ndarray) -> float:
-    return np.max(np.abs(found - expected)) / np.max(np.abs(expected))
-
-
 def run(command: list, **environment: str) -> str:
     """Runs a program in a fresh process and returns its standard output."""
     variables = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2", **environment}
@@ -76,18 +86,23 @@ def run(command: list, **environment: str) -> str:
     return result.stdout
 
 
-def run_consumer(name: str, *arguments) -> dict:
-    return json.loads(run([sys.executable, CONSUMERS / name, *arguments]).splitlines()[-1])
+@pytest.fixture
+def _check_in_this_process(monkeypatch):
+    """Checks without a fresh process, whose start takes far longer than the check of a small SavedModel."""
+
+    def run_here(fault: str, program: Path, *arguments) -> str:
+        assert program == Path(check.__file__)
+        with contextlib.redirect_stdout(io.StringIO()) as said:
+            faults = check.check(*map(str, arguments))
+        if faults:
+            raise RuntimeError(f"{fault}:\n{faults}")
+        return said.getvalue()
+
+    monkeypatch.setattr(writer, "run_python", run_here)
 
 
-def test_hub_keras_layer_fine_tunes(model, exported, tmp_path):
-    digits = load_digits()
-    images = np.repeat(np.repeat(digits.images[:32] / 16, 5, axis=1), 5, axis=2)[..., np.newaxis]
-    images = np.tile(images, 3).astype(np.float32)  # [32, 40, 40, 3]
-    np.savez(tmp_path / "data.npz", images=images, labels=digits.target[:32], logits=logits_of(model, images))
-
-    facts = run_consumer("hub_keras_layer.py", exported, tmp_path / "data.npz")
-
+def test_hub_keras_layer_fine_tunes(model, facts):
+    facts = facts["hub_keras_layer"]
     assert facts["logits"] < 1e-5, facts
     assert facts["output_shape"] == [None, 10]
     assert facts["trainable_weights"] == len(model.trainable_variables) == 54
@@ -102,49 +117,47 @@ def test_hub_keras_layer_fine_tunes(model, exported, tmp_path):
     assert not facts["library_imported"]
 
 
-def test_loads_without_keras(model, exported, tmp_path):
-    data = {f"images_{k}": random_images(*shape) for k, shape in enumerate([(1, 32, 32), (3, 57, 90), (2, 128, 65)])}
-    data |= {name.replace("images", "logits"): logits_of(model, images) for name, images in data.items()}
-    np.savez(tmp_path / "data.npz", **data)
-
-    for facts in run_consumer("loaders.py", exported, tmp_path / "data.npz").values():
-        assert len(facts["differences"]) == 12
-        assert max(facts["differences"].values()) < 1e-5, facts
-        assert facts["variables"] == facts["trainable_variables"] == 54
-        assert facts["regularization_loss"] == pytest.approx(float(sum(model.losses)), rel=1e-5)
-        assert facts["class_names"] == CLASS_NAMES
-        assert not facts["library_imported"]
+def test_loads_without_keras(model, facts):
+    assert facts["loaders"].keys() == {"hub.load", "tf.saved_model.load"}
+    for loaded in facts["loaders"].values():
+        assert len(loaded["differences"]) == 12
+        assert max(loaded["differences"].values()) < 1e-5, loaded
+        assert loaded["variables"] == loaded["trainable_variables"] == 54
+        assert loaded["regularization_loss"] == pytest.approx(float(sum(model.losses)), rel=1e-5)
+        assert loaded["class_names"] == CLASS_NAMES
+        assert not loaded["library_imported"]
 
 
-def test_serving_signature_in_saved_model_cli(model, exported, tmp_path):
+def test_serving_signature_in_saved_model_cli(model, reusable_saved_model, tmp_path):
     images = random_images(2, 48, 40)
     np.save(tmp_path / "images.npy", images)
-    cli = Path(sysconfig.get_path("scripts"), "saved_model_cli")
-    signature = ["--dir", exported, "--tag_set", "serve", "--signature_def", "serving_default"]
+    signature = ["--dir", str(reusable_saved_model), "--tag_set", "serve", "--signature_def", "serving_default"]
+    inputs = ["--inputs", f"images={tmp_path / 'images.npy'}", "--outdir", str(tmp_path)]
 
-    shown = run([cli, "show", *signature])
-    run([cli, "run", *signature, "--inputs", f"images={tmp_path / 'images.npy'}", "--outdir", tmp_path])
+    commands = [["show", *signature], ["run", *signature, *inputs]]
+    shown = run([sys.executable, CONSUMERS / "serving_cli.py", json.dumps(commands)])
 
     assert "inputs['images'] tensor_info:\n      dtype: DT_FLOAT\n      shape: (-1, -1, -1, 3)" in shown
     assert "outputs['logits'] tensor_info:\n      dtype: DT_FLOAT\n      shape: (-1, 10)" in shown
-    difference = relative_difference(np.load(tmp_path / "logits.npy"), logits_of(model, images))
+    difference = relative_difference(logits_of(model, images), np.load(tmp_path / "logits.npy"))
     assert difference < 1e-5, difference
 
 
-def test_variables_are_stored_once(model, exported):
-    stored = sum(path.stat().st_size for path in (exported / "variables").iterdir())
+def test_variables_are_stored_once(model, reusable_saved_model):
+    stored = sum(path.stat().st_size for path in (reusable_saved_model / "variables").iterdir())
     assert 1.0 <= stored / (4 * model.count_params()) <= 1.05
 
 
-def test_nothing_compiles_with_xla(exported):
+def test_nothing_compiles_with_xla(reusable_saved_model):
     from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
-    (graph,) = SavedModel.FromString((exported / "saved_model.pb").read_bytes()).meta_graphs
+    (graph,) = SavedModel.FromString((reusable_saved_model / "saved_model.pb").read_bytes()).meta_graphs
     functions = graph.graph_def.library.function
     assert len(functions) > 1
     assert not any(f.attr["_XlaMustCompile"].b for f in functions if "_XlaMustCompile" in f.attr)
 
 
+@pytest.mark.usefixtures("_check_in_this_process")
 def test_backbone_in_mixed_precision(tmp_path, golden_npz):
     model = bit_keras.BiT("R17x0.5", 10, dtype="mixed_bfloat16")
     bit_keras.load_weights(model, golden_npz)
@@ -157,10 +170,11 @@ def test_backbone_in_mixed_precision(tmp_path, golden_npz):
     assert served[0] == "features"
     assert served[1].dtype == "float32"
     # Eager mode and graphs round bfloat16 differently.
-    difference = relative_difference(served[1].numpy(), logits_of(model.backbone, images))
+    difference = relative_difference(logits_of(model.backbone, images), served[1].numpy())
     assert difference < 0.02, difference
 
 
+@pytest.mark.usefixtures("_check_in_this_process")
 def test_state_is_exported_and_left_alone(tmp_path):
     model = small_model()
     model.layers[1].trainable = False
@@ -188,14 +202,14 @@ def test_exports_from_jax(tmp_path, golden_npz):
     )
 
     assert sorted(os.listdir(tmp_path)) == ["reusable", "serving"]
-    reusable = load(tmp_path / "reusable")
-    assert relative_difference(reusable(images).numpy(), expected) < 1e-5
-    assert len(reusable.trainable_variables) == 2  # the backbone was frozen
+    loaded = load(tmp_path / "reusable")
+    assert relative_difference(expected, loaded(images).numpy()) < 1e-5
+    assert len(loaded.trainable_variables) == 2  # the backbone was frozen
     names = (tmp_path / "reusable" / "assets" / "class_names.txt").read_text()
     assert names.startswith("class 0\nclass 1\n")
     serving = load(tmp_path / "serving")
     served = serving.signatures["serving_default"](images=images)
-    assert relative_difference(served["logits"].numpy(), expected) < 1e-5
+    assert relative_difference(expected, served["logits"].numpy()) < 1e-5
     assert [name.decode() for name in served["classes"].numpy()[:, 0]] == [
         f"class {k}" for k in expected.argmax(axis=1)
     ]
@@ -203,14 +217,41 @@ def test_exports_from_jax(tmp_path, golden_npz):
 
 def test_a_mismatch_leaves_nothing_behind(tmp_path, monkeypatch):
     def wrong(*arguments):
-        expected = export._expected_of_reusable(*arguments)
-        expected["1/training"] += 1
+        expected = writer._expected_of_reusable(*arguments)
+        expected["1/True/logits"] += 1
         return expected
 
-    monkeypatch.setitem(export._EXPECTED, "reusable", wrong)
-    with pytest.raises(RuntimeError, match="1/training: the largest difference is 1 at a scale of") as error:
+    monkeypatch.setitem(writer._EXPECTED, "reusable", wrong)
+    with pytest.raises(RuntimeError, match=r"1/True/call: differs by .* of its scale, allowed is 1e-05\n") as error:
         export_saved_model(small_model(), tmp_path / "saved_model")
-    assert str(error.value).count("largest difference") == 1
+    assert str(error.value).count("differs by") == 1
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.usefixtures("_check_in_this_process")
+def test_a_variable_that_is_stored_twice_is_refused(tmp_path, monkeypatch):
+    def write(model, path, *rest):
+        writer._write_reusable(model, path, *rest)
+        (path / "variables" / "again").write_bytes(bytes(300_000))
+
+    monkeypatch.setitem(writer._WRITERS, "reusable", write)
+    with pytest.raises(RuntimeError, match=r"variables/ takes \d+ bytes for \d+ bytes of variables") as error:
+        export_saved_model(small_model(), tmp_path / "saved_model")
+    assert "differs by" not in str(error.value)
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.usefixtures("_check_in_this_process")
+def test_a_variable_that_no_gradient_reaches_is_refused(tmp_path, monkeypatch):
+    def network(*arguments):
+        output, compute = original(*arguments)
+        return output, lambda *inputs: keras.tree.map_structure(keras.ops.stop_gradient, compute(*inputs))
+
+    original = reusable._network
+    monkeypatch.setattr(reusable, "_network", network)
+    with pytest.raises(RuntimeError, match=r"no gradient reaches .*kernel:0, .*bias:0") as error:
+        export_saved_model(small_model(), tmp_path / "saved_model")
+    assert "differs by" not in str(error.value)
     assert os.listdir(tmp_path) == []
 
 

@@ -16,27 +16,10 @@ import keras
 import numpy as np
 import pytest
 
-import bit_keras
 from bit_keras.checkpoints import CheckpointError
 from bit_keras.saved_models.layer import SavedModelLayer
 
 CONSUMERS = Path(__file__).parents[1] / "consumers"
-GOLDEN = Path(__file__).parents[1] / "fixtures" / "golden_r_small.npz"
-
-
-def regularized_model() -> bit_keras.BiT:
-    model = bit_keras.BiT("R17x0.5", 10)
-    bit_keras.load_weights(model, GOLDEN)
-    model.get_layer("head").kernel.regularizer = keras.regularizers.L2(0.01)
-    model.backbone.get_layer("root_block_standardized_conv2d").kernel.regularizer = keras.regularizers.L1(0.001)
-    return model
-
-
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory) -> Path:
-    """`regularized_model` as a SavedModel."""
-    path = tmp_path_factory.mktemp("exported") / "saved_model"
-    return bit_keras.export_saved_model(regularized_model(), path, class_names=[f"class {k}" for k in range(10)])
 
 
 class Affine:
@@ -140,10 +123,10 @@ def run_consumer(name: str, *arguments, **environment: str) -> dict:
 # A BiT
 
 
-def test_training_is_that_of_the_keras_model(exported):
+def test_training_is_that_of_the_keras_model(regularized, reusable_saved_model):
     images, labels = random_images(6, 33, 40), np.arange(6) % 3
-    found = keras.Sequential([keras.Input((None, None, 3)), SavedModelLayer(exported)])
-    expected = keras.Sequential([keras.Input((None, None, 3)), keras.layers.Rescaling(2, -1), regularized_model()])
+    found = keras.Sequential([keras.Input((None, None, 3)), SavedModelLayer(reusable_saved_model)])
+    expected = keras.Sequential([keras.Input((None, None, 3)), keras.layers.Rescaling(2, -1), regularized()])
     for model in (found, expected):
         model.compile(
             keras.optimizers.SGD(0.01, momentum=0.9), keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -160,11 +143,11 @@ def test_training_is_that_of_the_keras_model(exported):
             a.assign(b.value)
 
 
-def test_one_step_is_that_of_hub_keras_layer(exported, tmp_path):
+def test_one_step_is_that_of_hub_keras_layer(reusable_saved_model, tmp_path):
     images, labels = random_images(4, 33, 33), np.arange(4)
     np.savez(tmp_path / "data.npz", images=images, labels=labels)
-    run_consumer("layer_hub_step.py", exported, tmp_path / "data.npz", tmp_path / "step.npz")
-    layer = SavedModelLayer(exported)
+    run_consumer("layer_hub_step.py", reusable_saved_model, tmp_path / "data.npz", tmp_path / "step.npz")
+    layer = SavedModelLayer(reusable_saved_model)
     model = keras.Sequential([keras.Input((None, None, 3)), layer])
     model.compile(keras.optimizers.SGD(0.1), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
 
@@ -270,8 +253,8 @@ def test_xla_is_left_off(affine, monkeypatch):
 # Models
 
 
-def test_any_size_in_functional_and_sequential_models(exported):
-    model, layer = regularized_model(), SavedModelLayer(exported)
+def test_any_size_in_functional_and_sequential_models(regularized, reusable_saved_model):
+    model, layer = regularized(), SavedModelLayer(reusable_saved_model)
     assert layer.compute_output_shape((None, None, None, 3)) == (None, 10)
     images = keras.Input((None, None, 3))
     functional = keras.Model(images, keras.layers.Softmax()(layer(images)))
@@ -383,8 +366,8 @@ def test_weights_file(affine, tmp_path):
     np.testing.assert_array_equal(other(random_rows()), model(random_rows()))
 
 
-def test_an_embedded_saved_model_moves(exported, tmp_path):
-    handle = shutil.copytree(exported, tmp_path / "handle")
+def test_an_embedded_saved_model_moves(reusable_saved_model, tmp_path):
+    handle = shutil.copytree(reusable_saved_model, tmp_path / "handle")
     images = keras.Input((None, None, 3))
     layer = SavedModelLayer(handle, embed=True)
     model = keras.Model(images, keras.layers.Dense(2)(layer(images)))
@@ -443,10 +426,12 @@ def test_a_foreign_graph_is_not_run_in_safe_mode(affine, tmp_path, embed, monkey
     assert str(affine) in str(error.value)
 
 
-def test_keras_export(exported, tmp_path):
+def test_keras_export(reusable_saved_model, tmp_path):
     import tensorflow as tf
 
-    model = keras.Sequential([keras.Input((None, None, 3)), SavedModelLayer(exported), keras.layers.Dense(2)])
+    model = keras.Sequential(
+        [keras.Input((None, None, 3)), SavedModelLayer(reusable_saved_model), keras.layers.Dense(2)]
+    )
     model.export(tmp_path / "saved_model", verbose=False)
     images = random_images(2, 33, 33)
     loaded = tf.saved_model.load(tmp_path / "saved_model")
