@@ -27,7 +27,9 @@ from bit_keras.figures import spread
 from bit_keras.finetune import FinetuneConfig, finetune, plan
 from bit_keras.network.folding import folded
 from bit_keras.rules.hyperrule import HyperRule
-from bit_keras.runs import make_config, open_network, open_source, program
+from bit_keras.runs import program
+from bit_keras.runs.network import open_network
+from bit_keras.runs.opening import make_config, open_source
 from bit_keras.runs.series import recorded
 from bit_keras.runs.workdir import claim
 from bit_keras.system.checks import check_integer, check_names

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import keras
+import numpy as np
 
 _T = TypeVar("_T")
 
@@ -47,7 +48,16 @@ class Distribution:
 
     def plain(self, model: keras.Model) -> keras.Model:
         """Returns the model, or a copy of it where its variables belong to several devices."""
-        return model
+        if self.num_devices == 1:
+            return model
+        copy = type(model).from_config(model.get_config())
+        copy.set_weights(model.get_weights())
+        return copy
+
+    def _filled(self, images: np.ndarray) -> np.ndarray:
+        """Returns a batch that the devices can share: where it is too small, it ends with images from its front."""
+        size = -(-len(images) // self.num_devices) * self.num_devices
+        return np.resize(images, (size, *images.shape[1:]))
 
     def maximum(self, number: int) -> int:
         """Returns the largest of the workers' numbers, each in [-2**31, 2**31), to all of them."""
@@ -57,6 +67,13 @@ class Distribution:
         """Raises DistributionError, "all workers must" and the rule, unless the number is the same on all workers."""
         if self.maximum(number) != -self.maximum(-number):
             raise DistributionError(f"all workers must {rule}")
+
+    def everywhere(self, function: Callable[[], _T]) -> _T:
+        """Calls a function on the chief and then, where it may find what the chief has downloaded, on the others.
+
+        Returns, raises: as `in_turn`.
+        """
+        return self.in_turn(function, function)
 
     def in_turn(self, on_chief: Callable[[], _T], on_others: Callable[[], _T | None] = lambda: None) -> _T | None:
         """Calls one function on the chief and then the other one on the other workers.
@@ -73,7 +90,7 @@ class Distribution:
             if is_mine:
                 try:
                     result = function()
-                except Exception as caught:  # the others must hear of it
+                except BaseException as caught:  # Ctrl-C too: the others wait until they hear of it
                     error = caught
             has_failed = self.maximum(error is not None)
             if error is not None:
