@@ -25,17 +25,17 @@ from bit_keras.pretrain import PretrainConfig
 from bit_keras.rules import optimizers
 from bit_keras.rules.schedules import upstream_schedule
 from bit_keras.runs import program
+from bit_keras.runs.config import DATA_OPTIONS
 from bit_keras.runs.opening import make_config, open_source, start
 from bit_keras.runs.run import open_run
 from bit_keras.runs.series import recorded
 from bit_keras.runs.workdir import claim
-from bit_keras.system import command_line
 from bit_keras.system.files import whole, write_json
 from bit_keras.system.logs import logger
 
 OPTIONS = (
     *("batch_size", "resolution", "min_area", "flip", "weight_decay", "precision", "accumulate", "eval_every"),
-    *("checkpoint_every", "data_dir", "manual_dir", "loader", "skip_unreadable"),
+    *("checkpoint_every", *DATA_OPTIONS),
 )  # of a pre-training
 
 
@@ -205,4 +205,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     _define_flags()
-    command_line.run(main)
+    program.run("benchmarks.ablation", main)

@@ -13,6 +13,9 @@ from bit_keras.system.checks import check_name_or_path, check_names
 from bit_keras.system.files import write_lines
 from bit_keras.system.logs import doing, logger
 
+# What a task may be given as.
+SOURCES = "a name, a path, or a source such as bit_keras.data.from_arrays(images, labels)"
+
 
 def start(config: RunConfig) -> Distribution:
     """Seeds all random numbers and starts the devices, before anything else is computed.
@@ -46,8 +49,7 @@ def make_config(kind: type[RunConfig], model, dataset: str | os.PathLike | data.
     model = check_name_or_path(
         "model", model, "a preset, a variant, or a path or an address of weights, which bit_keras.save_npz writes"
     )
-    sources = "a name, a path, or a source such as bit_keras.data.from_arrays(images, labels)"
-    name = dataset.name if isinstance(dataset, data.Source) else check_name_or_path("dataset", dataset, sources)
+    name = dataset.name if isinstance(dataset, data.Source) else check_name_or_path("dataset", dataset, SOURCES)
     workdir = check_name_or_path("workdir", workdir, "a path")
     config = kind(model=model, dataset=name, workdir=workdir, **options)
     return dataclasses.replace(config, loader=data.choose_loader(config.loader))

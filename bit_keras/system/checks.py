@@ -65,17 +65,28 @@ def check_names(
             raise TypeError(f"{function}() has no argument {name!r}{hint}")
 
 
-def known_arguments(function: Callable) -> Callable:
-    """Decorates a function, or a class whose `__init__` it decorates, that proposes the argument that is meant."""
+def known_arguments(function: Callable | Iterable[str]) -> Callable:
+    """Decorates a function, or a class whose `__init__` it decorates, that proposes the argument that is meant.
+
+    Args:
+        function: to decorate; or, for a decorator of a function with `**options`, the names of these.
+    """
+    if not callable(function):
+        return functools.partial(_checked, options=tuple(function))
     if isinstance(function, type):
         function.__init__ = known_arguments(function.__init__)
         return function
+    return _checked(function)
+
+
+def _checked(function: Callable, options: tuple[str, ...] = ()) -> Callable:
     name = function.__qualname__.removesuffix(".__init__")
-    parameters = inspect.signature(function).parameters
+    parameters = inspect.signature(function).parameters.values()
+    allowed = [*(p.name for p in parameters if p.kind is not p.VAR_KEYWORD), *options]
 
     @functools.wraps(function)
     def checked(*args, **kwargs):
-        check_names(name, kwargs, parameters)
+        check_names(name, kwargs, allowed)
         return function(*args, **kwargs)
 
     return checked

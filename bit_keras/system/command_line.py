@@ -3,6 +3,7 @@
 import inspect
 import os
 import shutil
+import signal
 import sys
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,8 +16,9 @@ from bit_keras.system.logs import logger, shown
 
 Groups = Mapping[str, Sequence[str]]
 
-# What a user can do something about: settings, files, the network, a package that is missing, a check that failed.
-_REPORTED = (ValueError, OSError, ImportError, RuntimeError)
+# What a user can do something about: settings, files, the network, a package that is missing, a check that failed, a
+# batch that is too large.
+_REPORTED = (ValueError, OSError, ImportError, RuntimeError, MemoryError)
 _HELP = {"-h", "--h", "-help", "--help", "--helpshort", "--helpfull"}
 _VALUES = {"int": "NUMBER", "float": "NUMBER", "comma separated list of strings": "LIST"}
 _INDENT = 30
@@ -31,16 +33,20 @@ def run(
     groups: Groups | None = None,
     arguments: str = "",
     errors: tuple[type[Exception], ...] = (),
+    interrupted: str = "",
 ) -> NoReturn:
     """Runs a program whose flags are defined, and exits.
 
-    The status is 0, 1 after an error, 2 for a wrong command line, and 130 after Ctrl-C.
+    The status is 0, 1 after an error, 2 for a wrong command line, and after a signal 128 and its number, as a shell
+    reports it: 130 for Ctrl-C.
 
     Args:
         main: takes the arguments that are no flags.
         groups: {title: names of flags}, the order and the sections of `--help`; flags that no group names come first.
         arguments: what the arguments that are no flags are called in `--help`; "" where there are none.
-        errors: that are reported without a traceback, besides those that always are.
+        errors: that are reported without a traceback, besides those that always are. One with an attribute `signal`
+            tells of an interruption.
+        interrupted: what is said after an interruption, for example how to resume.
     """
     program = _program(main)
     sys.stdout.reconfigure(line_buffering=True)  # in a file, too, lines stand in the order of those on standard error
@@ -52,16 +58,28 @@ def run(
         with shown(is_program=True):
             try:
                 main(*positional)
-            except (*_REPORTED, *errors) as error:
-                logger.error("%s", error)
-                sys.exit(1)
-            except KeyboardInterrupt:
-                logger.error("stopped by Ctrl-C")
-                sys.exit(130)
+            except (*_REPORTED, *_of_tensorflow(), *errors, KeyboardInterrupt) as error:
+                sys.exit(_report(error, interrupted))
         sys.exit(0)
     except UsageError as error:
         print(f"{error}\n{program} --help lists all settings", file=sys.stderr)
         sys.exit(2)
+
+
+def _of_tensorflow() -> tuple[type[Exception], ...]:
+    """Faults of a device or of data that TensorFlow finds, where it is in use."""
+    tensorflow = sys.modules.get("tensorflow")
+    return (tensorflow.errors.OpError,) if tensorflow else ()
+
+
+def _report(error: BaseException, interrupted: str) -> int:
+    """Logs why a program ends and returns its exit status."""
+    number = signal.SIGINT if isinstance(error, KeyboardInterrupt) else getattr(error, "signal", None)
+    if number is None:
+        logger.error("%s", str(error) or type(error).__name__)
+        return 1
+    logger.error("%s", "; ".join(filter(None, [str(error) or "stopped by Ctrl-C", interrupted])))
+    return 128 + number
 
 
 def _program(main: Callable) -> str:
