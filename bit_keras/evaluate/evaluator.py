@@ -44,14 +44,14 @@ class Evaluation:
             "top1_accuracy", "top5_accuracy": share of examples whose true class is the most likely one, or among the
             five most likely ones (None for fewer than five classes), in [0, 1];
             "mean_per_class_accuracy": mean of the classes' accuracies, in [0, 1];
-            "expected_calibration_error": see `metrics.expected_calibration_error`, of the softmax, in [0, 1];
+            "expected_calibration_error": see `classification.expected_calibration_error`, of the softmax, in [0, 1];
             "cross_entropy": mean, in nats.
-        per_class: rows of `metrics.per_class`.
+        per_class: rows of `classification.per_class`.
         predictions: logits [N, K] and true classes [N]; no images.
         class_names: K names.
     """
 
-    classification: dict
+    metrics: dict
     per_class: list[dict]
     predictions: Predictions
     class_names: tuple[str, ...]
@@ -212,7 +212,7 @@ def _watched(batches: Iterable, num_examples: int) -> Generator:
 
 
 def _write(folder: Path, evaluation: Evaluation, classes: np.ndarray, probabilities: np.ndarray) -> None:
-    """Writes the four files; `classes` and `probabilities` are those of `metrics.top_classes`."""
+    """Writes the four files; `classes` and `probabilities` are those of `classification.top_classes`."""
     with whole(folder.resolve()) as temporary:  # "." has no name of its own
         temporary.mkdir()
         write_json(temporary / "metrics.json", evaluation.metrics)

@@ -115,7 +115,7 @@ def source():
 @pytest.fixture
 def network(monkeypatch):
     """Puts the mean of each channel in the place of the network's logits; remembers the shapes of its batches."""
-    stub = SimpleNamespace(num_classes=3, shapes=[], scale=1.0)
+    stub = SimpleNamespace(output_shape=(None, 3), shapes=[], scale=1.0)
 
     def predict_on_batch(images):
         stub.shapes.append(images.shape)
