@@ -205,4 +205,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     _define_flags()
-    program.run("benchmarks.ablation", main)
+    program.run("benchmarks.ablation", main, groups={})

@@ -133,4 +133,4 @@ if __name__ == "__main__":
     flags.DEFINE_integer("examples_per_class", None, "Training examples of each class, all by default.", lower_bound=1)
     flags.DEFINE_integer("teacher_steps", None, "Updates of the teacher's fine-tuning.")
     program.define_flags(DistillConfig, ("dataset", "workdir", "teacher", *OPTIONS))
-    program.run("benchmarks.distillation", main)
+    program.run("benchmarks.distillation", main, groups={})

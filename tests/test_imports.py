@@ -239,7 +239,7 @@ print(sorted({TENSORFLOW} & set(sys.modules)))
 import bit_keras
 bit_keras.HyperRule(50_000, (32, 32)).callbacks()
 print(sorted({TENSORFLOW} & set(sys.modules)))
-print(sorted({{"matplotlib", "bit_keras.runs.run", "bit_keras.training"}} & set(sys.modules)))
+print(sorted({{"bit_keras.figures", "bit_keras.runs.run", "bit_keras.training"}} & set(sys.modules)))
 """
     of_keras, of_both, of_training = _run(program).splitlines()
     assert of_keras == of_both == "[]"

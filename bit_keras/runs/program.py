@@ -32,13 +32,14 @@ def values(config: type, names: Container[str] | None = None) -> dict:
     return {name: flags.FLAGS[name].value for name in fields}
 
 
-def run(module: str, main: Callable[[], None]) -> NoReturn:
+def run(module: str, main: Callable[[], None], groups: command_line.Groups = GROUPS) -> NoReturn:
     """Runs the program of a training, or of a series of them, whose flags are defined; see `command_line.run`.
 
     Args:
         module: name of the program, for the command that resumes an interrupted run.
         main: does what the flags ask for.
+        groups: the sections of `--help`, as `command_line.run` takes them.
     """
     again = shlex.join(["python", "-m", module, *sys.argv[1:]])
     errors = (DistributionError, TrainingDiverged, TrainingInterrupted)
-    command_line.run(main, GROUPS, errors=errors, interrupted=f"to resume:\n  {again}")
+    command_line.run(main, groups, errors=errors, interrupted=f"to resume:\n  {again}")
