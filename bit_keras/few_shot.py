@@ -101,6 +101,7 @@ def sweep(
         TypeError: there is no such option, or an argument is of another type.
         ImportError: scikit-learn is not installed.
         FileExistsError: `workdir` belongs to a sweep of other options.
+        TrainingInterrupted, KeyboardInterrupt: a signal came. Started again, the sweep resumes from its records.
     """
     if not is_installed("sklearn"):
         raise ImportError(_NO_SKLEARN)

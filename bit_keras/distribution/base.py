@@ -71,6 +71,9 @@ class Distribution:
     def everywhere(self, function: Callable[[], _T]) -> _T:
         """Calls a function on the chief and then, where it may find what the chief has downloaded, on the others.
 
+        Args:
+            function: what all of them do.
+
         Returns, raises: as `in_turn`.
         """
         return self.in_turn(function, function)
@@ -82,7 +85,8 @@ class Distribution:
             What the function of this worker returned.
 
         Raises:
-            DistributionError: it failed on another worker. Where it failed itself, its own error is raised.
+            DistributionError: it failed on another worker. Where it failed itself, its own error is raised, once the
+                others know: Ctrl-C and exits, too.
         """
         result = None
         for function, is_mine in ((on_chief, self.is_chief), (on_others, not self.is_chief)):
@@ -90,7 +94,7 @@ class Distribution:
             if is_mine:
                 try:
                     result = function()
-                except BaseException as caught:  # Ctrl-C too: the others wait until they hear of it
+                except BaseException as caught:  # the others must hear of it
                     error = caught
             has_failed = self.maximum(error is not None)
             if error is not None:

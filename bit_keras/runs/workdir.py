@@ -72,9 +72,9 @@ def comparable(record: dict) -> dict:
 
 
 def _refuse_other(folder: Path, old: dict, new: dict) -> None:
-    old, new = comparable(old), comparable(new)
-    names = [name for name in {**old, **new} if name in old or name not in _NEW]
-    changed = [name for name in names if old.get(name) != new.get(name)]
+    before, now = comparable(old), comparable(new)
+    names = [name for name in {**before, **now} if name in before or name not in _NEW]
+    changed = [name for name in names if before.get(name) != now.get(name)]
     if changed:
         lines = [f"  {name}: {old.get(name)!r} there, {new.get(name)!r} asked for" for name in changed]
         raise FileExistsError(

@@ -80,6 +80,7 @@ def known_arguments(function: Callable | Iterable[str]) -> Callable:
 
 
 def _checked(function: Callable, options: tuple[str, ...] = ()) -> Callable:
+    """Returns a function that refuses arguments which are no parameters of its own and none of `options`."""
     name = function.__qualname__.removesuffix(".__init__")
     parameters = inspect.signature(function).parameters.values()
     allowed = [*(p.name for p in parameters if p.kind is not p.VAR_KEYWORD), *options]

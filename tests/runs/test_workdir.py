@@ -75,7 +75,7 @@ def test_a_run_resumes_wherever_its_data_lie_and_however_they_are_called(tmp_pat
     moved = birds.rename(tmp_path / "moved")
     claim(tmp_path / "run", _identity(moved, data_dir="/other/disk"))
     (moved / "owl" / "4.png").unlink()
-    with pytest.raises(FileExistsError, match=r"data: .*fingerprint"):
+    with pytest.raises(FileExistsError, match=r"data: \{'name': 'birds', .*'name': 'moved', .*fingerprint"):
         claim(tmp_path / "run", _identity(moved))
 
 

@@ -16,6 +16,7 @@ from bit_keras.evaluate import __main__ as evaluate
 from bit_keras.finetune import FinetuneConfig
 from bit_keras.pretrain import PretrainConfig
 from bit_keras.runs import program as training_program
+from bit_keras.runs.config import DATA_OPTIONS
 from bit_keras.system import command_line
 from bit_keras.training import TrainingDiverged
 
@@ -89,6 +90,14 @@ def test_help_tells_defaults_and_what_must_be_given(run):
     assert "--examples_per_class=NUMBER Training examples of each class, all by default. --teacher_steps" in out
     out = " ".join(run("bit_keras.evaluate", "--help")[1].split())
     assert "--split=test|train Which examples. (default: test)" in out
+
+
+@pytest.mark.parametrize("program", ["finetune", "pretrain", "distill", "few_shot", "evaluate"])
+def test_all_that_read_data_have_the_same_settings_for_it(program, run):
+    lines = run(f"bit_keras.{program}", "--help")[1].splitlines()
+    section = lines[lines.index("data:") + 1 :]
+    flags = [line.split()[0].split("=")[0].removeprefix("--").removeprefix("[no]") for line in section if "--" in line]
+    assert set(DATA_OPTIONS) < set(flags)
 
 
 FAULTS = {
