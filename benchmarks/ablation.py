@@ -22,18 +22,20 @@ from bit_keras import BiT, data
 from bit_keras.figures import spread
 from bit_keras.network.layers import GroupNormalization, StandardizedConv2D
 from bit_keras.pretrain import PretrainConfig
-from bit_keras.rules import HyperRuleCallback, optimizers
+from bit_keras.rules import optimizers
 from bit_keras.rules.schedules import upstream_schedule
-from bit_keras.runs import fit, make_config, open_folder, open_source, program, start
+from bit_keras.runs import program
+from bit_keras.runs.config import DATA_OPTIONS
+from bit_keras.runs.opening import make_config, open_source, start
+from bit_keras.runs.run import open_run
 from bit_keras.runs.series import recorded
 from bit_keras.runs.workdir import claim
-from bit_keras.system import command_line
 from bit_keras.system.files import whole, write_json
 from bit_keras.system.logs import logger
 
 OPTIONS = (
     *("batch_size", "resolution", "min_area", "flip", "weight_decay", "precision", "accumulate", "eval_every"),
-    *("checkpoint_every", "data_dir", "manual_dir", "loader", "skip_unreadable"),
+    *("checkpoint_every", *DATA_OPTIONS),
 )  # of a pre-training
 
 
@@ -136,7 +138,7 @@ def ablate(
     for seed, normalization in itertools.product(range(seeds), NORMALIZATIONS):
         folder = workdir / "runs" / f"{normalization.name}-{seed}"
         run = dataclasses.replace(config, seed=seed, workdir=str(folder / "run"))
-        identity = _identity(run, source, normalization, steps)
+        identity = {**_subject(normalization, steps), **run.identity(source)}
         measure = functools.partial(_measure, run, source, normalization, steps)
         records.append(recorded(folder / "ablation.json", identity, measure))
         logger.info("%s: %.4f", folder.name, records[-1]["test_accuracy"])
@@ -146,30 +148,29 @@ def ablate(
     return records
 
 
-def _identity(config: PretrainConfig, source: data.Source, normalization: Normalization, steps: int) -> dict:
-    return {"normalization": normalization.name, "steps": steps, **config.identity(source)}
-
-
 def _measure(config: PretrainConfig, source: data.Source, normalization: Normalization, steps: int) -> dict:
     """Trains once."""
-    distribution = start(config)
     schedule = upstream_schedule(steps, config.batch_size)
+    subject = _subject(normalization, steps)
+    run = open_run(config, source, schedule, start(config), identity=subject, **config.images)
     network = renormalize(BiT(config.model, source.num_classes, dtype=config.precision), normalization)
     network.compile(
         optimizers.pretraining_optimizer(schedule, config.weight_decay, config.accumulate),
         keras.losses.CategoricalCrossentropy(from_logits=True),
         metrics=[keras.metrics.CategoricalAccuracy("accuracy")],
     )
-    identity = _identity(config, source, normalization, steps)
-    folder = open_folder(config, source, config.resolution, identity, distribution)
-    callbacks = [HyperRuleCallback(schedule)]
-    log = fit(network, config, source, schedule, *config.batches(source), folder, distribution, callbacks)
+    last = run.fit(network).rows[-1]
     return {
         "normalization": normalization.name,
         "seed": config.seed,
-        "test_accuracy": log.rows[-1]["val_accuracy"],
-        "loss": log.rows[-1]["loss"],
+        "test_accuracy": last["val_accuracy"],
+        "loss": last["loss"],
     }
+
+
+def _subject(normalization: Normalization, steps: int) -> dict:
+    """Returns what decides the numbers of a run besides the settings of its pre-training."""
+    return {"normalization": normalization.name, "steps": steps}
 
 
 def table(records: list[dict], title: str) -> str:
@@ -204,4 +205,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     _define_flags()
-    command_line.run(main)
+    program.run("benchmarks.ablation", main, groups={})

@@ -22,7 +22,6 @@ from bit_keras.figures import spread
 from bit_keras.finetune import finetune
 from bit_keras.runs import program
 from bit_keras.runs.workdir import claim
-from bit_keras.system import command_line
 from bit_keras.system.files import whole, write_json
 from bit_keras.system.logs import logger
 
@@ -134,4 +133,4 @@ if __name__ == "__main__":
     flags.DEFINE_integer("examples_per_class", None, "Training examples of each class, all by default.", lower_bound=1)
     flags.DEFINE_integer("teacher_steps", None, "Updates of the teacher's fine-tuning.")
     program.define_flags(DistillConfig, ("dataset", "workdir", "teacher", *OPTIONS))
-    command_line.run(main)
+    program.run("benchmarks.distillation", main, groups={})

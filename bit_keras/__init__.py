@@ -6,6 +6,7 @@ from bit_keras.system import startup
 startup.import_backend()  # before anything below imports it
 
 from bit_keras import finetune
+from bit_keras.finetune import FinetuneResult
 from bit_keras.network.class_names import class_names, decode_predictions
 from bit_keras.network.folding import folded
 from bit_keras.network.model import BiT, load_weights, save_npz
@@ -18,6 +19,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "BiT",
+    "FinetuneResult",
     "HyperRule",
     "SavedModelLayer",
     "class_names",

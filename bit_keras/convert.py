@@ -184,7 +184,7 @@ def _define_flags() -> None:
 def run() -> None:
     """Entry point of the console script `bit-convert`."""
     _define_flags()
-    command_line.run(main, arguments="SOURCE DESTINATION")
+    command_line.run(main, arguments="SOURCE DESTINATION", interrupted="nothing was written")
 
 
 if __name__ == "__main__":

@@ -8,32 +8,22 @@ Example:
 """
 
 import dataclasses
-import functools
 import os
-from pathlib import Path
 
 import keras
 from keras import ops
 
 from bit_keras import data
 from bit_keras.network.model import BiT
-from bit_keras.rules import HyperRuleCallback, MixUp, optimizers
+from bit_keras.rules import optimizers
 from bit_keras.rules.schedules import CosineSchedule
-from bit_keras.runs import (
-    InceptionConfig,
-    check_identity,
-    choose_head,
-    conclude,
-    fit,
-    log_plan,
-    make_config,
-    open_folder,
-    open_network,
-    open_source,
-    option,
-    program,
-    start,
-)
+from bit_keras.runs import program
+from bit_keras.runs.config import option
+from bit_keras.runs.inception import InceptionConfig
+from bit_keras.runs.network import choose_head, open_network
+from bit_keras.runs.opening import make_config, open_source, start
+from bit_keras.runs.result import RunResult
+from bit_keras.runs.run import open_run
 from bit_keras.system.logs import shows_messages
 
 LABELS = "labels"  # in the place of a teacher
@@ -116,20 +106,13 @@ class DistillConfig(InceptionConfig):
 
 
 @dataclasses.dataclass(frozen=True)
-class DistillResult:
-    """What a run made.
+class DistillResult(RunResult):
+    """What a distillation made: the `student`, `test_accuracy`, `summary` and `workdir`."""
 
-    Attributes:
-        student: the trained student.
-        test_accuracy: share of the test examples that the student gets right, in [0, 1].
-        summary: what `report/summary.json` holds.
-        workdir: folder of the run; `weights.npz` there are the student's.
-    """
-
-    student: BiT
-    test_accuracy: float
-    summary: dict
-    workdir: Path
+    @property
+    def student(self) -> BiT:
+        """The trained student, which is the `model` of the run."""
+        return self.model
 
 
 @shows_messages
@@ -162,14 +145,11 @@ def distill(
     """
     config = make_config(DistillConfig, student, dataset, workdir, {"teacher": teacher, **options})
     distribution = start(config)
-    prepare = functools.partial(open_source, config, dataset)
-    source = distribution.in_turn(prepare, prepare)
+    source = distribution.everywhere(lambda: open_source(config, dataset))
     source.check_one_label("distillation")
     steps = config.total_steps(source)
     schedule = CosineSchedule(config.base_lr, max(1, round(steps / 60)), steps)
-    log_plan(config, source, schedule, config.resolution, config.mixup_alpha)
-    identity = config.identity(source, distribution.mixup_parts if config.mixup_alpha else 1)
-    check_identity(identity, distribution)
+    run = open_run(config, source, schedule, distribution, mixup_alpha=config.mixup_alpha, **config.images)
 
     choose_head(config.model, source, new_head=True)
     with distribution.scope():
@@ -183,25 +163,9 @@ def distill(
             optimizers.distillation_optimizer(schedule, config.weight_decay, config.accumulate),
             metrics=[keras.metrics.CategoricalAccuracy("accuracy")],
         )
-    folder = open_folder(config, source, config.resolution, identity, distribution)
-    batches = config.batches(source)
-    callbacks = [HyperRuleCallback(schedule)]
-    if config.mixup_alpha:
-        callbacks.append(MixUp(config.mixup_alpha, config.seed))
-    log = fit(
-        network,
-        config,
-        source,
-        schedule,
-        *batches,
-        folder,
-        distribution,
-        callbacks,
-        keep=network.student,
-    )
-    trained, summary = conclude(network.student, source, schedule, log, batches[1], folder, distribution)
-    trained.resolution = config.resolution
-    return DistillResult(trained, summary["test_accuracy"], summary, folder)
+    log = run.fit(network, best_of=network.student)
+    trained, summary = run.conclude(network.student, log)
+    return DistillResult(trained, summary, run.folder)
 
 
 def main() -> None:

@@ -27,10 +27,13 @@ from bit_keras.figures import spread
 from bit_keras.finetune import FinetuneConfig, finetune, plan
 from bit_keras.network.folding import folded
 from bit_keras.rules.hyperrule import HyperRule
-from bit_keras.runs import make_config, open_network, open_source, program
+from bit_keras.runs import program
+from bit_keras.runs.config import DATA_OPTIONS
+from bit_keras.runs.network import open_network
+from bit_keras.runs.opening import make_config, open_source
 from bit_keras.runs.series import recorded
-from bit_keras.runs.workdir import claim
-from bit_keras.system.checks import check_integer, check_names
+from bit_keras.runs.workdir import PLACES, claim
+from bit_keras.system.checks import check_integer, known_arguments
 from bit_keras.system.files import whole, write_json
 from bit_keras.system.logs import logger, shows_messages
 from bit_keras.system.optional import is_installed
@@ -38,7 +41,7 @@ from bit_keras.zoo.presets import PRESETS
 from bit_keras.zoo.variants import VARIANTS
 
 SHOTS = (1, 5, 10, 25, 100)
-OPTIONS = ("steps", "batch_size", "resolution", "flip", "eval_every")  # of a fine-tuning
+OPTIONS = (*DATA_OPTIONS, "steps", "batch_size", "resolution", "flip", "eval_every")  # of a fine-tuning
 METHODS = ("fine-tuned", "linear probe")
 
 _NO_SKLEARN = 'a linear probe needs scikit-learn: pip install "bit-keras[few-shot]"'
@@ -65,6 +68,7 @@ class Run:
     seed: int
 
 
+@known_arguments(field.name for field in dataclasses.fields(FinetuneConfig) if field.name not in _SET_HERE)
 @shows_messages
 def sweep(
     models: Sequence[str],
@@ -97,25 +101,28 @@ def sweep(
         TypeError: there is no such option, or an argument is of another type.
         ImportError: scikit-learn is not installed.
         FileExistsError: `workdir` belongs to a sweep of other options.
+        TrainingInterrupted, KeyboardInterrupt: a signal came. Started again, the sweep resumes from its records.
     """
-    _check_options(options)
+    if not is_installed("sklearn"):
+        raise ImportError(_NO_SKLEARN)
     models, datasets = (_each_once(*argument) for argument in (("models", models), ("datasets", datasets)))
     shots = [check_integer("shots", count) for count in _each_once("shots", shots)]
     seeds = check_integer("seeds", seeds)
     weights = {model: _fingerprint(model) for model in models}
     sources = {name: _open(models, name, workdir, shots, options) for name in datasets}
-    workdir = claim(workdir, {"options": options})  # now that all settings are known to be good
+    settings = _settings(options)
+    workdir = claim(workdir, {"options": settings})  # now that all settings are known to be good
     records = []
     for name, source in sources.items():
         measures = dict(zip(METHODS, (_finetuned, _Probe()), strict=True))
         for model, method, count, seed in itertools.product(models, METHODS, shots, range(seeds)):
             run = Run(model, name, method, count, seed)
-            identity = _identity(run, weights[model], source, options)
+            identity = _identity(run, weights[model], source, settings)
             folder = workdir / "runs" / _folder(run, identity)
             measure = functools.partial(_measure, measures[method], run, source, folder, options)
             records.append(recorded(folder / "few_shot.json", identity, measure))
             logger.info("%s: %.4f", folder.name, records[-1]["test_accuracy"])
-    write_json(workdir / "few_shot.json", {"options": options, "runs": records})
+    write_json(workdir / "few_shot.json", {"options": settings, "runs": records})
     with whole(workdir / "few_shot.md") as path:
         path.write_text(table(records), encoding="utf-8")
     with whole(workdir / "few_shot.png") as path:
@@ -123,11 +130,11 @@ def sweep(
     return records
 
 
-def _check_options(options: dict) -> None:
-    known = [field.name for field in dataclasses.fields(FinetuneConfig) if field.name not in _SET_HERE]
-    check_names("sweep", options, ["models", "datasets", "workdir", "shots", "seeds", "verbose", *known])
-    if not is_installed("sklearn"):
-        raise ImportError(_NO_SKLEARN)
+def _settings(options: dict) -> dict:
+    """Returns the options that decide what is measured; as in earlier versions, only the given ones on the data."""
+    return {
+        name: value for name, value in options.items() if name not in DATA_OPTIONS or (value and name not in PLACES)
+    }
 
 
 def _each_once(argument: str, values: Sequence) -> list:
@@ -198,9 +205,9 @@ class _Probe:
             keras.utils.set_random_seed(run.seed)
             self._weights, self._backbone = weights, folded(open_network(run.model, 1).backbone)
         if weights not in self._test:
-            self._test[weights] = _features(self._backbone, few, crop)
+            self._test[weights] = _features(self._backbone, few, crop, options.get("loader"))
         examples = dataclasses.replace(few, test=few.train)  # each once, and not augmented
-        features, labels = _features(self._backbone, examples, crop)
+        features, labels = _features(self._backbone, examples, crop, options.get("loader"))
         test_features, test_labels = self._test[weights]
         scores = ridge(features, labels, few.num_classes).predict(test_features)
         return float(np.mean(scores.argmax(axis=-1) == test_labels))
@@ -229,10 +236,12 @@ def ridge(features: np.ndarray, labels: np.ndarray, num_classes: int):
     return RidgeCV(penalties).fit(features.astype(np.float64), np.eye(num_classes)[labels])
 
 
-def _features(backbone: keras.Model, source: data.Source, crop: int) -> tuple[np.ndarray, np.ndarray]:
+def _features(
+    backbone: keras.Model, source: data.Source, crop: int, loader: str | None
+) -> tuple[np.ndarray, np.ndarray]:
     """Returns pooled features [N, D] and labels [N] of the test split."""
     features, labels = [], []
-    for images, targets in data.test_batches(source, batch_size=128, crop=crop):
+    for images, targets in data.test_batches(source, batch_size=128, crop=crop, loader=loader):
         features.append(np.asarray(backbone.predict_on_batch(np.asarray(images)), np.float32))
         labels.append(np.asarray(targets).argmax(axis=-1))
     return np.concatenate(features), np.concatenate(labels)

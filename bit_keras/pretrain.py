@@ -7,31 +7,22 @@ Example:
 """
 
 import dataclasses
-import functools
 import math
 import os
-from pathlib import Path
 
 import keras
 from keras import ops
 
 from bit_keras import data
 from bit_keras.network.model import BiT
-from bit_keras.rules import HyperRuleCallback, optimizers
+from bit_keras.rules import optimizers
 from bit_keras.rules.schedules import upstream_schedule
-from bit_keras.runs import (
-    InceptionConfig,
-    check_identity,
-    conclude,
-    fit,
-    log_plan,
-    make_config,
-    open_folder,
-    open_source,
-    option,
-    program,
-    start,
-)
+from bit_keras.runs import program
+from bit_keras.runs.config import option
+from bit_keras.runs.inception import InceptionConfig
+from bit_keras.runs.opening import make_config, open_source, start
+from bit_keras.runs.result import RunResult
+from bit_keras.runs.run import open_run
 from bit_keras.system.checks import check_choice
 from bit_keras.system.logs import shows_messages
 from bit_keras.zoo.variants import get_variant
@@ -58,21 +49,8 @@ class PretrainConfig(InceptionConfig):
 
 
 @dataclasses.dataclass(frozen=True)
-class PretrainResult:
-    """What a run made.
-
-    Attributes:
-        model: the network with its upstream head.
-        test_accuracy: share of the test examples whose most likely class is the true one, or one of them (precision
-            at 1), in [0, 1].
-        summary: what `report/summary.json` holds.
-        workdir: folder of the run; `weights.npz` there is what `BiT.from_preset` takes.
-    """
-
-    model: BiT
-    test_accuracy: float
-    summary: dict
-    workdir: Path
+class PretrainResult(RunResult):
+    """What a pre-training made: `model` with its upstream head, `test_accuracy`, `summary` and `workdir`."""
 
 
 @shows_messages
@@ -97,15 +75,11 @@ def pretrain(
     """
     config = make_config(PretrainConfig, model, dataset, workdir, options)
     distribution = start(config)
-    prepare = functools.partial(open_source, config, dataset)
-    source = distribution.in_turn(prepare, prepare)
+    source = distribution.everywhere(lambda: open_source(config, dataset))
     if config.loss == "softmax":
         source.check_one_label("loss softmax")
-    steps = config.total_steps(source)
-    schedule = upstream_schedule(steps, config.batch_size)
-    log_plan(config, source, schedule, config.resolution)
-    identity = config.identity(source)
-    check_identity(identity, distribution)
+    schedule = upstream_schedule(config.total_steps(source), config.batch_size)
+    run = open_run(config, source, schedule, distribution, **config.images)
 
     with distribution.scope():
         network = BiT(config.model, source.num_classes, dtype=config.precision, remat=config.remat)
@@ -114,13 +88,9 @@ def pretrain(
             _loss(config.loss, network),
             metrics=[_accuracy(source.multi_label)],
         )
-    folder = open_folder(config, source, config.resolution, identity, distribution)
-    batches = config.batches(source)
-    callbacks = [HyperRuleCallback(schedule)]
-    log = fit(network, config, source, schedule, *batches, folder, distribution, callbacks)
-    network, summary = conclude(network, source, schedule, log, batches[1], folder, distribution)
-    network.resolution = config.resolution
-    return PretrainResult(network, summary["test_accuracy"], summary, folder)
+    log = run.fit(network)
+    network, summary = run.conclude(network, log)
+    return PretrainResult(network, summary, run.folder)
 
 
 def _accuracy(multi_label: bool) -> keras.metrics.Metric:

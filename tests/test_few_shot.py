@@ -2,13 +2,17 @@
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from bit_keras import BiT, data, few_shot, save_npz
+from bit_keras.runs import program
+from bit_keras.training import TrainingInterrupted
 
 
 def _records():
@@ -229,3 +233,62 @@ def test_the_program_says_what_is_wrong_without_a_traceback(flags, message, tmp_
     assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("interruption", "status", "said"),
+    [
+        (KeyboardInterrupt(), 130, "stopped by Ctrl-C; to resume:"),
+        (TrainingInterrupted(signal.SIGTERM), 143, "stopped by SIGTERM; the state is saved; to resume:"),
+    ],
+)
+def test_an_interrupted_sweep_says_how_to_resume_and_does(interruption, status, said, tmp_path, monkeypatch, capsys):
+    calls = []
+
+    def finetune(*arguments, seed, **options):
+        calls.append(seed)
+        if len(calls) == 2:
+            raise interruption
+        return SimpleNamespace(test_accuracy=seed / 10)
+
+    monkeypatch.setattr(few_shot, "finetune", finetune)
+    monkeypatch.setattr(few_shot, "_Probe", lambda: lambda *arguments: 0.5)
+    monkeypatch.setattr(sys, "argv", ["few_shot.py"])
+    with pytest.raises(SystemExit) as end:
+        program.run("bit_keras.few_shot", lambda: _sweep(["R17x0.5"], tmp_path, seeds=2))
+    assert end.value.code == status
+    err = capsys.readouterr().err
+    assert said in err
+    assert err.endswith("\n  python -m bit_keras.few_shot\n")
+    assert not (tmp_path / "few_shot.json").exists()
+    records = _sweep(["R17x0.5"], tmp_path, seeds=2)
+    assert calls == [0, 1, 1], "the first one was measured once"
+    assert [record["test_accuracy"] for record in records] == [0, 0.1, 0.5, 0.5]
+
+
+def test_the_settings_of_the_data_reach_data_and_batches(tmp_path, monkeypatch):
+    loaded, batches, tuned = [], [], []
+    load, test_batches = data.load, data.test_batches
+    monkeypatch.setattr(data, "load", lambda name, **given: loaded.append(given) or load(name))
+    monkeypatch.setattr(
+        data, "test_batches", lambda *source, **given: batches.append(given["loader"]) or test_batches(*source, **given)
+    )
+
+    result = SimpleNamespace(test_accuracy=0.5)
+    monkeypatch.setattr(few_shot, "finetune", lambda *arguments, **given: tuned.append(given) or result)
+    places = {"data_dir": str(tmp_path / "one"), "manual_dir": str(tmp_path / "two")}
+    options = {"loader": "grain", "skip_unreadable": True, "resolution": 16}
+    records = _sweep(["R17x0.5"], tmp_path / "sweep", **places, **options)
+    assert loaded == [{**places, "skip_unreadable": True}]
+    assert batches == ["grain", "grain"]
+    assert tuned[0].items() >= {**places, **options}.items()
+    elsewhere = _sweep(["R17x0.5"], tmp_path / "sweep", data_dir=str(tmp_path / "moved"), **options)
+    assert elsewhere == records
+    assert len(tuned) == 1, "a moved folder makes no other run"
+
+
+def test_a_sweep_of_an_earlier_version_resumes(measured, tmp_path):
+    given = {"steps": 5, "data_dir": None, "manual_dir": None, "loader": None, "skip_unreadable": False}
+    records = _sweep(["R17x0.5"], tmp_path, steps=5)
+    assert _sweep(["R17x0.5"], tmp_path, **given) == records
+    assert len(measured) == 2

@@ -151,6 +151,7 @@ def test_the_function_finetune_is_the_package():
     assert inspect.ismodule(callbacks)
     assert callable(bit_keras.finetune)
     assert list(inspect.signature(bit_keras.finetune).parameters)[:3] == ["model", "dataset", "workdir"]
+    assert inspect.signature(bit_keras.finetune).return_annotation is bit_keras.FinetuneResult
 
 
 def test_no_modules_import_each_other_in_a_circle():
@@ -245,6 +246,8 @@ print(sorted({TENSORFLOW} & set(sys.modules)))
 import bit_keras
 bit_keras.HyperRule(50_000, (32, 32)).callbacks()
 print(sorted({TENSORFLOW} & set(sys.modules)))
+print(sorted({{"bit_keras.figures", "bit_keras.runs.run", "bit_keras.training"}} & set(sys.modules)))
 """
-    of_keras, of_both = _run(program).splitlines()
+    of_keras, of_both, of_training = _run(program).splitlines()
     assert of_keras == of_both == "[]"
+    assert of_training == "[]", "the public names need nothing that trains or plots"

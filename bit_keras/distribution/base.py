@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import keras
+import numpy as np
 
 _T = TypeVar("_T")
 
@@ -47,7 +48,16 @@ class Distribution:
 
     def plain(self, model: keras.Model) -> keras.Model:
         """Returns the model, or a copy of it where its variables belong to several devices."""
-        return model
+        if self.num_devices == 1:
+            return model
+        copy = type(model).from_config(model.get_config())
+        copy.set_weights(model.get_weights())
+        return copy
+
+    def _filled(self, images: np.ndarray) -> np.ndarray:
+        """Returns a batch that the devices can share: where it is too small, it ends with images from its front."""
+        size = -(-len(images) // self.num_devices) * self.num_devices
+        return np.resize(images, (size, *images.shape[1:]))
 
     def maximum(self, number: int) -> int:
         """Returns the largest of the workers' numbers, each in [-2**31, 2**31), to all of them."""
@@ -58,6 +68,16 @@ class Distribution:
         if self.maximum(number) != -self.maximum(-number):
             raise DistributionError(f"all workers must {rule}")
 
+    def everywhere(self, function: Callable[[], _T]) -> _T:
+        """Calls a function on the chief and then, where it may find what the chief has downloaded, on the others.
+
+        Args:
+            function: what all of them do.
+
+        Returns, raises: as `in_turn`.
+        """
+        return self.in_turn(function, function)
+
     def in_turn(self, on_chief: Callable[[], _T], on_others: Callable[[], _T | None] = lambda: None) -> _T | None:
         """Calls one function on the chief and then the other one on the other workers.
 
@@ -65,7 +85,8 @@ class Distribution:
             What the function of this worker returned.
 
         Raises:
-            DistributionError: it failed on another worker. Where it failed itself, its own error is raised.
+            DistributionError: it failed on another worker. Where it failed itself, its own error is raised, once the
+                others know: Ctrl-C and exits, too.
         """
         result = None
         for function, is_mine in ((on_chief, self.is_chief), (on_others, not self.is_chief)):
@@ -73,7 +94,7 @@ class Distribution:
             if is_mine:
                 try:
                     result = function()
-                except Exception as caught:  # the others must hear of it
+                except BaseException as caught:  # the others must hear of it
                     error = caught
             has_failed = self.maximum(error is not None)
             if error is not None:

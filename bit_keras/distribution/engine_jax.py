@@ -40,27 +40,21 @@ class DataParallel(Distribution):
         return make(shard=(jax.process_index(), jax.process_count()))
 
     def predictor(self, model: keras.Model):
-        everywhere = jax.sharding.NamedSharding(self._engine.device_mesh.backend_mesh, jax.sharding.PartitionSpec())
+        replicated = jax.sharding.NamedSharding(self._engine.device_mesh.backend_mesh, jax.sharding.PartitionSpec())
 
         def step(trainable, non_trainable, images):
             return model.stateless_call(trainable, non_trainable, images, training=False)[0]
 
-        step = jax.jit(step, out_shardings=everywhere)
+        step = jax.jit(step, out_shardings=replicated)
 
         def predict_on_batch(images: np.ndarray) -> np.ndarray:
-            size = -(-len(images) // self.num_devices) * self.num_devices
-            padded = np.resize(images, (size, *images.shape[1:]))  # with images from the front
+            padded = self._filled(images)
             layout = self._engine.get_data_layout(padded.shape).backend_layout
             divided = jax.make_array_from_callback(padded.shape, layout, lambda place: padded[place])
             variables = (model.trainable_variables, model.non_trainable_variables)
             return np.asarray(step(*([v.value for v in part] for part in variables), divided))[: len(images)]
 
         return types.SimpleNamespace(predict_on_batch=predict_on_batch)
-
-    def plain(self, model: keras.Model) -> keras.Model:
-        copy = type(model).from_config(model.get_config())
-        copy.set_weights(model.get_weights())
-        return copy
 
     def maximum(self, number: int) -> int:
         if jax.process_count() == 1:

@@ -46,16 +46,11 @@ class Strategy(Distribution):
         logits = self._joined(lambda part: model(part, training=False))
 
         def predict_on_batch(images: np.ndarray) -> np.ndarray:
-            part = -(-len(images) // self.num_devices)
-            padded = np.resize(images, (part * self.num_devices, *images.shape[1:]))  # with images from the front
+            padded = self._filled(images)
+            part = len(padded) // self.num_devices
             return logits(lambda replica: padded[replica * part :][:part])[: len(images)]
 
         return types.SimpleNamespace(predict_on_batch=predict_on_batch)
-
-    def plain(self, model: keras.Model) -> keras.Model:
-        copy = type(model).from_config(model.get_config())
-        copy.set_weights(model.get_weights())
-        return copy
 
     def maximum(self, number: int) -> int:
         return int(self._numbers(lambda replica: [int(number)]).max()) if self._has_workers else int(number)

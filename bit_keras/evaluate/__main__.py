@@ -6,12 +6,14 @@ Example:
 
 from absl import flags
 
-from bit_keras.evaluate.evaluator import PRECISIONS, SPLITS, evaluate
+from bit_keras.evaluate.evaluator import SPLITS, evaluate
+from bit_keras.runs import program
+from bit_keras.runs.config import DATA_OPTIONS, PRECISIONS, RunConfig
 from bit_keras.system import command_line
 
 _GROUPS = {
     "model": ("model", "variant", "precision"),
-    "data": ("dataset", "data_dir", "split", "resolution", "batch_size"),
+    "data": ("dataset", *DATA_OPTIONS, "split", "resolution", "batch_size"),
     "results": ("output",),
 }
 
@@ -29,7 +31,7 @@ def _define_flags() -> None:
     flags.DEFINE_string("model", None, "Preset, weight file or address, or SavedModel directory.", required=True)
     flags.DEFINE_string("dataset", None, '"digits", a TFDS name, or a folder of class folders.', required=True)
     flags.DEFINE_enum("split", "test", SPLITS, "Which examples.")
-    flags.DEFINE_string("data_dir", None, "Folder of the TFDS data sets; TFDS's own default where not given.")
+    program.define_flags(RunConfig, DATA_OPTIONS)
     flags.DEFINE_integer("batch_size", 64, "Images at once.", lower_bound=1)
     flags.DEFINE_integer(
         "resolution",
@@ -57,7 +59,7 @@ def main() -> None:
         values.dataset,
         values.output,
         split=values.split,
-        data_dir=values.data_dir,
+        **program.values(RunConfig, DATA_OPTIONS),
         batch_size=values.batch_size,
         resolution=values.resolution,
         precision=values.precision,
@@ -71,7 +73,7 @@ def main() -> None:
 def run() -> None:
     """Entry point of the console script `bit-evaluate`."""
     _define_flags()
-    command_line.run(main, _GROUPS)
+    command_line.run(main, _GROUPS, interrupted="nothing was written")
 
 
 if __name__ == "__main__":

@@ -18,12 +18,13 @@ from bit_keras.evaluate.classifier import SavedModelClassifier, open_classifier
 from bit_keras.figures import report
 from bit_keras.metrics import Predictions, classification, predict
 from bit_keras.rules.hyperrule import HyperRule
+from bit_keras.runs.config import PRECISIONS
+from bit_keras.runs.opening import SOURCES
 from bit_keras.system.checks import check_choice, check_name_or_path, known_arguments
 from bit_keras.system.files import whole, write_json
 from bit_keras.system.logs import doing, logger, shows_messages
 
 SPLITS = ("test", "train")
-PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 
 _COLUMNS = (
     progress.TextColumn("{task.description}"),
@@ -43,9 +44,9 @@ class Evaluation:
             "top1_accuracy", "top5_accuracy": share of examples whose true class is the most likely one, or among the
             five most likely ones (None for fewer than five classes), in [0, 1];
             "mean_per_class_accuracy": mean of the classes' accuracies, in [0, 1];
-            "expected_calibration_error": see `bit_keras.metrics.classification`, of the softmax, in [0, 1];
+            "expected_calibration_error": see `classification.expected_calibration_error`, of the softmax, in [0, 1];
             "cross_entropy": mean, in nats.
-        per_class: rows of `bit_keras.metrics.classification.per_class`.
+        per_class: rows of `classification.per_class`.
         predictions: logits [N, K] and true classes [N]; no images.
         class_names: K names.
     """
@@ -65,6 +66,9 @@ def evaluate(
     *,
     split: str = "test",
     data_dir: str | None = None,
+    manual_dir: str | None = None,
+    loader: str | None = None,
+    skip_unreadable: bool = False,
     batch_size: int = 64,
     resolution: int | None = None,
     precision: str = "float32",
@@ -80,7 +84,8 @@ def evaluate(
         output: new or empty folder for metrics.json, per_class.csv, predictions.csv and confusion_matrix.png, written
             whole or not at all; None writes nothing.
         split: "test" or "train".
-        data_dir: where TensorFlow Datasets keeps its data.
+        data_dir, manual_dir, skip_unreadable: as `bit_keras.data.load` has them; not used where `source` is a source.
+        loader: "tf.data" or "grain"; None for the first of them that is installed.
         batch_size: images at once, 1 or more.
         resolution: side in pixels to which images are resized, 1 or more; None for what the weights were trained at,
             or for the HyperRule's crop where that is not known.
@@ -98,23 +103,23 @@ def evaluate(
     _check_given(model=model, dataset=source)
     check_name_or_path("model", model, "a preset, or a path or an address of weights; bit_keras.save_npz writes a file")
     if not isinstance(source, data.Source):
-        sources = "a name, a path, or a source such as bit_keras.data.from_arrays(images, labels)"
-        check_name_or_path("source", source, sources)
+        check_name_or_path("source", source, SOURCES)
     check_choice("split", split, SPLITS)
     check_choice("precision", precision, PRECISIONS)
+    loader = data.choose_loader(loader)
     _check_output(output)
 
     # Data
     if not isinstance(source, data.Source):
         with doing(f"opening {source}"):
-            source = data.load(source, data_dir=data_dir)
+            source = data.load(source, data_dir=data_dir, manual_dir=manual_dir, skip_unreadable=skip_unreadable)
     source.check_one_label("evaluation")
     if split == "train":
         source = dataclasses.replace(source, test=source.train)
     rule = HyperRule(source.num_train, source.image_size, resolution=resolution)
     otherwise = rule.crop, "the HyperRule's for these data, since what the weights were trained at is not known"
     crop, reason = provenance.choose_resolution(model, resolution, otherwise)
-    batches = data.test_batches(source, batch_size=batch_size, crop=crop)
+    batches = data.test_batches(source, batch_size=batch_size, crop=crop, loader=loader)
     logger.info("%s: %d examples of the %s split", source.name, source.num_test, split)
     logger.info("evaluated at %d pixels: %s", crop, reason)
 
@@ -207,7 +212,7 @@ def _watched(batches: Iterable, num_examples: int) -> Generator:
 
 
 def _write(folder: Path, evaluation: Evaluation, classes: np.ndarray, probabilities: np.ndarray) -> None:
-    """Writes the four files; `classes` and `probabilities` are those of `metrics.top_classes`."""
+    """Writes the four files; `classes` and `probabilities` are those of `classification.top_classes`."""
     with whole(folder.resolve()) as temporary:  # "." has no name of its own
         temporary.mkdir()
         write_json(temporary / "metrics.json", evaluation.metrics)

@@ -5,13 +5,14 @@ import sys
 import types
 
 from bit_keras.finetune.config import FinetuneConfig
+from bit_keras.finetune.result import FinetuneResult
 from bit_keras.system.logs import shows_messages
 
-__all__ = ["FinetuneConfig", "finetune"]
+__all__ = ["FinetuneConfig", "FinetuneResult", "finetune"]
 
 
 @shows_messages
-def finetune(model: str, dataset, workdir: str, *, verbose: bool = True, **options):
+def finetune(model: str, dataset, workdir: str, *, verbose: bool = True, **options) -> FinetuneResult:
     """Fine-tunes a BiT on a data set, with the hyper-parameters of the BiT-HyperRule.
 
     Loads the weights, trains, evaluates on every test example, writes `workdir/report/` and, where asked to, a
@@ -29,14 +30,18 @@ def finetune(model: str, dataset, workdir: str, *, verbose: bool = True, **optio
         **options: the other fields of `FinetuneConfig`.
 
     Returns:
-        A `bit_keras.finetune.finetuner.FinetuneResult`: model, test_accuracy, summary, workdir.
+        model, test_accuracy, summary and workdir of the run.
 
     Raises:
         ValueError: a setting is out of its range, or the data are faulty (`bit_keras.data.DataError`).
         TypeError: there is no such option, or an argument is of another type.
         ImportError: a setting needs a package that is not installed.
         FileExistsError: `workdir` belongs to another run, or `export_dir` exists.
+        ConnectionError: weights or data cannot be downloaded.
         bit_keras.distribution.DistributionError: devices or workers do not come together.
+        bit_keras.training.TrainingInterrupted: SIGTERM or Ctrl-C came; the state is saved.
+        bit_keras.training.TrainingDiverged: the loss is NaN, or far above that of guessing.
+        RuntimeError: the exported SavedModel does not give the network's numbers.
     """
     from bit_keras.finetune import finetuner
 

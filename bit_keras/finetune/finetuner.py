@@ -1,7 +1,5 @@
 """The fine-tuner, top to bottom: data, rule, model, fit, evaluate, report, export."""
 
-import dataclasses
-import functools
 import os
 from pathlib import Path
 
@@ -11,40 +9,15 @@ from bit_keras import data
 from bit_keras.distribution import check_batch, count_devices
 from bit_keras.finetune import plan
 from bit_keras.finetune.config import FinetuneConfig
+from bit_keras.finetune.result import FinetuneResult
 from bit_keras.network.freezing import count_trainable, freeze
 from bit_keras.network.model import BiT
-from bit_keras.rules import HyperRuleCallback, optimizers
-from bit_keras.runs import (
-    check_identity,
-    choose_head,
-    conclude,
-    fit,
-    log_plan,
-    make_batches,
-    make_config,
-    open_folder,
-    open_network,
-    start,
-)
+from bit_keras.rules import optimizers
+from bit_keras.runs.network import choose_head, open_network
+from bit_keras.runs.opening import make_config, start
+from bit_keras.runs.run import open_run
 from bit_keras.system.logs import OUTCOME, logger
 from bit_keras.system.optional import is_installed
-
-
-@dataclasses.dataclass(frozen=True)
-class FinetuneResult:
-    """What a run made.
-
-    Attributes:
-        model: the fine-tuned network.
-        test_accuracy: share of the test examples that it gets right, in [0, 1].
-        summary: what `report/summary.json` holds.
-        workdir: folder of the run.
-    """
-
-    model: BiT
-    test_accuracy: float
-    summary: dict
-    workdir: Path
 
 
 def run(model: str, dataset: str | data.Source, workdir: str | os.PathLike, **options) -> FinetuneResult:
@@ -57,16 +30,19 @@ def run(model: str, dataset: str | data.Source, workdir: str | os.PathLike, **op
     distribution = start(config)
 
     # Data and rule
-    prepare = functools.partial(plan.task, config, dataset)
-    source, rule, schedule = distribution.in_turn(prepare, prepare)
-    callbacks = rule.callbacks(config.seed) if config.schedule == "hyperrule" else [HyperRuleCallback(schedule)]
-    mixes = config.schedule == "hyperrule" and rule.mixup_alpha
-    log_plan(config, source, schedule, rule.crop, rule.mixup_alpha if mixes else 0)
-    if source.identity["kind"] != "tfds":  # which would be read once more
+    source, rule, schedule = distribution.everywhere(lambda: plan.task(config, dataset))
+    run = open_run(
+        config,
+        source,
+        schedule,
+        distribution,
+        crop=rule.crop,
+        resize=rule.resize,
+        random_crop=config.random_crop,
+        mixup_alpha=rule.mixup_alpha if config.schedule == "hyperrule" else 0,
+    )
+    if source.identity["kind"] != "tfds":  # counting their labels needs a pass over the data
         logger.info("%s", source.describe_balance())
-
-    identity = config.identity(source, distribution.mixup_parts if mixes else 1)
-    check_identity(identity, distribution)
 
     # Model
     keep_head = choose_head(config.model, source, config.new_head)
@@ -81,11 +57,9 @@ def run(model: str, dataset: str | data.Source, workdir: str | os.PathLike, **op
             metrics=["accuracy"],
         )
     logger.info("%s of %s weights train", f"{count_trainable(network):,}", f"{network.count_params():,}")
-    folder = open_folder(config, source, rule.crop, identity, distribution)
 
     # Fit
-    batches = make_batches(config, source, rule.crop, resize=rule.resize, random_crop=config.random_crop)
-    log = fit(network, config, source, schedule, *batches, folder, distribution, callbacks)
+    log = run.fit(network)
 
     # Evaluate, report, export
     def export(network: BiT) -> None:
@@ -94,11 +68,10 @@ def run(model: str, dataset: str | data.Source, workdir: str | os.PathLike, **op
 
             export_saved_model(network, config.export_dir, class_names=source.class_names)
 
-    network, summary = conclude(network, source, schedule, log, batches[1], folder, distribution, export)
-    network.resolution = rule.crop
+    network, summary = run.conclude(network, log, export)
     if config.export_dir:
         logger.log(OUTCOME, "SavedModel in %s", config.export_dir)
-    return FinetuneResult(network, summary["test_accuracy"], summary, folder)
+    return FinetuneResult(network, summary, run.folder)
 
 
 def dry_run(model: str, dataset: str | data.Source, workdir: str | os.PathLike, **options) -> str:

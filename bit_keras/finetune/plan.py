@@ -7,7 +7,7 @@ from bit_keras.finetune.config import FinetuneConfig
 from bit_keras.network.memory import estimate_memory
 from bit_keras.rules.hyperrule import HyperRule
 from bit_keras.rules.schedules import Schedule, upstream_schedule
-from bit_keras.runs import open_source
+from bit_keras.runs.opening import open_source
 from bit_keras.zoo.presets import PRESETS
 from bit_keras.zoo.variants import VARIANTS, Variant
 

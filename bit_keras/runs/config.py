@@ -10,16 +10,17 @@ from bit_keras.distribution import DISTRIBUTIONS
 from bit_keras.system.checks import check_choice, check_kind
 
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
-# What a run writes to or reads from, how often it saves, on what devices it runs and in how much memory: beyond
-# rounding, no part of what it computes.
-_PLACES = ("workdir", "manual_dir", "checkpoint_every", "distribute", "remat")
+# How the data of a task are read, in every program that does.
+DATA_OPTIONS = ("data_dir", "manual_dir", "loader", "skip_unreadable")
+# Settings that may change between restarts: they do not affect the result beyond rounding. Data are told apart by their
+# fingerprint, whatever they are called and wherever they lie.
+_FREE = ("workdir", "dataset", "data_dir", "manual_dir", "checkpoint_every", "distribute", "remat")
 
 # The settings of all trainings as `--help` shows them: title and names.
 GROUPS = {
     "model": ("model", "models", "variant", "teacher", "temperature", "new_head", "freeze"),
     "data": (
-        *("dataset", "datasets", "data_dir", "manual_dir", "loader", "skip_unreadable", "examples_per_class"),
-        *("shots", "seeds"),
+        *("dataset", "datasets", *DATA_OPTIONS, "examples_per_class", "shots", "seeds"),
         *("resolution", "flip", "random_crop", "min_area"),
     ),
     "training": (
@@ -102,7 +103,7 @@ class RunConfig:
             source: its data.
             mixup_parts: of the distribution, where the run mixes images.
         """
-        settings = {name: value for name, value in dataclasses.asdict(self).items() if name not in _PLACES}
+        settings = {name: value for name, value in dataclasses.asdict(self).items() if name not in _FREE}
         if mixup_parts > 1:
             settings["mixup_parts"] = mixup_parts
         contents = {name: provenance.fingerprint(settings[name]) for name in ("model", "teacher") if name in settings}

@@ -1,11 +1,9 @@
-"""What trainings on inception crops have in common, from settings to batches."""
+"""What trainings on inception crops have in common, from settings to crops."""
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterable
 
 from bit_keras import data
-from bit_keras.runs.batches import make_batches
 from bit_keras.runs.config import RunConfig, option
 
 
@@ -37,6 +35,7 @@ class InceptionConfig(RunConfig):
         """Returns the updates of the whole training."""
         return math.ceil(self.epochs * source.num_train / self.batch_size)
 
-    def batches(self, source: data.Source) -> tuple[Callable[..., Iterable], Iterable]:
-        """Returns the training batches, as `fit` takes them, and the test batches."""
-        return make_batches(self, source, self.resolution, resize=self.resolution, min_area=self.min_area)
+    @property
+    def images(self) -> dict:
+        """The arguments of `open_run` that say how images are cropped."""
+        return {"crop": self.resolution, "resize": self.resolution, "min_area": self.min_area}

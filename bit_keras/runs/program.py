@@ -11,7 +11,6 @@ from absl import flags
 from bit_keras.distribution import DistributionError
 from bit_keras.runs.config import GROUPS
 from bit_keras.system import command_line
-from bit_keras.system.logs import logger
 from bit_keras.training import TrainingDiverged, TrainingInterrupted
 
 _DEFINE = {str: flags.DEFINE_string, int: flags.DEFINE_integer, float: flags.DEFINE_float, bool: flags.DEFINE_boolean}
@@ -33,29 +32,14 @@ def values(config: type, names: Container[str] | None = None) -> dict:
     return {name: flags.FLAGS[name].value for name in fields}
 
 
-def run(module: str, main: Callable[[], None]) -> NoReturn:
+def run(module: str, main: Callable[[], None], groups: command_line.Groups = GROUPS) -> NoReturn:
     """Runs the program of a training, or of a series of them, whose flags are defined; see `command_line.run`.
-
-    After a signal it exits with 128 and the signal's number, as a shell reports it, and says how to resume.
 
     Args:
         module: name of the program, for the command that resumes an interrupted run.
         main: does what the flags ask for.
+        groups: the sections of `--help`, as `command_line.run` takes them.
     """
-
-    def resumable() -> None:
-        try:
-            main()
-        except TrainingInterrupted as interruption:
-            _say_how_to_resume(module, str(interruption))
-            sys.exit(128 + interruption.signal)
-        except KeyboardInterrupt:  # outside of a training, which listens to signals itself
-            _say_how_to_resume(module, "stopped by Ctrl-C")
-            sys.exit(130)
-
-    resumable.__module__ = main.__module__  # whose docstring and flags are those of the program
-    command_line.run(resumable, GROUPS, errors=(DistributionError, TrainingDiverged))
-
-
-def _say_how_to_resume(module: str, what: str) -> None:
-    logger.error("%s; to resume:\n  %s", what, shlex.join(["python", "-m", module, *sys.argv[1:]]))
+    again = shlex.join(["python", "-m", module, *sys.argv[1:]])
+    errors = (DistributionError, TrainingDiverged, TrainingInterrupted)
+    command_line.run(main, groups, errors=errors, interrupted=f"to resume:\n  {again}")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import keras
 
+from bit_keras.runs.workdir import comparable
 from bit_keras.system.files import write_json
 
 _IDENTITY = "identity"
@@ -16,12 +17,14 @@ def recorded(record: Path, identity: dict, measure: Callable[[], dict]) -> dict:
 
     Args:
         record: the JSON file of the run, written when it ends.
-        identity: everything that decides what is measured, JSON-able. A record of another identity is not used.
+        identity: everything that decides what is measured, JSON-able. A record of another identity is not used; see
+            `workdir.comparable`.
         measure: does the run and returns what goes into the file; not called where the run has its record.
     """
     identity = json.loads(json.dumps(identity))  # as it will be read back
     content = _read(record)
-    if content.get(_IDENTITY) != identity:
+    known = content.get(_IDENTITY)
+    if not isinstance(known, dict) or comparable(known) != comparable(identity):
         content = {**measure(), _IDENTITY: identity}
         write_json(record, content)
         keras.backend.clear_session()

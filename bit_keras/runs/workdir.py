@@ -7,8 +7,10 @@ from pathlib import Path
 from bit_keras.checkpoints.provenance import CONFIG
 from bit_keras.system.files import sweep, write_json
 
-# What the records of earlier versions lack; their runs go on.
+# What the records of earlier versions lack; their runs resume.
 _NEW = ("weights",)
+# Where the data lie, which the records of earlier versions hold.
+PLACES = ("data_dir", "manual_dir")
 
 
 def claim(workdir: str | os.PathLike, config: dict) -> Path:
@@ -52,9 +54,27 @@ def join(workdir: str | os.PathLike, config: dict) -> Path:
     return folder
 
 
+def comparable(record: dict) -> dict:
+    """Returns the part of a record that tells runs apart: what the data are, not where they lie or how they are called.
+
+    Args:
+        record: JSON-able settings, of this version or an earlier one.
+    """
+    settings = {
+        name: comparable(value) if isinstance(value, dict) else value
+        for name, value in record.items()
+        if name not in PLACES
+    }
+    if isinstance(settings.get("data"), dict):  # whose fingerprint says what they are
+        settings.pop("dataset", None)
+        settings["data"].pop("name", None)
+    return settings
+
+
 def _refuse_other(folder: Path, old: dict, new: dict) -> None:
-    names = [name for name in {**old, **new} if name in old or name not in _NEW]
-    changed = [name for name in names if old.get(name) != new.get(name)]
+    before, now = comparable(old), comparable(new)
+    names = [name for name in {**before, **now} if name in before or name not in _NEW]
+    changed = [name for name in names if before.get(name) != now.get(name)]
     if changed:
         lines = [f"  {name}: {old.get(name)!r} there, {new.get(name)!r} asked for" for name in changed]
         raise FileExistsError(

@@ -68,17 +68,29 @@ def check_names(
             raise TypeError(f"{function}() has no argument {name!r}{hint}")
 
 
-def known_arguments(function: Callable) -> Callable:
-    """Decorates a function, or the `__init__` of a class: an unknown argument raises TypeError with a suggestion."""
+def known_arguments(function: Callable | Iterable[str]) -> Callable:
+    """Decorates a function, or the `__init__` of a class: an unknown argument raises TypeError with a suggestion.
+
+    Args:
+        function: to decorate; or, for a decorator of a function with `**options`, the names of these.
+    """
+    if not callable(function):
+        return functools.partial(_checked, options=tuple(function))
     if isinstance(function, type):
         function.__init__ = known_arguments(function.__init__)
         return function
+    return _checked(function)
+
+
+def _checked(function: Callable, options: tuple[str, ...] = ()) -> Callable:
+    """Returns a function that refuses arguments which are no parameters of its own and none of `options`."""
     name = function.__qualname__.removesuffix(".__init__")
-    parameters = inspect.signature(function).parameters
+    parameters = inspect.signature(function).parameters.values()
+    allowed = [*(p.name for p in parameters if p.kind is not p.VAR_KEYWORD), *options]
 
     @functools.wraps(function)
     def checked(*args, **kwargs):
-        check_names(name, kwargs, parameters)
+        check_names(name, kwargs, allowed)
         return function(*args, **kwargs)
 
     return checked

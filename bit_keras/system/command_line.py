@@ -3,6 +3,7 @@
 import inspect
 import os
 import shutil
+import signal
 import sys
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,8 +16,8 @@ from bit_keras.system.logs import logger, shown
 
 Groups = Mapping[str, Sequence[str]]
 
-# Errors that a user can resolve: settings, files, the network, a missing package, a failed check.
-_REPORTED = (ValueError, OSError, ImportError, RuntimeError)
+# Errors that a user can resolve: settings, files, the network, a missing package, a failed check, too large a batch.
+_REPORTED = (ValueError, OSError, ImportError, RuntimeError, MemoryError)
 _HELP = {"-h", "--h", "-help", "--help", "--helpshort", "--helpfull"}
 _VALUES = {"int": "NUMBER", "float": "NUMBER", "comma separated list of strings": "LIST"}
 _INDENT = 30
@@ -31,16 +32,20 @@ def run(
     groups: Groups | None = None,
     arguments: str = "",
     errors: tuple[type[Exception], ...] = (),
+    interrupted: str = "",
 ) -> NoReturn:
     """Parses the command line, runs a program and exits. The program's flags must have been defined before.
 
-    The exit status is 0 on success, 1 after an error, 2 for an invalid command line, and 130 after Ctrl-C.
+    The exit status is 0 on success, 1 after an error, 2 for an invalid command line, and after a signal 128 plus its
+    number, as shells report it: 130 for Ctrl-C.
 
     Args:
         main: the program, a function of the positional arguments.
         groups: {title: names of flags}, the sections of `--help` in their order; flags without a group come first.
         arguments: how `--help` names the positional arguments; "" if the program takes none.
-        errors: further types of errors to report without a traceback.
+        errors: further types of errors to report without a traceback. One with an attribute `signal` reports an
+            interruption.
+        interrupted: message after an interruption, for example how to resume.
     """
     program = _program(main)
     sys.stdout.reconfigure(line_buffering=True)  # also in a file: keeps the order relative to standard error
@@ -52,16 +57,28 @@ def run(
         with shown(is_program=True):
             try:
                 main(*positional)
-            except (*_REPORTED, *errors) as error:
-                logger.error("%s", error)
-                sys.exit(1)
-            except KeyboardInterrupt:
-                logger.error("stopped by Ctrl-C")
-                sys.exit(130)
+            except (*_REPORTED, *_of_tensorflow(), *errors, KeyboardInterrupt) as error:
+                sys.exit(_report(error, interrupted))
         sys.exit(0)
     except UsageError as error:
         print(f"{error}\n{program} --help lists all settings", file=sys.stderr)
         sys.exit(2)
+
+
+def _of_tensorflow() -> tuple[type[Exception], ...]:
+    """Faults of a device or of data that TensorFlow finds, where it is in use."""
+    tensorflow = sys.modules.get("tensorflow")
+    return (tensorflow.errors.OpError,) if tensorflow else ()
+
+
+def _report(error: BaseException, interrupted: str) -> int:
+    """Logs why a program ends and returns its exit status."""
+    number = signal.SIGINT if isinstance(error, KeyboardInterrupt) else getattr(error, "signal", None)
+    if number is None:
+        logger.error("%s", str(error) or type(error).__name__)
+        return 1
+    logger.error("%s", "; ".join(filter(None, [str(error) or "stopped by Ctrl-C", interrupted])))
+    return 128 + number
 
 
 def _program(main: Callable) -> str:

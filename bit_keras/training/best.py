@@ -12,9 +12,6 @@ class BestWeights(keras.callbacks.Callback):
 
     Where the evaluation is on test examples, they have chosen the weights, whose accuracy on them flatters.
 
-    Its place is after the log's callback and before the checkpoint's: a training that is killed between the two
-    repeats the epoch, and writes the same weights again.
-
     Args:
         log: of all evaluations, those before a restart too.
         write: called without arguments; must replace the file whole.

@@ -27,7 +27,7 @@ class Checkpoint(StepCounter):
 
     Args:
         path: the file, which must end in ".weights.h5".
-        log: of the epochs so far. Its callback must stand before this one.
+        log: of the epochs so far; a callback before this one.
         every: steps of the optimizer between two writes inside an epoch, None for none.
         writes: False writes nothing there; for workers that are not the chief, which must all take part.
 

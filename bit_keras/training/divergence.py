@@ -13,8 +13,6 @@ class TrainingDiverged(ArithmeticError):
 class StopOnDivergence(StepCounter):
     """Ends `fit` when the running loss is NaN or infinite, or a hundred times that of guessing among the classes.
 
-    Its place is before the checkpoint's callback.
-
     Args:
         num_classes: guessing has a cross-entropy of log(num_classes).
         schedule: of the learning rate, which the message names.

@@ -28,7 +28,7 @@ class StopOnSignal(keras.callbacks.Callback):
     it always does.
 
     Args:
-        checkpoint: to save with. Its callback must stand before this one.
+        checkpoint: to save with; a callback before this one.
         agree: function from the signal that came here, 0 for none, to that which came to any worker; called by all of
             them after every step.
 

@@ -149,13 +149,17 @@ class _Worker(Distribution):
 
 
 def _take_turns(on_chief, on_others) -> list:
+    return _in_threads(lambda worker: worker.in_turn(on_chief, on_others))
+
+
+def _in_threads(function) -> list:
     """What each of three workers returned or raised."""
     numbers, barrier, results = [0] * 3, threading.Barrier(3), [None] * 3
 
     def work(index):
         try:
-            results[index] = _Worker(index, numbers, barrier).in_turn(on_chief, on_others)
-        except Exception as error:
+            results[index] = function(_Worker(index, numbers, barrier))
+        except BaseException as error:
             results[index] = error
 
     threads = [threading.Thread(target=work, args=(index,)) for index in range(3)]
@@ -172,16 +176,32 @@ def test_the_chief_comes_first():
     assert done == ["chief", "other", "other"]
 
 
-def test_an_error_of_one_worker_ends_all():
+@pytest.mark.parametrize("kind", [ZeroDivisionError, KeyboardInterrupt, SystemExit])
+def test_an_error_of_one_worker_ends_all(kind):
+    def fail():
+        raise kind
+
     done = []
-    chief, *others = _take_turns(lambda: 1 / 0, lambda: done.append("other"))
-    assert isinstance(chief, ZeroDivisionError)
+    chief, *others = _take_turns(fail, lambda: done.append("other"))
+    assert isinstance(chief, kind)
     assert all(isinstance(error, DistributionError) for error in others)
     assert not done
-    chief, *others = _take_turns(lambda: done.append("chief"), lambda: 1 / 0)
+    chief, *others = _take_turns(lambda: done.append("chief"), fail)
     assert isinstance(chief, DistributionError)
-    assert all(isinstance(error, ZeroDivisionError) for error in others)
+    assert all(isinstance(error, kind) for error in others)
     assert done == ["chief"]
+
+
+def test_what_is_done_everywhere_is_done_by_the_chief_first():
+    done = []
+
+    def work():
+        done.append(threading.current_thread().name)
+        return len(done)
+
+    chief, *others = _in_threads(lambda worker: worker.everywhere(work))
+    assert chief == 1
+    assert sorted(others) == [2, 3]
 
 
 def _mixed_on_two_devices(backend: str, alpha: float, seed: int, step: int) -> np.ndarray:

@@ -13,7 +13,7 @@ from rich.console import Console
 from sklearn.metrics import balanced_accuracy_score, log_loss, recall_score, top_k_accuracy_score
 
 from bit_keras import data
-from bit_keras.evaluate import evaluator
+from bit_keras.evaluate import __main__, evaluator
 from bit_keras.evaluate.__main__ import summary
 from bit_keras.evaluate.evaluator import evaluate
 from bit_keras.network.model import BiT
@@ -115,7 +115,7 @@ def source():
 @pytest.fixture
 def network(monkeypatch):
     """Puts the mean of each channel in the place of the network's logits; remembers the shapes of its batches."""
-    stub = SimpleNamespace(num_classes=3, shapes=[], scale=1.0)
+    stub = SimpleNamespace(output_shape=(None, 3), shapes=[], scale=1.0)
 
     def predict_on_batch(images):
         stub.shapes.append(images.shape)
@@ -218,3 +218,30 @@ def test_a_fault_while_writing_leaves_the_folder_empty(source, network, tmp_path
     with pytest.raises(ZeroDivisionError):
         evaluate("any", source, tmp_path / "out", resolution=8)
     assert not list(tmp_path.iterdir())
+
+
+def test_the_settings_of_the_data_reach_data_and_batches(source, network, monkeypatch):
+    loaded, batches = [], []
+    make = data.test_batches
+    monkeypatch.setattr(data, "load", lambda *name, **given: loaded.append((*name, given)) or source)
+    monkeypatch.setattr(
+        data, "test_batches", lambda *of, **given: batches.append(given["loader"]) or make(*of, **given)
+    )
+    places = {"data_dir": "/one", "manual_dir": "/two"}
+    evaluate("any", "birds", resolution=8, loader="grain", skip_unreadable=True, **places)
+    assert loaded == [("birds", {**places, "skip_unreadable": True})]
+    assert batches == ["grain"]
+    with pytest.raises(ValueError, match=r"loader must be one of tf.data, grain; got 'torch'"):
+        evaluate("any", source, loader="torch")
+
+
+def test_the_program_passes_the_settings_of_the_data_on(monkeypatch):
+    given = {"data_dir": "/one", "manual_dir": "/two", "loader": "grain", "skip_unreadable": True}
+    values = dict.fromkeys(("model", "dataset", "output", "split", "resolution", "precision", "variant"))
+    called = []
+    monkeypatch.setattr(__main__, "flags", SimpleNamespace(FLAGS=SimpleNamespace(batch_size=1, **values)))
+    monkeypatch.setattr(__main__.program, "values", lambda config, names: {name: given[name] for name in names})
+    monkeypatch.setattr(__main__, "evaluate", lambda *args, **settings: called.append(settings) or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        __main__.main()
+    assert called[0].items() >= given.items()

@@ -16,7 +16,8 @@ import bit_keras
 from bit_keras import data
 from bit_keras.checkpoints import read_npz
 from bit_keras.finetune import FinetuneConfig, finetuner
-from bit_keras.runs import network, outcome, training_run
+from bit_keras.runs import network
+from bit_keras.runs import run as training_run
 
 SMALL = {"model": "R17x0.5", "dataset": "digits", "steps": 12, "batch_size": 16, "resolution": 16, "flip": False}
 
@@ -82,9 +83,8 @@ def tiny_network(monkeypatch):
         )
 
     monkeypatch.setattr(network, "BiT", build)
-    for module in (outcome, training_run):
-        monkeypatch.setattr(module, "save_npz", lambda *arguments: None)
-    monkeypatch.setattr(outcome.report, "write", lambda *arguments: None)
+    monkeypatch.setattr(training_run, "save_npz", lambda *arguments: None)
+    monkeypatch.setattr(training_run.report, "write", lambda *arguments: None)
 
 
 class _Killed(Exception):

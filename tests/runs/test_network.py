@@ -8,7 +8,7 @@ import pytest
 from bit_keras import data
 from bit_keras.checkpoints import provenance
 from bit_keras.network.model import BiT, save_npz
-from bit_keras.runs import choose_head, open_network
+from bit_keras.runs.network import choose_head, open_network
 
 NAMES = ("cat", "dog", "owl")
 

@@ -10,7 +10,7 @@ import bit_keras
 from bit_keras.distill import DistillConfig, distill
 from bit_keras.finetune import FinetuneConfig, finetune
 from bit_keras.pretrain import PretrainConfig, pretrain
-from bit_keras.runs import make_config
+from bit_keras.runs.opening import make_config
 
 
 @pytest.mark.parametrize(

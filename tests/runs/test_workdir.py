@@ -1,7 +1,11 @@
 import json
 
+import keras
+import numpy as np
 import pytest
 
+from bit_keras import data
+from bit_keras.finetune import FinetuneConfig
 from bit_keras.runs.workdir import claim, join
 
 CONFIG = {"seed": 0, "data": {"name": "digits", "sizes": (8, 8)}}
@@ -46,3 +50,48 @@ def test_a_worker_joins_the_folder_of_the_same_run(tmp_path):
     assert join(tmp_path, CONFIG) == tmp_path
     with pytest.raises(FileExistsError, match="seed: 0 there, 1 asked for"):
         join(tmp_path, {**CONFIG, "seed": 1})
+
+
+@pytest.fixture
+def birds(tmp_path, monkeypatch):
+    """A folder of class folders in the current one."""
+    random = np.random.default_rng(0)
+    for name in ("crow", "owl"):
+        (tmp_path / "birds" / name).mkdir(parents=True)
+        for k in range(5):
+            keras.utils.save_img(tmp_path / "birds" / name / f"{k}.png", random.integers(0, 256, (12, 10, 3)))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "birds"
+
+
+def _identity(dataset, **settings) -> dict:
+    config = FinetuneConfig(model="R17x0.5", dataset=str(dataset), workdir="w", **settings)
+    return config.identity(data.load(config.dataset))
+
+
+def test_a_run_resumes_wherever_its_data_lie_and_however_they_are_called(tmp_path, birds):
+    claim(tmp_path / "run", _identity("birds"))
+    claim(tmp_path / "run", _identity("./birds", data_dir="/one/disk", manual_dir="/archives"))
+    moved = birds.rename(tmp_path / "moved")
+    claim(tmp_path / "run", _identity(moved, data_dir="/other/disk"))
+    (moved / "owl" / "4.png").unlink()
+    with pytest.raises(FileExistsError, match=r"data: \{'name': 'birds', .*'name': 'moved', .*fingerprint"):
+        claim(tmp_path / "run", _identity(moved))
+
+
+def test_a_run_of_an_earlier_version_resumes(tmp_path, birds):
+    identity = _identity("birds")
+    assert not {"dataset", "data_dir", "manual_dir"} & set(identity)
+    before = {"dataset": "/some/where/birds", "data_dir": "/one/disk", **identity}
+    folder = claim(tmp_path / "run", before)
+    assert claim(folder, identity) == join(folder, identity) == folder
+    assert json.loads((folder / "config.json").read_text()) == before
+    with pytest.raises(FileExistsError, match="seed: 0 there, 1 asked for") as refused:
+        claim(folder, {**identity, "seed": 1})
+    assert "disk" not in str(refused.value)
+
+
+def test_without_a_description_of_the_data_their_name_tells_runs_apart(tmp_path):
+    claim(tmp_path, {"dataset": "digits"})
+    with pytest.raises(FileExistsError, match="dataset: 'digits' there, 'cifar10' asked for"):
+        claim(tmp_path, {"dataset": "cifar10"})

@@ -100,6 +100,17 @@ def test_unknown_arguments_are_refused():
         check_names("f", ["step"], {"steps"})
 
 
+def test_the_options_of_a_function_are_known():
+    @checks.known_arguments(name for name in ("steps", "flip"))
+    def f(model, *, seeds=1, **options):
+        return model, seeds, options
+
+    assert f("a", seeds=2, steps=3) == ("a", 2, {"steps": 3})
+    for name in ("step", "options"):
+        with pytest.raises(TypeError, match=rf"f\(\) has no argument '{name}'"):
+            f("a", **{name: 1})
+
+
 def test_choices():
     check_choice("scale", "none", ("none", "linear"))
     check_choice("loader", None, (None, "grain"))

@@ -8,10 +8,17 @@ import sys
 from pathlib import Path
 
 import pytest
+import tensorflow as tf
 
+from bit_keras import convert
 from bit_keras.distill import DistillConfig
+from bit_keras.evaluate import __main__ as evaluate
 from bit_keras.finetune import FinetuneConfig
 from bit_keras.pretrain import PretrainConfig
+from bit_keras.runs import program as training_program
+from bit_keras.runs.config import DATA_OPTIONS
+from bit_keras.system import command_line
+from bit_keras.training import TrainingDiverged
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = ("bit_keras", "export", "hub_modules", "pretraining", "examples", "benchmarks")
@@ -85,6 +92,14 @@ def test_help_tells_defaults_and_what_must_be_given(run):
     assert "--split=test|train Which examples. (default: test)" in out
 
 
+@pytest.mark.parametrize("program", ["finetune", "pretrain", "distill", "few_shot", "evaluate"])
+def test_all_that_read_data_have_the_same_settings_for_it(program, run):
+    lines = run(f"bit_keras.{program}", "--help")[1].splitlines()
+    section = lines[lines.index("data:") + 1 :]
+    flags = [line.split()[0].split("=")[0].removeprefix("--").removeprefix("[no]") for line in section if "--" in line]
+    assert set(DATA_OPTIONS) < set(flags)
+
+
 FAULTS = {
     ("bit_keras.finetune", "--lr=0.1"): "unknown flag --lr; did you mean base_lr?",
     ("bit_keras.finetune", "--epochs", "3"): "unknown flag --epochs; did you mean steps?",
@@ -107,3 +122,48 @@ def test_a_wrong_command_line_is_told_in_two_lines(case, run):
     fault, hint = err.splitlines()
     assert FAULTS[case] in fault
     assert hint == f"python -m {case[0]} --help lists all settings"
+
+
+def _end(run, error: BaseException, monkeypatch, capsys) -> tuple[int, str]:
+    """The exit status and the last words of a program whose work ends with an error."""
+
+    def main(*arguments):
+        raise error
+
+    monkeypatch.setattr(sys, "argv", ["program.py"])
+    with pytest.raises(SystemExit) as end:
+        run(main)
+    return end.value.code, capsys.readouterr().err
+
+
+@pytest.mark.parametrize("module", [evaluate, convert])
+def test_a_program_that_is_stopped_says_that_nothing_was_written(module, monkeypatch, capsys):
+    def run(main):
+        monkeypatch.setattr(module, "main", main)
+        monkeypatch.setattr(module, "_define_flags", lambda: None)
+        module.run()
+
+    status, err = _end(run, KeyboardInterrupt(), monkeypatch, capsys)
+    assert status == 130
+    assert err.endswith("error: stopped by Ctrl-C; nothing was written\n")
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (RuntimeError("the SavedModel differs"), "the SavedModel differs"),
+        (MemoryError(), "MemoryError"),
+        (tf.errors.ResourceExhaustedError(None, None, "out of memory"), "out of memory"),
+        (TrainingDiverged("the loss is nan"), "the loss is nan"),
+    ],
+)
+def test_what_a_user_can_do_something_about_is_one_message(error, message, monkeypatch, capsys):
+    status, err = _end(lambda main: training_program.run("bit_keras.finetune", main), error, monkeypatch, capsys)
+    assert status == 1
+    assert err.rstrip().endswith(f"error: {message}")
+
+
+def test_a_fault_of_the_program_has_a_traceback(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["program.py"])
+    with pytest.raises(ZeroDivisionError):
+        command_line.run(lambda: 1 / 0)

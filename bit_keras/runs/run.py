@@ -1,0 +1,277 @@
+"""One training, from its plan to its report; what differs between trainings is the recipe, the network and the loss."""
+
+import contextlib
+import dataclasses
+import functools
+import json
+import math
+import statistics
+import zlib
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+import keras
+
+from bit_keras import data, training
+from bit_keras.checkpoints import provenance
+from bit_keras.data.errors import shortened
+from bit_keras.distribution import Distribution
+from bit_keras.figures import report
+from bit_keras.metrics import predict
+from bit_keras.network.model import BiT, save_npz
+from bit_keras.rules import HyperRuleCallback, MixUp, steps_made
+from bit_keras.rules.schedules import CosineSchedule, Schedule
+from bit_keras.runs.config import RunConfig
+from bit_keras.runs.workdir import claim, comparable, join
+from bit_keras.system.files import write_lines
+from bit_keras.system.logs import OUTCOME, doing, logger
+from bit_keras.system.optional import is_installed
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What all trainings have; made by `open_run`.
+
+    Attributes:
+        config: settings.
+        source: data.
+        schedule: of the learning rate, in updates.
+        distribution: which devices train.
+        crop: side of the images in pixels, in training and evaluation.
+        augmentation: other arguments of `bit_keras.data.train_batches`.
+        mixup_alpha: of MixUp's Beta distribution; 0 for none.
+        identity: everything that decides the numbers of the run, JSON-able.
+    """
+
+    config: RunConfig
+    source: data.Source
+    schedule: Schedule | CosineSchedule
+    distribution: Distribution
+    crop: int
+    augmentation: Mapping
+    mixup_alpha: float
+    identity: dict
+
+    @property
+    def folder(self) -> Path:
+        """Everything that the run writes; `fit` claims it."""
+        return Path(self.config.workdir)
+
+    @functools.cached_property
+    def test_batches(self) -> Iterable:
+        """All test examples, read anew by every evaluation."""
+        return data.test_batches(self.source, crop=self.crop, **self._reading)
+
+    def train_batches(self, start_step: int, shard: tuple[int, int]) -> Iterable:
+        """Returns the batches from a step on; see `bit_keras.data.train_batches`."""
+        settings = {"seed": self.config.seed, "flip": self.config.flip, **self.augmentation, **self._reading}
+        return data.train_batches(self.source, crop=self.crop, start_step=start_step, shard=shard, **settings)
+
+    @property
+    def _reading(self) -> dict:
+        # With op determinism TensorFlow serializes table lookups; caching is then slower than decoding.
+        keep = not self.config.deterministic
+        return {"batch_size": self.config.part, "keep": keep, "loader": self.config.loader}
+
+    def fit(self, network: keras.Model, best_of: BiT | None = None) -> training.MetricsLog:
+        """Fits a compiled network over the whole schedule; resumes where an earlier start of the run left off.
+
+        Writes config.json, task.json, checkpoint/, metrics.csv, tensorboard/ and, of a BiT, best.npz to the folder.
+
+        Args:
+            network: a classifier, compiled under `distribution.scope()` with an optimizer of the schedule.
+            best_of: the part of the network whose best weights are written, None for all of it if that is a BiT.
+
+        Returns:
+            The metrics of all evaluations.
+
+        Raises:
+            FileExistsError: the folder belongs to another run.
+            TrainingInterrupted: a signal came; the state is saved.
+            TrainingDiverged: the loss is NaN, or too high; the images of the batch are in diverged.txt.
+            DistributionError: workers do not see the same folder, or one has failed.
+        """
+        self.distribution.in_turn(self._claim, lambda: join(self.folder, self.identity))
+        config, total, parts = self.config, self.schedule.total_steps, self.config.accumulate
+        checkpoint = self._checkpoint()
+        with self.distribution.scope():
+            start = checkpoint.restore(network)
+        self.distribution.check_equal(start, "share workdir; their checkpoints are of different steps")
+        self._log_start(start // parts)
+
+        progress = training.Progress(total, config.batch_size, parts)
+        stop_on_signal = training.StopOnSignal(checkpoint, self.distribution.maximum)
+        callbacks = self._callbacks(network, best_of or network, progress, checkpoint, stop_on_signal)
+        eval_every = min(config.eval_every or -(-total // 10), total)
+        with contextlib.closing(progress), doing(progress.describe), stop_on_signal, self.distribution.scope():
+            for epochs in training.split_into_epochs(start, eval_every * parts, total * parts):
+                make = functools.partial(self.train_batches, steps_made(network))
+                network.fit(
+                    self.distribution.feed(make, config.part),
+                    **epochs,
+                    callbacks=callbacks,
+                    shuffle=False,  # the batches come in their order
+                    verbose=0,
+                )
+        return checkpoint.log
+
+    def conclude(
+        self, network: BiT, log: training.MetricsLog, export: Callable[[BiT], None] = lambda network: None
+    ) -> tuple[BiT, dict]:
+        """Evaluates a trained network on every test example and writes weights.npz and report/.
+
+        Args:
+            network: as `fit` has trained it.
+            log: as `fit` returned it.
+            export: called with the network at the end, by the chief alone.
+
+        Returns:
+            The network, on one device, and what `report/summary.json` holds; "test_accuracy" is precision at 1 where
+            several labels may be true of an image.
+        """
+        source, distribution = self.source, self.distribution
+        with doing(f"evaluating on {source.num_test:,} test examples"):
+            predictor = distribution.predictor(network)
+            predictions = predict(predictor, self.test_batches, multi_label=source.multi_label)
+        network = distribution.plain(network)
+        rates = [row["images_per_second"] for row in log.rows if math.isfinite(row["images_per_second"])]
+        best_row = training.best_row(log.rows)
+        summary = {
+            "test_accuracy": predictions.accuracy,
+            "test_loss": predictions.loss,
+            "test_examples": source.num_test,
+            "train_examples": source.num_train,
+            "best_test_accuracy": best_row["val_accuracy"],
+            "best_step": best_row["step"],
+            "steps": self.schedule.total_steps,
+            "seconds": round(sum(row["seconds"] for row in log.rows), 1),
+            "images_per_second": round(statistics.median(rates), 1) if rates else None,
+            "backend": keras.backend.backend(),
+            "parameters": network.count_params(),
+        }
+
+        def write() -> None:
+            with doing("writing weights and report"):
+                save_npz(network, self.folder / "weights.npz")
+                report.write(
+                    *(self.folder / "report", log.rows, self.schedule, predictions, source.class_names, summary)
+                )
+            export(network)
+
+        distribution.in_turn(write)
+        logger.log(OUTCOME, "test accuracy %.4f on %s examples", predictions.accuracy, f"{source.num_test:,}")
+        logger.log(OUTCOME, "weights in %s", self.folder / "weights.npz")
+        logger.log(OUTCOME, "report in %s", self.folder / "report")
+        network.resolution = self.crop
+        return network, summary
+
+    def _claim(self) -> None:
+        claim(self.folder, self.identity)
+        provenance.write_task(self.folder, self.crop, self.source.class_names)
+
+    def _checkpoint(self) -> training.Checkpoint:
+        """Returns the writer of checkpoint/, with the log of metrics.csv."""
+        is_chief, every = self.distribution.is_chief, self.config.checkpoint_every
+        log = training.MetricsLog(self.folder / "metrics.csv" if is_chief else None)
+        path = self.folder / "checkpoint" / "last.weights.h5"
+        return training.Checkpoint(path, log, every and every * self.config.accumulate, writes=is_chief)
+
+    def _callbacks(
+        self,
+        network: keras.Model,
+        kept: keras.Model,
+        progress: training.Progress,
+        checkpoint: training.Checkpoint,
+        stop_on_signal: training.StopOnSignal,
+    ) -> list[keras.callbacks.Callback]:
+        source, schedule, distribution, config = self.source, self.schedule, self.distribution, self.config
+        log, only_here = checkpoint.log, []
+        if distribution.is_chief:
+            only_here += _tensorboard(self.folder / "tensorboard")
+            if isinstance(kept, BiT):
+                only_here.append(training.BestWeights(log, lambda: save_npz(kept, self.folder / "best.npz")))
+        # The order is required; Keras calls each event in it.
+        # - The validation, the schedule and the progress add their numbers to the logs before the log writes its row.
+        # - A diverged loss raises before anything saves its state, so that the last good checkpoint remains.
+        # - The best weights read the log's last row, and come before the checkpoint: a training that is killed between
+        #   the two repeats the epoch and writes the same weights again.
+        # - The checkpoint saves the log's rows; a signal ends the training after it.
+        return [
+            training.Validation(distribution.predictor(network), self.test_batches, source.multi_label),
+            HyperRuleCallback(schedule),
+            *([MixUp(self.mixup_alpha, config.seed)] if self.mixup_alpha else []),
+            training.StopOnDivergence(source.num_classes, schedule, config.accumulate, self._name_batch),
+            progress,
+            log,
+            *only_here,
+            checkpoint,
+            stop_on_signal,
+        ]
+
+    def _log_plan(self) -> None:
+        source, config = self.source, self.config
+        logger.info(
+            "%s: %s training and %s test examples of %s classes",
+            *(source.name, f"{source.num_train:,}", f"{source.num_test:,}", f"{source.num_classes:,}"),
+        )
+        mixup = f"MixUp {self.mixup_alpha:g}" if self.mixup_alpha else "no MixUp"
+        logger.info("%s", self.schedule)
+        logger.info(
+            "batches of %d images at %d pixels, %s, loaded by %s", config.batch_size, self.crop, mixup, config.loader
+        )
+
+    def _log_start(self, start: int) -> None:
+        total = self.schedule.total_steps
+        if start >= total:
+            made = f"all {total:,} updates were made"
+            logger.info("this run was finished before: %s; evaluation and report are repeated", made)
+            return
+        if start:
+            logger.info("resuming %s after update %s of %s", self.folder, f"{start:,}", f"{total:,}")
+        logger.info("compiling the first update ...")
+
+    def _name_batch(self, step: int) -> str:
+        """Says which images the batch of a step held; the chief lists all of them in a file."""
+        config, part = self.config, self.config.part
+        names = data.train_names(self.source, batch_size=part, seed=config.seed, step=step, loader=config.loader)
+        if not names:
+            return f"Its batch held the images {step * part} to {(step + 1) * part - 1} of all that were read"
+        listing = self.folder / "diverged.txt" if self.distribution.is_chief else None
+        if listing is not None:
+            write_lines(listing, names)
+        return f"Its batch, listed in {listing or 'the workdir'}: {', '.join(shortened(names))}"
+
+
+def open_run(
+    config: RunConfig,
+    source: data.Source,
+    schedule: Schedule | CosineSchedule,
+    distribution: Distribution,
+    *,
+    crop: int,
+    mixup_alpha: float = 0,
+    identity: Mapping | None = None,
+    **augmentation,
+) -> Run:
+    """Logs what a run will do and checks that all workers have the same in mind; writes nothing yet.
+
+    Args:
+        config, source, schedule, distribution, crop, mixup_alpha, augmentation: see `Run`.
+        identity: what decides the numbers of the run besides settings and data, JSON-able.
+
+    Raises:
+        DistributionError: workers have other settings or data.
+    """
+    identity = {**(identity or {}), **config.identity(source, distribution.mixup_parts if mixup_alpha else 1)}
+    run = Run(config, source, schedule, distribution, crop, augmentation, mixup_alpha, identity)
+    run._log_plan()
+    fingerprint = zlib.crc32(json.dumps(comparable(identity), sort_keys=True).encode()) >> 1  # fits into int32
+    distribution.check_equal(fingerprint, "have the same settings and data")
+    return run
+
+
+def _tensorboard(folder: Path) -> list[keras.callbacks.Callback]:
+    if is_installed("tensorflow"):
+        return [keras.callbacks.TensorBoard(folder, write_graph=False)]
+    logger.info("nothing is written for TensorBoard, which needs TensorFlow; metrics.csv has the same numbers")
+    return []
