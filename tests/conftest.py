@@ -1,7 +1,10 @@
 """Fixtures of several tests."""
 
 import http.server
+import json
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +19,7 @@ import numpy as np
 import pytest
 
 FIXTURES = Path(__file__).parent / "fixtures"
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(autouse=True)
@@ -112,3 +116,35 @@ def mock_tfds(tmp_path):
         return tfds.testing.mock_data(num_examples, data_dir=str(tmp_path / "tfds"))
 
     return mock
+
+
+@pytest.fixture(scope="session")
+def run_program() -> Iterator[Callable[..., subprocess.CompletedProcess]]:
+    """Function that runs a program of the checkout as `python -m` does, without another import of Keras.
+
+    Its arguments are the module, those of the program, and `environment` and `folder` of the process.
+    """
+    path = os.pathsep.join([str(ROOT), *sys.path])
+    server = subprocess.Popen(
+        [sys.executable, "-W", "ignore", ROOT / "tests" / "consumers" / "command_lines.py"],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": path},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+    def run(module: str, *arguments, environment: dict[str, str] | None = None, folder: Path | None = None):
+        request = {
+            "module": module,
+            "arguments": [str(argument) for argument in arguments],
+            "environment": environment,
+            "folder": folder and str(folder),
+        }
+        server.stdin.write(json.dumps(request) + "\n")
+        server.stdin.flush()
+        status, out, err = json.loads(server.stdout.readline())
+        return subprocess.CompletedProcess(["python", "-m", module, *request["arguments"]], status, out, err)
+
+    yield run
+    server.communicate()

@@ -1,10 +1,5 @@
 """Conversion between all formats, checked or not done."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -107,15 +102,8 @@ def test_other_logits_in_the_formats_own_library(golden_npz, tmp_path, monkeypat
     assert not _left_behind(tmp_path)
 
 
-def _run(*arguments) -> subprocess.CompletedProcess:
-    root = Path(convert.__file__).parents[1]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(root), *sys.path])}
-    command = [sys.executable, "-m", "bit_keras.convert", *map(str, arguments)]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-
-
-def test_program(golden_h5, golden_npz, tmp_path):
-    result = _run(golden_h5, tmp_path / "a.npz")
+def test_program(run_program, golden_h5, golden_npz, tmp_path):
+    result = run_program("bit_keras.convert", golden_h5, tmp_path / "a.npz")
     assert result.returncode == 0, result.stderr
     assert result.stdout.splitlines() == [
         f"{tmp_path / 'a.npz'}: R17x0.5 with 10 classes, read again, equal to the bit",
@@ -125,19 +113,19 @@ def test_program(golden_h5, golden_npz, tmp_path):
     assert _same(tmp_path / "a.npz", read_npz(golden_npz))
 
 
-def test_program_that_fails_writes_nothing(golden_npz, tmp_path):
+def test_program_that_fails_writes_nothing(run_program, golden_npz, tmp_path):
     (tmp_path / "half.npz").write_bytes(golden_npz.read_bytes()[:-100])
-    result = _run(tmp_path / "half.npz", tmp_path / "a.safetensors")
+    result = run_program("bit_keras.convert", tmp_path / "half.npz", tmp_path / "a.safetensors")
     assert result.returncode == 1
     assert "half.npz is no readable npz file" in result.stderr
     assert "Traceback" not in result.stderr
     assert _left_behind(tmp_path) == ["half.npz"]
 
 
-def test_program_lists_what_was_published():
-    result = _run("--list", "BiT-S-*")
+def test_program_lists_what_was_published(run_program):
+    result = run_program("bit_keras.convert", "--list", "BiT-S-*")
     assert result.returncode == 0, result.stderr
     lines = result.stdout.splitlines()
     assert len(lines) == 8
     assert lines[1].split()[:3] == ["BiT-S-R50x1", "R50x1", "1000"]
-    assert _run("only-one").returncode != 0
+    assert run_program("bit_keras.convert", "only-one").returncode != 0

@@ -3,7 +3,6 @@
 import json
 import shutil
 import signal
-import subprocess
 import sys
 from types import SimpleNamespace
 
@@ -226,9 +225,8 @@ def test_a_head_that_was_trained_for_the_task_is_not_kept(tmp_path, monkeypatch)
         (["--datasets=digits", f"--workdir={__file__}"], "error: workdir must be a new or empty folder"),
     ],
 )
-def test_the_program_says_what_is_wrong_without_a_traceback(flags, message, tmp_path):
-    command = [sys.executable, "-m", "bit_keras.few_shot", "--models=R17x0.5", f"--workdir={tmp_path / 'run'}", *flags]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+def test_the_program_says_what_is_wrong_without_a_traceback(run_program, flags, message, tmp_path):
+    done = run_program("bit_keras.few_shot", "--models=R17x0.5", f"--workdir={tmp_path / 'run'}", *flags)
     assert done.returncode == 1
     assert message in done.stderr
     assert "Traceback" not in done.stderr

@@ -1,6 +1,7 @@
 """Starts programs of a checkout as `python -m` does, each in a fork of one process that has imported Keras.
 
-Argument: JSON of a list of [module, argument, ...]. Prints JSON of a list of [case, [status, stdout, stderr]].
+Reads a line of JSON per program: {"module", "arguments", "environment", "folder"}, where null leaves the environment or
+the current folder as it is. Answers each with a line of JSON: [exit status, standard output, standard error].
 """
 
 import json
@@ -14,12 +15,16 @@ import bit_keras  # the slow part, once
 assert bit_keras.__version__
 
 
-def start(module: str, *arguments: str) -> list:
+def start(module: str, arguments: list[str], environment: dict[str, str] | None, folder: str | None) -> list:
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
         child = os.fork()
         if not child:
             os.dup2(out.fileno(), 1)
             os.dup2(err.fileno(), 2)
+            if environment is not None:
+                os.environ.clear()
+                os.environ.update(environment)
+            os.chdir(folder or ".")
             os._exit(_run(module, arguments))
         _, status = os.waitpid(child, 0)
         out.seek(0)
@@ -27,7 +32,7 @@ def start(module: str, *arguments: str) -> list:
         return [os.waitstatus_to_exitcode(status), out.read(), err.read()]
 
 
-def _run(module: str, arguments: tuple[str, ...]) -> int:
+def _run(module: str, arguments: list[str]) -> int:
     sys.argv = [module, *arguments]
     status = 1
     try:
@@ -42,4 +47,5 @@ def _run(module: str, arguments: tuple[str, ...]) -> int:
 
 if __name__ == "__main__":
     sys.path.insert(0, os.getcwd())
-    print(json.dumps([[case, start(*case)] for case in json.loads(sys.argv[1])]))
+    for line in sys.stdin:
+        print(json.dumps(start(**json.loads(line))), flush=True)

@@ -11,6 +11,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -171,17 +172,21 @@ def huggingface(serve) -> tuple[type[HuggingFace], dict[str, str]]:
     return handler, {"HF_ENDPOINT": handler.url, "HF_HUB_DISABLE_XET": "1", "HF_TOKEN": "secret"}
 
 
-def run(home: Path, environment: dict[str, str], *arguments) -> subprocess.CompletedProcess:
-    """Runs the program where no credentials and no proxies are but those of `environment`."""
+@pytest.fixture
+def run(run_program, tmp_path) -> Callable[..., subprocess.CompletedProcess]:
+    """Function that runs the program where no credentials and no proxies are but those of its first argument."""
     own = ("KAGGLE", "HF_", "HUGGING", "COLAB")
     kept = {
         name: value
         for name, value in os.environ.items()
         if not name.startswith(own) and not name.lower().endswith("_proxy")
     }
-    kept |= {"HOME": str(home), "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]), **environment}
-    command = [sys.executable, "-W", "ignore", "-m", "export.publish", *map(str, arguments)]
-    return subprocess.run(command, env=kept, capture_output=True, text=True, check=False)
+
+    def run(environment: dict[str, str], *arguments) -> subprocess.CompletedProcess:
+        environment = {**kept, "HOME": str(tmp_path), **environment}
+        return run_program("export.publish", *arguments, environment=environment)
+
+    return run
 
 
 def settings(directory: Path, to: str, version: int = 1, *more: str) -> list[str]:
@@ -195,9 +200,9 @@ def test_list(directory):
 
 
 @pytest.mark.parametrize("to", ["kaggle", "huggingface"])
-def test_dry_run_needs_no_network(directory, tmp_path, to):
+def test_dry_run_needs_no_network(run, directory, to):
     nowhere = {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}
-    result = run(tmp_path, nowhere, *settings(directory, to))
+    result = run(nowhere, *settings(directory, to))
     assert result.returncode == 0, result.stderr
     *rows, last = result.stdout.splitlines()
     assert rows[1] == f"{hashlib.sha256(b'graph').hexdigest()}              5  saved_model.pb"
@@ -206,9 +211,9 @@ def test_dry_run_needs_no_network(directory, tmp_path, to):
     assert last == f"dry run: --nodry_run uploads 4 files, 274 bytes to {to} as {handle}"
 
 
-def test_kaggle_takes_a_first_version(kaggle, directory, tmp_path):
+def test_kaggle_takes_a_first_version(run, kaggle, directory):
     handler, environment = kaggle
-    result = run(tmp_path, environment, *settings(directory, "kaggle", 1, "--nodry_run"))
+    result = run(environment, *settings(directory, "kaggle", 1, "--nodry_run"))
     assert result.returncode == 0, result.stderr
     assert result.stdout.splitlines()[-1] == f"kaggle has {KAGGLE}/1: 4 files, 274 bytes"
     assert handler.blobs == {Path(name).name: content for name, content in FILES.items()}
@@ -226,36 +231,36 @@ def test_kaggle_takes_a_first_version(kaggle, directory, tmp_path):
     }
 
 
-def test_kaggle_takes_the_next_version_only(kaggle, directory, tmp_path):
+def test_kaggle_takes_the_next_version_only(run, kaggle, directory):
     handler, environment = kaggle
     handler.version = 2
     for version, message in (
         (2, f"{KAGGLE} has version 2; the next one is 3"),
         (4, f"version of {KAGGLE} is 3, got 4"),
     ):
-        result = run(tmp_path, environment, *settings(directory, "kaggle", version, "--nodry_run"))
+        result = run(environment, *settings(directory, "kaggle", version, "--nodry_run"))
         assert result.returncode == 1
         assert message in result.stderr
     assert handler.asked == [("POST", "GetModelInstance")] * 2
-    result = run(tmp_path, environment, *settings(directory, "kaggle", 3, "--nodry_run"))
+    result = run(environment, *settings(directory, "kaggle", 3, "--nodry_run"))
     assert result.returncode == 0, result.stderr
     assert handler.asked[-1] == ("POST", "CreateModelInstanceVersion")
     assert handler.requests["CreateModelInstanceVersion"]["body"]["versionNotes"] == "Version 3"
 
 
-def test_kaggle_out_of_order(kaggle, directory, tmp_path):
+def test_kaggle_out_of_order(run, kaggle, directory):
     handler, environment = kaggle
     handler.is_broken = True
-    result = run(tmp_path, environment, *settings(directory, "kaggle", 1, "--nodry_run"))
+    result = run(environment, *settings(directory, "kaggle", 1, "--nodry_run"))
     assert result.returncode == 1
     assert f"Kaggle does not take {KAGGLE}: 500" in result.stderr
     assert {method for _, method in handler.asked} == {"GetModelInstance"}
 
 
-def test_huggingface_takes_versions(huggingface, directory, tmp_path):
+def test_huggingface_takes_versions(run, huggingface, directory):
     handler, environment = huggingface
     handler.files |= {".gitattributes": b"", "README.md": b"# Card\n"}
-    result = run(tmp_path, environment, *settings(directory, "huggingface", 1, "--nodry_run"))
+    result = run(environment, *settings(directory, "huggingface", 1, "--nodry_run"))
     assert result.returncode == 0, result.stderr
     assert result.stdout.splitlines()[-1] == "huggingface has me/bit@v1: 4 files, 274 bytes"
     assert handler.files == {**FILES, ".gitattributes": b"", "README.md": b"# Card\n"}
@@ -263,14 +268,14 @@ def test_huggingface_takes_versions(huggingface, directory, tmp_path):
 
     asked = len(handler.asked)
     for version, message in ((1, "me/bit has version 1; the next one is 2"), (3, "version of me/bit is 2, got 3")):
-        result = run(tmp_path, environment, *settings(directory, "huggingface", version, "--nodry_run"))
+        result = run(environment, *settings(directory, "huggingface", version, "--nodry_run"))
         assert result.returncode == 1
         assert message in result.stderr
     assert not {"/preupload/main", "/commit/main"} & {path for _, path in handler.asked[asked:]}
 
     (directory / "assets" / "class_names.txt").unlink()
     (directory / "saved_model.pb").write_bytes(b"another graph")
-    result = run(tmp_path, environment, *settings(directory, "huggingface", 2, "--nodry_run"))
+    result = run(environment, *settings(directory, "huggingface", 2, "--nodry_run"))
     assert result.returncode == 0, result.stderr
     assert handler.files.keys() == {*FILES, ".gitattributes", "README.md"} - {"assets/class_names.txt"}
     assert handler.files["saved_model.pb"] == b"another graph"
@@ -284,16 +289,16 @@ def test_huggingface_takes_versions(huggingface, directory, tmp_path):
         ("huggingface", "HF_TOKEN", "Hugging Face needs credentials: set HF_TOKEN or run"),
     ],
 )
-def test_credentials_are_needed(request, directory, tmp_path, to, name, message):
+def test_credentials_are_needed(run, request, directory, to, name, message):
     handler, environment = request.getfixturevalue(to)
     environment = {key: value for key, value in environment.items() if key != name}
-    result = run(tmp_path, environment, *settings(directory, to, 1, "--nodry_run"))
+    result = run(environment, *settings(directory, to, 1, "--nodry_run"))
     assert result.returncode == 1
     assert message in result.stderr
     assert "Traceback" not in result.stderr
     assert not handler.asked
 
-    result = run(tmp_path, {**environment, name: "wrong"}, *settings(directory, to, 1, "--nodry_run"))
+    result = run({**environment, name: "wrong"}, *settings(directory, to, 1, "--nodry_run"))
     assert result.returncode == 1
     assert "does not take me/bit" in result.stderr
     assert "401" in result.stderr
@@ -355,8 +360,8 @@ def test_kaggle_takes_fifty_files(directory):
         publish(directory, "kaggle", KAGGLE, 1)
 
 
-def test_program_that_fails(tmp_path):
-    result = run(tmp_path, {}, *settings(tmp_path, "kaggle"))
+def test_program_that_fails(run, tmp_path):
+    result = run({}, *settings(tmp_path, "kaggle"))
     assert result.returncode == 1
     assert "what is published must be a directory with saved_model.pb" in result.stderr
     assert "Traceback" not in result.stderr

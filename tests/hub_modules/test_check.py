@@ -1,9 +1,6 @@
 """The checker of the catalogue sees each fault, and the committed catalogue has none."""
 
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -136,17 +133,11 @@ def test_links_in_code_are_none(catalogue):
     assert check(catalogue) == ["overview.md: the link to f.md is dead"]
 
 
-def run(*arguments) -> subprocess.CompletedProcess:
-    path = os.pathsep.join([str(program.DIRECTORY.parent), *sys.path])
-    command = [sys.executable, "-m", "hub_modules.check", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path}, check=False)
-
-
-def test_program(catalogue):
-    result = run()
+def test_program(run_program, catalogue):
+    result = run_program("hub_modules.check")
     assert (result.returncode, result.stdout) == (0, "325 modules on 45 pages, 0 faults\n"), result.stderr
     change(catalogue, MODULE, "num-classes: 1000", "num-classes: 10")
-    result = run(f"--directory={catalogue}")
+    result = run_program("hub_modules.check", f"--directory={catalogue}")
     assert result.returncode == 1
     assert result.stdout.splitlines() == [
         f"{MODULE}: num-classes must be '1000', got '10'",

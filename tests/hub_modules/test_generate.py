@@ -1,9 +1,6 @@
 """The pages that are committed, and what they say."""
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -86,14 +83,10 @@ def test_a_collection_lists_its_modules():
     assert names == {module.name for module in MODULES.values() if module.page == "m-r50x1-vtab"}
 
 
-def test_program(tmp_path):
+def test_program(run_program, tmp_path):
     (tmp_path / "pages").mkdir()
     (tmp_path / "pages" / "gone.md").touch()
-    path = os.pathsep.join([str(generate.DIRECTORY.parent), *sys.path])
-    command = [sys.executable, "-m", "hub_modules.generate", f"--directory={tmp_path}"]
-    result = subprocess.run(
-        command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path}, check=False
-    )
+    result = run_program("hub_modules.generate", f"--directory={tmp_path}")
     assert result.returncode == 0, result.stderr
     assert result.stdout == f"46 files in {tmp_path}\n"
     written = {file.relative_to(tmp_path): file.read_text() for file in tmp_path.rglob("*.md")}

@@ -1,9 +1,8 @@
 """All programs list their settings, and report an invalid command line or an error in one message."""
 
 import dataclasses
-import json
+import functools
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -42,18 +41,15 @@ PROGRAMS = _programs()
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def run(run_program):
     """Returns a function that runs a program with arguments: (exit status, standard output, standard error)."""
-    folder = tmp_path_factory.mktemp("programs")
-    cases = [[name, "--help"] for name in PROGRAMS] + [list(case) for case in FAULTS]
-    program = ROOT / "tests" / "consumers" / "command_lines.py"
-    done = subprocess.run(
-        [sys.executable, program, json.dumps(cases)], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    results = {tuple(case): result for case, result in json.loads(done.stdout.splitlines()[-1])}
-    assert folder.exists()
-    return lambda *case: results[case]
+
+    @functools.cache
+    def run(*case):
+        done = run_program(*case)
+        return done.returncode, done.stdout, done.stderr
+
+    return run
 
 
 def test_the_programs_are_found():
