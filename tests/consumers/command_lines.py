@@ -1,4 +1,4 @@
-"""Starts programs of a checkout as `python -m` does, each in a fork of one process that has imported Keras.
+"""Starts programs of a checkout like `python -m`, each in a fork of one process that has already imported Keras.
 
 Argument: JSON of a list of [module, argument, ...]. Prints JSON of a list of [case, [status, stdout, stderr]].
 """
@@ -9,7 +9,7 @@ import runpy
 import sys
 import tempfile
 
-import bit_keras  # the slow part, once
+import bit_keras  # slow, hence only once
 
 assert bit_keras.__version__
 
