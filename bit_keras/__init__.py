@@ -3,7 +3,7 @@
 # ruff: noqa: E402
 from bit_keras.system import startup
 
-startup.import_backend()  # before anything below imports it
+startup.import_backend()  # before any import below uses it
 
 from bit_keras import finetune
 from bit_keras.finetune import FinetuneResult

@@ -26,25 +26,25 @@ from bit_keras.system.files import whole
 from bit_keras.system.logs import doing
 from bit_keras.zoo import presets
 
-# Libraries round differently, and random weights amplify it with depth: 1.3e-4 of the scale was seen with R152x2. A
-# kernel in the wrong layout, padding or epsilon gives more.
+# Relative to the scale of the logits. Libraries round differently, and random weights amplify this with depth: 1.3e-4
+# was measured with R152x2. A wrong kernel layout, padding or epsilon gives larger differences.
 TOLERANCE = 1e-3
 
-# [N, H, W] of the images on which both sides are run: one size even, one odd.
+# [N, H, W] of the images on which both networks are run: one size is even, one odd.
 _CHECK_SIZES = ((2, 64, 64), (1, 97, 75))
 
 
 @dataclasses.dataclass(frozen=True)
 class Conversion:
-    """What `convert` did.
+    """Result of `convert`.
 
     Attributes:
-        path: what was written.
+        path: the written file or directory.
         variant: architecture of the weights.
         num_classes: outputs of the head.
         source_difference: largest difference between the logits of the source's own library and of BiT, relative to
-            their scale; None where no installed library runs the source.
-        difference: the same of what was written.
+            their scale; None if no installed library runs the source.
+        difference: the same for the written file.
     """
 
     path: Path
@@ -63,30 +63,30 @@ def convert(
     file_format: str | None = None,
     overwrite: bool = False,
 ) -> Conversion:
-    """Writes weights in another format, checked, or writes nothing.
+    """Writes weights in another format and checks the result; leaves no file if a check fails.
 
-    What was written is read again and must hold the same numbers to the bit. Source and copy are run in the library
-    that their format belongs to, where one is installed, and must give BiT's logits.
+    The written weights are read again and must be bit-identical. Source and copy are each run in the library of their
+    format, if it is installed, and must give the logits of BiT.
 
     Args:
-        source: name of published weights, address or path, as for `BiT.from_preset`.
-        destination: the file to be. Its end says the format: ".npz" (official), ".safetensors" (timm), ".keras" or
-            ".weights.h5" (Keras 3); no ending means a SavedModel directory.
-        variant: architecture that the source must hold, None for what its shapes say.
+        source: name of published weights, address or path, as in `BiT.from_preset`.
+        destination: path to write. Its ending determines the format: ".npz" (official), ".safetensors" (timm), ".keras"
+            or ".weights.h5" (Keras 3); no ending means a SavedModel directory.
+        variant: architecture that the source must have; None infers it from the shapes.
         num_classes: outputs of a new head of zeros, None for the head of the source.
-        file_format: which file of a published preset to take, None for the official npz.
+        file_format: which file of a published preset to read, None for the official npz.
         overwrite: replace an existing file.
 
     Raises:
-        ValueError: as `BiT.from_preset`, or an ending that no format has.
-        FileExistsError: there is something at `destination`.
+        ValueError: as `BiT.from_preset`, or the ending of `destination` is unknown.
+        FileExistsError: `destination` exists.
         ConnectionError, ImportError, CheckpointError: as `BiT.from_preset`.
-        RuntimeError: what was written is not the same network.
+        RuntimeError: source or copy does not give the logits of BiT, or the copy is not bit-identical.
     """
     destination = Path(destination)
     write = _writer(destination)
     if os.path.lexists(destination) and (not overwrite or destination.is_dir()):
-        raise FileExistsError(f"there is something at {destination}; --overwrite replaces a file, never a directory")
+        raise FileExistsError(f"{destination} exists; --overwrite replaces a file, never a directory")
     with doing(f"reading {source}"):
         source_path, variant = checkpoints.locate(source, variant, file_format)
         model = BiT.from_preset(source_path, num_classes, variant)
@@ -127,7 +127,9 @@ def _check_same_numbers(model: BiT, path: Path) -> None:
 
 
 def _difference(model: BiT, path: Path) -> float | None:
-    """Largest difference between the logits of `model` and of the library of a file, relative to their scale."""
+    """Returns the largest difference between the logits of `model` and of a file in its own library, relative to their
+    scale; None if no installed library runs it.
+    """
     run = peer(path, detect_format(path), model.variant, model.num_classes)
     if run is None:
         return None
@@ -139,7 +141,7 @@ def _difference(model: BiT, path: Path) -> float | None:
         difference = relative_difference(expected, found)
         if difference > TOLERANCE:
             raise RuntimeError(
-                f"{path.name} gives other logits in its own library, by {difference:.2g} of their scale; "
+                f"{path.name} gives different logits in its own library, by {difference:.2g} of their scale; "
                 f"allowed is {TOLERANCE}"
             )
         largest = max(largest, difference)
@@ -167,7 +169,7 @@ def main(*arguments: str) -> None:
         file_format=values.file_format,
         overwrite=values.overwrite,
     )
-    print(f"{done.path}: {done.variant} with {done.num_classes} classes, read again, equal to the bit")
+    print(f"{done.path}: {done.variant} with {done.num_classes} classes, read again, bit-identical")
     print(f"  source: {_in_words(done.source_difference)}\n  copy:   {_in_words(done.difference)}")
 
 
@@ -175,7 +177,7 @@ def _define_flags() -> None:
     flags.DEFINE_boolean(
         "list", False, "List the published weights, all or those that match a pattern such as BiT-M-*."
     )
-    flags.DEFINE_string("variant", None, "Architecture that the source must hold; read off its shapes if not given.")
+    flags.DEFINE_string("variant", None, "Architecture of the source; inferred from its shapes if not given.")
     flags.DEFINE_integer("num_classes", None, "Outputs of a new head of zeros, for a source without head.")
     flags.DEFINE_string("file_format", None, "Which file of published weights to take: npz, h5, timm, ...")
     flags.DEFINE_boolean("overwrite", False, "Replace an existing file.")

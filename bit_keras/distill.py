@@ -1,4 +1,4 @@
-"""Distillation: a student learns what a teacher says of the same views, long and with strong MixUp.
+"""Distillation: long training of a student on a teacher's predictions for the same views, with strong MixUp.
 
 Source: "Knowledge distillation: A good teacher is patient and consistent" (arXiv 2106.05237), section 3.
 
@@ -26,24 +26,24 @@ from bit_keras.runs.result import RunResult
 from bit_keras.runs.run import open_run
 from bit_keras.system.logs import shows_messages
 
-LABELS = "labels"  # in the place of a teacher
+LABELS = "labels"  # in place of a teacher: trains on the labels
 
 
 @keras.saving.register_keras_serializable(package="bit_keras")
 class Distiller(keras.Model):
-    """A student that trains on what a teacher says of the very images that it sees itself, MixUp and all.
+    """A student that is trained on a teacher's predictions for exactly the same images, after augmentation and MixUp.
 
-    The loss is the Kullback-Leibler divergence of the student's softmax from the teacher's, in nats, both at a
-    temperature t, times t squared. Labels are only for metrics.
+    The loss is the Kullback-Leibler divergence KL(teacher || student) of the two softmaxes at temperature t, in nats,
+    times t squared. Labels are used only for metrics.
 
     Args:
-        student: images to logits [N, K]; trains.
-        teacher: the same; does not train, and is in inference mode. None for a student that learns from the labels
-            alone, by their cross-entropy: what distillation is compared with.
+        student: maps images to logits [N, K]; is trained.
+        teacher: maps images to logits [N, K]; is frozen and in inference mode. None trains the student on the labels,
+            with cross-entropy: the baseline for distillation.
         temperature: t, more than 0.
 
     Raises:
-        ValueError: the two differ in K, or the temperature is not more than 0.
+        ValueError: teacher and student differ in K, or the temperature is not more than 0.
     """
 
     def __init__(self, student: BiT, teacher: keras.Model | None, temperature: float = 1.0, **kwargs):
@@ -63,7 +63,7 @@ class Distiller(keras.Model):
 
     @property
     def output_shape(self) -> tuple:
-        """Of the student."""
+        """Output shape of the student."""
         return self.student.output_shape
 
     def call(self, images, training=None):
@@ -73,9 +73,9 @@ class Distiller(keras.Model):
         if self.teacher is None:
             return ops.mean(ops.categorical_crossentropy(y, y_pred, from_logits=True))
         t = self.temperature
-        said = ops.log_softmax(ops.cast(self.teacher(x, training=False), "float32") / t)
-        says = ops.log_softmax(ops.cast(y_pred, "float32") / t)
-        return ops.mean(ops.sum(ops.exp(said) * (said - says), axis=-1)) * t**2
+        target = ops.log_softmax(ops.cast(self.teacher(x, training=False), "float32") / t)
+        predicted = ops.log_softmax(ops.cast(y_pred, "float32") / t)
+        return ops.mean(ops.sum(ops.exp(target) * (target - predicted), axis=-1)) * t**2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,12 +87,12 @@ class DistillConfig(InceptionConfig):
     """
 
     model: str = option("", "The student: variant for random weights, preset or weight file.")
-    teacher: str = option("", f"Preset or weight file of a network for the same classes, or {LABELS} to do without.")
-    temperature: float = option(1.0, "Of both softmaxes, more than 0.")
+    teacher: str = option("", f"Preset or weight file for the same classes, or {LABELS} to train on the labels.")
+    temperature: float = option(1.0, "Temperature of both softmaxes, more than 0.")
     epochs: float = option(300.0, "Passes over the training images.")
-    base_lr: float = option(0.001, "Learning rate of Adam after the warm-up, which is followed by half a cosine.")
-    weight_decay: float = option(3e-4, "Share by which an update at the highest learning rate shrinks the weights.")
-    mixup_alpha: float = option(1.0, "Of MixUp's Beta distribution; 0 for none.")
+    base_lr: float = option(0.001, "Learning rate of Adam after the warm-up; then it follows half a cosine.")
+    weight_decay: float = option(3e-4, "Fraction by which an update at the highest learning rate shrinks the weights.")
+    mixup_alpha: float = option(1.0, "Parameter of MixUp's Beta distribution; 0 for no MixUp.")
 
     def __post_init__(self):
         super().__post_init__()
@@ -107,11 +107,11 @@ class DistillConfig(InceptionConfig):
 
 @dataclasses.dataclass(frozen=True)
 class DistillResult(RunResult):
-    """What a distillation made: the `student`, `test_accuracy`, `summary` and `workdir`."""
+    """Result of a distillation: the `student`, `test_accuracy`, `summary` and `workdir`."""
 
     @property
     def student(self) -> BiT:
-        """The trained student, which is the `model` of the run."""
+        """The trained student; the same as `model`."""
         return self.model
 
 
@@ -125,22 +125,22 @@ def distill(
     verbose: bool = True,
     **options,
 ) -> DistillResult:
-    """Trains a student to say what a teacher says of the same images.
+    """Trains a student to predict what a teacher predicts for the same images.
 
     Adam with decoupled weight decay, gradients clipped to a norm of 1, warm-up over 1/60 of the training and half a
-    cosine. Writes what `bit_keras.finetune` writes, and goes on after an interruption as that does.
+    cosine. Writes the same files as `bit_keras.finetune`, and resumes in the same way after an interruption.
 
     Args:
         student: variant for random weights, preset or weight file.
-        teacher: preset or weight file whose head has the classes of the data, or "labels": the same training without
-            a teacher.
-        dataset: as `bit_keras.finetune` takes it.
+        teacher: preset or weight file whose head has the classes of the data, or "labels" for the same training on the
+            labels, without a teacher.
+        dataset: as in `bit_keras.finetune`.
         workdir: folder of the run.
-        verbose: False shows only warnings, and no progress.
+        verbose: False shows only warnings and no progress.
         **options: the other fields of `DistillConfig`.
 
     Raises:
-        ValueError: a setting is out of its range, the teacher has other classes, or the data are faulty.
+        ValueError: a setting is out of its range, the teacher has different classes, or the data are invalid.
         FileExistsError: `workdir` belongs to another run.
     """
     config = make_config(DistillConfig, student, dataset, workdir, {"teacher": teacher, **options})

@@ -1,6 +1,6 @@
-"""Program: few-shot transfer, with fine-tuning by the HyperRule and with a linear probe, over several draws.
+"""Program: few-shot transfer, by fine-tuning with the HyperRule and by a linear probe, over several draws.
 
-Every run has a folder of its own, so that an interrupted sweep resumes where it was.
+Every run has its own folder, so an interrupted sweep resumes without repeating finished runs.
 
 Example:
     python -m bit_keras.few_shot --models=BiT-M-R50x1,BiT-S-R50x1 --datasets=cifar10,cifar100 --workdir=/tmp/few_shot
@@ -41,11 +41,11 @@ from bit_keras.zoo.presets import PRESETS
 from bit_keras.zoo.variants import VARIANTS
 
 SHOTS = (1, 5, 10, 25, 100)
-OPTIONS = (*DATA_OPTIONS, "steps", "batch_size", "resolution", "flip", "eval_every")  # of a fine-tuning
+OPTIONS = (*DATA_OPTIONS, "steps", "batch_size", "resolution", "flip", "eval_every")  # passed on to fine-tuning
 METHODS = ("fine-tuned", "linear probe")
 
 _NO_SKLEARN = 'a linear probe needs scikit-learn: pip install "bit-keras[few-shot]"'
-# Settings of a fine-tuning that are not one for all runs.
+# Settings of fine-tuning that the sweep chooses itself.
 _SET_HERE = ("model", "variant", "dataset", "workdir", "examples_per_class", "seed", "new_head", "export_dir")
 
 
@@ -57,8 +57,8 @@ class Run:
         model: preset, weight file or, for random weights, variant.
         dataset: name of the task.
         method: one of `METHODS`.
-        shots: training examples of each class.
-        seed: of the draw, and of the training.
+        shots: training examples per class.
+        seed: of the draw and of the training.
     """
 
     model: str
@@ -82,26 +82,26 @@ def sweep(
 ) -> list[dict]:
     """Measures the test accuracy of every combination and writes few_shot.json, few_shot.md and few_shot.png.
 
-    A run is measured once. Another content of a weight file or of a data set makes another run.
+    A finished run is not repeated, unless the content of its weight file or data set has changed.
 
     Args:
         models: presets, weight files or variants for random weights. All get a new head.
         datasets: as `bit_keras.data.load` takes them.
         workdir: folder of the sweep.
-        shots: training examples of each class.
-        seeds: draws, numbered from 0.
-        verbose: show what happens; False shows only warnings.
-        **options: of `bit_keras.finetune`, for example `steps`; the resolution holds for the probe, too.
+        shots: training examples per class.
+        seeds: number of draws; their seeds count from 0.
+        verbose: False shows only warnings.
+        **options: of `bit_keras.finetune`, for example `steps`; the resolution is also that of the probe.
 
     Returns:
-        A record for each run: the fields of `Run` and "test_accuracy".
+        A record per run: the fields of `Run` and "test_accuracy".
 
     Raises:
         ValueError: a setting is out of its range, or a class has fewer examples than `shots`.
-        TypeError: there is no such option, or an argument is of another type.
+        TypeError: an option does not exist, or an argument has the wrong type.
         ImportError: scikit-learn is not installed.
-        FileExistsError: `workdir` belongs to a sweep of other options.
-        TrainingInterrupted, KeyboardInterrupt: a signal came. Started again, the sweep resumes from its records.
+        FileExistsError: `workdir` belongs to a sweep with different options.
+        TrainingInterrupted, KeyboardInterrupt: a signal arrived. The same call resumes from the records.
     """
     if not is_installed("sklearn"):
         raise ImportError(_NO_SKLEARN)
@@ -111,7 +111,7 @@ def sweep(
     weights = {model: _fingerprint(model) for model in models}
     sources = {name: _open(models, name, workdir, shots, options) for name in datasets}
     settings = _settings(options)
-    workdir = claim(workdir, {"options": settings})  # now that all settings are known to be good
+    workdir = claim(workdir, {"options": settings})  # only after all settings have been checked
     records = []
     for name, source in sources.items():
         measures = dict(zip(METHODS, (_finetuned, _Probe()), strict=True))
@@ -131,21 +131,21 @@ def sweep(
 
 
 def _settings(options: dict) -> dict:
-    """Returns the options that decide what is measured; as in earlier versions, only the given ones on the data."""
+    """Returns the options that affect the results; those on data only if given, as in earlier versions."""
     return {
         name: value for name, value in options.items() if name not in DATA_OPTIONS or (value and name not in PLACES)
     }
 
 
 def _each_once(argument: str, values: Sequence) -> list:
-    """Returns the values of a list, paths as strings."""
+    """Returns the distinct values of a list, paths as strings."""
     if isinstance(values, str | os.PathLike) or not len(values):
         raise ValueError(f"{argument} must be a list of one or more, got {values!r}")
     return list(dict.fromkeys(os.fspath(value) if isinstance(value, os.PathLike) else value for value in values))
 
 
 def _fingerprint(model: str) -> str | None:
-    """Returns what tells weights from others under the same name; raises as `BiT.from_preset` where there are none."""
+    """Returns the fingerprint of a weight file, None for presets and variants; raises as `BiT.from_preset`."""
     if model in VARIANTS or model in PRESETS:
         return None
     path, _ = checkpoints.locate(model)
@@ -153,7 +153,7 @@ def _fingerprint(model: str) -> str | None:
 
 
 def _open(models: list[str], name: str, workdir: str | os.PathLike, shots: list[int], options: dict) -> data.Source:
-    """Returns the data of a task for which every run of the sweep has good settings and enough examples."""
+    """Returns the data of a task, after checking the settings and the number of examples of all its runs."""
     for model in models:
         config = make_config(FinetuneConfig, model, name, workdir, options)
     source = open_source(config, name)
@@ -163,7 +163,7 @@ def _open(models: list[str], name: str, workdir: str | os.PathLike, shots: list[
 
 
 def _identity(run: Run, weights: str | None, source: data.Source, options: dict) -> dict:
-    """Returns everything that decides what a run measures."""
+    """Returns everything that affects the result of a run."""
     return {
         **dataclasses.asdict(run),
         "weights": weights,
@@ -174,9 +174,9 @@ def _identity(run: Run, weights: str | None, source: data.Source, options: dict)
 
 
 def _folder(run: Run, identity: dict) -> str:
-    """Name of the folder of a run: the first part is for people, the last one tells it from all others."""
-    parts = _stem(run.model), _stem(run.dataset), run.method, run.shots, run.seed
-    readable = re.sub(r"[^\w.-]+", "_", "-".join(str(part)[:40] for part in parts))
+    """Returns the name of a run's folder: a readable prefix, then a hash of the identity that makes it unique."""
+    fields = _stem(run.model), _stem(run.dataset), run.method, run.shots, run.seed
+    readable = re.sub(r"[^\w.-]+", "_", "-".join(str(field)[:40] for field in fields))
     return f"{readable}-{hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]}"
 
 
@@ -186,16 +186,16 @@ def _measure(method: Callable[..., float], run: Run, *rest) -> dict:
 
 def _finetuned(run: Run, source: data.Source, folder: Path, options: dict) -> float:
     few = source.few_shot(run.shots, run.seed)
-    # A head that an earlier run trained for the same classes may have seen more examples than the draw has.
+    # A new head: one from an earlier run for the same classes may have seen more examples than the draw has.
     return finetune(run.model, few, folder / "run", seed=run.seed, new_head=True, **options).test_accuracy
 
 
 class _Probe:
-    """Linear probes on one task, whose draws of training images share the features of the test images."""
+    """Linear probes on one task. Draws with the same weights share the features of the test images."""
 
     def __init__(self):
-        self._weights = self._backbone = None  # opened once for all draws
-        self._test = {}
+        self._weights = self._backbone = None  # loaded once for all draws
+        self._test_features = {}
 
     def __call__(self, run: Run, source: data.Source, folder: Path, options: dict) -> float:
         few = source.few_shot(run.shots, run.seed)
@@ -204,17 +204,17 @@ class _Probe:
         if weights != self._weights:
             keras.utils.set_random_seed(run.seed)
             self._weights, self._backbone = weights, folded(open_network(run.model, 1).backbone)
-        if weights not in self._test:
-            self._test[weights] = _features(self._backbone, few, crop, options.get("loader"))
-        examples = dataclasses.replace(few, test=few.train)  # each once, and not augmented
+        if weights not in self._test_features:
+            self._test_features[weights] = _features(self._backbone, few, crop, options.get("loader"))
+        examples = dataclasses.replace(few, test=few.train)  # every example once, not augmented
         features, labels = _features(self._backbone, examples, crop, options.get("loader"))
-        test_features, test_labels = self._test[weights]
+        test_features, test_labels = self._test_features[weights]
         scores = ridge(features, labels, few.num_classes).predict(test_features)
         return float(np.mean(scores.argmax(axis=-1) == test_labels))
 
 
 def ridge(features: np.ndarray, labels: np.ndarray, num_classes: int):
-    """Fits one-hot labels by least squares, with the L2 penalty of the smallest leave-one-out error.
+    """Fits one-hot labels by ridge regression, with the L2 penalty that has the smallest leave-one-out error.
 
     Args:
         features: [N, D].
@@ -222,7 +222,7 @@ def ridge(features: np.ndarray, labels: np.ndarray, num_classes: int):
         num_classes: K.
 
     Returns:
-        An object whose `predict` makes scores [M, K] of features [M, D].
+        An object whose `predict` maps features [M, D] to scores [M, K].
 
     Raises:
         ImportError: scikit-learn is not installed.
@@ -232,7 +232,7 @@ def ridge(features: np.ndarray, labels: np.ndarray, num_classes: int):
     except ImportError as error:
         raise ImportError(_NO_SKLEARN) from error
     variance = max(float(np.mean(np.var(features, axis=0, dtype=np.float64))), np.finfo(np.float32).tiny)
-    penalties = len(features) * features.shape[1] * variance * 10.0 ** np.arange(-6, 3)  # of the sum of squares
+    penalties = len(features) * features.shape[1] * variance * 10.0 ** np.arange(-6, 3)  # for a sum of squared errors
     return RidgeCV(penalties).fit(features.astype(np.float64), np.eye(num_classes)[labels])
 
 
@@ -259,9 +259,9 @@ def _groups(records: list[dict]) -> dict[tuple[str, str, str], dict[int, list[fl
 def table(records: list[dict]) -> str:
     """Returns a Markdown table of the test accuracies in percent: median (minimum to maximum) over the draws."""
     shots = sorted({record["shots"] for record in records})
-    tasks, weights = (_labels([record[kind] for record in records]) for kind in ("dataset", "model"))
+    tasks, weights = (_display_names([record[kind] for record in records]) for kind in ("dataset", "model"))
     lines = [
-        "| task | weights | method | " + " | ".join(f"{count} a class" for count in shots) + " |",
+        "| task | weights | method | " + " | ".join(f"{count} per class" for count in shots) + " |",
         "|---|---|---|" + "---|" * len(shots),
     ]
     for (dataset, method, model), cells in _groups(records).items():
@@ -271,10 +271,10 @@ def table(records: list[dict]) -> str:
 
 
 def plot(records: list[dict]) -> Figure:
-    """Draws the median test accuracy over examples per class, a panel for each task, the range shaded."""
+    """Draws the median test accuracy over examples per class, one panel per task; the range is shaded."""
     tasks = list(dict.fromkeys(record["dataset"] for record in records))
     models = list(dict.fromkeys(record["model"] for record in records))
-    titles, weights = _labels(tasks), _labels(models)
+    titles, weights = _display_names(tasks), _display_names(models)
     figure = Figure(figsize=(0.8 + 4.2 * len(tasks), 4), layout="constrained")
     panels = dict(zip(tasks, np.atleast_1d(figure.subplots(1, len(tasks), sharey=True))))
     for (dataset, method, model), cells in _groups(records).items():
@@ -282,7 +282,7 @@ def plot(records: list[dict]) -> Figure:
         label = f"{weights[model]}, {method}"
         spread.plot(panels[dataset], cells, style, color=f"C{models.index(model)}", label=label)
     for task, axes in panels.items():
-        axes.set(xlabel="training examples of each class", title=titles[task], ylim=(0, 1))
+        axes.set(xlabel="training examples per class", title=titles[task], ylim=(0, 1))
         spread.set_log_ticks(axes, sorted({record["shots"] for record in records}))
     first = panels[tasks[0]]
     first.set_ylabel("test accuracy")
@@ -290,19 +290,19 @@ def plot(records: list[dict]) -> Figure:
     return figure
 
 
-def _labels(names: Sequence[str]) -> dict[str, str]:
-    """Returns {name: label}, of a path as much of its end as tells it from the others."""
+def _display_names(names: Sequence[str]) -> dict[str, str]:
+    """Returns {name: name to show}; of a path only as much of its end as distinguishes it from the other names."""
     forms = {name: _forms(name) for name in dict.fromkeys(names)}
-    return {name: next(form for form in forms[name] if _is_only(form, name, forms)) for name in forms}
+    return {name: next(form for form in forms[name] if _is_unique(form, name, forms)) for name in forms}
 
 
-def _is_only(form: str, name: str, forms: dict[str, list[str]]) -> bool:
-    """Tells whether a form of a name is its last one, which is its own, or no form of any other name."""
+def _is_unique(form: str, name: str, forms: dict[str, list[str]]) -> bool:
+    """Returns whether a form of a name is the full name, or is not a form of any other name."""
     return form == forms[name][-1] or not any(form in forms[other] for other in forms if other != name)
 
 
 def _forms(name: str) -> list[str]:
-    """Returns the ways to write a name, from the shortest to the one that is its own."""
+    """Returns the ways to write a name, from the shortest to the full one."""
     if name in VARIANTS:
         return [f"random {name}"]
     if name in PRESETS:
@@ -312,7 +312,7 @@ def _forms(name: str) -> list[str]:
 
 
 def _stem(name: str) -> str:
-    """Returns a path without its folder and ending, and another name as it is."""
+    """Returns a path without folder and suffix; other names unchanged."""
     is_version = PurePath(name).suffix[1:].isdigit()  # "cifar10:3.0.2"
     return name if name in PRESETS or name in VARIANTS or is_version else PurePath(name).stem
 
@@ -321,8 +321,8 @@ def _define_flags() -> None:
     flags.DEFINE_list("models", None, "Presets, weight files, or variants for random weights.", required=True)
     flags.DEFINE_list("datasets", None, "As in bit_keras.finetune.", required=True)
     flags.DEFINE_string("workdir", None, "Folder of the sweep.", required=True)
-    flags.DEFINE_list("shots", [str(count) for count in SHOTS], "Training examples of each class.")
-    flags.DEFINE_integer("seeds", 5, "Draws of the training examples.", lower_bound=1)
+    flags.DEFINE_list("shots", [str(count) for count in SHOTS], "Training examples per class.")
+    flags.DEFINE_integer("seeds", 5, "Number of draws of the training examples.", lower_bound=1)
     program.define_flags(FinetuneConfig, OPTIONS)
 
 

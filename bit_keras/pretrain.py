@@ -38,7 +38,7 @@ class PretrainConfig(InceptionConfig):
 
     model: str = option("", "Variant, for example R50x1.")
     loss: str = option("softmax", '"softmax" as for BiT-S, or "sigmoid" as for BiT-M.')
-    epochs: float = option(90.0, "Passes over the training images; the drops are at 30, 60 and 80 ninetieths.")
+    epochs: float = option(90.0, "Passes over the training images; the rate drops after 30, 60 and 80 ninetieths.")
     batch_size: int = option(4096, "Images per update; the learning rate is 0.03 * batch_size / 256.")
     weight_decay: float = option(1e-4, "L2 penalty on the kernels, in the gradient.")
 
@@ -50,27 +50,27 @@ class PretrainConfig(InceptionConfig):
 
 @dataclasses.dataclass(frozen=True)
 class PretrainResult(RunResult):
-    """What a pre-training made: `model` with its upstream head, `test_accuracy`, `summary` and `workdir`."""
+    """Result of a pre-training: `model` with its upstream head, `test_accuracy`, `summary` and `workdir`."""
 
 
 @shows_messages
 def pretrain(
     model: str, dataset: str | data.Source, workdir: str | os.PathLike, *, verbose: bool = True, **options
 ) -> PretrainResult:
-    """Trains a BiT from random weights as the paper pre-trains: SGD with L2 penalty, warm-up, three drops.
+    """Trains a BiT from random weights as in the paper: SGD with L2 penalty, warm-up, three drops of the learning rate.
 
-    Writes what `bit_keras.finetune` writes. A run that was cut off and is started again with the same settings goes
-    on from its last checkpoint.
+    Writes the same files as `bit_keras.finetune`. An interrupted run resumes from its last checkpoint when it is
+    started again with the same settings.
 
     Args:
         model: name of a variant.
-        dataset: as `bit_keras.finetune` takes it; with the loss "sigmoid" an image may have several labels.
+        dataset: as in `bit_keras.finetune`; multi-label data need the loss "sigmoid".
         workdir: folder of the run.
-        verbose: False shows only warnings, and no progress.
+        verbose: False shows only warnings and no progress.
         **options: the other fields of `PretrainConfig`.
 
     Raises:
-        ValueError: a setting is out of its range, or the data are faulty (`bit_keras.data.DataError`).
+        ValueError: a setting is out of its range, or the data are invalid (`bit_keras.data.DataError`).
         FileExistsError: `workdir` belongs to another run.
     """
     config = make_config(PretrainConfig, model, dataset, workdir, options)
@@ -101,13 +101,13 @@ def _accuracy(multi_label: bool) -> keras.metrics.Metric:
 
 @keras.saving.register_keras_serializable(package="bit_keras")
 def precision_at_1(y_true, y_pred):
-    """Returns 1 where the class of the largest logit is one of the true ones and else 0, [N]; `y_true` is multi-hot."""
+    """Returns 1 where the class of the largest logit is a true one, else 0, [N]; `y_true` [N, K] is multi-hot."""
     best = ops.expand_dims(ops.argmax(y_pred, axis=-1), -1)
     return ops.squeeze(ops.take_along_axis(y_true, best, axis=-1), -1)
 
 
 def _loss(name: str, network: BiT) -> keras.losses.Loss:
-    """Returns the loss; for the sigmoid one a head bias is set with which a class begins at odds of 1 to K."""
+    """Returns the loss; for "sigmoid" also sets the head's bias to -log(K): training starts at odds of 1 to K."""
     if name == "softmax":
         return keras.losses.CategoricalCrossentropy(from_logits=True)
     head = network.layers[-1]
@@ -117,7 +117,7 @@ def _loss(name: str, network: BiT) -> keras.losses.Loss:
 
 @keras.saving.register_keras_serializable(package="bit_keras")
 class SigmoidCrossEntropy(keras.losses.Loss):
-    """Binary cross-entropy of logits, summed over the classes; any number of them may be true of an image."""
+    """Binary cross-entropy of logits, summed over the classes; for multi-label data."""
 
     def call(self, y_true, y_pred):
         losses = ops.relu(y_pred) - y_pred * y_true + ops.softplus(-ops.abs(y_pred))

@@ -1,4 +1,4 @@
-"""Fixtures of several tests."""
+"""Fixtures shared by the tests."""
 
 import http.server
 import json
@@ -11,7 +11,7 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before the first import of TensorFlow
 if os.environ.get("KERAS_BACKEND") == "jax":
-    # Random numbers of each new shape compile ten times faster; tests have many shapes and little arithmetic.
+    # Compiles random numbers, once per shape, ten times faster; tests have many shapes and little arithmetic.
     os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 import keras
@@ -41,14 +41,14 @@ def golden_h5() -> Path:
 
 @pytest.fixture
 def golden_activations() -> dict[str, np.ndarray]:
-    """What that network made of "image": "root_block", "block1" to "block4", "features", "logits", all NHWC."""
+    """Activations of that network for "image": "root_block", "block1" to "block4", "features", "logits", all NHWC."""
     with np.load(FIXTURES / "golden_r_small_activations.npz") as archive:
         return dict(archive)
 
 
 @pytest.fixture(scope="session")
 def regularized(golden_npz) -> Callable[[], keras.Model]:
-    """Function that makes a BiT of these weights with two regularizers."""
+    """Returns a function that makes a BiT with these weights and two regularizers."""
     import bit_keras
 
     def make() -> bit_keras.BiT:
@@ -63,8 +63,8 @@ def regularized(golden_npz) -> Callable[[], keras.Model]:
 
 @pytest.fixture(scope="session")
 def reusable_saved_model(regularized, tmp_path_factory) -> Path:
-    """What `regularized` makes as a reusable SavedModel with the class names "digit 0" to "digit 9", moved after it
-    was written.
+    """The model of `regularized` as a reusable SavedModel with the class names "digit 0" to "digit 9", moved after
+    writing.
     """
     import bit_keras
 
@@ -94,7 +94,7 @@ def serve() -> Iterator[Callable[[type], str]]:
 
 @pytest.fixture
 def mock_tfds(tmp_path):
-    """Function from a TFDS name, its splits' sizes and the examples to make to a context where all of it is there."""
+    """Returns a function that mocks a TFDS data set of a name, {split: size} and a number of examples to generate."""
     import tensorflow_datasets as tfds
 
     def mock(name: str, splits: dict[str, int], num_examples: int):

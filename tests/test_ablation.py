@@ -1,4 +1,4 @@
-"""The ablation of normalizations: its networks, its table, and a small one to its end."""
+"""The ablation of normalizations: its networks, its table, and a small complete one."""
 
 import json
 
@@ -69,7 +69,7 @@ def test_all_networks_of_a_seed_begin_with_the_same_kernels():
     assert stem.std() == pytest.approx(np.sqrt(2 / np.prod(stem.shape[:3])), rel=0.05)
 
 
-# The official network pads every side with zeros, by half of the kernel's size, whatever the stride.
+# The official network pads every side with zeros by half of the kernel size, whatever the stride.
 @pytest.mark.parametrize(
     ("name", "pads"),
     [

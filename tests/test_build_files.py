@@ -10,12 +10,12 @@ import pytest
 
 from tools import build_files
 
-# Resolved: Bazel runs a test in a folder of symbolic links to the files that its target names.
+# Resolved: Bazel runs a test in a folder of symbolic links to the files of its target.
 ROOT = Path(build_files.__file__).resolve().parents[1]
 
 
 def _calls(path: Path) -> list[tuple[str, dict]]:
-    """Runs a BUILD file, which is valid Python, and returns (rule, arguments) of all that it declares."""
+    """Runs a BUILD file, which is valid Python, and returns (rule, arguments) of all its declarations."""
     folder, calls = path.parent, []
 
     def glob(patterns, exclude=()):
@@ -109,9 +109,9 @@ def test_dependencies(checkout):
     }
     assert 'deps = ["//bit_keras/zoo"],' in written["bit_keras"]
     assert "deps" not in written["bit_keras/zoo"]
-    # Imported inside a function, and what Python imports with it.
+    # The module that a function imports, and its parent package, which Python imports as well.
     assert 'deps = [\n        "//bit_keras",\n        "//bit_keras/zoo",\n    ],' in written["export"]
-    # What is imported, and conftest.py of the folder above.
+    # The imported package, and conftest.py of the parent folder.
     assert 'deps = [\n        "//export",\n        "//tests:support",\n    ],' in written["tests/export"]
 
 

@@ -1,4 +1,4 @@
-"""Conversion between all formats, checked or not done."""
+"""Conversion between all formats, and its checks."""
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ def test_every_format_from_every_other(golden_npz, tmp_path, ending):
     golden = read_npz(golden_npz)
     first = convert.convert(golden_npz, tmp_path / f"first{ending}")
     assert (first.path, first.variant, first.num_classes) == (tmp_path / f"first{ending}", "R17x0.5", 10)
-    assert first.source_difference is None  # the official code runs no more
+    assert first.source_difference is None  # the official code no longer runs
     runs = ending in (".safetensors", ".keras", "")
     assert (first.difference is not None) == runs
     assert _same(first.path, golden)
@@ -97,7 +97,8 @@ def test_other_logits_in_the_formats_own_library(golden_npz, tmp_path, monkeypat
         return lambda images: scale * np.asarray(model(images))
 
     monkeypatch.setattr(convert, "peer", peer)
-    with pytest.raises(RuntimeError, match=r"gives other logits in its own library, by .* of their scale; allowed is"):
+    message = r"gives different logits in its own library, by .* of their scale; allowed is"
+    with pytest.raises(RuntimeError, match=message):
         convert.convert(golden_npz, tmp_path / "a.npz")
     assert not _left_behind(tmp_path)
 
@@ -106,7 +107,7 @@ def test_program(run_program, golden_h5, golden_npz, tmp_path):
     result = run_program("bit_keras.convert", golden_h5, tmp_path / "a.npz")
     assert result.returncode == 0, result.stderr
     assert result.stdout.splitlines() == [
-        f"{tmp_path / 'a.npz'}: R17x0.5 with 10 classes, read again, equal to the bit",
+        f"{tmp_path / 'a.npz'}: R17x0.5 with 10 classes, read again, bit-identical",
         "  source: not run, no library for it",
         "  copy:   not run, no library for it",
     ]

@@ -51,14 +51,14 @@ def test_without_a_teacher_the_loss_is_the_cross_entropy_of_the_labels(kernels):
 @pytest.mark.any_backend
 def test_the_student_comes_to_say_what_the_teacher_says_of_mixed_images(kernels):
     images = np.random.default_rng(1).normal(size=(64, 2, 2, 3)).astype("float32")
-    labels = np.eye(4, dtype="float32")[np.zeros(64, int)]  # of no use: only the teacher counts
+    labels = np.eye(4, dtype="float32")[np.zeros(64, int)]  # not used by the loss
     student, teacher = _linear(kernels[0]), _linear(kernels[1])
     distiller = Distiller(student, teacher)
     distiller.compile(keras.optimizers.Adam(0.1))
     distiller.fit(images, labels, batch_size=64, epochs=60, callbacks=[MixUp(1.0)], verbose=0)
     np.testing.assert_array_equal(teacher.get_weights()[0], kernels[1].astype("float32"))
-    said, says = (_softmax(np.asarray(keras.ops.convert_to_numpy(m(images)))) for m in (teacher, student))
-    assert np.abs(said - says).max() < 0.1
+    target, predicted = (_softmax(np.asarray(keras.ops.convert_to_numpy(m(images)))) for m in (teacher, student))
+    assert np.abs(target - predicted).max() < 0.1
 
 
 def test_refuses_other_classes_and_temperatures(kernels):
@@ -80,11 +80,11 @@ def test_a_run_to_its_end(golden_npz, tmp_path):
     assert [float(row["step"]) for row in rows] == [3, 6]
     record = CosineSchedule(0.001, 1, 6)
     assert [float(row["learning_rate"]) for row in rows] == [record.learning_rate(2), record.learning_rate(5)]
-    again = BiT.from_preset(tmp_path / "run" / "weights.npz")  # the student's, without the teacher's
+    again = BiT.from_preset(tmp_path / "run" / "weights.npz")  # only the student's weights
     batch = random.uniform(-1, 1, (2, 16, 16, 3)).astype("float32")
     expected = result.student.predict_on_batch(batch)
     np.testing.assert_allclose(again.predict_on_batch(batch), expected, atol=1e-5)
-    assert np.abs(expected).max() > 0  # the head began at zero
+    assert np.abs(expected).max() > 0  # the head was initialized with zeros
     with pytest.raises(FileExistsError, match="temperature"):
         distill("R17x0.5", str(golden_npz), source, tmp_path / "run", **settings, temperature=2.0)
 

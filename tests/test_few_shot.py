@@ -1,4 +1,4 @@
-"""The sweep: its table, its plot, and a small one to its end."""
+"""The sweep: its table, its plot, and a small complete one."""
 
 import json
 import shutil
@@ -26,7 +26,7 @@ def _records():
 
 def test_the_table_has_median_and_range():
     assert few_shot.table(_records()).splitlines() == [
-        "| task | weights | method | 1 a class | 5 a class |",
+        "| task | weights | method | 1 per class | 5 per class |",
         "|---|---|---|---|---|",
         "| digits | random R17x0.5 | fine-tuned | 20.0 (10.0 to 30.0) | 22.0 (11.0 to 33.0) |",
         "| digits | weights | linear probe | 60.0 (50.0 to 90.0) | 66.0 (55.0 to 99.0) |",
@@ -62,7 +62,7 @@ def test_a_sweep_goes_on_where_it_was(golden_npz, tmp_path, monkeypatch):
         )
     records = few_shot.sweep(**sweep, seeds=1, **options)
     assert len(records) == 4
-    assert sorted(calls) == ["_features"] * 3 + ["finetune"] * 2  # the test images once
+    assert sorted(calls) == ["_features"] * 3 + ["finetune"] * 2  # features of the test images: once
     assert all(0 <= record["test_accuracy"] <= 1 for record in records)
     assert json.loads((tmp_path / "few_shot.json").read_text())["runs"] == records
     assert few_shot.sweep(**sweep, seeds=1, **options) == records
@@ -75,7 +75,7 @@ def test_a_sweep_goes_on_where_it_was(golden_npz, tmp_path, monkeypatch):
 
 @pytest.fixture
 def weights(tmp_path, golden_npz):
-    """Two weight files of one name and other numbers."""
+    """Two weight files with the same name and different weights."""
     paths = [tmp_path / name / "weights.npz" for name in ("a", "b")]
     for path in paths:
         path.parent.mkdir()
@@ -86,7 +86,7 @@ def weights(tmp_path, golden_npz):
 
 @pytest.fixture
 def measured(monkeypatch):
-    """Counts what is measured, and gives each its number, in place of a training."""
+    """Replaces trainings: records the runs, and returns a different accuracy for each."""
     runs = []
 
     def measure(run, source, folder, options):
@@ -153,7 +153,7 @@ def test_the_record_of_another_run_in_the_place_of_a_run_is_not_used(measured, t
 
 def test_labels_are_as_short_as_they_can_be():
     names = ["BiT-M-R50x1", "x/BiT-M-R50x1.npz", "a/c/w.npz", "b/c/w.npz", "w.h5", "z.npz", "R50x1", "mnist:3.0.2"]
-    labels = few_shot._labels(names)
+    labels = few_shot._display_names(names)
     expected = [
         "BiT-M-R50x1",
         "BiT-M-R50x1.npz",
@@ -165,7 +165,8 @@ def test_labels_are_as_short_as_they_can_be():
         "mnist:3.0.2",
     ]
     assert list(labels.values()) == expected
-    assert list(few_shot._labels(["a/w.npz", "a/./w.npz", "/w.npz"]).values()) == ["a/w.npz", "a/./w.npz", "/w.npz"]
+    paths = ["a/w.npz", "a/./w.npz", "/w.npz"]
+    assert list(few_shot._display_names(paths).values()) == paths
 
 
 @pytest.mark.parametrize(

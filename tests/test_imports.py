@@ -1,4 +1,4 @@
-"""Imports run one way, and the network runs where TensorFlow cannot be imported."""
+"""Imports go downwards only, and the network runs if TensorFlow cannot be imported."""
 
 import ast
 import inspect
@@ -15,7 +15,7 @@ import bit_keras
 
 ROOT = Path(bit_keras.__file__).parent
 
-# The rows of docs/architecture.md, from the ground up. A package or module imports from lower rows and from itself.
+# The rows of docs/architecture.md, from the lowest up. A package or module imports only from lower rows and itself.
 FLOORS = (
     ("system",),
     ("distribution", "metrics", "rules", "zoo"),
@@ -28,13 +28,13 @@ FLOORS = (
 RANKS = {f"bit_keras.{name}": rank for rank, names in enumerate(FLOORS) for name in names}
 RANKS["bit_keras"] = len(FLOORS)  # the public names
 
-# A program calls another program's function.
+# A program that calls the function of another program.
 EXCEPTIONS = {("bit_keras.few_shot", "bit_keras.finetune")}
 
-# Records of numbers and tables, and what all others stand on.
+# Plain records, tables and helpers, which import only the standard library, absl and rich.
 PURE = {"bit_keras.system", "bit_keras.zoo", "bit_keras.rules.hyperrule", "bit_keras.rules.schedules"}
 
-# Run from a checkout, and are not installed.
+# Only in a checkout, not installed.
 NOT_INSTALLED = {"benchmarks", "docs", "examples", "export", "hub_modules", "pretraining", "tests", "tools"}
 
 TENSORFLOW = {"tensorflow", "tensorflow_datasets", "tensorflow_hub", "tf_keras"}
@@ -87,7 +87,7 @@ def _imports(source: str) -> Iterator[tuple[str, bool]]:
 
 
 def _package(module: str) -> str | None:
-    """The row of RANKS that a module belongs to; the public names are no parent of the modules below them."""
+    """Returns the key of RANKS that a module belongs to; `bit_keras` itself is only the public names."""
     while module not in RANKS and module.count(".") > 1:
         module = module.rpartition(".")[0]
     return module if module in RANKS else None
@@ -155,7 +155,7 @@ def test_the_function_finetune_is_the_package():
 
 
 def test_no_modules_import_each_other_in_a_circle():
-    """But for the rule, whose methods make Keras objects for the user."""
+    """Except for `rules`: the methods of the HyperRule make Keras objects."""
     needs = {module: {name for name, _ in _imports(path.read_text())} for module, path in MODULES.items()}
     for module in needs:
         if module.startswith("bit_keras.rules"):
@@ -208,7 +208,7 @@ def test_the_rule_sees_faults(module, source):
 
 
 def _run(program: str) -> str:
-    # An optimized compilation of JAX's random numbers takes half a minute.
+    # With optimization, compiling JAX's random numbers takes half a minute.
     variables = {"KERAS_BACKEND": "jax", "XLA_FLAGS": "--xla_backend_optimization_level=0"}
     path = os.pathsep.join([str(ROOT.parent), *sys.path])
     process = subprocess.run(

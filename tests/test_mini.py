@@ -1,4 +1,4 @@
-"""The weights that ship with the package."""
+"""The weights that are included in the package."""
 
 import csv
 import hashlib

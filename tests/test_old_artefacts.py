@@ -1,4 +1,4 @@
-"""Files that the library wrote when its modules stood in other places (version 0.1 of 28 November 2026).
+"""Files written by version 0.1 of 28 November 2026, before its modules were moved.
 
 `fixtures/version_0_1.tar.xz` holds a BiT R17x0.5 with sparse weights:
 - `model.keras`, compiled with the optimizer of a rule and frozen up to block 1, and `logits.npy`, its logits of
@@ -68,5 +68,5 @@ def test_a_workdir_resumes(files, monkeypatch, capsys):
         del row["seconds"], row["images_per_second"]
     assert [row["step"] for row in found] == [2, 4, 6, 8, 10]
     for one, other in zip(found, expected, strict=True):
-        assert one == pytest.approx(other, rel=1e-4)  # another processor rounds differently
+        assert one == pytest.approx(other, rel=1e-4)  # processors round differently
     assert result.test_accuracy == found[-1]["val_accuracy"]

@@ -1,4 +1,4 @@
-"""Pre-training: its settings, its loss, and a small run to its end."""
+"""Pre-training: its settings, its loss, and a small complete run."""
 
 import csv
 import json
@@ -16,7 +16,7 @@ SETTINGS = {"batch_size": 16, "resolution": 16, "min_area": 0.5, "epochs": 2, "e
 
 
 def _stripes(count: int, seed: int):
-    """Horizontal and vertical stripes of any phase, 12 x 12 pixels, and which they are."""
+    """Returns images of horizontal or vertical stripes with random phase, 12 x 12 pixels, and their labels."""
     random = np.random.default_rng(seed)
     labels = np.arange(count) % 2
     rows = (np.arange(12) + random.integers(0, 4, (count, 1))) % 4 < 2
@@ -32,7 +32,7 @@ def source() -> data.Source:
 @pytest.mark.any_backend
 def test_the_sigmoid_loss_is_the_sum_over_the_classes_in_numpy():
     logits = np.array([[3.0, -2.0, 0.5], [-40.0, 40.0, 0.0]], "float32")
-    labels = np.array([[1.0, 0.0, 1.0], [0.0, 1.0, 0.0]], "float32")  # of the first image two classes are true
+    labels = np.array([[1.0, 0.0, 1.0], [0.0, 1.0, 0.0]], "float32")  # two classes are true for the first image
     p = 1 / (1 + np.exp(-logits.astype(np.float64)))
     with np.errstate(divide="ignore"):
         losses = -np.where(labels == 1, np.log(p), np.log1p(-p)).sum(axis=-1)
@@ -59,7 +59,7 @@ def test_the_schedule_and_the_head_are_those_of_the_paper(source, tmp_path):
     # 16 updates: drops after 5, 11 and 14, the last update two drops below 0.03 * 16 / 256.
     assert float(rows[0]["learning_rate"]) == pytest.approx(0.03 * 16 / 256 / 10)
     assert float(rows[1]["learning_rate"]) == pytest.approx(0.03 * 16 / 256 / 1000)
-    assert float(rows[0]["loss"]) < 1.5  # a sum over the two classes, which begins at 1.5
+    assert float(rows[0]["loss"]) < 1.5  # the sum over the two classes, initially 1.5
 
 
 def test_a_run_that_was_cut_off_ends_like_an_uninterrupted_one(source, tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""Pre-training on images with several labels, from arrays and from TFRecord files, and what refuses them."""
+"""Pre-training on multi-label data from arrays and TFRecord files, and which programs reject such data."""
 
 import json
 
@@ -14,7 +14,7 @@ from bit_keras.metrics import predict
 from bit_keras.pretrain import precision_at_1, pretrain
 
 SETTINGS = {"batch_size": 8, "resolution": 8, "min_area": 0.5, "loss": "sigmoid", "loader": "tf.data"}
-SETTINGS |= {"epochs": 2.5, "eval_every": 5}  # 5 updates, the fewest with all drops
+SETTINGS |= {"epochs": 2.5, "eval_every": 5}  # 5 updates, the smallest number with all drops
 
 
 def _arrays(count, seed):

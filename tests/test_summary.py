@@ -1,4 +1,4 @@
-"""What a publishing program says at its end."""
+"""The summary that a publishing program prints at the end."""
 
 import json
 

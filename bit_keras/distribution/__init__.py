@@ -1,4 +1,4 @@
-"""Training on several devices: the numbers of one device, with a shard of every batch on each."""
+"""Training on several devices: each trains on a shard of every batch, with the results of one device."""
 
 from bit_keras.distribution.base import Distribution, DistributionError
 from bit_keras.distribution.start import DISTRIBUTIONS, check_batch, count_devices, start_distribution

@@ -1,4 +1,4 @@
-"""What a training asks of the devices and processes that it is spread over."""
+"""The interface between a training and the devices and processes that it is distributed over."""
 
 import contextlib
 from collections.abc import Callable
@@ -11,18 +11,20 @@ _T = TypeVar("_T")
 
 
 class DistributionError(Exception):
-    """Devices or workers of a training do not come together."""
+    """The devices or workers of a training cannot train together."""
 
 
 class Distribution:
-    """How a training is spread over devices and processes ("workers"). This class is one device; engines extend it.
+    """How a training is distributed over devices and processes ("workers").
 
-    Workers wait for each other in `in_turn`, `maximum`, in steps and in predictions: all must call these in one order.
+    This base class is a single device; engines extend it. Workers wait for each other in `in_turn`, `maximum`,
+    training steps and predictions: all must call these in the same order.
 
     Attributes:
-        num_devices: of all workers together.
-        is_chief: whether this worker is the one that writes.
-        mixup_parts: in how many parts, each by itself or one after another, MixUp sees a batch; its pairs depend on it.
+        num_devices: number of devices of all workers together.
+        is_chief: whether this worker writes files.
+        mixup_parts: number of shards of a batch that MixUp permutes separately (replicas under tf.distribute) or that
+            are loaded separately (processes on jax); the partners depend on it.
     """
 
     num_devices = 1
@@ -34,59 +36,56 @@ class Distribution:
         return contextlib.nullcontext()
 
     def feed(self, make: Callable, batch_size: int):
-        """Returns what `fit` takes.
+        """Returns the batches for `fit`.
 
         Args:
-            make: function from `shard=`, as `bit_keras.data.train_batches` has it, to a dataset of batches.
-            batch_size: images per batch of all shards together.
+            make: function of `shard=`, as in `bit_keras.data.train_batches`, that returns the batches of that shard.
+            batch_size: images per batch, all shards together.
         """
         return make(shard=(0, 1))
 
     def predictor(self, model: keras.Model):
-        """Returns an object whose `predict_on_batch(images)`, for any number of images, uses all devices."""
+        """Returns an object whose `predict_on_batch(images)` uses all devices, for any number of images."""
         return model
 
     def plain(self, model: keras.Model) -> keras.Model:
-        """Returns the model, or a copy of it where its variables belong to several devices."""
+        """Returns the model, or a copy on one device if its variables are distributed over several."""
         if self.num_devices == 1:
             return model
         copy = type(model).from_config(model.get_config())
         copy.set_weights(model.get_weights())
         return copy
 
-    def _filled(self, images: np.ndarray) -> np.ndarray:
-        """Returns a batch that the devices can share: where it is too small, it ends with images from its front."""
+    def _padded(self, images: np.ndarray) -> np.ndarray:
+        """Returns a batch that the devices can divide equally, padded with its own first images where needed."""
         size = -(-len(images) // self.num_devices) * self.num_devices
         return np.resize(images, (size, *images.shape[1:]))
 
     def maximum(self, number: int) -> int:
-        """Returns the largest of the workers' numbers, each in [-2**31, 2**31), to all of them."""
+        """Returns the largest of the numbers of all workers, each in [-2**31, 2**31)."""
         return number
 
     def check_equal(self, number: int, rule: str) -> None:
-        """Raises DistributionError, "all workers must" and the rule, unless the number is the same on all workers."""
+        """Raises DistributionError with "all workers must {rule}" unless the number is equal on all workers."""
         if self.maximum(number) != -self.maximum(-number):
             raise DistributionError(f"all workers must {rule}")
 
     def everywhere(self, function: Callable[[], _T]) -> _T:
-        """Calls a function on the chief and then, where it may find what the chief has downloaded, on the others.
-
-        Args:
-            function: what all of them do.
+        """Calls a function on the chief and then on the other workers, which find what the chief has downloaded.
 
         Returns, raises: as `in_turn`.
         """
         return self.in_turn(function, function)
 
     def in_turn(self, on_chief: Callable[[], _T], on_others: Callable[[], _T | None] = lambda: None) -> _T | None:
-        """Calls one function on the chief and then the other one on the other workers.
+        """Calls one function on the chief, and after that another one on the other workers.
 
         Returns:
-            What the function of this worker returned.
+            The result of the function on this worker.
 
         Raises:
-            DistributionError: it failed on another worker. Where it failed itself, its own error is raised, once the
-                others know: Ctrl-C and exits, too.
+            DistributionError: the function failed on another worker. If it failed on this one, its own error is
+                raised, after the other workers are notified; this includes Ctrl-C and exits.
         """
         result = None
         for function, is_mine in ((on_chief, self.is_chief), (on_others, not self.is_chief)):
@@ -94,11 +93,13 @@ class Distribution:
             if is_mine:
                 try:
                     result = function()
-                except BaseException as caught:  # the others must hear of it
+                except BaseException as caught:  # the other workers must be notified
                     error = caught
             has_failed = self.maximum(error is not None)
             if error is not None:
                 raise error
             if has_failed:
-                raise DistributionError("another worker has failed, and its message says why; all of them end")
+                raise DistributionError(
+                    "another worker has failed, and its message states the reason; all workers stop"
+                )
         return result

@@ -1,4 +1,4 @@
-"""keras.distribution.DataParallel on the jax backend: all devices of one process or of several."""
+"""keras.distribution.DataParallel on the jax backend: all devices of one or several processes."""
 
 import types
 from collections.abc import Callable
@@ -13,13 +13,13 @@ from bit_keras.distribution.environment import read_jax_processes
 
 
 class DataParallel(Distribution):
-    """A model whose variables are replicated on all devices, and whose batches are divided among them.
+    """Data parallelism: variables are replicated on all devices, batches are divided among the devices.
 
-    Processes meet as the environment variables of `keras.distribution.initialize` say, unless the caller has already
+    Processes connect by the environment variables of `keras.distribution.initialize`, unless the caller has already
     called `jax.distributed.initialize`.
 
     Raises:
-        DistributionError: jax has computed something before the processes could meet.
+        DistributionError: jax has computed something before the processes were connected.
     """
 
     def __init__(self):
@@ -27,8 +27,8 @@ class DataParallel(Distribution):
             try:
                 keras.distribution.initialize()
             except RuntimeError as error:
-                raise DistributionError(f"processes must meet before anything is computed: {error}") from error
-        self._engine = keras.distribution.DataParallel(auto_shard_dataset=False)  # each process makes its own part
+                raise DistributionError(f"processes must connect before anything is computed: {error}") from error
+        self._engine = keras.distribution.DataParallel(auto_shard_dataset=False)  # each process loads its own shard
         self.num_devices = jax.device_count()
         self.is_chief = jax.process_index() == 0
         self.mixup_parts = jax.process_count()
@@ -48,11 +48,11 @@ class DataParallel(Distribution):
         step = jax.jit(step, out_shardings=replicated)
 
         def predict_on_batch(images: np.ndarray) -> np.ndarray:
-            padded = self._filled(images)
+            padded = self._padded(images)
             layout = self._engine.get_data_layout(padded.shape).backend_layout
-            divided = jax.make_array_from_callback(padded.shape, layout, lambda place: padded[place])
+            sharded = jax.make_array_from_callback(padded.shape, layout, lambda index: padded[index])
             variables = (model.trainable_variables, model.non_trainable_variables)
-            return np.asarray(step(*([v.value for v in part] for part in variables), divided))[: len(images)]
+            return np.asarray(step(*([v.value for v in group] for group in variables), sharded))[: len(images)]
 
         return types.SimpleNamespace(predict_on_batch=predict_on_batch)
 

@@ -13,14 +13,14 @@ from bit_keras.distribution.base import Distribution, DistributionError
 
 
 class Strategy(Distribution):
-    """A model whose variables are mirrored on all devices, and whose steps run on each with a part of the batch.
+    """Data parallelism: variables are mirrored on all devices, and each device computes a shard of every batch.
 
     Args:
         kind: "mirrored", "multi_worker" or "tpu".
-        is_chief: whether this process is the one that writes.
+        is_chief: whether this worker writes files.
 
     Raises:
-        DistributionError: there is no TPU, or TensorFlow has computed something before the workers could meet.
+        DistributionError: no TPU exists, or TensorFlow has computed something before the workers were connected.
     """
 
     def __init__(self, kind: str, is_chief: bool):
@@ -29,54 +29,57 @@ class Strategy(Distribution):
         self.num_devices = self._strategy.num_replicas_in_sync
         self.mixup_parts = self.num_devices
         self.is_chief = is_chief
-        self._numbers = self._joined(lambda numbers: numbers)
+        self._numbers = self._gathered(lambda numbers: numbers)
 
     def scope(self):
         return self._strategy.scope()
 
     def feed(self, make: Callable, batch_size: int):
-        def of_one_host(context: tf.distribute.InputContext) -> tf.data.Dataset:
+        def for_one_host(context: tf.distribute.InputContext) -> tf.data.Dataset:
             batches = make(shard=(context.input_pipeline_id, context.num_input_pipelines))
             return batches.rebatch(context.get_per_replica_batch_size(batch_size))
 
-        # By functions: there is nothing that tf.data would have to shard by itself.
-        return self._strategy.distribute_datasets_from_function(of_one_host)
+        # From a function, which returns the shard of a host: tf.data must not divide the batches again.
+        return self._strategy.distribute_datasets_from_function(for_one_host)
 
     def predictor(self, model: keras.Model):
-        logits = self._joined(lambda part: model(part, training=False))
+        logits = self._gathered(lambda shard: model(shard, training=False))
 
         def predict_on_batch(images: np.ndarray) -> np.ndarray:
-            padded = self._filled(images)
-            part = len(padded) // self.num_devices
-            return logits(lambda replica: padded[replica * part :][:part])[: len(images)]
+            padded = self._padded(images)
+            size = len(padded) // self.num_devices
+            return logits(lambda replica: padded[replica * size :][:size])[: len(images)]
 
         return types.SimpleNamespace(predict_on_batch=predict_on_batch)
 
     def maximum(self, number: int) -> int:
         return int(self._numbers(lambda replica: [int(number)]).max()) if self._has_workers else int(number)
 
-    def _joined(self, of_part: Callable) -> Callable:
-        """Returns a function from what makes a replica's part to the rows that `of_part` returns on all replicas."""
+    def _gathered(self, compute: Callable) -> Callable:
+        """Returns a function that runs `compute` on the shard of each replica and concatenates the rows of the results.
+
+        Its argument maps the index of a replica to the shard of the replica.
+        """
 
         @tf.function(reduce_retracing=True, autograph=False)
-        def gather(parts):
-            return self._strategy.gather(self._strategy.run(of_part, (parts,)), axis=0)
+        def gather(shards):
+            return self._strategy.gather(self._strategy.run(compute, (shards,)), axis=0)
 
-        def joined(make: Callable) -> np.ndarray:
-            parts = self._strategy.experimental_distribute_values_from_function(
+        def gathered(make: Callable) -> np.ndarray:
+            shards = self._strategy.experimental_distribute_values_from_function(
                 lambda context: tf.constant(make(context.replica_id_in_sync_group))
             )
-            with self._strategy.scope():  # inside and outside it a function is traced apart
-                return gather(parts).numpy()
+            with self._strategy.scope():  # always inside: outside of it the function would be traced again
+                return gather(shards).numpy()
 
-        return joined
+        return gathered
 
 
 def count_local_devices(multi_worker: bool = False) -> int:
-    """Returns on how many devices of this machine a strategy would train, without making them.
+    """Returns the number of devices of this machine that a strategy would use, without initializing them.
 
     Args:
-        multi_worker: several workers without GPUs take one CPU each, however it is divided.
+        multi_worker: True for several workers: without GPUs each uses one CPU, even if it is divided into several.
     """
     gpus = tf.config.list_physical_devices("GPU")
     if multi_worker and not gpus:
@@ -85,7 +88,7 @@ def count_local_devices(multi_worker: bool = False) -> int:
     return sum(len(tf.config.get_logical_device_configuration(device) or [device]) for device in physical)
 
 
-@functools.cache  # workers meet once in the life of a process
+@functools.cache  # workers can connect only once per process
 def _start(kind: str) -> tf.distribute.Strategy:
     if kind == "mirrored":
         devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
@@ -94,9 +97,9 @@ def _start(kind: str) -> tf.distribute.Strategy:
         try:
             return _MultiWorker()
         except RuntimeError as error:
-            raise DistributionError(f"workers must meet before anything is computed: {error}") from error
+            raise DistributionError(f"workers must connect before anything is computed: {error}") from error
     try:
-        # The name is for TPUs on other machines.
+        # TPU_NAME is set for a TPU on another machine.
         resolver = tf.distribute.cluster_resolver.TPUClusterResolver(os.environ.get("TPU_NAME", "local"))
         tf.config.experimental_connect_to_cluster(resolver)
         tf.tpu.experimental.initialize_tpu_system(resolver)
@@ -106,15 +109,15 @@ def _start(kind: str) -> tf.distribute.Strategy:
 
 
 class _MultiWorker(tf.distribute.MultiWorkerMirroredStrategy):
-    """The strategy as Keras 3's `fit` calls it.
+    """The strategy, adapted to how Keras 3's `fit` calls `reduce`.
 
-    It reduces structures of values, and scalars along an axis that they do not have:
+    `fit` passes nested structures, and an axis also for scalars, which have none:
     https://github.com/tensorflow/tensorflow/issues/72388
     """
 
     def reduce(self, reduce_op, value, axis):
-        def reduce_one(part):
-            is_scalar = self.experimental_local_results(part)[0].shape.rank == 0
-            return super(_MultiWorker, self).reduce(reduce_op, part, None if is_scalar else axis)
+        def reduce_one(leaf):
+            is_scalar = self.experimental_local_results(leaf)[0].shape.rank == 0
+            return super(_MultiWorker, self).reduce(reduce_op, leaf, None if is_scalar else axis)
 
         return tf.nest.map_structure(reduce_one, value)

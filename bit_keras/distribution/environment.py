@@ -1,4 +1,4 @@
-"""What the environment says of the processes that train together."""
+"""Environment variables that describe the processes that train together."""
 
 import json
 import os
@@ -7,7 +7,7 @@ _JAX_PROCESSES = tuple(f"KERAS_DISTRIBUTION_{name}" for name in ("JOB_ADDRESSES"
 
 
 def read_tf_config() -> tuple[list[str], bool]:
-    """Reads TF_CONFIG, which tells the workers of tf.distribute of each other.
+    """Reads TF_CONFIG, which lists the workers of tf.distribute.
 
     Returns:
         (addresses of all workers, whether this one is the chief).
@@ -18,7 +18,7 @@ def read_tf_config() -> tuple[list[str], bool]:
     text = os.environ.get("TF_CONFIG")
     example = (
         """'{"cluster": {"worker": ["host0:12345", "host1:12345"]}, "task": {"type": "worker", "index": 0}}' """
-        "with an index of its own on each machine"
+        "with a different index on each machine"
     )
     if not text:
         raise ValueError(f"distribute='multi_worker' needs the environment variable TF_CONFIG, for example {example}")
@@ -35,10 +35,10 @@ def read_tf_config() -> tuple[list[str], bool]:
 
 
 def read_jax_processes() -> int | None:
-    """Reads from the environment how many processes take part on the jax backend.
+    """Reads the number of processes on the jax backend from the environment.
 
     Returns:
-        Their number; None where the variables are not set, for one process with all of its devices.
+        The number; None if the variables are not set: a single process with all of its devices.
 
     Raises:
         ValueError: a variable is missing or malformed.
@@ -52,7 +52,8 @@ def read_jax_processes() -> int | None:
     addresses, number, index = (os.environ[name] for name in _JAX_PROCESSES)
     if not (number.isdecimal() and index.isdecimal() and int(index) < int(number) and ":" in addresses):
         raise ValueError(
-            f"{_JAX_PROCESSES[0]} must be the address of the first process with its port, {_JAX_PROCESSES[1]} a "
-            f"number, {_JAX_PROCESSES[2]} one from 0 to that number - 1; got {addresses!r}, {number!r} and {index!r}"
+            f"{_JAX_PROCESSES[0]} must be the address of the first process with its port, {_JAX_PROCESSES[1]} the "
+            f"number of processes, {_JAX_PROCESSES[2]} an index from 0 to that number - 1; "
+            f"got {addresses!r}, {number!r} and {index!r}"
         )
     return int(number)

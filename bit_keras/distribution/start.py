@@ -1,11 +1,11 @@
-"""Starts the engine of a training on several devices: tf.distribute or keras.distribution."""
+"""Starts the engine for training on several devices: tf.distribute or keras.distribution."""
 
 import keras
 
 from bit_keras.distribution.base import Distribution
 from bit_keras.distribution.environment import read_jax_processes, read_tf_config
 
-# Each kind and the backend that has its engine.
+# {kind: backend of its engine}
 DISTRIBUTIONS = {
     "none": None,
     "mirrored": "tensorflow",
@@ -16,7 +16,7 @@ DISTRIBUTIONS = {
 
 
 def count_devices(kind: str) -> int | None:
-    """Checks the settings of an engine and returns its number of devices, without starting it; None for a TPU's.
+    """Checks the settings of an engine and returns its number of devices without starting it; None for a TPU.
 
     Args:
         kind: of `DISTRIBUTIONS`.
@@ -36,20 +36,20 @@ def count_devices(kind: str) -> int | None:
     if kind == "data_parallel":
         import jax
 
-        processes = read_jax_processes()  # which all have as many devices as this one, as far as is known yet
+        processes = read_jax_processes()  # each is assumed to have as many devices as this one
         return jax.device_count() if jax.distributed.is_initialized() else jax.local_device_count() * (processes or 1)
     return None if kind == "tpu" else 1
 
 
 def start_distribution(kind: str) -> Distribution:
-    """Starts an engine, before anything else is computed; that of several workers waits for all of them.
+    """Starts an engine; must be called before anything is computed. With several workers, waits for all of them.
 
     Args:
         kind: of `DISTRIBUTIONS`.
 
     Raises:
         ValueError: as `count_devices`.
-        DistributionError: the engine cannot be started, or no more.
+        DistributionError: the engine cannot be started, or not any more, since something has been computed.
     """
     _check_backend(kind)
     if kind == "none":
@@ -66,16 +66,17 @@ def start_distribution(kind: str) -> Distribution:
 
 
 def check_batch(kind: str, num_devices: int, batch_size: int, accumulate: int = 1) -> None:
-    """Checks that the devices can share a batch.
+    """Checks that the devices can divide a batch equally.
 
     Args:
         kind: of `DISTRIBUTIONS`.
-        num_devices: of all workers together.
+        num_devices: number of devices of all workers together.
         batch_size: images per update.
-        accumulate: parts of an update, one after another.
+        accumulate: micro-batches per update.
 
     Raises:
-        ValueError: there is one device only, a part of the batch cannot be divided, or the engine accumulates nothing.
+        ValueError: only one device exists, the devices cannot divide a micro-batch equally, or the engine does not
+            support accumulation.
     """
     if kind == "none":
         return
@@ -87,10 +88,12 @@ def check_batch(kind: str, num_devices: int, batch_size: int, accumulate: int = 
             f"accumulate must be 1 with distribute={kind!r}, got {accumulate}: Keras accumulates no gradients under "
             "tf.distribute; 'data_parallel' on the jax backend does"
         )
-    part = batch_size // accumulate
-    if part % num_devices:
-        of_parts = f" in {accumulate} parts, that is {part}" if accumulate > 1 else ""
-        raise ValueError(f"{num_devices} devices must divide the batch equally, got batch_size {batch_size}{of_parts}")
+    micro_batch_size = batch_size // accumulate
+    if micro_batch_size % num_devices:
+        sizes = f"batch_size {batch_size}"
+        if accumulate > 1:
+            sizes += f" in {accumulate} micro-batches of {micro_batch_size}"
+        raise ValueError(f"{num_devices} devices must divide the batch equally, got {sizes}")
 
 
 def _check_backend(kind: str) -> None:

@@ -32,20 +32,20 @@ def _define_flags() -> None:
     flags.DEFINE_string("dataset", None, '"digits", a TFDS name, or a folder of class folders.', required=True)
     flags.DEFINE_enum("split", "test", SPLITS, "Which examples.")
     program.define_flags(RunConfig, DATA_OPTIONS)
-    flags.DEFINE_integer("batch_size", 64, "Images at once.", lower_bound=1)
+    flags.DEFINE_integer("batch_size", 64, "Images per batch.", lower_bound=1)
     flags.DEFINE_integer(
         "resolution",
         None,
-        "Side of the images in pixels; where not given what the weights were trained at, or the HyperRule's where that "
-        "is not known.",
+        "Side of the images in pixels; if not given, the training resolution of the weights, or the HyperRule's if "
+        "that is not known.",
     )
-    flags.DEFINE_enum("precision", "float32", PRECISIONS, "Of the computation; a SavedModel has its own.")
-    flags.DEFINE_string("output", None, "New or empty folder for numbers, tables and the confusion matrix.")
-    flags.DEFINE_string("variant", None, "Architecture that a weight file must hold; read off its shapes if not given.")
+    flags.DEFINE_enum("precision", "float32", PRECISIONS, "Precision of the computation; a SavedModel has its own.")
+    flags.DEFINE_string("output", None, "New or empty folder for metrics, tables and the confusion matrix.")
+    flags.DEFINE_string("variant", None, "Architecture of a weight file; inferred from its shapes if not given.")
 
 
 def summary(metrics: dict) -> str:
-    """Returns one aligned line a number; see `Evaluation.metrics`."""
+    """Returns one aligned line per metric; see `Evaluation.metrics`."""
     values = {text: metrics[name] for name, text in _LINES.items() if metrics[name] is not None}
     numbers = [f"{value:,}" if isinstance(value, int) else f"{value:.4f}" for value in values.values()]
     left, right = max(map(len, values)), max(map(len, numbers))

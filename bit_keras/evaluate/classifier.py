@@ -1,4 +1,4 @@
-"""What is evaluated: a BiT from any weights, or a SavedModel that runs as it is."""
+"""Classifiers to evaluate: a BiT with any weights, or a SavedModel, which runs as it is."""
 
 import os
 from pathlib import Path
@@ -14,20 +14,20 @@ from bit_keras.network.model import BiT
 
 
 class SavedModelClassifier:
-    """A SavedModel directory as `predict` wants a classifier.
+    """A SavedModel directory as a classifier for `predict`.
 
-    A SavedModel is a program; run those whose origin is known.
+    A SavedModel is a program: run only those of known origin.
 
     Args:
-        path: a directory that `export_saved_model` wrote with kind="reusable", or another whose object is called with
+        path: a directory written by `export_saved_model` with kind="reusable", or another one whose object takes
             float32 images [N, H, W, 3] in [0, 1] and `training`, and returns logits [N, K].
 
     Attributes:
-        output_shape: (None, K), as a Keras model has it.
+        output_shape: (None, K), as in a Keras model.
 
     Raises:
         ImportError: TensorFlow is not installed.
-        CheckpointError: the directory cannot be loaded, or what it holds is called in another way.
+        CheckpointError: the directory cannot be loaded, or its object has a different signature.
     """
 
     def __init__(self, path: Path):
@@ -54,14 +54,14 @@ class SavedModelClassifier:
 def open_classifier(
     model: str | os.PathLike, variant: str | None = None, precision: str = "float32"
 ) -> keras.Model | SavedModelClassifier:
-    """Opens what is to be evaluated; the result has `output_shape` and `predict_on_batch`.
+    """Opens a classifier; the result has `output_shape` and `predict_on_batch`.
 
-    A BiT is folded: its kernels are standardized once, not in every batch.
+    A BiT is folded: its kernels are standardized once instead of in every batch.
 
     Args:
-        model: name of published weights, path or address of any format, as for `BiT.from_preset`; a SavedModel
+        model: name of published weights, path or address of any format, as in `BiT.from_preset`; a SavedModel
             directory is run itself.
-        variant: architecture that a weight file must hold; None for what its shapes say.
+        variant: architecture that a weight file must have; None infers it from the shapes.
         precision: dtype policy of the BiT.
 
     Raises:

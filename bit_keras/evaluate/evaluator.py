@@ -36,19 +36,19 @@ _COLUMNS = (
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """How good a classifier is.
+    """Results of an evaluation.
 
     Attributes:
-        metrics: what metrics.json holds: what was evaluated, and
-            "examples": how many, N;
-            "top1_accuracy", "top5_accuracy": share of examples whose true class is the most likely one, or among the
+        metrics: content of metrics.json: what was evaluated, and
+            "examples": their number N;
+            "top1_accuracy", "top5_accuracy": fraction of examples whose true class is the predicted one, or among the
             five most likely ones (None for fewer than five classes), in [0, 1];
-            "mean_per_class_accuracy": mean of the classes' accuracies, in [0, 1];
+            "mean_per_class_accuracy": mean of the accuracies per class, in [0, 1];
             "expected_calibration_error": see `classification.expected_calibration_error`, of the softmax, in [0, 1];
             "cross_entropy": mean, in nats.
         per_class: rows of `classification.per_class`.
         predictions: logits [N, K] and true classes [N]; no images.
-        class_names: K names.
+        class_names: names of the K classes.
     """
 
     metrics: dict
@@ -75,28 +75,28 @@ def evaluate(
     variant: str | None = None,
     verbose: bool = True,
 ) -> Evaluation:
-    """Evaluates a classifier on every example of a split, each once.
+    """Evaluates a classifier on every example of a split, each exactly once.
 
     Args:
         model: name of published weights, path or address of any format that `BiT.from_preset` reads. A SavedModel
             directory is run itself, with images in [0, 1].
-        source: "digits", a TFDS name, a folder of class folders, or a source that `bit_keras.data` made.
-        output: new or empty folder for metrics.json, per_class.csv, predictions.csv and confusion_matrix.png, written
-            whole or not at all; None writes nothing.
+        source: "digits", a TFDS name, a folder of class folders, or a source made by `bit_keras.data`.
+        output: new or empty folder for metrics.json, per_class.csv, predictions.csv and confusion_matrix.png, all of
+            them or none; None writes nothing.
         split: "test" or "train".
-        data_dir, manual_dir, skip_unreadable: as `bit_keras.data.load` has them; not used where `source` is a source.
+        data_dir, manual_dir, skip_unreadable: as in `bit_keras.data.load`; not used if `source` is already opened.
         loader: "tf.data" or "grain"; None for the first of them that is installed.
-        batch_size: images at once, 1 or more.
-        resolution: side in pixels to which images are resized, 1 or more; None for what the weights were trained at,
-            or for the HyperRule's crop where that is not known.
+        batch_size: images per batch, 1 or more.
+        resolution: side in pixels to which images are resized, 1 or more; None for the training resolution of the
+            weights, or for the HyperRule's crop if that is not known.
         precision: "float32", "mixed_bfloat16" or "mixed_float16"; a SavedModel has its own.
-        variant: architecture that a weight file must hold; None for what its shapes say.
+        variant: architecture that a weight file must have; None infers it from the shapes.
         verbose: False shows only warnings.
 
     Raises:
-        TypeError: there is no such argument, or one is of another type.
-        ValueError: an argument is missing or out of its range, the data are faulty (`bit_keras.data.DataError`), the
-            head has another size than the data have classes, or a logit is NaN or infinite.
+        TypeError: an argument does not exist, or has the wrong type.
+        ValueError: an argument is missing or out of its range, the data are invalid (`bit_keras.data.DataError`), the
+            number of classes of the head differs from that of the data, or a logit is NaN or infinite.
         FileExistsError: `output` is a file, or a folder that is not empty.
         ConnectionError, FileNotFoundError, ImportError, bit_keras.checkpoints.CheckpointError: as `BiT.from_preset`.
     """
@@ -117,8 +117,8 @@ def evaluate(
     if split == "train":
         source = dataclasses.replace(source, test=source.train)
     rule = HyperRule(source.num_train, source.image_size, resolution=resolution)
-    otherwise = rule.crop, "the HyperRule's for these data, since what the weights were trained at is not known"
-    crop, reason = provenance.choose_resolution(model, resolution, otherwise)
+    default = rule.crop, "the HyperRule's for these data, since the training resolution of the weights is not known"
+    crop, reason = provenance.choose_resolution(model, resolution, default)
     batches = data.test_batches(source, batch_size=batch_size, crop=crop, loader=loader)
     logger.info("%s: %d examples of the %s split", source.name, source.num_test, split)
     logger.info("evaluated at %d pixels: %s", crop, reason)
@@ -134,7 +134,7 @@ def evaluate(
         )
 
     # Predict
-    with contextlib.closing(_watched(batches, source.num_test)) as watched:  # an error takes the bar off the terminal
+    with contextlib.closing(_watched(batches, source.num_test)) as watched:  # also removes the bar after an error
         predictions = predict(network, watched, num_mistakes=0)
     _check_finite(predictions.logits)
 
@@ -188,42 +188,42 @@ def _computation(network, precision: str) -> dict:
 
 
 def _check_finite(logits: np.ndarray) -> None:
-    faulty = np.count_nonzero(~np.isfinite(logits).all(axis=1))
-    if faulty:
-        raise ValueError(f"logits must be finite, got NaN or infinity for {faulty:,} of {len(logits):,} examples")
+    invalid = np.count_nonzero(~np.isfinite(logits).all(axis=1))
+    if invalid:
+        raise ValueError(f"logits must be finite, got NaN or infinity for {invalid:,} of {len(logits):,} examples")
 
 
 def _watched(batches: Iterable, num_examples: int) -> Generator:
-    """Yields the batches; shows a bar in a terminal, and says at the end how long it took."""
-    began, done = time.perf_counter(), 0
+    """Yields the batches; shows a progress bar in a terminal, and logs time and speed at the end."""
+    start, done = time.perf_counter(), 0
 
     def describe() -> str:
         return "" if not bar.disable else f"{done:,} of {num_examples:,} examples evaluated"
 
-    # Not in a terminal a bar would be one line a batch.
+    # Outside of a terminal a bar would print one line per batch.
     with progress.Progress(*_COLUMNS, disable=not progress.get_console().is_terminal) as bar, doing(describe):
         task = bar.add_task("evaluate", total=num_examples)
         for images, labels in batches:
             yield images, labels
             done += len(images)
             bar.advance(task, len(images))
-    seconds = time.perf_counter() - began
+    seconds = time.perf_counter() - start
     logger.info("%d examples in %.1f s, %.0f images/s", num_examples, seconds, num_examples / seconds)
 
 
 def _write(folder: Path, evaluation: Evaluation, classes: np.ndarray, probabilities: np.ndarray) -> None:
     """Writes the four files; `classes` and `probabilities` are those of `classification.top_classes`."""
-    with whole(folder.resolve()) as temporary:  # "." has no name of its own
+    with whole(folder.resolve()) as temporary:  # `whole` needs a name, which "." lacks
         temporary.mkdir()
         write_json(temporary / "metrics.json", evaluation.metrics)
         rows = [list(row.values()) for row in evaluation.per_class]
         _write_csv(temporary / "per_class.csv", list(evaluation.per_class[0]), rows)
-        _write_csv(temporary / "predictions.csv", *_predictions_table(evaluation, classes, probabilities))
+        _write_csv(temporary / "predictions.csv", *_prediction_rows(evaluation, classes, probabilities))
         figure = report.confusion_matrix(evaluation.predictions, evaluation.class_names)
         figure.savefig(temporary / "confusion_matrix.png", dpi=100)
 
 
-def _predictions_table(
+def _prediction_rows(
     evaluation: Evaluation, classes: np.ndarray, probabilities: np.ndarray
 ) -> tuple[list[str], Iterator[list]]:
     """Returns the header and the rows of predictions.csv."""

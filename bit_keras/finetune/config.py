@@ -1,4 +1,4 @@
-"""What a fine-tuning run is told."""
+"""Settings of fine-tuning."""
 
 import dataclasses
 
@@ -19,22 +19,26 @@ class FinetuneConfig(RunConfig):
 
     model: str = option(
         "",
-        "Preset (see bit_keras.list_presets()), npz file or address, or variant for random weights. The head of the "
-        "weights of an earlier run is kept where its classes are those of the data; else it is new.",
+        "Preset (see bit_keras.list_presets()), npz file or address, or variant for random weights. The head of "
+        "weights from an earlier run is kept if its classes are those of the data; else the head is new.",
     )
-    new_head: bool = option(False, "Begin with a new head even where that of the weights is for the same classes.")
-    variant: str | None = option(None, "Architecture in the weight file, where --model is a file or an address.")
-    examples_per_class: int | None = option(None, "Train on that many examples of each class; all where not given.")
-    seed: int = option(0, "Of order, augmentation, MixUp, few-shot choice and random weights, in [0, 2**31).")
+    new_head: bool = option(False, "Start with a new head even if that of the weights is for the same classes.")
+    variant: str | None = option(None, "Architecture in the weight file, if --model is a file or an address.")
+    examples_per_class: int | None = option(None, "Training examples per class; all if not given.")
+    seed: int = option(0, "Seed of order, augmentation, MixUp, few-shot draw and random weights, in [0, 2**31).")
     small_batch: bool = option(False, "The official code's choice for small devices: 128 images, learning rate 0.001.")
-    batch_size: int | None = option(None, "Images per update; 512 where not given.")
-    base_lr: float | None = option(None, "Learning rate after the warm-up, not of the upstream schedule; 0.003.")
-    scale: str = option("none", 'For other batches than 512: "none", "linear" learning rate, or "schedule" length.')
-    freeze: str = option("none", '"head_only", or the last stage that is frozen: "root_block", "block1" to "block4".')
+    batch_size: int | None = option(None, "Images per update; 512 if not given.")
+    base_lr: float | None = option(
+        None, "Learning rate after the warm-up, 0.003 if not given; not used by the upstream schedule."
+    )
+    scale: str = option(
+        "none", 'What to adapt to other batch sizes than 512: "none", "linear" (learning rate), "schedule" (length).'
+    )
+    freeze: str = option("none", '"none", "head_only", or the last frozen stage: "root_block", "block1" to "block4".')
     schedule: str = option("hyperrule", '"hyperrule", or "upstream" to train from random weights.')
-    steps: int | None = option(None, "Updates of the whole training; the HyperRule's where not given.")
-    resolution: int | None = option(None, "Side of the training crop in pixels; the HyperRule's where not given.")
-    random_crop: bool = option(True, "Crop at random places; off where the place is the label.")
+    steps: int | None = option(None, "Updates of the whole training; the HyperRule's if not given.")
+    resolution: int | None = option(None, "Side of the training crop in pixels; the HyperRule's if not given.")
+    random_crop: bool = option(True, "Crop at random positions; turn off if the position is the label.")
     export_dir: str | None = option(None, "Write a reusable SavedModel to this new folder at the end.")
 
     def __post_init__(self):
@@ -52,8 +56,8 @@ class FinetuneConfig(RunConfig):
     def identity(self, source: Source, mixup_parts: int = 1) -> dict:
         """See `RunConfig`."""
         identity = super().identity(source, mixup_parts)
-        for name in ("export_dir", "small_batch"):  # the latter is in the batch and the learning rate
+        for name in ("export_dir", "small_batch"):  # small_batch only sets batch_size and base_lr
             del identity[name]
-        if not self.new_head:  # as in the records of earlier versions
+        if not self.new_head:  # not recorded by earlier versions, whose runs still resume
             del identity["new_head"]
         return identity

@@ -41,7 +41,7 @@ def run(model: str, dataset: str | data.Source, workdir: str | os.PathLike, **op
         random_crop=config.random_crop,
         mixup_alpha=rule.mixup_alpha if config.schedule == "hyperrule" else 0,
     )
-    if source.identity["kind"] != "tfds":  # counting their labels needs a pass over the data
+    if source.identity["kind"] != "tfds":  # for TFDS, counting labels needs a pass over the data
         logger.info("%s", source.describe_balance())
 
     # Model
@@ -56,7 +56,7 @@ def run(model: str, dataset: str | data.Source, workdir: str | os.PathLike, **op
             keras.losses.CategoricalCrossentropy(from_logits=True),
             metrics=["accuracy"],
         )
-    logger.info("%s of %s weights train", f"{count_trainable(network):,}", f"{network.count_params():,}")
+    logger.info("%s of %s weights are trained", f"{count_trainable(network):,}", f"{network.count_params():,}")
 
     # Fit
     log = run.fit(network)
@@ -75,7 +75,7 @@ def run(model: str, dataset: str | data.Source, workdir: str | os.PathLike, **op
 
 
 def dry_run(model: str, dataset: str | data.Source, workdir: str | os.PathLike, **options) -> str:
-    """Returns what `run` would do as a page of text: model, data, rule, schedule, memory. Writes and trains nothing."""
+    """Returns a text that describes what `run` would do: model, data, rule, schedule, memory; writes nothing."""
     config = make_config(FinetuneConfig, model, dataset, workdir, options)
     num_devices = count_devices(config.distribute)
     if num_devices:

@@ -13,7 +13,7 @@ from bit_keras.zoo.variants import VARIANTS, Variant
 
 
 def task(config: FinetuneConfig, dataset: str | data.Source) -> tuple[data.Source, HyperRule, Schedule]:
-    """Returns the data of a run, its rule, and the schedule that it follows."""
+    """Returns the data, the rule and the schedule of a run."""
     source = open_source(config, dataset)
     source.check_one_label("fine-tuning")
     if config.examples_per_class:
@@ -33,13 +33,12 @@ def describe(
     schedule: Schedule,
     num_devices: int | None = 1,
 ) -> str:
-    """Returns a page of text: model, data, rule, schedule and memory of a run.
+    """Returns a text that describes a run: model, data, rule, schedule and memory.
 
     Args:
         config: settings of the run.
-        source: its data.
-        rule, schedule: what the run would follow.
-        num_devices: devices of all workers together, which share a batch; None where it is not known yet.
+        source, rule, schedule: as returned by `task`.
+        num_devices: number of devices of all workers together; None if not known yet.
     """
     row = _variant(config)
     memory = estimate_memory(
@@ -59,21 +58,22 @@ def describe(
         f"data       {source.name}: {source.num_train:,} training and {source.num_test:,} test examples, "
         f"{source.image_size[0]}x{source.image_size[1]} pixels",
         f"images     resized to {rule.resize}, cropped to {rule.crop}; evaluated at {rule.crop}",
-        f"batch      {config.batch_size} images" + (f" in {config.accumulate} parts" if config.accumulate > 1 else ""),
+        f"batch      {config.batch_size} images"
+        + (f" in {config.accumulate} micro-batches" if config.accumulate > 1 else ""),
         f"devices    {_devices(config, num_devices)}",
         f"MixUp      {rule.mixup_alpha if config.schedule == 'hyperrule' and rule.mixup_alpha else 'none'}",
         f"length     {schedule.total_steps:,} updates, {schedule.total_steps * config.batch_size:,} images",
         *_rates(schedule),
         f"memory     about {_bytes(memory.weights)} for weights, gradients and momentum, "
         f"{_bytes(memory.activations)} for activations"
-        + (" of a device" if num_devices != 1 else "")
-        + (", computed twice" if config.remat else ""),
+        + (" per device" if num_devices != 1 else "")
+        + (", recomputed in the backward pass" if config.remat else ""),
     ]
     return "\n".join(lines)
 
 
 def _rates(schedule: Schedule) -> list[str]:
-    """A line for the warm-up, and one for each span of constant learning rate."""
+    """Returns a line for the warm-up, and one per span of constant learning rate."""
     spans = [f"updates 0 to {schedule.warmup_steps - 1:,}: rises from 0 to {schedule.base_lr:.3g}"]
     supports = [schedule.warmup_steps, *(step + 1 for step in schedule.drop_steps), schedule.total_steps]
     for begin, end in itertools.pairwise(supports):
@@ -89,7 +89,7 @@ def _devices(config: FinetuneConfig, number: int | None) -> str:
 
 
 def _variant(config: FinetuneConfig) -> Variant:
-    """Architecture of the run; that of published weights is known without their file."""
+    """Returns the architecture of the run; that of published weights is known without their file."""
     if config.model in VARIANTS:
         return VARIANTS[config.model]
     if config.model in PRESETS:

@@ -1,4 +1,4 @@
-"""What a fine-tuning returns."""
+"""The result of a fine-tuning."""
 
 import dataclasses
 
@@ -7,4 +7,4 @@ from bit_keras.runs.result import RunResult
 
 @dataclasses.dataclass(frozen=True)
 class FinetuneResult(RunResult):
-    """What a fine-tuning made: `model`, `test_accuracy`, `summary` and `workdir`, as `RunResult` has them."""
+    """Result of a fine-tuning: `model`, `test_accuracy`, `summary` and `workdir`, as in `RunResult`."""

@@ -1,4 +1,4 @@
-"""What fine-tuning, pre-training and distillation have in common: settings, the folder of a run, `fit`, the outcome.
+"""Common to fine-tuning, pre-training and distillation: settings, the folder of a run, `fit`, evaluation and report.
 
-Its modules are imported by their names: `import bit_keras` needs the settings alone, not what trains and plots.
+Import its modules by name: `import bit_keras` needs only the settings, not the modules that train and plot.
 """

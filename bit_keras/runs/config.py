@@ -1,4 +1,4 @@
-"""The settings that every run has."""
+"""Settings common to all runs."""
 
 import dataclasses
 
@@ -10,13 +10,13 @@ from bit_keras.distribution import DISTRIBUTIONS
 from bit_keras.system.checks import check_choice, check_kind
 
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
-# How the data of a task are read, in every program that does.
+# Settings for reading data, common to all programs that read any.
 DATA_OPTIONS = ("data_dir", "manual_dir", "loader", "skip_unreadable")
-# Settings that may change between restarts: they do not affect the result beyond rounding. Data are told apart by their
-# fingerprint, whatever they are called and wherever they lie.
+# Settings that may change between restarts: they do not affect the result beyond rounding. Data are identified by their
+# fingerprint, not by their name or location.
 _FREE = ("workdir", "dataset", "data_dir", "manual_dir", "checkpoint_every", "distribute", "remat")
 
-# The settings of all trainings as `--help` shows them: title and names.
+# {title: names of settings}: the sections of `--help` in all training programs.
 GROUPS = {
     "model": ("model", "models", "variant", "teacher", "temperature", "new_head", "freeze"),
     "data": (
@@ -33,7 +33,7 @@ GROUPS = {
 
 
 def option(default, text: str):
-    """Returns the field of a setting, which is a flag as well; `text` is the flag's help."""
+    """Returns the dataclass field of a setting, which is also a flag; `text` is the flag's help."""
     return dataclasses.field(default=default, metadata={"help": text})
 
 
@@ -43,7 +43,7 @@ class RunConfig:
 
     Raises:
         ValueError: a setting is out of its range.
-        TypeError: a setting is of another type.
+        TypeError: a setting has the wrong type.
     """
 
     model: str = option("", "Variant.")
@@ -53,24 +53,24 @@ class RunConfig:
         '"path,label[,split]", or an npz file of arrays.',
     )
     workdir: str = option("", "Folder of the run: config.json, metrics.csv, weights.npz, report/ and more.")
-    data_dir: str | None = option(None, "Folder of the TFDS data sets; TFDS's own default where not given.")
+    data_dir: str | None = option(None, "Folder of the TFDS data sets; TFDS's own default if not given.")
     manual_dir: str | None = option(None, "Folder of the archives that TFDS cannot download, such as ImageNet's.")
     loader: str | None = option(
-        None, '"tf.data", or "grain" without TensorFlow; where not given the first of them that is installed.'
+        None, '"tf.data", or "grain" without TensorFlow; if not given, the first of them that is installed.'
     )
     skip_unreadable: bool = option(False, "Leave out image files that cannot be read, instead of stopping.")
-    seed: int = option(0, "Of order, augmentation, MixUp and random weights, in [0, 2**31).")
+    seed: int = option(0, "Seed of order, augmentation, MixUp and random weights, in [0, 2**31).")
     batch_size: int | None = option(512, "Images per update.")
-    accumulate: int = option(1, "Parts of a batch whose gradients are summed up for one update, to save memory.")
-    remat: bool = option(False, "Compute activations once more in the backward pass: less memory, more time.")
-    flip: bool = option(True, "Mirror half of the training images; off where that changes the label.")
+    accumulate: int = option(1, "Micro-batches per update, whose gradients are accumulated to save memory.")
+    remat: bool = option(False, "Recompute activations in the backward pass: less memory, more time.")
+    flip: bool = option(True, "Mirror half of the training images; turn off if that changes the label.")
     precision: str = option("float32", '"float32", "mixed_bfloat16" or "mixed_float16".')
-    eval_every: int | None = option(None, "Updates between evaluations; a tenth of all where not given.")
-    checkpoint_every: int | None = option(None, "Updates between checkpoints; at evaluations alone where not given.")
+    eval_every: int | None = option(None, "Updates between evaluations; a tenth of all updates if not given.")
+    checkpoint_every: int | None = option(None, "Updates between checkpoints; if not given, only at evaluations.")
     distribute: str = option(
-        "none", 'On many devices: "mirrored", "multi_worker", "tpu" (tensorflow) or "data_parallel" (jax).'
+        "none", 'Several devices: "mirrored", "multi_worker", "tpu" (tensorflow) or "data_parallel" (jax).'
     )
-    deterministic: bool = option(False, "Repeatable to the bit on the same machine; may be slower on a GPU.")
+    deterministic: bool = option(False, "Bit-identical results on the same machine; may be slower on a GPU.")
 
     def __post_init__(self):
         for field in dataclasses.fields(self):
@@ -92,16 +92,16 @@ class RunConfig:
         check_choice("precision", self.precision, PRECISIONS)
 
     @property
-    def part(self) -> int:
-        """Images of one step of the optimizer, of which an update takes `accumulate`."""
+    def micro_batch_size(self) -> int:
+        """Images per step of the optimizer; an update takes `accumulate` steps."""
         return self.batch_size // self.accumulate
 
     def identity(self, source: Source, mixup_parts: int = 1) -> dict:
-        """Returns what decides the numbers of the run, beyond rounding; JSON-able.
+        """Returns everything that affects the results of the run beyond rounding; JSON-able.
 
         Args:
-            source: its data.
-            mixup_parts: of the distribution, where the run mixes images.
+            source: data of the run.
+            mixup_parts: of the distribution; 1 if the run does not use MixUp.
         """
         settings = {name: value for name, value in dataclasses.asdict(self).items() if name not in _FREE}
         if mixup_parts > 1:

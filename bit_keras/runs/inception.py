@@ -1,4 +1,4 @@
-"""What trainings on inception crops have in common, from settings to crops."""
+"""Settings common to trainings on inception crops."""
 
 import dataclasses
 import math
@@ -9,7 +9,7 @@ from bit_keras.runs.config import RunConfig, option
 
 @dataclasses.dataclass(frozen=True)
 class InceptionConfig(RunConfig):
-    """Settings of a run that counts its length in epochs and trains on inception crops.
+    """Settings of a run on inception crops, whose length is given in epochs.
 
     Raises:
         ValueError: a setting is out of its range.
@@ -17,7 +17,7 @@ class InceptionConfig(RunConfig):
 
     epochs: float = option(90.0, "Passes over the training images.")
     resolution: int = option(224, "Side of the crop in pixels.")
-    min_area: float = option(0.08, "Least share of an image's area that a training crop takes, in (0, 1].")
+    min_area: float = option(0.08, "Smallest fraction of an image's area that a training crop takes, in (0, 1].")
     weight_decay: float = option(1e-4, "Weight decay, 0 or more.")
 
     def __post_init__(self):
@@ -32,10 +32,10 @@ class InceptionConfig(RunConfig):
             raise ValueError(f"weight_decay must be 0 or more, got {self.weight_decay}")
 
     def total_steps(self, source: data.Source) -> int:
-        """Returns the updates of the whole training."""
+        """Returns the number of updates of the whole training."""
         return math.ceil(self.epochs * source.num_train / self.batch_size)
 
     @property
     def images(self) -> dict:
-        """The arguments of `open_run` that say how images are cropped."""
+        """Arguments of `open_run` that determine the crops."""
         return {"crop": self.resolution, "resize": self.resolution, "min_area": self.min_area}

@@ -1,4 +1,4 @@
-"""The network that a run begins with."""
+"""The network that a run starts from."""
 
 from bit_keras import data
 from bit_keras.checkpoints import provenance
@@ -17,22 +17,22 @@ def open_network(
     remat: bool = False,
     keep_head: bool = False,
 ) -> BiT:
-    """Returns a network with random weights for the name of a variant, else with trained ones.
+    """Returns a network with random weights if `model` is a variant, else with pre-trained ones.
 
     Args:
-        model: variant, or what `BiT.from_preset` takes.
-        num_classes, variant, dtype, remat: as `BiT.from_preset` has them.
-        keep_head: whether the head of the weights is taken, too; else it is a new one.
+        model: name of a variant, or as in `BiT.from_preset`.
+        num_classes, variant, dtype, remat: as in `BiT.from_preset`.
+        keep_head: True keeps the head of pre-trained weights, False makes a new one of zeros.
 
     Raises:
-        ValueError: the head that is to be kept has not `num_classes` outputs.
+        ValueError: the head to keep does not have `num_classes` outputs.
     """
     if model in VARIANTS:
         logger.warning("%s starts from random weights, not from pre-trained ones", model)
         return BiT(model, num_classes, dtype=dtype, remat=remat)
-    kept = None if keep_head else num_classes
+    new_outputs = None if keep_head else num_classes  # None keeps the head of the weights
     with doing(f"loading the weights of {model}"):
-        network = BiT.from_preset(model, kept, variant=variant, dtype=dtype, remat=remat)
+        network = BiT.from_preset(model, new_outputs, variant=variant, dtype=dtype, remat=remat)
     if keep_head and network.num_classes != num_classes:
         raise ValueError(
             f"the head of {model} must have the {num_classes} outputs that its run recorded, got {network.num_classes}"
@@ -41,15 +41,15 @@ def open_network(
 
 
 def choose_head(model: str, source: data.Source, new_head: bool = False) -> bool:
-    """Returns whether the head of trained weights is for the classes of the data, and says what becomes of it.
+    """Returns whether to keep the head of pre-trained weights, and logs the decision.
 
-    It is where the run that wrote them had the same data, or as many classes of the same names in the same order.
-    Numbers as names say nothing: those of other data may be for other classes.
+    It is kept if the run that wrote the weights had the same data, or the same class names in the same order. Names
+    that are all numbers do not count: in different data they may stand for different classes.
 
     Args:
-        model: as `open_network` takes it.
-        source: the data of the new run.
-        new_head: never keep a head.
+        model: as in `open_network`.
+        source: data of the new run.
+        new_head: True never keeps a head.
     """
     new = f"a new head of {source.num_classes:,} classes"
     if new_head or model in VARIANTS or model in PRESETS:
@@ -67,7 +67,7 @@ def choose_head(model: str, source: data.Source, new_head: bool = False) -> bool
 
 
 def _is_same(before: dict, now: dict) -> bool:
-    """Tells whether two descriptions are of the same data, of which each may draw other examples."""
+    """Returns whether both describe the same data, possibly with different draws of the examples."""
     return all(before.get(name) == now[name] for name in ("kind", "fingerprint", "num_classes"))
 
 

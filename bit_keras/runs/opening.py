@@ -1,4 +1,4 @@
-"""The beginning of a run: random numbers, devices, data."""
+"""The start of a run: configuration, random seed, devices, data."""
 
 import dataclasses
 import os
@@ -13,15 +13,15 @@ from bit_keras.system.checks import check_name_or_path, check_names
 from bit_keras.system.files import write_lines
 from bit_keras.system.logs import doing, logger
 
-# What a task may be given as.
+# What `dataset` may be, for error messages.
 SOURCES = "a name, a path, or a source such as bit_keras.data.from_arrays(images, labels)"
 
 
 def start(config: RunConfig) -> Distribution:
-    """Seeds all random numbers and starts the devices, before anything else is computed.
+    """Sets the random seeds and starts the devices; must be called before anything is computed.
 
     Raises:
-        ValueError: the devices cannot share a batch, or the settings of their engine are faulty.
+        ValueError: the devices cannot divide a batch equally, or the settings of their engine are invalid.
         DistributionError: the engine cannot be started.
     """
     keras.utils.set_random_seed(config.seed)
@@ -37,10 +37,10 @@ def start(config: RunConfig) -> Distribution:
 
 
 def make_config(kind: type[RunConfig], model, dataset: str | os.PathLike | data.Source, workdir, options: dict):
-    """Returns the configuration of a run, with the loader that it takes.
+    """Returns the configuration of a run, with a loader chosen if none is given.
 
     Raises:
-        TypeError: there is no such option, or an argument is of another type.
+        TypeError: an option does not exist, or an argument has the wrong type.
         ValueError: a setting is out of its range.
     """
     check_names(
@@ -56,10 +56,10 @@ def make_config(kind: type[RunConfig], model, dataset: str | os.PathLike | data.
 
 
 def open_source(config: RunConfig, dataset: str | os.PathLike | data.Source) -> data.Source:
-    """Returns the data of a run, opened by their name where `dataset` is no source.
+    """Returns the data of a run; opens them by name unless `dataset` is already a source.
 
     Raises:
-        DataError: as `bit_keras.data.load`; images that cannot be read are listed in a file beside the workdir.
+        DataError: as `bit_keras.data.load`; images that cannot be read are listed in a file next to the workdir.
     """
     if isinstance(dataset, data.Source):
         return dataset
@@ -73,7 +73,8 @@ def open_source(config: RunConfig, dataset: str | os.PathLike | data.Source) -> 
             )
     except data.DataError as error:
         if error.files:
-            listing = Path(f"{config.workdir.rstrip(os.sep)}.unreadable.txt")  # the workdir itself is that of a run
+            # Next to the workdir, which must be empty when a run begins.
+            listing = Path(f"{config.workdir.rstrip(os.sep)}.unreadable.txt")
             write_lines(listing, error.files)
             raise data.DataError(f"{error}\nall of them: {listing}; --skip_unreadable leaves them out") from error
         raise

@@ -1,4 +1,4 @@
-"""The program around a run: its settings as flags, and how a run that a signal ended is resumed."""
+"""Training programs: settings as flags, and how to resume an interrupted run."""
 
 import dataclasses
 import shlex
@@ -17,7 +17,7 @@ _DEFINE = {str: flags.DEFINE_string, int: flags.DEFINE_integer, float: flags.DEF
 
 
 def define_flags(config: type, names: Container[str] | None = None) -> None:
-    """Defines a flag for each field of a configuration, or for those named; those with the default "" must be given."""
+    """Defines a flag for each field of a configuration, or for the named ones; required if its default is ""."""
     for field in dataclasses.fields(config):
         if names is not None and field.name not in names:
             continue
@@ -33,13 +33,13 @@ def values(config: type, names: Container[str] | None = None) -> dict:
 
 
 def run(module: str, main: Callable[[], None], groups: command_line.Groups = GROUPS) -> NoReturn:
-    """Runs the program of a training, or of a series of them, whose flags are defined; see `command_line.run`.
+    """Runs the program of one or several trainings, after its flags are defined; see `command_line.run`.
 
     Args:
         module: name of the program, for the command that resumes an interrupted run.
-        main: does what the flags ask for.
-        groups: the sections of `--help`, as `command_line.run` takes them.
+        main: the program, which reads its settings from the flags.
+        groups: the sections of `--help`, as in `command_line.run`.
     """
-    again = shlex.join(["python", "-m", module, *sys.argv[1:]])
+    command = shlex.join(["python", "-m", module, *sys.argv[1:]])
     errors = (DistributionError, TrainingDiverged, TrainingInterrupted)
-    command_line.run(main, groups, errors=errors, interrupted=f"to resume:\n  {again}")
+    command_line.run(main, groups, errors=errors, interrupted=f"to resume:\n  {command}")

@@ -1,4 +1,4 @@
-"""What a training returns."""
+"""The result of a training."""
 
 import dataclasses
 from pathlib import Path
@@ -8,12 +8,12 @@ from bit_keras.network.model import BiT
 
 @dataclasses.dataclass(frozen=True)
 class RunResult:
-    """What a run made.
+    """Result of a run.
 
     Attributes:
         model: the trained network, on one device.
-        summary: what `report/summary.json` holds.
-        workdir: folder of the run; `weights.npz` there is what `BiT.from_preset` takes.
+        summary: content of `report/summary.json`.
+        workdir: folder of the run; `BiT.from_preset` takes the `weights.npz` in it.
     """
 
     model: BiT
@@ -22,5 +22,5 @@ class RunResult:
 
     @property
     def test_accuracy(self) -> float:
-        """Share of the test examples that the model gets right, in [0, 1]; of several labels, precision at 1."""
+        """Fraction of test examples that are classified correctly, in [0, 1]; precision at 1 in multi-label data."""
         return self.summary["test_accuracy"]

@@ -1,4 +1,4 @@
-"""One training, from its plan to its report; what differs between trainings is the recipe, the network and the loss."""
+"""A training, from its plan to its report. Only the recipe, the network and the loss differ between trainings."""
 
 import contextlib
 import dataclasses
@@ -30,17 +30,17 @@ from bit_keras.system.optional import is_installed
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """What all trainings have; made by `open_run`.
+    """A training run; made by `open_run`.
 
     Attributes:
         config: settings.
         source: data.
         schedule: of the learning rate, in updates.
-        distribution: which devices train.
+        distribution: the devices that train.
         crop: side of the images in pixels, in training and evaluation.
-        augmentation: other arguments of `bit_keras.data.train_batches`.
+        augmentation: further arguments of `bit_keras.data.train_batches`.
         mixup_alpha: of MixUp's Beta distribution; 0 for none.
-        identity: everything that decides the numbers of the run, JSON-able.
+        identity: everything that affects the results of the run; JSON-able.
     """
 
     config: RunConfig
@@ -54,16 +54,16 @@ class Run:
 
     @property
     def folder(self) -> Path:
-        """Everything that the run writes; `fit` claims it."""
+        """Folder of everything that the run writes; `fit` claims it."""
         return Path(self.config.workdir)
 
     @functools.cached_property
     def test_batches(self) -> Iterable:
-        """All test examples, read anew by every evaluation."""
+        """All test examples; every evaluation reads them again."""
         return data.test_batches(self.source, crop=self.crop, **self._reading)
 
     def train_batches(self, start_step: int, shard: tuple[int, int]) -> Iterable:
-        """Returns the batches from a step on; see `bit_keras.data.train_batches`."""
+        """Returns the batches from `start_step` on; see `bit_keras.data.train_batches`."""
         settings = {"seed": self.config.seed, "flip": self.config.flip, **self.augmentation, **self._reading}
         return data.train_batches(self.source, crop=self.crop, start_step=start_step, shard=shard, **settings)
 
@@ -71,46 +71,46 @@ class Run:
     def _reading(self) -> dict:
         # With op determinism TensorFlow serializes table lookups; caching is then slower than decoding.
         keep = not self.config.deterministic
-        return {"batch_size": self.config.part, "keep": keep, "loader": self.config.loader}
+        return {"batch_size": self.config.micro_batch_size, "keep": keep, "loader": self.config.loader}
 
     def fit(self, network: keras.Model, best_of: BiT | None = None) -> training.MetricsLog:
-        """Fits a compiled network over the whole schedule; resumes where an earlier start of the run left off.
+        """Fits a compiled network over the whole schedule; resumes from the checkpoint of an interrupted one.
 
-        Writes config.json, task.json, checkpoint/, metrics.csv, tensorboard/ and, of a BiT, best.npz to the folder.
+        Writes config.json, task.json, checkpoint/, metrics.csv, tensorboard/ and, for a BiT, best.npz to the folder.
 
         Args:
             network: a classifier, compiled under `distribution.scope()` with an optimizer of the schedule.
-            best_of: the part of the network whose best weights are written, None for all of it if that is a BiT.
+            best_of: the submodel whose best weights are written; None for the network itself, if it is a BiT.
 
         Returns:
             The metrics of all evaluations.
 
         Raises:
             FileExistsError: the folder belongs to another run.
-            TrainingInterrupted: a signal came; the state is saved.
-            TrainingDiverged: the loss is NaN, or too high; the images of the batch are in diverged.txt.
-            DistributionError: workers do not see the same folder, or one has failed.
+            TrainingInterrupted: a signal arrived; the state is saved.
+            TrainingDiverged: the loss is NaN, infinite or too high; the images of the batch are in diverged.txt.
+            DistributionError: the workers do not share the folder, or one has failed.
         """
         self.distribution.in_turn(self._claim, lambda: join(self.folder, self.identity))
-        config, total, parts = self.config, self.schedule.total_steps, self.config.accumulate
+        config, total, accumulate = self.config, self.schedule.total_steps, self.config.accumulate
         checkpoint = self._checkpoint()
         with self.distribution.scope():
             start = checkpoint.restore(network)
         self.distribution.check_equal(start, "share workdir; their checkpoints are of different steps")
-        self._log_start(start // parts)
+        self._log_start(start // accumulate)
 
-        progress = training.Progress(total, config.batch_size, parts)
+        progress = training.Progress(total, config.batch_size, accumulate)
         stop_on_signal = training.StopOnSignal(checkpoint, self.distribution.maximum)
         callbacks = self._callbacks(network, best_of or network, progress, checkpoint, stop_on_signal)
         eval_every = min(config.eval_every or -(-total // 10), total)
         with contextlib.closing(progress), doing(progress.describe), stop_on_signal, self.distribution.scope():
-            for epochs in training.split_into_epochs(start, eval_every * parts, total * parts):
+            for epochs in training.split_into_epochs(start, eval_every * accumulate, total * accumulate):
                 make = functools.partial(self.train_batches, steps_made(network))
                 network.fit(
-                    self.distribution.feed(make, config.part),
+                    self.distribution.feed(make, config.micro_batch_size),
                     **epochs,
                     callbacks=callbacks,
-                    shuffle=False,  # the batches come in their order
+                    shuffle=False,  # `train_batches` has shuffled the examples
                     verbose=0,
                 )
         return checkpoint.log
@@ -118,16 +118,16 @@ class Run:
     def conclude(
         self, network: BiT, log: training.MetricsLog, export: Callable[[BiT], None] = lambda network: None
     ) -> tuple[BiT, dict]:
-        """Evaluates a trained network on every test example and writes weights.npz and report/.
+        """Evaluates a trained network on all test examples and writes weights.npz and report/.
 
         Args:
-            network: as `fit` has trained it.
-            log: as `fit` returned it.
-            export: called with the network at the end, by the chief alone.
+            network: as trained by `fit`.
+            log: as returned by `fit`.
+            export: called with the network at the end, only by the chief.
 
         Returns:
-            The network, on one device, and what `report/summary.json` holds; "test_accuracy" is precision at 1 where
-            several labels may be true of an image.
+            The network, on one device, and the content of `report/summary.json`; "test_accuracy" is precision at 1 in
+            multi-label data.
         """
         source, distribution = self.source, self.distribution
         with doing(f"evaluating on {source.num_test:,} test examples"):
@@ -170,7 +170,7 @@ class Run:
         provenance.write_task(self.folder, self.crop, self.source.class_names)
 
     def _checkpoint(self) -> training.Checkpoint:
-        """Returns the writer of checkpoint/, with the log of metrics.csv."""
+        """Returns the callback that writes checkpoint/, with the log that writes metrics.csv."""
         is_chief, every = self.distribution.is_chief, self.config.checkpoint_every
         log = training.MetricsLog(self.folder / "metrics.csv" if is_chief else None)
         path = self.folder / "checkpoint" / "last.weights.h5"
@@ -179,23 +179,23 @@ class Run:
     def _callbacks(
         self,
         network: keras.Model,
-        kept: keras.Model,
+        best_of: keras.Model,
         progress: training.Progress,
         checkpoint: training.Checkpoint,
         stop_on_signal: training.StopOnSignal,
     ) -> list[keras.callbacks.Callback]:
         source, schedule, distribution, config = self.source, self.schedule, self.distribution, self.config
-        log, only_here = checkpoint.log, []
+        log, only_on_chief = checkpoint.log, []
         if distribution.is_chief:
-            only_here += _tensorboard(self.folder / "tensorboard")
-            if isinstance(kept, BiT):
-                only_here.append(training.BestWeights(log, lambda: save_npz(kept, self.folder / "best.npz")))
-        # The order is required; Keras calls each event in it.
-        # - The validation, the schedule and the progress add their numbers to the logs before the log writes its row.
-        # - A diverged loss raises before anything saves its state, so that the last good checkpoint remains.
-        # - The best weights read the log's last row, and come before the checkpoint: a training that is killed between
-        #   the two repeats the epoch and writes the same weights again.
-        # - The checkpoint saves the log's rows; a signal ends the training after it.
+            only_on_chief += _tensorboard(self.folder / "tensorboard")
+            if isinstance(best_of, BiT):
+                only_on_chief.append(training.BestWeights(log, lambda: save_npz(best_of, self.folder / "best.npz")))
+        # The order matters: for each event Keras calls the callbacks in this order.
+        # - Validation, schedule and progress add their values to the logs before the log writes its row.
+        # - A diverged loss raises before the state is saved, so that the last good checkpoint remains.
+        # - The best weights read the log's last row and are written before the checkpoint: a training that is killed
+        #   between the two repeats the epoch and writes the same weights again.
+        # - The checkpoint saves the log's rows; only then a signal ends the training.
         return [
             training.Validation(distribution.predictor(network), self.test_batches, source.multi_label),
             HyperRuleCallback(schedule),
@@ -203,7 +203,7 @@ class Run:
             training.StopOnDivergence(source.num_classes, schedule, config.accumulate, self._name_batch),
             progress,
             log,
-            *only_here,
+            *only_on_chief,
             checkpoint,
             stop_on_signal,
         ]
@@ -231,11 +231,11 @@ class Run:
         logger.info("compiling the first update ...")
 
     def _name_batch(self, step: int) -> str:
-        """Says which images the batch of a step held; the chief lists all of them in a file."""
-        config, part = self.config, self.config.part
-        names = data.train_names(self.source, batch_size=part, seed=config.seed, step=step, loader=config.loader)
+        """Returns a text that names images in the batch of a step; the chief lists all of them in a file."""
+        config, size = self.config, self.config.micro_batch_size
+        names = data.train_names(self.source, batch_size=size, seed=config.seed, step=step, loader=config.loader)
         if not names:
-            return f"Its batch held the images {step * part} to {(step + 1) * part - 1} of all that were read"
+            return f"Its batch held the images {step * size} to {(step + 1) * size - 1} of all that were read"
         listing = self.folder / "diverged.txt" if self.distribution.is_chief else None
         if listing is not None:
             write_lines(listing, names)
@@ -253,14 +253,14 @@ def open_run(
     identity: Mapping | None = None,
     **augmentation,
 ) -> Run:
-    """Logs what a run will do and checks that all workers have the same in mind; writes nothing yet.
+    """Logs what a run will do and checks that all workers agree on it; writes nothing yet.
 
     Args:
         config, source, schedule, distribution, crop, mixup_alpha, augmentation: see `Run`.
-        identity: what decides the numbers of the run besides settings and data, JSON-able.
+        identity: what else affects the results of the run, besides settings and data; JSON-able.
 
     Raises:
-        DistributionError: workers have other settings or data.
+        DistributionError: the workers have different settings or data.
     """
     identity = {**(identity or {}), **config.identity(source, distribution.mixup_parts if mixup_alpha else 1)}
     run = Run(config, source, schedule, distribution, crop, augmentation, mixup_alpha, identity)
@@ -273,5 +273,5 @@ def open_run(
 def _tensorboard(folder: Path) -> list[keras.callbacks.Callback]:
     if is_installed("tensorflow"):
         return [keras.callbacks.TensorBoard(folder, write_graph=False)]
-    logger.info("nothing is written for TensorBoard, which needs TensorFlow; metrics.csv has the same numbers")
+    logger.info("no TensorBoard log is written, since that needs TensorFlow; metrics.csv has the same values")
     return []

@@ -13,15 +13,15 @@ _IDENTITY = "identity"
 
 
 def recorded(record: Path, identity: dict, measure: Callable[[], dict]) -> dict:
-    """Returns what one run of a series measured, now or in an earlier start.
+    """Returns the results of one run of a series, measured now or by an earlier start.
 
     Args:
-        record: the JSON file of the run, written when it ends.
-        identity: everything that decides what is measured, JSON-able. A record of another identity is not used; see
+        record: JSON file of the run, written when it is complete.
+        identity: everything that affects the results, JSON-able. A record with a different identity is ignored; see
             `workdir.comparable`.
-        measure: does the run and returns what goes into the file; not called where the run has its record.
+        measure: does the run and returns its results; not called if they are recorded already.
     """
-    identity = json.loads(json.dumps(identity))  # as it will be read back
+    identity = json.loads(json.dumps(identity))  # as JSON returns it: tuples become lists
     content = _read(record)
     known = content.get(_IDENTITY)
     if not isinstance(known, dict) or comparable(known) != comparable(identity):
@@ -32,7 +32,7 @@ def recorded(record: Path, identity: dict, measure: Callable[[], dict]) -> dict:
 
 
 def _read(record: Path) -> dict:
-    """Returns what a record holds, nothing where there is none or it is damaged."""
+    """Returns the content of a record, {} if it is missing or damaged."""
     try:
         content = json.loads(record.read_text())
     except (OSError, ValueError):

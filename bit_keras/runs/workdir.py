@@ -7,26 +7,26 @@ from pathlib import Path
 from bit_keras.checkpoints.provenance import CONFIG
 from bit_keras.system.files import sweep, write_json
 
-# What the records of earlier versions lack; their runs resume.
+# Missing in the records of earlier versions, whose runs still resume.
 _NEW = ("weights",)
-# Where the data lie, which the records of earlier versions hold.
+# Locations of the data: recorded by earlier versions, but not compared.
 PLACES = ("data_dir", "manual_dir")
 
 
 def claim(workdir: str | os.PathLike, config: dict) -> Path:
-    """Makes the folder of a run, or opens that of an earlier start of the same run.
+    """Creates the folder of a run, or opens it if an earlier start of the same run has created it.
 
     Args:
         workdir: the folder.
-        config: everything that decides what the run computes, JSON-able.
+        config: everything that affects the results of the run, JSON-able.
 
     Raises:
-        FileExistsError: the folder holds a run of another configuration, or something else.
+        FileExistsError: the folder belongs to a run with a different configuration, or holds something else.
     """
     folder = Path(workdir)
     sweep(folder)
     record = folder / CONFIG
-    config = json.loads(json.dumps(config))  # as it will be read back
+    config = json.loads(json.dumps(config))  # as JSON returns it: tuples become lists
     if record.is_file():
         _refuse_other(folder, json.loads(record.read_text()), config)
     elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -43,8 +43,8 @@ def join(workdir: str | os.PathLike, config: dict) -> Path:
     """Opens the folder that another worker of the same run has claimed.
 
     Raises:
-        FileExistsError: the configuration there is not that of this worker.
-        FileNotFoundError: there is none, so that the workers do not see the same folder.
+        FileExistsError: its configuration differs from that of this worker.
+        FileNotFoundError: it has no configuration, so the workers do not share it.
     """
     folder = Path(workdir)
     record = folder / CONFIG
@@ -55,17 +55,17 @@ def join(workdir: str | os.PathLike, config: dict) -> Path:
 
 
 def comparable(record: dict) -> dict:
-    """Returns the part of a record that tells runs apart: what the data are, not where they lie or how they are called.
+    """Returns the part of a record that identifies a run: what its data are, not their name or location.
 
     Args:
-        record: JSON-able settings, of this version or an earlier one.
+        record: JSON-able settings, as written by this version or an earlier one.
     """
     settings = {
         name: comparable(value) if isinstance(value, dict) else value
         for name, value in record.items()
         if name not in PLACES
     }
-    if isinstance(settings.get("data"), dict):  # whose fingerprint says what they are
+    if isinstance(settings.get("data"), dict):  # identified by their fingerprint
         settings.pop("dataset", None)
         settings["data"].pop("name", None)
     return settings

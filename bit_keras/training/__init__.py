@@ -1,4 +1,4 @@
-"""Pieces of a training run that any Keras `fit` can use: checkpoints, progress, interruption, validation."""
+"""Callbacks and helpers for any Keras `fit`: checkpoints, progress, interruption, validation."""
 
 from bit_keras.training.best import BestWeights, best_row
 from bit_keras.training.checkpoint import Checkpoint

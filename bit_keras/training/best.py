@@ -8,14 +8,14 @@ from bit_keras.training.metrics_log import MetricsLog
 
 
 class BestWeights(keras.callbacks.Callback):
-    """Writes the weights after an evaluation that is better than all before it.
+    """Writes the weights after every evaluation that is better than all before it.
 
-    Where the evaluation is on test examples, they have chosen the weights, whose accuracy on them flatters.
+    If the evaluation uses test examples, they select the weights, so the accuracy on them is optimistic.
 
     Args:
-        log: of all evaluations, those before a restart too.
-        write: called without arguments; must replace the file whole.
-        metric: of the log, the higher the better.
+        log: of all evaluations, including those before a restart.
+        write: called without arguments; must replace the file atomically.
+        metric: name in the log; higher is better.
     """
 
     def __init__(self, log: MetricsLog, write: Callable[[], None], metric: str = "val_accuracy"):
@@ -27,10 +27,10 @@ class BestWeights(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         if best_row(self.log.rows, self.metric) is self.log.rows[-1]:
             if hasattr(self.model, "jax_state_sync"):
-                self.model.jax_state_sync()  # jax keeps the state of an epoch out of the model
+                self.model.jax_state_sync()  # on jax the model's variables are stale within an epoch
             self.write()
 
 
 def best_row(rows: list[dict[str, float]], metric: str = "val_accuracy") -> dict[str, float]:
-    """Returns the first of the rows in which the metric is highest; a metric that is no number never is."""
+    """Returns the first of the rows with the highest metric; NaN counts as the lowest."""
     return max(rows, key=lambda row: row[metric] if row[metric] == row[metric] else float("-inf"))

@@ -20,19 +20,19 @@ _STATE = "training_state"
 
 
 class Checkpoint(StepCounter):
-    """Writes weights, optimizer, running metrics and the log after every epoch, and inside it where asked to.
+    """Writes weights, optimizer, running metrics and the log after every epoch, and optionally within epochs.
 
-    A training that is restored from the file, with the same batches from its step on, ends with the numbers of an
-    uninterrupted one. The file is replaced whole: a write that fails or is cut off leaves the last good one.
+    A training that is restored from the file and continues with the same batches ends with the same results as an
+    uninterrupted one. The file is replaced atomically: a failed or interrupted write leaves the previous file.
 
     Args:
         path: the file, which must end in ".weights.h5".
-        log: of the epochs so far; a callback before this one.
-        every: steps of the optimizer between two writes inside an epoch, None for none.
-        writes: False writes nothing there; for workers that are not the chief, which must all take part.
+        log: of the epochs so far; must precede this callback.
+        every: steps of the optimizer between two writes within an epoch, None for no such writes.
+        writes: False writes no file; for workers other than the chief, which must save as well (see `save`).
 
     Raises:
-        ValueError: another ending.
+        ValueError: `path` has a different ending.
     """
 
     def __init__(self, path: str | os.PathLike, log: MetricsLog, every: int | None = None, writes: bool = True):
@@ -46,15 +46,15 @@ class Checkpoint(StepCounter):
             raise ValueError(f'the name of a checkpoint must end in ".weights.h5", got {str(path)!r}')
 
     def restore(self, model: keras.Model) -> int:
-        """Sets weights and optimizer of a compiled model, and the log, from the file, if there is one.
+        """Restores weights and optimizer of a compiled model, and the log, from the file, if it exists.
 
         Returns:
-            Steps that the optimizer has made, 0 without a file.
+            Number of steps that the optimizer has made, 0 without a file.
         """
-        # TensorFlow traces the first step twice if optimizer or metrics make their variables in it.
+        # TensorFlow traces the first step twice if optimizer or metrics create their variables in it.
         model.optimizer.build(model.trainable_variables)
         nothing = ops.zeros((1, model.output_shape[-1]))
-        with keras.StatelessScope():  # tf.distribute lets only replicas update a metric
+        with keras.StatelessScope():  # creates variables only: tf.distribute lets only replicas update a metric
             model.compute_metrics(None, nothing, nothing)
         if not self.path.is_file():
             return 0
@@ -69,20 +69,20 @@ class Checkpoint(StepCounter):
         """Writes the file now.
 
         Args:
-            running: whether an epoch is under way, whose metrics go on in a restored training.
+            running: True within an epoch, whose metrics a restored training continues.
         """
         if hasattr(self.model, "jax_state_sync"):
-            self.model.jax_state_sync()  # jax keeps the state of an epoch out of the model
+            self.model.jax_state_sync()  # on jax the model's variables are stale within an epoch
         metrics = [ops.convert_to_numpy(v).tolist() for v in self.model.metrics_variables] if running else []
         state = json.dumps({"rows": self.log.rows, "running": metrics}).encode()
-        # Keras makes variables while it saves, for which workers wait for each other: all of them save.
-        with whole(self.path) if self.writes else _thrown_away(self.path.name) as temporary:
+        # Keras creates variables while it saves, which synchronizes the workers: all of them must save.
+        with whole(self.path) if self.writes else _discarded(self.path.name) as temporary:
             self.model.save_weights(temporary)
             with h5py.File(temporary, "a") as file:
                 file[_STATE] = np.frombuffer(state, np.uint8)
 
     def ends_epoch(self, batch: int) -> bool:
-        """Tells whether `batch` is the last one of its epoch, whose end comes after the evaluation."""
+        """Returns whether `batch` is the last one of its epoch; then the state is saved after the evaluation."""
         return batch + 1 >= self.params["steps"] or self.model.stop_training
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -102,6 +102,6 @@ class Checkpoint(StepCounter):
 
 
 @contextlib.contextmanager
-def _thrown_away(name: str) -> Iterator[Path]:
+def _discarded(name: str) -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as folder:
         yield Path(folder, name)

@@ -1,10 +1,10 @@
-"""Operations that give the same bits every time."""
+"""Deterministic operations."""
 
 import keras
 
 
 def make_deterministic() -> None:
-    """Makes the operations of this process repeatable to the bit, which may be slower on a GPU."""
+    """Makes the operations of this process deterministic: bit-identical every time, maybe slower on a GPU."""
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
@@ -13,4 +13,4 @@ def make_deterministic() -> None:
         import torch
 
         torch.use_deterministic_algorithms(True)
-    # jax is deterministic on CPU and TPU; on a GPU it takes XLA_FLAGS=--xla_gpu_deterministic_ops=true.
+    # jax is deterministic on CPU and TPU; on a GPU it needs XLA_FLAGS=--xla_gpu_deterministic_ops=true.

@@ -1,4 +1,4 @@
-"""A training that has gone wrong ends at once, before its state replaces the last good checkpoint."""
+"""Stops a diverged training before its state replaces the last good checkpoint."""
 
 import math
 from collections.abc import Callable
@@ -7,20 +7,20 @@ from bit_keras.rules import CosineSchedule, Schedule, StepCounter
 
 
 class TrainingDiverged(ArithmeticError):
-    """The loss is NaN or infinite, or far above that of guessing."""
+    """The loss is NaN or infinite, or far above that of random guessing."""
 
 
 class StopOnDivergence(StepCounter):
-    """Ends `fit` when the running loss is NaN or infinite, or a hundred times that of guessing among the classes.
+    """Stops `fit` if the running loss is NaN or infinite, or more than a hundred times that of random guessing.
 
     Args:
-        num_classes: guessing has a cross-entropy of log(num_classes).
-        schedule: of the learning rate, which the message names.
-        accumulate: steps of the optimizer for one update.
-        name_batch: function from the number of a step to a text that says which images its batch held.
+        num_classes: random guessing has a cross-entropy of log(num_classes).
+        schedule: of the learning rate, for the message.
+        accumulate: steps of the optimizer per update.
+        name_batch: maps the number of a step to a text that names the images in its batch.
 
     Raises:
-        TrainingDiverged: from `fit`. The message names update, learning rate, loss and batch.
+        TrainingDiverged: from `fit`. The message states update, learning rate, loss and batch.
     """
 
     def __init__(
@@ -44,6 +44,6 @@ class StopOnDivergence(StepCounter):
             rate = self.schedule.learning_rate(step // self.accumulate) or 0.0
             raise TrainingDiverged(
                 f"the loss is {loss:.4g} in update {self.steps // self.accumulate} at learning rate {rate:.3g}; "
-                f"allowed is {self.max_loss:.4g}. The last checkpoint is from before; a smaller base_lr may help. "
+                f"allowed is {self.max_loss:.4g}. The last checkpoint is older than that; a smaller base_lr may help. "
                 f"{self.name_batch(step)}".rstrip()
             )

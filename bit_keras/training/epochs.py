@@ -1,16 +1,16 @@
-"""How a training is cut into epochs, after a restart too."""
+"""Splits a training into epochs, also after a restart."""
 
 from collections.abc import Iterator
 
 
 def split_into_epochs(start: int, length: int, total: int) -> Iterator[dict[str, int]]:
-    """Yields the arguments of the `fit`s that bring a training from step `start` to its end.
+    """Yields the arguments of the calls of `fit` that take a training from step `start` to its end.
 
-    An epoch that was cut off is ended by a `fit` of its own, since epochs of one `fit` have one length.
+    An interrupted epoch is completed by a separate `fit`, since all epochs of a `fit` have the same length.
 
     Args:
-        start: steps made.
-        length: steps of an epoch; the last one may be shorter.
+        start: steps made so far.
+        length: steps per epoch; the last one may be shorter.
         total: steps of the whole training.
 
     Yields:

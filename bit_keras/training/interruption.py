@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C: the state is saved, then the training ends."""
+"""Saves the state on SIGTERM or Ctrl-C and then ends the training."""
 
 import signal
 import threading
@@ -13,7 +13,7 @@ class TrainingInterrupted(Exception):
     """A signal ended the training, after its state was saved.
 
     Attributes:
-        signal: which one.
+        signal: the received signal.
     """
 
     def __init__(self, number: int):
@@ -22,18 +22,18 @@ class TrainingInterrupted(Exception):
 
 
 class StopOnSignal(keras.callbacks.Callback):
-    """Ends `fit` after the step in which SIGTERM or SIGINT (Ctrl-C) came, with a saved checkpoint.
+    """Saves a checkpoint and ends `fit` after the step during which SIGTERM or SIGINT (Ctrl-C) arrived.
 
-    A context manager around `fit`; it listens inside the block, in the main thread alone. A second signal acts as
-    it always does.
+    Use it also as a context manager around `fit`: signals are handled within the block, and only in the main thread.
+    A second signal has its usual effect.
 
     Args:
-        checkpoint: to save with; a callback before this one.
-        agree: function from the signal that came here, 0 for none, to that which came to any worker; called by all of
-            them after every step.
+        checkpoint: saves the state; must precede this callback.
+        agree: maps the signal that this worker received, 0 for none, to one that any worker received; all workers
+            call it after every step.
 
     Raises:
-        TrainingInterrupted: from `fit`, when a signal came.
+        TrainingInterrupted: from `fit`, if a signal arrived.
     """
 
     SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -66,5 +66,5 @@ class StopOnSignal(keras.callbacks.Callback):
             raise TrainingInterrupted(number)
 
     def on_epoch_end(self, epoch, logs=None):
-        if number := self.agree(self._received):  # and the checkpoint has been written
+        if number := self.agree(self._received):  # the checkpoint is already written
             raise TrainingInterrupted(number)

@@ -10,15 +10,15 @@ from bit_keras.system.files import whole
 
 
 class MetricsLog(keras.callbacks.Callback):
-    """Keeps a row an epoch and writes all of them, whole, after every epoch.
+    """Keeps one row per epoch and rewrites the whole file after every epoch.
 
-    `keras.callbacks.CSVLogger` appends: a training that is killed leaves half a row there, or one too many.
+    `keras.callbacks.CSVLogger` appends: a training that is killed leaves an incomplete row or a duplicate one.
 
     Args:
         path: the file, None to write none.
 
     Attributes:
-        rows: {name of a metric: number} of each epoch, "epoch" among them.
+        rows: {name of a metric: value} per epoch, including "epoch".
     """
 
     def __init__(self, path: str | os.PathLike | None):
@@ -27,7 +27,7 @@ class MetricsLog(keras.callbacks.Callback):
         self.rows: list[dict[str, float]] = []
 
     def restore(self, rows: list[dict[str, float]]) -> None:
-        """Takes the place of all rows so far."""
+        """Replaces all rows."""
         self.rows = rows
         self._write()
 

@@ -1,4 +1,4 @@
-"""What a user watches while a model trains."""
+"""Progress of a training, as log lines or as a bar in a terminal."""
 
 import math
 import time
@@ -10,16 +10,16 @@ from bit_keras.system.logs import logger
 
 
 class Progress(StepCounter):
-    """A line an epoch, and in a terminal a bar with loss, accuracy, images/s and time left.
+    """One line per epoch and, in a terminal, a bar with loss, accuracy, images/s and time left.
 
     Args:
         total_steps: updates of the whole training.
         batch_size: images per update.
-        accumulate: steps of the optimizer for one update.
+        accumulate: steps of the optimizer per update.
 
-    At the end of an epoch "seconds" (wall time of the epoch) and "images_per_second" (training alone, without the
-    first step, which is compiled, and without evaluation; NaN if that leaves nothing) are added to the logs, for the
-    callbacks after this one.
+    At the end of each epoch "seconds" (wall time of the epoch) and "images_per_second" (only training, without
+    evaluation and without the first step, which is compiled; NaN if no other step remains) are added to the logs, for
+    the callbacks after this one.
     """
 
     def __init__(self, total_steps: int, batch_size: int, accumulate: int = 1):
@@ -39,7 +39,7 @@ class Progress(StepCounter):
         )
 
     def describe(self) -> str:
-        """Tells how far the training is, in a line; "" where the bar shows it. Called from another thread, too."""
+        """Returns the progress in one line, "" if the bar shows it. Also called from another thread."""
         if not self._bar.disable:
             return ""
         if self.steps == self._first_step:
@@ -48,13 +48,13 @@ class Progress(StepCounter):
         return f"{'evaluating after ' if is_evaluating else ''}step {self._updates}/{self.total_steps}"
 
     def close(self) -> None:
-        """Takes the bar off the terminal; for a training that was interrupted."""
+        """Removes the bar from the terminal; must be called if the training is interrupted."""
         self._bar.stop()
 
     def on_train_begin(self, logs=None):
         super().on_train_begin(logs)
         self._first_step = self.steps
-        if self._task is None:  # a restarted training may take two fits
+        if self._task is None:  # a resumed training may call `fit` twice
             self._task = self._bar.add_task(
                 "train", total=self.total_steps, completed=self._updates, numbers="compiling"
             )
@@ -74,7 +74,7 @@ class Progress(StepCounter):
         is_first = self.steps == self._first_step
         super().on_train_batch_end(batch, logs)
         self._now = time.perf_counter()
-        if is_first:  # it was traced and compiled: not the speed of the training
+        if is_first:  # included compilation, so it says nothing about speed
             self._start_clock()
         elif not self._bar.disable and time.perf_counter() > self._next_look:
             self._next_look = time.perf_counter() + 0.2

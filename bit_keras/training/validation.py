@@ -1,4 +1,4 @@
-"""Evaluation while a model trains."""
+"""Evaluation during training."""
 
 from collections.abc import Iterable
 
@@ -10,12 +10,12 @@ from bit_keras.metrics.predictions import predict
 class Validation(keras.callbacks.Callback):
     """Evaluates after every epoch and adds "val_accuracy" and "val_loss" to the logs, for the callbacks after this one.
 
-    Keras's own `validation_data` is not right on several devices, which cannot share the smaller last batch.
+    Keras's own `validation_data` is wrong on several devices, which cannot divide the smaller last batch equally.
 
     Args:
-        predictor: the model, or what computes its logits; see `predict`.
-        batches: as `predict` takes them; read anew every time.
-        multi_label: as `predict` has it.
+        predictor: the model, or an object that computes its logits; see `predict`.
+        batches: as in `predict`; every evaluation reads them again.
+        multi_label: as in `predict`.
     """
 
     def __init__(self, predictor, batches: Iterable, multi_label: bool = False):

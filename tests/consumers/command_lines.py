@@ -1,4 +1,4 @@
-"""Starts programs of a checkout as `python -m` does, each in a fork of one process that has imported Keras.
+"""Starts programs of a checkout like `python -m`, each in a fork of one process that has already imported Keras.
 
 Reads a line of JSON per program: {"module", "arguments", "environment", "folder"}, where null leaves the environment or
 the current folder as it is. Answers each with a line of JSON: [exit status, standard output, standard error].
@@ -10,7 +10,7 @@ import runpy
 import sys
 import tempfile
 
-import bit_keras  # the slow part, once
+import bit_keras  # slow, hence only once
 
 assert bit_keras.__version__
 

@@ -1,7 +1,7 @@
 """Mixes a batch on two devices: python mixup_devices.py ALPHA SEED STEP.
 
 The batch has 8 images of 8 classes, image i of class i. Prints two arrays of mixed labels [8, 8] as JSON: on tensorflow
-those of two replicas that both have this batch, on jax those of the divided batch and those of the whole one.
+those of two replicas that each have this batch, on jax those of the sharded batch and those of the batch on one device.
 """
 
 import json
@@ -27,12 +27,12 @@ def on_replicas(mixup: MixUp, step: int) -> list:
         optimizer._iterations.assign(step)
         mixup.set_model(types.SimpleNamespace(optimizer=optimizer))
         strategy = tf.distribute.get_strategy()
-        # What the wrapped training step does first.
+        # As at the beginning of the wrapped training step.
         mixed = strategy.run(lambda: mixup.mix(tf.constant(IMAGES), tf.constant(LABELS), step=mixup._step())[1])
         return [labels.numpy().tolist() for labels in strategy.experimental_local_results(mixed)]
 
 
-def divided(mixup: MixUp, step: int) -> list:
+def sharded(mixup: MixUp, step: int) -> list:
     import jax
 
     with start_distribution("data_parallel").scope():
@@ -44,5 +44,5 @@ def divided(mixup: MixUp, step: int) -> list:
 
 if __name__ == "__main__":
     alpha, seed, step = sys.argv[1:]
-    devices = on_replicas if keras.backend.backend() == "tensorflow" else divided
+    devices = on_replicas if keras.backend.backend() == "tensorflow" else sharded
     print(json.dumps(devices(MixUp(float(alpha), int(seed)), int(step))))

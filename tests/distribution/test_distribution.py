@@ -1,4 +1,4 @@
-"""Settings of engines, and how workers take turns; `tests/finetune/test_finetune_distributed.py` trains."""
+"""Settings of engines, and synchronization of workers; `tests/finetune/test_finetune_distributed.py` trains."""
 
 import json
 import os
@@ -60,7 +60,7 @@ def test_there_is_no_tpu_here():
     [
         (("mirrored", 1, 8), "'mirrored' needs 2 devices or more, got 1"),
         (("data_parallel", 3, 8), "3 devices must divide the batch equally, got batch_size 8$"),
-        (("data_parallel", 4, 8, 4), "4 devices must divide .* got batch_size 8 in 4 parts, that is 2"),
+        (("data_parallel", 4, 8, 4), "4 devices must divide .* got batch_size 8 in 4 micro-batches of 2"),
         (("multi_worker", 2, 8, 2), "accumulate must be 1 .*got 2: .*'data_parallel' on the jax backend does"),
     ],
 )
@@ -134,7 +134,7 @@ def test_settings_of_jax_processes(monkeypatch):
 
 
 class _Worker(Distribution):
-    """One of several threads that stand for workers."""
+    """A worker simulated by a thread."""
 
     def __init__(self, index: int, numbers: list[int], barrier: threading.Barrier):
         self.is_chief = index == 0
@@ -153,7 +153,7 @@ def _take_turns(on_chief, on_others) -> list:
 
 
 def _in_threads(function) -> list:
-    """What each of three workers returned or raised."""
+    """Returns what each of three workers returned or raised."""
     numbers, barrier, results = [0] * 3, threading.Barrier(3), [None] * 3
 
     def work(index):

@@ -9,7 +9,7 @@ from bit_keras.network.layers import StandardizedConv2D
 
 
 class Means(tf.Module):
-    """Logits are the mean of each channel, reversed in training mode."""
+    """Its logits are the mean of each channel, negated in training mode."""
 
     @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3]), tf.TensorSpec([], tf.bool)])
     def __call__(self, inputs, training):

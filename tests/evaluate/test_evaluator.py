@@ -1,4 +1,4 @@
-"""The evaluation as a whole: golden weights on real digits, and a stand-in for a network on arrays."""
+"""The whole evaluation: golden weights on real digits, and a stub of a network on arrays."""
 
 import csv
 import json
@@ -80,7 +80,7 @@ def test_the_program_and_a_saved_model_give_the_same_numbers(golden_npz, tmp_pat
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     program = subprocess.Popen([*command, f"--output={tmp_path / 'out'}"], **pipes)
     refused = subprocess.Popen([*command, f"--output={golden_npz.parent}"], **pipes)
-    monkeypatch.setattr(export, "run_python", lambda *arguments: None)  # the exporter's own check takes as long
+    monkeypatch.setattr(export, "run_python", lambda *arguments: None)  # skips the exporter's own check, to save time
     export.export_saved_model(BiT.from_preset(golden_npz), tmp_path / "saved")
 
     stdout, stderr = program.communicate()
@@ -105,7 +105,7 @@ def test_the_program_and_a_saved_model_give_the_same_numbers(golden_npz, tmp_pat
 
 @pytest.fixture
 def source():
-    """Twelve images of three classes to train on, seven to test on; the brightest channel is the class."""
+    """Twelve training and seven test images of three classes; the brightest channel is the class."""
     random = np.random.default_rng(0)
     images, labels = random.integers(0, 200, (19, 8, 8, 3), np.uint8), np.arange(19) % 3
     images[np.arange(19), :, :, labels] += 50
@@ -114,7 +114,7 @@ def source():
 
 @pytest.fixture
 def network(monkeypatch):
-    """Puts the mean of each channel in the place of the network's logits; remembers the shapes of its batches."""
+    """Replaces the network by a stub: its logits are the mean of each channel; it records the shapes of its batches."""
     stub = SimpleNamespace(output_shape=(None, 3), shapes=[], scale=1.0)
 
     def predict_on_batch(images):

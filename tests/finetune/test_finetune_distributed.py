@@ -1,4 +1,4 @@
-"""Fine-tuning on several devices and in several processes ends with the numbers of one device."""
+"""Fine-tuning on several devices and in several processes gives the results of one device."""
 
 import csv
 import json
@@ -19,9 +19,9 @@ from bit_keras.finetune import finetuner
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = ROOT / "tests" / "consumers" / "finetune_distributed.py"
-SECONDS = 300  # after which a process that hangs fails
+SECONDS = 300  # timeout for a process that hangs
 
-# 13 test examples are divided by neither the batch nor the devices. Few training examples: no MixUp.
+# Neither the batch size nor the number of devices divides 13. Few training examples: no MixUp.
 NUM_TRAIN, NUM_TEST = 40, 13
 SETTINGS = {"variant": "R17x0.5", "steps": 6, "eval_every": 3, "batch_size": 8, "resolution": 16, "base_lr": 0.01}
 
@@ -38,7 +38,7 @@ def _arrays(num_train: int) -> dict[str, np.ndarray]:
 
 @pytest.fixture(scope="module")
 def finetune(tmp_path_factory, golden_npz) -> Callable:
-    """Function from one list of runs a process, and one environment a process, to what each process printed."""
+    """Returns a function of one list of runs and one environment per process; it returns the output of each process."""
     folder = tmp_path_factory.mktemp("data")
     np.savez(folder / "few.npz", **_arrays(NUM_TRAIN))
     np.savez(folder / "many.npz", **_arrays(20_000))
@@ -110,7 +110,7 @@ def _jax(devices: int) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def tensorflow_runs(finetune, tmp_path_factory) -> Path:
-    """Folder of "one" on one device, and of "mirrored" on two, which was cut off after step 2 and started again."""
+    """Folder of the runs "one" (one device) and "mirrored" (two devices; interrupted after step 2 and resumed)."""
     folder = tmp_path_factory.mktemp("tensorflow")
     mirrored = {"workdir": folder / "mirrored", "distribute": "mirrored"}
     runs = [{"workdir": folder / "one"}, {**mirrored, "signal_at": 2}, mirrored]
@@ -122,7 +122,7 @@ def tensorflow_runs(finetune, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def jax_runs(finetune, tmp_path_factory) -> Path:
-    """As `tensorflow_runs`: "one", and "four" devices, which accumulate two parts of a batch."""
+    """Like `tensorflow_runs`: "one", and "four" (four devices, which accumulate two micro-batches)."""
     folder = tmp_path_factory.mktemp("jax")
     four = {"workdir": folder / "four", "distribute": "data_parallel", "accumulate": 2}
     runs = [{"workdir": folder / "one"}, {**four, "signal_at": 3}, four]
@@ -138,7 +138,7 @@ def _rows(workdir: Path) -> list[dict[str, str]]:
 
 
 def _assert_same_run(first: Path, second: Path, golden_npz: Path) -> None:
-    """Compares weights, logs and final test."""
+    """Compares weights, logs and the final evaluation."""
     before, a, b = (read_npz(path) for path in (golden_npz, first / "weights.npz", second / "weights.npz"))
     assert set(a) == set(b)
     for key, weights in a.items():
@@ -153,10 +153,10 @@ def _assert_same_run(first: Path, second: Path, golden_npz: Path) -> None:
     assert mine["test_examples"] == theirs["test_examples"] == NUM_TEST
     assert theirs["test_accuracy"] == mine["test_accuracy"]
     assert theirs["test_loss"] == pytest.approx(mine["test_loss"], rel=1e-5)
-    # Only the chief wrote, and all that it wrote is whole.
+    # Only the chief wrote files, and none is unfinished.
     assert sorted(path.name for path in second.iterdir()) == sorted(path.name for path in first.iterdir())
     assert not list(second.rglob(".*"))
-    writers = {path.name.split(".")[5] for path in (second / "tensorboard" / "train").iterdir()}  # numbers of processes
+    writers = {path.name.split(".")[5] for path in (second / "tensorboard" / "train").iterdir()}  # process ids
     assert len(writers) == 1
 
 
@@ -169,7 +169,7 @@ def test_jax_devices_accumulating_and_resumed(jax_runs, golden_npz):
 
 
 def test_workers_of_tf_distribute(finetune, tensorflow_runs, golden_npz):
-    """A signal to one worker ends all of them after the same step; started again, they end like one device."""
+    """A signal to one worker ends all of them after the same step; resumed, they give the results of one device."""
     workdir = tensorflow_runs / "workers"
     run = {"workdir": workdir, "distribute": "multi_worker"}
     said = finetune([[run, run], [{**run, "signal_at": 2}, run]], _tf_workers())
@@ -197,7 +197,7 @@ def test_workers_of_different_settings_end_together(finetune, tmp_path):
 
 
 def test_mixup_on_replicas_is_part_of_the_run(finetune, tmp_path):
-    """With MixUp the numbers depend on the replicas, so that a run is that of their number."""
+    """With MixUp the results depend on the number of replicas, which is thus part of the run's identity."""
     run = {"workdir": tmp_path / "run", "steps": 5, "eval_every": 5}
     mixed, refused = finetune(
         [[{**run, "distribute": "mirrored"}, run]], [{"KERAS_BACKEND": "tensorflow", "LOGICAL_CPUS": "2"}], "many"
@@ -214,7 +214,7 @@ def test_dry_run_says_on_how_many_devices(monkeypatch, golden_npz, tmp_path):
     arguments = {"model": str(golden_npz), "dataset": source, "workdir": tmp_path / "run", "distribute": "multi_worker"}
     text = finetuner.dry_run(**arguments, batch_size=9)
     assert "devices    3 (multi_worker)" in text.splitlines()
-    assert "activations of a device" in text
+    assert "activations per device" in text
     assert "devices    those of the TPU (tpu)" in finetuner.dry_run(**{**arguments, "distribute": "tpu"}).splitlines()
     with pytest.raises(ValueError, match="3 devices must divide the batch equally, got batch_size 8"):
         finetuner.dry_run(**arguments, batch_size=8)

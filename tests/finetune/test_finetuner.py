@@ -1,4 +1,4 @@
-"""The fine-tuner as a whole, on the tiny variant and real digits."""
+"""The whole fine-tuner, with the tiny variant on real digits."""
 
 import csv
 import dataclasses
@@ -70,7 +70,7 @@ def test_learns_and_writes_all_that_a_run_should_leave(tmp_path, capsys):
 
 @pytest.fixture
 def tiny_network(monkeypatch):
-    """Puts one convolution in the place of the network and draws nothing: for tests of the run around these."""
+    """Replaces the network by one convolution and draws no figures: for tests of the run itself."""
 
     def build(variant, num_classes, dtype=None, remat=False):
         return keras.Sequential(
@@ -154,7 +154,7 @@ def test_the_head_of_a_run_on_the_same_classes_is_kept_and_any_other_one_is_new(
     caplog.clear()
     random = np.random.default_rng(0)
     images, labels = random.integers(0, 256, (20, 8, 8, 3), np.uint8), np.arange(20) % 10
-    others = data.from_arrays(images, labels, images, labels)  # ten classes, which are not those of the digits
+    others = data.from_arrays(images, labels, images, labels)  # ten classes, but not those of the digits
     run(tmp_path / "third", model=weights, dataset=others, steps=5)
     assert not any(weight.any() for weight in heads.pop())
     assert f"a new head of 10 classes; the head of {weights} had 10: 0, 1" in caplog.text
@@ -183,7 +183,7 @@ def test_other_weights_under_the_same_name_are_another_run(tmp_path, golden_npz,
     assert json.loads(record.read_text()) == config
 
 
-# One other value for every setting that changes what is computed or read.
+# A different value for every setting that affects the results.
 OTHER = {
     "model": None,  # below
     "new_head": None,  # below
@@ -198,8 +198,8 @@ OTHER = {
     "seed": 1,
     "small_batch": None,  # test_config.py
     "scale": "linear",
-    "accumulate": None,  # below: it changes memory alone
-    "remat": None,  # below: it changes memory alone
+    "accumulate": None,  # below: affects only memory
+    "remat": None,  # below: affects only memory
     "freeze": None,  # test_freezing.py: needs the real network
     "batch_size": 8,
     "base_lr": 0.03,
@@ -212,7 +212,7 @@ OTHER = {
     "eval_every": None,  # above
     "checkpoint_every": None,  # test_kill.py
     "deterministic": None,  # test_kill.py
-    "distribute": None,  # test_distribution.py: it changes speed alone
+    "distribute": None,  # test_distribution.py: affects only speed
     "export_dir": None,  # below
 }
 
@@ -225,20 +225,20 @@ def test_every_setting_changes_the_run_and_the_same_settings_do_not(tmp_path, ti
     def weights(name, **changes):
         return np.concatenate([w.ravel() for w in run(tmp_path / name, **changes).model.get_weights()])
 
-    plain = weights("plain")
-    np.testing.assert_allclose(weights("same"), plain, rtol=0, atol=1e-6)
+    default = weights("default")
+    np.testing.assert_allclose(weights("same"), default, rtol=0, atol=1e-6)
     for name, value in OTHER.items():
         if value is not None:
-            assert np.abs(weights(name, **{name: value}) - plain).max() > 1e-5, f"{name} changes nothing"
+            assert np.abs(weights(name, **{name: value}) - default).max() > 1e-5, f"{name} changes nothing"
 
 
 def test_accumulated_parts_are_one_batch(tmp_path, tiny_network):
     whole = run(tmp_path / "whole", eval_every=5)
-    parts = run(tmp_path / "parts", eval_every=5, accumulate=4)
-    for a, b in zip(whole.model.get_weights(), parts.model.get_weights()):
+    accumulated = run(tmp_path / "accumulated", eval_every=5, accumulate=4)
+    for a, b in zip(whole.model.get_weights(), accumulated.model.get_weights()):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-5 * np.abs(a).max())
     rows = []
-    for result in (whole, parts):
+    for result in (whole, accumulated):
         with open(result.workdir / "metrics.csv", newline="") as file:
             rows.append(list(csv.DictReader(file)))
     for a, b in zip(*rows, strict=True):
@@ -258,7 +258,7 @@ def test_a_frozen_part_does_not_move(tmp_path, golden_npz, caplog):
     moved = {key.split("/")[1] for key in after if "/head/" not in key and not np.array_equal(before[key], after[key])}
     assert moved == {"block4", "group_norm"}
     trained = sum(v.size for k, v in after.items() if k.split("/")[1] in ("block4", "group_norm", "head"))
-    assert f"{trained:,} of {result.summary['parameters']:,} weights train" in caplog.text
+    assert f"{trained:,} of {result.summary['parameters']:,} weights are trained" in caplog.text
 
 
 def test_trains_on_arrays_and_refuses_others_in_the_same_workdir(tmp_path, tiny_network):
@@ -313,7 +313,7 @@ def test_the_program_says_how_to_go_on_after_a_signal(tmp_path):
         if "updates, learning rate" in line:
             break
     events = tmp_path / "run" / "tensorboard"
-    while not events.exists():  # made when the first step is near
+    while not events.exists():  # created shortly before the first step
         time.sleep(0.1)
     process.send_signal(signal.SIGTERM)
     _, said = process.communicate()

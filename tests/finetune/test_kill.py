@@ -1,4 +1,4 @@
-"""A run that is killed at any moment and started again ends with the bits of an uninterrupted one."""
+"""A run that is killed at any moment and resumed is bit-identical to an uninterrupted one."""
 
 import contextlib
 import csv
@@ -35,7 +35,7 @@ CLOCKS = ("seconds", "images_per_second")
 
 
 class _Forks:
-    """One process that has imported everything, and forks for every run."""
+    """One process that has imported everything, and forks for each run."""
 
     def __init__(self, log: Path):
         self._log = log
@@ -56,7 +56,7 @@ class _Forks:
         self._process.stdin.write(json.dumps({**SETTINGS, "workdir": str(workdir)}) + "\n")
         child = int(self._process.stdout.readline())
         if kill_after is not None and not select.select([self._process.stdout], [], [], kill_after)[0]:
-            with contextlib.suppress(ProcessLookupError):  # it ended in this moment
+            with contextlib.suppress(ProcessLookupError):  # it has just ended
                 os.kill(child, signal.SIGKILL)
         status = int(self._process.stdout.readline())
         assert status in (0, -signal.SIGKILL), self._log.read_text()[-5000:]
@@ -74,7 +74,7 @@ def forks(tmp_path):
 
 
 def _result(workdir: Path) -> tuple[dict[str, bytes], list[dict[str, str]]]:
-    """The bits of the last and the best weights, and all metrics but times."""
+    """Returns the bytes of the last and the best weights, and all metrics except times."""
     weights = {}
     for file in ("weights.npz", "best.npz"):
         with np.load(workdir / file) as archive:
@@ -97,8 +97,8 @@ def test_killed_at_random_points(tmp_path, forks):
         status = forks.run(tmp_path / "killed", kill_after=clock.uniform(0, duration))
         kills += status != 0
         if status == 0:
-            if not is_resumed:  # a rest would say too little
-                duration = min(duration, time.monotonic() - start)  # the machine may have been busy
+            if not is_resumed:  # only a run from the start tells the duration
+                duration = min(duration, time.monotonic() - start)  # the machine may have been busy before
             assert _result(tmp_path / "killed") == expected
             shutil.rmtree(tmp_path / "killed")
             ends += 1

@@ -1,4 +1,4 @@
-"""What a run would do."""
+"""The dry run."""
 
 import re
 
@@ -11,7 +11,7 @@ from bit_keras.finetune import finetuner
 
 @pytest.fixture
 def cifar() -> data.Source:
-    """As large as CIFAR-10's images, and with as many classes; few of them."""
+    """A few images with the size and the number of classes of CIFAR-10."""
     labels = np.arange(40) % 10
     images = np.zeros((40, 32, 32, 3), np.uint8)
     return data.from_arrays(images, labels, images[:10], labels[:10], class_names=tuple("abcdefghij"))
@@ -23,7 +23,7 @@ def test_a_published_network_is_described_without_its_file(cifar, tmp_path):
     assert lines[0] == "model      BiT-M-R101x3: R101x3, 381,851,338 weights with a head of 10 classes"
     assert "40 training and 10 test examples, 32x32 pixels" in text
     assert "images     resized to 160, cropped to 128; evaluated at 128" in lines
-    assert "batch      512 images in 4 parts" in lines
+    assert "batch      512 images in 4 micro-batches" in lines
     assert "length     500 updates, 256,000 images" in lines
     rates = [
         line.split(maxsplit=1)[1] if line.startswith("rate") else line.strip() for line in lines if "updates " in line

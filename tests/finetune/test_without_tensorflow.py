@@ -15,7 +15,7 @@ SMALL = {"model": "R17x0.5", "batch_size": 16, "resolution": 16, "flip": False, 
 
 
 def _run(backend: str, *runs: dict, blocked: bool = True) -> list[dict]:
-    """Runs the consumer in one process; returns what it said of each run."""
+    """Runs the consumer in one process; returns its record of each run."""
     variables = {"KERAS_BACKEND": backend, "XLA_FLAGS": "--xla_backend_optimization_level=0"}
     process = subprocess.run(
         [sys.executable, "-W", "error::UserWarning", CONSUMER, *(["--blocked"] if blocked else [])],
@@ -73,7 +73,7 @@ def test_learns_goes_on_and_is_evaluated(backend, folder, tmp_path):
     uninterrupted, ended = (
         dict(np.load(tmp_path / name / "weights.npz", allow_pickle=False)) for name in ("table", "cut_off")
     )
-    for name, array in uninterrupted.items():  # the same images in the same order, read from a folder and from a table
+    for name, array in uninterrupted.items():  # folder and CSV file give the same batches
         np.testing.assert_array_equal(ended[name], array, err_msg=name)
 
     assert "ImportError: export_dir needs TensorFlow, which is not installed" in refused["error"]
@@ -83,13 +83,13 @@ def test_learns_goes_on_and_is_evaluated(backend, folder, tmp_path):
 
 
 def test_backends_agree_on_the_first_step(golden_npz, tmp_path):
-    """The loss of the new head of zeros, and those after updates, which know the whole network."""
+    """Compares the loss of a new head of zeros, and those after updates, which depend on the whole network."""
     settings = {**SMALL, "model": str(golden_npz), "variant": "R17x0.5", "dataset": "digits", "steps": 5}
     settings |= {"schedule": "hyperrule", "base_lr": 0.1, "eval_every": 1, "loader": "grain"}
     losses = {}
     for backend in ("tensorflow", "jax", "torch"):
-        (said,) = _run(backend, {**settings, "workdir": str(tmp_path / backend)}, blocked=backend != "tensorflow")
-        losses[backend] = said["losses"][:3]  # later ones magnify rounding
+        (record,) = _run(backend, {**settings, "workdir": str(tmp_path / backend)}, blocked=backend != "tensorflow")
+        losses[backend] = record["losses"][:3]  # later ones amplify rounding
     assert losses["jax"][0] == pytest.approx(np.log(10), abs=1e-4)
     assert abs(losses["jax"][-1] - np.log(10)) > 0.01
     assert losses["jax"] == pytest.approx(losses["tensorflow"], abs=1e-4)

@@ -1,4 +1,4 @@
-"""Which head of earlier weights is kept."""
+"""When the head of earlier weights is kept."""
 
 import json
 
@@ -20,7 +20,7 @@ def source(class_names=None, seed=0):
 
 @pytest.fixture
 def weights(tmp_path):
-    """Function from a source to the path of the weights of a run on it, which exist in name alone."""
+    """Returns a function that records a run on a source and returns the path of its weights, which do not exist."""
 
     def make(of: data.Source, with_task: bool = True) -> str:
         (tmp_path / "config.json").write_text(json.dumps({"data": of.describe(), "backend": "jax"}))

@@ -1,4 +1,4 @@
-"""What a run refuses before it does anything."""
+"""Errors that a run raises before it does anything."""
 
 import re
 

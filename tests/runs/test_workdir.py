@@ -54,7 +54,7 @@ def test_a_worker_joins_the_folder_of_the_same_run(tmp_path):
 
 @pytest.fixture
 def birds(tmp_path, monkeypatch):
-    """A folder of class folders in the current one."""
+    """A folder of class folders in the current working directory."""
     random = np.random.default_rng(0)
     for name in ("crow", "owl"):
         (tmp_path / "birds" / name).mkdir(parents=True)

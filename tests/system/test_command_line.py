@@ -79,8 +79,8 @@ def test_help_lists_the_settings_and_nothing_else(name, run):
 
 def test_help_tells_defaults_and_what_must_be_given(run):
     out = " ".join(run("bit_keras.finetune", "--help")[1].split())
-    assert "--[no]flip Mirror half of the training images; off where that changes the label. (default: true)" in out
-    assert "--accumulate=NUMBER Parts of a batch whose gradients are summed up for one update" in out
+    assert "--[no]flip Mirror half of the training images; turn off if that changes the label. (default: true)" in out
+    assert "--accumulate=NUMBER Micro-batches per update, whose gradients are accumulated to save memory." in out
     assert re.search(r"--workdir=TEXT [^-]*\(required\)", out)
     out = " ".join(run("benchmarks.distillation", "--help")[1].split())
     assert "--examples_per_class=NUMBER Training examples of each class, all by default. --teacher_steps" in out

@@ -7,7 +7,7 @@ from bit_keras.training.best import best_row
 
 
 class Say(keras.callbacks.Callback):
-    """Gives each epoch the next of some accuracies."""
+    """Logs given accuracies, one per epoch."""
 
     def __init__(self, accuracies):
         super().__init__()
@@ -28,7 +28,7 @@ def test_weights_are_written_when_an_evaluation_is_better_than_all_before(tmp_pa
     say = Say([0.5, 0.4, 0.6, 0.6, 0.7])
     x = np.ones((4, 2), "float32")
     model.fit(x, x[:, :1], epochs=5, callbacks=[say, log, best, keep], verbose=0)
-    assert [row for row, _ in written] == [1, 3, 5]  # of two equal ones the first
+    assert [row for row, _ in written] == [1, 3, 5]  # the first of two equal ones
     for row, kept in written:
         for a, b in zip(kept, weights[row - 1]):
             np.testing.assert_array_equal(a, b)

@@ -22,7 +22,7 @@ def checkpoint(folder, every=None) -> Checkpoint:
 
 
 class CutOff(keras.callbacks.Callback):
-    """Ends the process, as far as the training can tell, after so many steps."""
+    """Ends the training after a number of steps, as if the process were killed."""
 
     def __init__(self, steps):
         super().__init__()
@@ -35,7 +35,7 @@ class CutOff(keras.callbacks.Callback):
 
 
 def train(model, saver, length=4, total=12, callbacks=()):
-    """Fits the batches of all steps that `saver` has not seen yet."""
+    """Trains the remaining steps on their batches, from the checkpoint of `saver`."""
     start = saver.restore(model)
     for fit in split_into_epochs(start, length, total):
         images = np.concatenate([X] * total)[BATCHES * start :]

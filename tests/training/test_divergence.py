@@ -1,4 +1,4 @@
-"""A training that has gone wrong."""
+"""Diverged trainings."""
 
 import keras
 import numpy as np
@@ -13,7 +13,7 @@ X = np.ones((12, 4), "float32")
 
 
 def _fit(targets, base_lr=0.001, num_classes=10) -> list[int]:
-    """Steps that the callback after it saw."""
+    """Returns the number of steps that the next callback was called for."""
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
     model.compile(keras.optimizers.SGD(0.1), "mse")
     seen = []

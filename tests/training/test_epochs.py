@@ -1,4 +1,4 @@
-"""How a training is cut into epochs."""
+"""How a training is split into epochs."""
 
 import pytest
 

@@ -12,7 +12,7 @@ X = np.ones((8, 4), "float32")
 
 
 class Send(keras.callbacks.Callback):
-    """Sends a signal to this process at one moment of the training."""
+    """Sends a signal to this process at a given moment of the training."""
 
     def __init__(self, number, moment):
         super().__init__()
@@ -26,11 +26,11 @@ class Send(keras.callbacks.Callback):
 
     def _send(self, *moment):
         if moment == self.moment:
-            signal.raise_signal(self.number)  # os.kill may reach another thread first, and the handler late
+            signal.raise_signal(self.number)  # os.kill may reach another thread first and delay the handler
 
 
 def _fit(folder, *callbacks) -> int:
-    """Steps that were made."""
+    """Trains and returns the number of steps."""
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
     model.compile(keras.optimizers.SGD(0.1), "mse")
     saver = Checkpoint(folder / "last.weights.h5", MetricsLog(folder / "metrics.csv"))
@@ -62,7 +62,7 @@ def test_without_a_signal_all_is_as_before(tmp_path):
 
 @pytest.fixture
 def _ctrl_c_is_taken():
-    """A shell starts background jobs so that they ignore it."""
+    """Restores the default handler of Ctrl-C, which shells disable for background jobs."""
     handler = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, handler)

@@ -10,7 +10,7 @@ LOGS = {"loss": 0.25, "accuracy": 0.75}
 
 
 class Clock:
-    """Time that passes when a test says so."""
+    """A clock that a test sets."""
 
     def __init__(self):
         self.now = 100.0
@@ -20,7 +20,7 @@ class Clock:
 
 
 def train(monkeypatch, is_terminal, start=0, steps=6, accumulate=1):
-    """Runs two epochs of three steps of 8 images: 10 s for the first step, 0.5 s for each other, 7 s an evaluation."""
+    """Runs two epochs of three steps of 8 images: 10 s for the first step, 0.5 s for the others, 7 s per evaluation."""
     screen = io.StringIO()
     console = rich.console.Console(file=screen, force_terminal=is_terminal, width=150)
     clock = Clock()

@@ -1,4 +1,4 @@
-"""Evaluation while a model trains."""
+"""Evaluation during training."""
 
 import keras
 import numpy as np
