@@ -199,8 +199,8 @@ def reference(network: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
     graph = tf.function(call, input_signature=[tf.TensorSpec([None, None, None, 3])])
 
     def run(images: np.ndarray) -> np.ndarray:
-        # This optimization replaces the division by a square root in the standardization with a product. `fold` divides:
-        # the outputs of R50x1 with random weights would differ by 6e-6 of their scale.
+        # This optimization replaces the division by a square root in the standardization with a product, but `fold`
+        # divides: the outputs of R50x1 with random weights would differ by 6e-6 of their scale.
         name = "arithmetic_optimization"
         before = tf.config.optimizer.get_experimental_options().get(name, True)
         tf.config.optimizer.set_experimental_options({name: False})
