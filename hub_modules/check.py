@@ -58,7 +58,7 @@ def check(directory: Path = DIRECTORY) -> list[str]:
             page_faults += _page_faults(page, path.stem)
         faults += [f"{path.name}: {fault}" for fault in page_faults]
     missing = sorted(pages().keys() - {path.stem for path in texts})
-    faults += [f"{stem}.md: no such page, and the catalogue has its module" for stem in missing]
+    faults += [f"{stem}.md: the page is missing, and the catalogue has its module" for stem in missing]
     for handle, names in handles.items():
         if len(names) > 1:
             faults.append(f"{', '.join(names)}: all have the handle {handle}")
@@ -86,7 +86,7 @@ def _parse(text: str) -> tuple[Page | None, list[str]]:
     for task, num_classes, names in _ROW.findall(text):
         for name in re.findall(r"`([^`]+)`", names):
             if name in modules:
-                faults.append(f"{name} stands in the table twice")
+                faults.append(f"{name} is in the table twice")
             modules[name] = (task, int(num_classes))
     kind, *handle = title.groups()
     return Page(kind == "Collection", "/".join(handle), tuple(comments), modules), faults
@@ -115,11 +115,11 @@ def _comment_faults(page: Page, expected: Mapping[str, str]) -> Iterator[str]:
     found = dict(page.comments)
     for key, count in collections.Counter(key for key, _ in page.comments).items():
         if count > 1:
-            yield f"{key} stands there {count} times"
+            yield f"{key} occurs {count} times"
     for key in expected.keys() - found.keys():
         yield f"{key} is missing, it must be {expected[key]!r}"
     for key in found.keys() - expected.keys():
-        yield f"{key} is no key of this page, which has {', '.join(expected)}"
+        yield f"{key} is not a key of this page, whose keys are {', '.join(expected)}"
     for key in expected.keys() & found.keys():
         if found[key] != expected[key]:
             yield f"{key} must be {expected[key]!r}, got {found[key]!r}"
@@ -129,11 +129,11 @@ def _row_faults(page: Page, expected: Mapping[str, Module]) -> Iterator[str]:
     for name in expected.keys() - page.modules.keys():
         yield f"the table lacks {name}"
     for name in page.modules.keys() - expected.keys():
-        yield f"the table has {name}, which is {'of another page' if name in MODULES else 'no module'}"
+        yield f"the table has {name}, which is {'on another page' if name in MODULES else 'not a module'}"
     for name in expected.keys() & page.modules.keys():
         facts = (expected[name].vtab_task, expected[name].weights.num_classes)
         if page.modules[name] != facts:
-            yield f"{name} must stand in the row of {facts[0]}, {facts[1]} classes, got {page.modules[name]}"
+            yield f"{name} must be in the row of {facts[0]}, {facts[1]} classes, got {page.modules[name]}"
 
 
 def _dead_links(directory: Path) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""The contenders of the input pipeline's benchmark, and its images."""
+"""The contenders and images of the benchmark of the input pipeline."""
 
 import numpy as np
 import pytest

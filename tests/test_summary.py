@@ -1,4 +1,4 @@
-"""What a publishing program says at its end."""
+"""The summary of an export."""
 
 import json
 

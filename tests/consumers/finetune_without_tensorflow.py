@@ -1,7 +1,7 @@
 """Program: runs `bit_keras.finetune` and `bit_keras.evaluate` for each line of JSON settings.
 
-With --blocked TensorFlow cannot be imported. Prints one line of JSON for each run. The setting "kill_at" raises after
-that many steps; with "evaluate" the weights are evaluated.
+With --blocked TensorFlow cannot be imported. Prints one line of JSON per run. The setting "kill_at" raises after that
+many steps; with "evaluate" the weights are also evaluated.
 """
 
 import dataclasses

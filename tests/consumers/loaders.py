@@ -1,8 +1,8 @@
-"""Loads a reusable SavedModel with hub.load and tf.saved_model.load; prints what came of it as JSON.
+"""Loads a reusable SavedModel with hub.load and tf.saved_model.load; prints the results as JSON.
 
     python loaders.py SAVED_MODEL DATA.npz
 
-DATA.npz holds pairs "images_..." [N, H, W, 3] in [0, 1] and "logits_..." [N, K] that the SavedModel must give.
+DATA.npz contains pairs of "images_..." [N, H, W, 3] in [0, 1] and the expected "logits_..." [N, K].
 """
 
 import json

@@ -1,7 +1,7 @@
-"""The program runs against stand-ins of Kaggle and of the Hugging Face hub, through their own packages.
+"""The program publishes to stand-ins for Kaggle and the Hugging Face hub, through the packages of the hubs.
 
-KAGGLE_API_ENVIRONMENT=LOCALHOST sends kagglehub to http://localhost, and http_proxy leads that to the stand-in.
-HF_ENDPOINT names the other; HF_HUB_DISABLE_XET leaves out a protocol that only their servers speak.
+KAGGLE_API_ENVIRONMENT=LOCALHOST sends the requests of kagglehub to http://localhost, and http_proxy to the stand-in.
+HF_ENDPOINT is the address of the other; HF_HUB_DISABLE_XET disables a protocol that only the real servers support.
 """
 
 import base64
@@ -41,7 +41,7 @@ def write(directory: Path, files: dict[str, bytes]) -> Path:
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """Answers JSON; `asked` collects (method, path) and `blobs` what was put."""
+    """Responds with JSON; `asked` collects (method, path), and `blobs` the uploaded contents."""
 
     asked: list[tuple[str, str]]
     blobs: dict[str, bytes]
@@ -75,7 +75,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 
 class Kaggle(Handler):
-    """`version` is that of the variation, 0 where there is none."""
+    """`version` is the last version of the variation, 0 if it does not exist."""
 
     version = 0
     is_broken = False
@@ -104,7 +104,7 @@ class Kaggle(Handler):
 
 
 class HuggingFace(Handler):
-    """A repository with `files` and `tags`. Large files go another way."""
+    """A repository with `files` and `tags`. Large files have a separate protocol."""
 
     files: dict[str, bytes]
     tags: list[str]
@@ -158,7 +158,7 @@ class HuggingFace(Handler):
 
 @pytest.fixture
 def kaggle(serve) -> tuple[type[Kaggle], dict[str, str]]:
-    """The stand-in, and the environment that leads there."""
+    """The stand-in, and the environment variables that lead to it."""
     handler = type("KaggleHandler", (Kaggle,), {"asked": [], "blobs": {}, "requests": {}})
     url = serve(handler)
     return handler, {"KAGGLE_API_ENVIRONMENT": "LOCALHOST", "http_proxy": url, "KAGGLE_API_TOKEN": "secret"}
@@ -172,7 +172,7 @@ def huggingface(serve) -> tuple[type[HuggingFace], dict[str, str]]:
 
 
 def run(home: Path, environment: dict[str, str], *arguments) -> subprocess.CompletedProcess:
-    """Runs the program where no credentials and no proxies are but those of `environment`."""
+    """Runs the program without credentials and proxies, except those in `environment`."""
     own = ("KAGGLE", "HF_", "HUGGING", "COLAB")
     kept = {
         name: value
@@ -320,7 +320,7 @@ def test_artefacts(tmp_path, names):
 
 
 @pytest.mark.parametrize("names", [[], ["README.md"], ["module/saved_model.pb"], ["saved_model.pb/1"]])
-def test_what_is_no_artefact(tmp_path, names):
+def test_other_directories_are_refused(tmp_path, names):
     write(tmp_path / "model", dict.fromkeys(names, b"1"))
     with pytest.raises(ValueError, match=r"must be a directory with saved_model.pb, .* got .*model"):
         list_uploads(tmp_path / "model")

@@ -1,4 +1,4 @@
-"""SavedModels for TPUs: what can be seen of them without one."""
+"""SavedModels for TPUs, as far as they can be tested without one."""
 
 import json
 import os
@@ -37,7 +37,7 @@ def model(weights) -> bit_keras.BiT:
 
 @pytest.fixture(scope="module")
 def program(weights, tmp_path_factory) -> tuple[Path, str]:
-    """What the program wrote, and what it said."""
+    """The directory that the program wrote, and its output."""
     output = tmp_path_factory.mktemp("tpu") / "new" / "tpu"
     command = [sys.executable, "-m", "export.tpu", f"--model={weights}", f"--output={output}"]
     result = subprocess.run(
@@ -60,7 +60,7 @@ def exported(program) -> dict[str, Path]:
 
 @pytest.fixture(scope="module")
 def expected(model) -> dict[str, np.ndarray]:
-    """What the check compares with, made anew from the folded network as a graph."""
+    """The expected outputs of the check, recomputed from the folded network as a graph."""
     network = folded(model, "bfloat16")
     serve = tpu._signature(lambda images: tf.cast(network(images, training=False), tf.float32), SIZE)
     images = np.random.default_rng(1).integers(0, 256, (3, SIZE, SIZE, 3), np.uint8)
@@ -87,7 +87,7 @@ def test_what_is_written(program):
     assert [row["name"] for row in rows] == list(FORMS)
     for row in rows:
         assert row["path"] == str(folder / row["name"])
-        assert 1e-4 < row["max_difference"] < 0.1  # bfloat16 against float32
+        assert 1e-4 < row["max_difference"] < 0.1  # of bfloat16 from float32
         assert row["extra"]["from bfloat16"] <= tpu_check.TOLERANCE
         assert row["extra"]["convolutions in bf16"] == str(CONVOLUTIONS)
         assert row["extra"]["batch sizes"] == "1, 3"
@@ -128,7 +128,7 @@ def test_the_variables_are_stored_once(exported, model, form):
     assert 1.0 <= stored / (2 * model.count_params()) <= 1.05
 
 
-def test_a_consumer_knows_tensorflow_alone(exported, model, tmp_path):
+def test_a_consumer_needs_only_tensorflow(exported, model, tmp_path):
     image = np.random.default_rng(2).integers(0, 256, (SIZE, SIZE, 3), np.uint8)
     contents = [tf.io.encode_png(image).numpy(), b"no image", tf.io.encode_jpeg(image[:20]).numpy()]
     paths = [tmp_path / f"{k}.image" for k in range(3)]
@@ -188,7 +188,7 @@ def _add_string(graph: MetaGraphDef) -> None:
 
 
 def _add_call(graph: MetaGraphDef) -> None:
-    """Calls the signature, in which files are decoded, from the function for the TPU."""
+    """Makes the function for the TPU call the signature, which decodes files."""
     names = [function.signature.name for function in graph.graph_def.library.function]
     (name,) = (name for name in names if name.startswith("__inference_serve"))
     function_for_tpu(graph).node_def.add(name="call", op="PartitionedCall").attr["f"].func.name = name

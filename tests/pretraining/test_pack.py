@@ -1,4 +1,4 @@
-"""The weight file that ships."""
+"""The bundled weight file."""
 
 import numpy as np
 
@@ -9,7 +9,7 @@ from bit_keras.network.model import BiT
 from pretraining import pack
 
 
-def test_a_packed_file_is_half_as_large_and_says_nearly_the_same(golden_npz, tmp_path):
+def test_a_packed_file_is_half_as_large_and_predicts_nearly_the_same(golden_npz, tmp_path):
     weights, packed = tmp_path / "weights.npz", tmp_path / "packed.npz"
     write_npz(read_npz(golden_npz), weights)
     pack.pack(weights, packed)
