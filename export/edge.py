@@ -111,7 +111,7 @@ def export_edge(
         folded(model).save(network)
         logger.info("converting to %s", ", ".join(formats))
         # In a separate process, because the converters warn, print and log a lot.
-        run_python("no conversion", "-m", "export.edge_convert", network, calibration, written, *formats)
+        run_python("the conversion failed", "-m", "export.edge_convert", network, calibration, written, *formats)
         expected = _predict(model, images)
         artefacts = [_check(name, written / FORMATS[name].file_name, images, expected, labels) for name in formats]
         class_names = "".join(f"{name}\n" for name in source.class_names)
@@ -123,7 +123,7 @@ def export_edge(
 
 def _check_arguments(model: BiT, output: Path, source: data.Source, formats: Sequence[str]) -> None:
     if os.path.lexists(output):
-        raise FileExistsError(f"files go to a directory that does not exist yet, got {output}")
+        raise FileExistsError(f"files are written to a directory that does not exist yet, got {output}")
     unknown = [name for name in formats if name not in FORMATS]
     if unknown or not formats:
         raise ValueError(f"formats must be some of {', '.join(FORMATS)}, got {', '.join(formats) or 'none'}")
@@ -135,7 +135,9 @@ def _check_arguments(model: BiT, output: Path, source: data.Source, formats: Seq
             f"{source.num_classes} classes"
         )
     if (num_bytes := 4 * model.count_params()) >= _MAX_BYTES:
-        raise ValueError(f"LiteRT and ONNX files hold less than {_MAX_BYTES:,} bytes, the network has {num_bytes:,}")
+        raise ValueError(
+            f"LiteRT and ONNX files must have less than {_MAX_BYTES:,} bytes, the network has {num_bytes:,}"
+        )
 
 
 def _write_images(

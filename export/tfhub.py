@@ -97,7 +97,7 @@ def write_archive(directory: str | os.PathLike, path: str | os.PathLike) -> None
     """
     directory, path = Path(directory), Path(path)
     if os.path.lexists(path):
-        raise FileExistsError(f"an archive goes to a path where nothing is, got {path}")
+        raise FileExistsError(f"an archive is written to a path that does not exist yet, got {path}")
     found = {child.name for child in directory.iterdir()} if directory.is_dir() else set()
     if "saved_model.pb" not in found or found - _ROOT:
         raise ValueError(
@@ -133,7 +133,7 @@ def _check_arguments(output: Path, kind: str, class_names: Sequence[str] | None)
     if keras.config.backend() != "tensorflow":
         raise ValueError(f"KERAS_BACKEND must be tensorflow to write a module, got {keras.config.backend()}")
     if os.path.lexists(output):
-        raise FileExistsError(f"a module goes to a path where nothing is, got {output}")
+        raise FileExistsError(f"a module is written to a directory that does not exist yet, got {output}")
     if class_names is not None and kind != "classification":
         raise ValueError(f"class names are for a classifier, got {len(class_names)} for a {kind}")
 
@@ -148,7 +148,7 @@ def _measure(directory: Path) -> dict[int, float]:
 def main() -> None:
     values = flags.FLAGS
     if (values.module is None) == (values.model is None):
-        raise command_line.UsageError("either --module or --model is needed, and flags alone")
+        raise command_line.UsageError("either --module or --model must be given, not both")
     if values.labels and values.class_names:
         raise command_line.UsageError("either --labels or --class_names may be given, not both")
     artefact = _export(values)
@@ -162,7 +162,7 @@ def _export(values: flags.FlagValues) -> Artefact:
         spec = get_module(values.module)
         preset, kind, name = spec.preset, spec.kind, spec.name
     if os.path.lexists(values.output):  # before a download
-        raise FileExistsError(f"a module goes to a path where nothing is, got {values.output}")
+        raise FileExistsError(f"a module is written to a directory that does not exist yet, got {values.output}")
     class_names = _class_names(values, preset)
     model = bit_keras.BiT.from_preset(preset)
     if preset in presets.PRESETS and model.num_classes != presets.PRESETS[preset].num_classes:

@@ -91,7 +91,7 @@ def export_tpu(
             _write(form, network, call, written / form, batch_sizes, resolution)
             # By path, not as a module: the check must not import the library.
             program, result = Path(__file__).with_name("tpu_check.py"), written.with_name(f"{form}.json")
-            run_python(f"the {form} form is not as it must be", program, written / form, expected, result)
+            run_python(f"the {form} form is faulty", program, written / form, expected, result)
             facts[form] = json.loads(result.read_text())
     artefacts = [Artefact(form, output / form, rounding, rates, _extra(facts[form], batch_sizes)) for form in FORMS]
     write_summary(artefacts, output / "summary.json")
@@ -102,7 +102,7 @@ def _check_arguments(output: Path, batch_sizes: Sequence[int], resolution: int) 
     if keras.config.backend() != "tensorflow":
         raise ValueError(f"the Keras backend must be tensorflow, set KERAS_BACKEND, got {keras.config.backend()}")
     if os.path.lexists(output):
-        raise FileExistsError(f"SavedModels go to a directory that does not exist yet, got {output}")
+        raise FileExistsError(f"SavedModels are written to a directory that does not exist yet, got {output}")
     if not batch_sizes or list(batch_sizes) != sorted(set(batch_sizes)) or batch_sizes[0] < 1:
         raise ValueError(f"batch_sizes must be numbers of 1 or more, ascending, got {list(batch_sizes)}")
     if resolution < 1:

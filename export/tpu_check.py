@@ -61,7 +61,7 @@ def graph_faults(meta_graph: MetaGraphDef) -> list[str]:
         faults.append(f"nothing calls {name}")
     if "tpu" in meta_graph.meta_info_def.tags:
         missing = set(_TPU_OPS) - {node.op for function in library.values() for node in function.node_def}
-        faults += [f"there is no {op}" for op in sorted(missing)]
+        faults += [f"the operation {op} is missing" for op in sorted(missing)]
     inside, waiting = set(), {name}
     while waiting:
         inside |= waiting
@@ -70,7 +70,7 @@ def graph_faults(meta_graph: MetaGraphDef) -> list[str]:
         for node in library[function].node_def:
             is_string = any(value.type == DT_STRING for value in node.attr.values())
             if node.op not in _TPU_OPS and (is_string or _HOST_OP.search(node.op)):
-                faults.append(f"{node.op} is for the host, and lies in {function} as {node.name}")
+                faults.append(f"{node.op} is for the host, but is in {function} as {node.name}")
     return faults
 
 

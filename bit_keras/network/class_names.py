@@ -33,7 +33,9 @@ def class_names(labels: str) -> tuple[tuple[str, str], ...]:
     ids = _read(labels, "ids", rule=r"n[0-9]{8}")
     twice = [wordnet_id for wordnet_id, count in collections.Counter(ids).items() if count > 1]
     if twice:
-        raise CheckpointError(f"the file of WordNet ids of {labels} must hold each once, got {twice} again; {_REMEDY}")
+        raise CheckpointError(
+            f"the file of WordNet ids of {labels} must contain each id once, got {twice} repeatedly; {_REMEDY}"
+        )
     return tuple(zip(ids, _read(labels, "lemmas", rule=r"\S.*")))
 
 

@@ -105,7 +105,7 @@ def check_arguments(
     if options and kind != "serving":
         raise ValueError(f'only kind="serving" has options, got {", ".join(options)} for kind={kind!r}')
     if os.path.lexists(path):
-        raise FileExistsError(f"a SavedModel goes to a path where nothing is, got {path}")
+        raise FileExistsError(f"a SavedModel is written to a path that does not exist yet, got {path}")
     # Only built functional and sequential models have shapes; others get None and are rejected.
     input_shape, output_shape = getattr(model, "input_shape", None), getattr(model, "output_shape", None)
     if input_shape != (None, None, None, 3):
@@ -128,7 +128,7 @@ def check_arguments(
 def _check_class_names(class_names: Sequence[str], num_outputs: int) -> None:
     if len(class_names) != num_outputs:
         raise ValueError(
-            f"class_names must hold a name for each output, got {len(class_names)} names for {num_outputs} outputs"
+            f"class_names must contain a name for each output, got {len(class_names)} names for {num_outputs} outputs"
         )
     faults = [name for name in class_names if name.splitlines() != [name]]
     if faults:

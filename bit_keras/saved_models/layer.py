@@ -276,7 +276,7 @@ class _Awaited:
 
     def __call__(self, *args, **kwargs):
         raise ValueError(
-            f"the SavedModel that was {self.handle!r} lies in a .keras file: load it by keras.saving.load_model"
+            f"the SavedModel that was {self.handle!r} is stored in a .keras file: load it with keras.saving.load_model"
         )
 
 

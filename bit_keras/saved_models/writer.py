@@ -122,7 +122,7 @@ def _check_images() -> list[np.ndarray]:
 def _check(kind: str, path: Path, expected: Path, tolerance: float) -> float:
     # By path, not as a module: the check must not import the library.
     program = Path(__file__).with_name("check.py")
-    output = run_python("the SavedModel is not as the model", program, kind, path, expected, tolerance)
+    output = run_python("the SavedModel differs from the model", program, kind, path, expected, tolerance)
     return float(output.splitlines()[-1])
 
 

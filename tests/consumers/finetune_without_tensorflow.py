@@ -60,10 +60,10 @@ def main() -> None:
         if unknown := set(settings) - names:
             raise ValueError(f"no such settings: {unknown}")
         try:
-            said = one(settings)
+            outcome = one(settings)
         except (Killed, ImportError, ValueError) as error:
-            said = {"error": f"{type(error).__name__}: {error}"}
-        print(json.dumps(said), flush=True)
+            outcome = {"error": f"{type(error).__name__}: {error}"}
+        print(json.dumps(outcome), flush=True)
 
 
 if __name__ == "__main__":

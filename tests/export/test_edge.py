@@ -68,9 +68,9 @@ def exported(program) -> dict[str, Path]:
 
 
 def test_every_format_keeps_the_accuracy(program):
-    folder, said = program
+    folder, output = program
     rows = json.loads((folder / "summary.json").read_text())["artefacts"]
-    header, *lines = said.splitlines()
+    header, *lines = output.splitlines()
     assert header.startswith("artefact             bytes")
     assert [line.split()[0] for line in lines] == [row["name"] for row in rows] == list(FORMATS)
     for row in rows:
@@ -224,7 +224,7 @@ def test_the_resolution_is_that_of_the_weights(source, tmp_path, monkeypatch, kn
 
 def test_a_network_that_is_too_large_for_a_file(model, source, tmp_path, monkeypatch):
     monkeypatch.setattr(edge, "_MAX_BYTES", 4 * model.count_params())
-    with pytest.raises(ValueError, match="hold less than 8,"):
+    with pytest.raises(ValueError, match="must have less than 8,"):
         export_edge(model, tmp_path / "edge", source, SIZE)
     assert os.listdir(tmp_path) == []
 

@@ -108,7 +108,7 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
 
 def test_layout(program):
-    published, said = program
+    published, output = program
     paths = {str(path.relative_to(published)) for path in published.rglob("*") if path.is_file()}
     saved_model = ["saved_model.pb", "fingerprint.pb", "variables/variables.index"]
     saved_model += ["variables/variables.data-00000-of-00001", "assets.extra/tf_serving_warmup_requests"]
@@ -122,7 +122,7 @@ def test_layout(program):
     assert row["path"] == str(published / NAME / str(VERSION))
     assert row["max_difference"] <= 1e-5
     assert min(row["images_per_second"].values()) > 0
-    heading, line = said.splitlines()[-2:]
+    heading, line = output.splitlines()[-2:]
     assert heading.split()[:2] == ["artefact", "bytes"]
     assert line.startswith(f"serving, float32  {row['bytes']:,}  ")
     assert line.endswith("8")  # warm-up requests
@@ -390,17 +390,17 @@ def run_client(name: str, server: str, paths: list[Path], monkeypatch, capsys) -
 
 def lines(files: list[Path], expected: np.ndarray) -> list[str]:
     """Returns the expected output of a client."""
-    said = []
+    expected_lines = []
     for path, logits in zip(files[::2], expected):
         order = np.argsort(-logits)[:5]
-        said.append(f"{path}: " + ", ".join(f"{CLASS_NAMES[k]} {softmax(logits)[k]:.4f}" for k in order))
-    said.insert(1, f"{files[1]}: the image is neither JPEG nor PNG")
-    return said
+        expected_lines.append(f"{path}: " + ", ".join(f"{CLASS_NAMES[k]} {softmax(logits)[k]:.4f}" for k in order))
+    expected_lines.insert(1, f"{files[1]}: the image is neither JPEG nor PNG")
+    return expected_lines
 
 
 def test_rest_client(rest, files, expected, monkeypatch, capsys):
-    status, said = run_client("client_rest", rest, files, monkeypatch, capsys)
-    assert said == lines(files, expected)
+    status, found = run_client("client_rest", rest, files, monkeypatch, capsys)
+    assert found == lines(files, expected)
     assert status == 1
     assert run_client("client_rest", rest, files[::2], monkeypatch, capsys)[0] == 0
 
@@ -430,8 +430,8 @@ def test_readiness_over_rest(rest):
 
 
 def test_grpc_client(grpc_address, files, expected, monkeypatch, capsys):
-    status, said = run_client("client_grpc", grpc_address, files, monkeypatch, capsys)
-    assert said == lines(files, expected)
+    status, found = run_client("client_grpc", grpc_address, files, monkeypatch, capsys)
+    assert found == lines(files, expected)
     assert status == 1
 
     module = client("client_grpc")

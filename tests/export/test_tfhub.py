@@ -176,7 +176,7 @@ def test_archives_that_are_refused(tmp_path):
         write_archive(directory, tmp_path / "a.tar.gz")
     (directory / "README.md").unlink()
     (tmp_path / "a.tar.gz").touch()
-    with pytest.raises(FileExistsError, match=r"where nothing is, got .*a.tar.gz"):
+    with pytest.raises(FileExistsError, match=r"that does not exist yet, got .*a.tar.gz"):
         write_archive(directory, tmp_path / "a.tar.gz")
     assert sorted(os.listdir(tmp_path)) == ["a.tar.gz", "directory"]
 
@@ -203,7 +203,7 @@ def test_another_backend_is_refused(tmp_path, monkeypatch):
 
 
 def test_an_existing_output_is_refused(tmp_path):
-    with pytest.raises(FileExistsError, match=f"where nothing is, got {tmp_path}"):
+    with pytest.raises(FileExistsError, match=f"that does not exist yet, got {tmp_path}"):
         export_module(bit_keras.BiT("R17x0.5", 10), tmp_path)
 
 
@@ -224,7 +224,7 @@ def test_a_mismatch_is_reported(tmp_path, monkeypatch):
         expected[name] = expected[name] + 1
     np.savez(tmp_path / "expected.npz", **expected)
 
-    with pytest.raises(RuntimeError, match=r"the SavedModel is not as the model \(exit status 1\)") as error:
+    with pytest.raises(RuntimeError, match=r"the SavedModel differs from the model \(exit status 1\)") as error:
         writer._check("reusable", tmp_path / "module", tmp_path / "expected.npz", 1e-5)
     for fault in (
         "trainable_variables: must be 3, got 2",
@@ -294,7 +294,7 @@ def test_settings_that_are_refused(tmp_path, monkeypatch, golden_npz):
         tfhub._export(Values(tmp_path / "output", module="m-r50x2"))
     with pytest.raises(ValueError, match=r"no list of classes was published for .*; give --class_names"):
         tfhub._export(Values(tmp_path / "output", model="BiT-S-R17x0.5", labels=True))
-    with pytest.raises(FileExistsError, match="where nothing is"):
+    with pytest.raises(FileExistsError, match="that does not exist yet"):
         tfhub._export(Values(tmp_path, model="BiT-S-R17x0.5"))
     monkeypatch.setitem(
         presets.PRESETS,

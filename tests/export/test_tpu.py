@@ -80,7 +80,7 @@ def function_for_tpu(graph: MetaGraphDef):
 
 
 def test_what_is_written(program):
-    folder, said = program
+    folder, output = program
     assert os.listdir(folder.parent) == ["tpu"]
     assert sorted(os.listdir(folder)) == ["converter", "direct", "summary.json"]
     rows = json.loads((folder / "summary.json").read_text())["artefacts"]
@@ -92,7 +92,7 @@ def test_what_is_written(program):
         assert row["extra"]["convolutions in bf16"] == str(CONVOLUTIONS)
         assert row["extra"]["batch sizes"] == "1, 3"
         assert row["extra"]["run on a TPU"] == "never"
-    header, *lines, last = said.splitlines()
+    header, *lines, last = output.splitlines()
     assert header.startswith("artefact   bytes")
     assert [line.split()[0] for line in lines] == list(FORMS)
     assert "Never run on a TPU" in last
@@ -205,10 +205,10 @@ def _replace_call(graph: MetaGraphDef) -> None:
 @pytest.mark.parametrize(
     ("form", "damage", "message"),
     [
-        ("converter", _add_decoder, "DecodeJpeg is for the host, and lies in .* as decoder"),
-        ("direct", _add_decoder, "DecodeJpeg is for the host, and lies in .* as decoder"),
-        ("direct", _add_string, "Const is for the host, and lies in .* as text"),
-        ("converter", _add_call, "is for the host, and lies in __inference_serve"),
+        ("converter", _add_decoder, "DecodeJpeg is for the host, but is in .* as decoder"),
+        ("direct", _add_decoder, "DecodeJpeg is for the host, but is in .* as decoder"),
+        ("direct", _add_string, "Const is for the host, but is in .* as text"),
+        ("converter", _add_call, "is for the host, but is in __inference_serve"),
         ("converter", _replace_call, "nothing calls __inference_tpu_func"),
         ("converter", lambda graph: graph.meta_info_def.function_aliases.clear(), r"for the TPU, got \[\]"),
         ("direct", _replace_call, r"for the TPU, got \['another'\]"),
@@ -255,7 +255,7 @@ def test_the_resolution_is_that_of_the_weights(weights, tmp_path, monkeypatch, k
 def test_a_failed_check_leaves_nothing_behind(model, tmp_path, monkeypatch):
     monkeypatch.setattr(tpu, "folded", lambda model, dtype: folded(model, "float32"))
     monkeypatch.setattr(tpu, "measure", lambda run, size: {1: 1.0, 8: 1.0})
-    with pytest.raises(RuntimeError, match=r"the converter form is not as it must be (.|\n)*must be bf16, got f32"):
+    with pytest.raises(RuntimeError, match=r"the converter form is faulty (.|\n)*must be bf16, got f32"):
         export_tpu(model, tmp_path / "tpu", (1,), SIZE)
     assert os.listdir(tmp_path) == []
 

@@ -91,7 +91,11 @@ def _drop_last(content: bytes) -> bytes:
         ("ids", lambda _: b"Please sign in\n", "must have 1000 lines, got 1"),
         ("ids", lambda _: b"", "must have 1000 lines, got 1"),
         ("ids", lambda content: content.replace(b"n00000014", b"n14"), "line 3 must match 'n.*', got 'n14'"),
-        ("ids", lambda content: content.replace(b"n00000014", b"n00000021"), r"each once, got \['n00000021'\] again"),
+        (
+            "ids",
+            lambda content: content.replace(b"n00000014", b"n00000021"),
+            r"each id once, got \['n00000021'\] repeatedly",
+        ),
         ("lemmas", lambda content: content.replace("größe_2, second lemma".encode(), b""), "line 3 .* got ''"),
         ("lemmas", lambda content: content.decode().encode("latin-1"), "must be UTF-8"),
     ],

@@ -21,6 +21,6 @@ def test_a_packed_file_is_half_as_large_and_predicts_nearly_the_same(golden_npz,
     images = np.random.default_rng(0).integers(0, 256, (8, 16, 16, 3), np.uint8)
     source = data.from_arrays(images, np.arange(8) % classes, images, np.arange(8) % classes)
     accuracy = predict(BiT.from_preset(packed), data.test_batches(source, batch_size=8, crop=16)).accuracy
-    said = pack.compare(weights, packed, source, resolution=16)
-    assert f"{accuracy:.4f} in packed.npz" in said
-    assert 0 < float(said.split("logits ")[1].split()[0]) < 5e-3
+    sentence = pack.compare(weights, packed, source, resolution=16)
+    assert f"{accuracy:.4f} in packed.npz" in sentence
+    assert 0 < float(sentence.split("logits ")[1].split()[0]) < 5e-3

@@ -42,8 +42,8 @@ def facts(model, reusable_saved_model, tmp_path_factory) -> dict[str, dict]:
     np.savez(folder / "hub_keras_layer.npz", images=images, labels=labels, logits=logits)
     names = ("loaders", "hub_keras_layer")
     programs = [[f"{CONSUMERS / name}.py", str(reusable_saved_model), f"{folder / name}.npz"] for name in names]
-    said = run([sys.executable, "-c", _RUN_ALL, json.dumps(programs)]).splitlines()
-    return dict(zip(names, map(json.loads, said[-2:]), strict=True))
+    lines = run([sys.executable, "-c", _RUN_ALL, json.dumps(programs)]).splitlines()
+    return dict(zip(names, map(json.loads, lines[-2:]), strict=True))
 
 
 _RUN_ALL = """
@@ -92,11 +92,11 @@ def _check_in_this_process(monkeypatch):
 
     def run_here(fault: str, program: Path, *arguments) -> str:
         assert program == Path(check.__file__)
-        with contextlib.redirect_stdout(io.StringIO()) as said:
+        with contextlib.redirect_stdout(io.StringIO()) as output:
             faults = check.check(*map(str, arguments))
         if faults:
             raise RuntimeError(f"{fault}:\n{faults}")
-        return said.getvalue()
+        return output.getvalue()
 
     monkeypatch.setattr(writer, "run_python", run_here)
 
@@ -261,10 +261,10 @@ def test_a_fault_in_a_fresh_process_is_reported():
 
 
 def test_an_existing_path_is_refused(tmp_path):
-    with pytest.raises(FileExistsError, match=f"where nothing is, got {tmp_path}"):
+    with pytest.raises(FileExistsError, match=f"that does not exist yet, got {tmp_path}"):
         export_saved_model(small_model(), tmp_path)
     (tmp_path / "link").symlink_to("nowhere")
-    with pytest.raises(FileExistsError, match="where nothing is"):
+    with pytest.raises(FileExistsError, match="that does not exist yet"):
         export_saved_model(small_model(), tmp_path / "link")
     assert os.listdir(tmp_path) == ["link"]
 

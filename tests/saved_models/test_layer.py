@@ -395,9 +395,9 @@ def test_an_embedded_saved_model_in_parts_of_a_file_is_refused(affine, tmp_path)
     config = json.loads(json.dumps(keras.saving.serialize_keras_object(model)))
     half = keras.saving.deserialize_keras_object(config, safe_mode=False)
     assert half.output_shape == (None, 4)
-    with pytest.raises(ValueError, match=r"lies in a \.keras file: load it by keras\.saving"):
+    with pytest.raises(ValueError, match=r"is stored in a \.keras file: load it with keras\.saving"):
         half(random_rows())
-    with pytest.raises(ValueError, match=r"lies in a \.keras file"):
+    with pytest.raises(ValueError, match=r"is stored in a \.keras file"):
         half.save(tmp_path / "model.keras")
 
 

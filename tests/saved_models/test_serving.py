@@ -181,7 +181,7 @@ def png_of_16_bits(image: np.ndarray) -> bytes:
     return png(width, height, 16, 2, b"".join(b"\0" + row.tobytes() for row in rows))
 
 
-def jpeg_that_says(height: int, width: int) -> bytes:
+def jpeg_with_header_size(height: int, width: int) -> bytes:
     """A small JPEG with another size in its header."""
     data = bytearray(encode(photo(), "JPEG"))
     start = data.index(b"\xff\xc0") + 5
@@ -228,11 +228,11 @@ BAD = {
     "truncated JPEG": (JPEG[: len(JPEG) // 2], DAMAGED),
     "truncated PNG": (PNG[: len(PNG) // 2], DAMAGED),
     "wrong checksum": (PNG.replace(b"IDAT", b"IDAT\x01", 1), DAMAGED),
-    "JPEG without rows": (jpeg_that_says(0, 80), DAMAGED),
+    "JPEG without rows": (jpeg_with_header_size(0, 80), DAMAGED),
     "PNG of negative size": (png(2**32 - 1, 5, 8, 0, b""), DAMAGED),
     "PNG of two negative sizes": (png(2**32 - 2**14, 2**32 - 2**14, 8, 0, b""), TOO_LARGE),
     "PNG of 400 megapixels": (png(20_000, 20_000, 1, 0, bytes(20_000 * 2501)), TOO_LARGE),
-    "JPEG of 400 megapixels": (jpeg_that_says(20_000, 20_000), TOO_LARGE),
+    "JPEG of 400 megapixels": (jpeg_with_header_size(20_000, 20_000), TOO_LARGE),
 }
 
 

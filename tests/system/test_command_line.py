@@ -111,7 +111,7 @@ FAULTS = {
     ),
     ("bit_keras.finetune", "--model=a", "--dataset=b", "--workdir=c", "--steps=x"): "flag --steps=x",
     ("bit_keras.convert", "one"): "SOURCE and DESTINATION must be given, got one",
-    ("export.tfhub", "--output=x"): "either --module or --model is needed",
+    ("export.tfhub", "--output=x"): "either --module or --model must be given",
 }
 
 
