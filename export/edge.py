@@ -128,7 +128,9 @@ def _check_arguments(model: BiT, output: Path, source: data.Source, formats: Seq
     if unknown or not formats:
         raise ValueError(f"formats must be some of {', '.join(FORMATS)}, got {', '.join(formats) or 'none'}")
     if model.dtype_policy.name != "float32":
-        raise ValueError(f"the model must be in float32, as the files compute, got {model.dtype_policy.name}")
+        raise ValueError(
+            f"the model must be in float32, like the computations in the files, got {model.dtype_policy.name}"
+        )
     if model.num_classes != source.num_classes:
         raise ValueError(
             f"the model must have an output for each class of {source.name}, got {model.num_classes} outputs for "

@@ -59,7 +59,7 @@ def list_uploads(directory: str | os.PathLike) -> list[Upload]:
     directory = Path(directory)
     if not _is_artefact(directory):
         raise ValueError(
-            "what is published must be a directory with saved_model.pb, with versions that hold it, or with a file "
+            "what is published must be a directory with saved_model.pb, with versions that have it, or with a file "
             f"that ends in {', '.join(_MODEL_FILES)}, got {directory}"
         )
     paths = sorted(directory.rglob("*"))
@@ -101,7 +101,7 @@ def publish(
         raise ValueError(f"versions count from 1, got {version}")
     uploads = list_uploads(directory)
     if to == "kaggle" and len(uploads) > _MOST_KAGGLE_FILES:
-        raise ValueError(f"Kaggle takes {_MOST_KAGGLE_FILES} files one by one, got {len(uploads)}")
+        raise ValueError(f"Kaggle accepts at most {_MOST_KAGGLE_FILES} separate files, got {len(uploads)}")
     if not dry_run:
         if to == "kaggle":
             _send_to_kaggle(Path(directory), handle, version)
@@ -150,7 +150,7 @@ def _send_to_kaggle(directory: Path, handle: str, version: int) -> None:
         _check_version(version, _last_kaggle_version(handle), handle)
         kagglehub.model_upload(handle, str(directory), license_name=_LICENCE, version_notes=f"Version {version}")
     except (requests.RequestException, exceptions.BackendError, exceptions.UnauthenticatedError) as error:
-        raise ConnectionError(f"Kaggle does not take {handle}: {error}") from error
+        raise ConnectionError(f"Kaggle does not accept {handle}: {error}") from error
 
 
 def _last_kaggle_version(handle: str) -> int:
@@ -200,7 +200,7 @@ def _send_to_huggingface(directory: Path, handle: str, version: int, uploads: Se
         )
         api.create_tag(handle, tag=f"v{version}", revision=commit.oid)
     except httpx2.HTTPError as error:
-        raise ConnectionError(f"Hugging Face does not take {handle}: {error}") from error
+        raise ConnectionError(f"Hugging Face does not accept {handle}: {error}") from error
 
 
 def main() -> None:

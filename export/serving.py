@@ -96,7 +96,9 @@ def new_version(output: str | os.PathLike, name: str, version: int) -> Path:
     if keras.backend.backend() != "tensorflow":
         raise ValueError(f"KERAS_BACKEND must be tensorflow for this program, got {keras.backend.backend()}")
     if not re.fullmatch("[A-Za-z0-9][A-Za-z0-9._-]*", name):
-        raise ValueError(f'name must be letters, digits, ".", "_" and "-", the first no sign, got {name!r}')
+        raise ValueError(
+            f'name must be letters, digits, ".", "_" and "-", starting with a letter or digit, got {name!r}'
+        )
     if version < 1:
         raise ValueError(f"version must be 1 or more, got {version}")
     path = Path(output, name, str(version))

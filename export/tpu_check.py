@@ -164,7 +164,7 @@ def _check_hlo(hlo: str, size: str) -> int:
     if wrong or not types:
         raise ValueError(f"batch size {size}: every convolution must be bf16, got {', '.join(wrong) or 'none'}")
     if re.search(r"\[[^\]]*<=|[sg]et-dimension-size", hlo):
-        raise ValueError(f"batch size {size}: no dimension may be dynamic in what XLA compiles")
+        raise ValueError(f"batch size {size}: the compiled HLO must have no dynamic dimension")
     return len(types)
 
 

@@ -26,7 +26,7 @@ _STAGES = "root_block, block1, ..., block4, features"
 _FINE_TUNE = {
     "feature-vector": """layer = hub.KerasLayer("exported/{name}", trainable=True)
 model = tf_keras.Sequential([layer, tf_keras.layers.Dense(num_classes, kernel_initializer="zeros")])""",
-    "classification": """# For these classes; a feature vector takes a head for others.
+    "classification": """# For the classes of the module; for other classes, use a feature vector with a new head.
 layer = hub.KerasLayer("exported/{name}", trainable=True)
 model = tf_keras.Sequential([layer])""",
 }

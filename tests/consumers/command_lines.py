@@ -9,7 +9,7 @@ import runpy
 import sys
 import tempfile
 
-import bit_keras  # the slow part, once
+import bit_keras  # slow, and therefore imported once
 
 assert bit_keras.__version__
 

@@ -56,7 +56,7 @@ def _difference(found, expected: np.ndarray) -> float:
 
 
 def _gradients(module, images) -> int:
-    """Returns {block: number of variables that the gradient of its output reaches}."""
+    """Returns the number of variables that the gradient of an endpoint reaches."""
     with tf.GradientTape() as tape:
         loss = tf.reduce_mean(module.endpoints(images, training=True)["block3"] ** 2)
     return sum(g is not None and bool(np.any(g)) for g in tape.gradient(loss, module.trainable_variables))

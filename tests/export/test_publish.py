@@ -248,7 +248,7 @@ def test_kaggle_out_of_order(kaggle, directory, tmp_path):
     handler.is_broken = True
     result = run(tmp_path, environment, *settings(directory, "kaggle", 1, "--nodry_run"))
     assert result.returncode == 1
-    assert f"Kaggle does not take {KAGGLE}: 500" in result.stderr
+    assert f"Kaggle does not accept {KAGGLE}: 500" in result.stderr
     assert {method for _, method in handler.asked} == {"GetModelInstance"}
 
 
@@ -295,7 +295,7 @@ def test_credentials_are_needed(request, directory, tmp_path, to, name, message)
 
     result = run(tmp_path, {**environment, name: "wrong"}, *settings(directory, to, 1, "--nodry_run"))
     assert result.returncode == 1
-    assert "does not take me/bit" in result.stderr
+    assert "does not accept me/bit" in result.stderr
     assert "401" in result.stderr
     assert "Traceback" not in result.stderr
     assert not handler.blobs
@@ -351,7 +351,7 @@ def test_arguments_are_refused(directory, to, handle, version, message):
 def test_kaggle_takes_fifty_files(directory):
     write(directory, {f"assets/{k}": b"" for k in range(47)})
     assert len(publish(directory, "huggingface", "me/bit", 1)[1]) == 51
-    with pytest.raises(ValueError, match="Kaggle takes 50 files one by one, got 51"):
+    with pytest.raises(ValueError, match="Kaggle accepts at most 50 separate files, got 51"):
         publish(directory, "kaggle", KAGGLE, 1)
 
 
