@@ -56,9 +56,8 @@ def check(kind: str, directory: str, expected_file: str, tolerance: str) -> str 
             shapes = "" if found.shape == wanted.shape else f": shape must be {wanted.shape}, got {found.shape}"
             faults.append(f"{name}: differs by {difference:.3g} of its scale, allowed is {allowed}{shapes}")
     if kind == "reusable":
-        faults += _training_faults(
-            loaded, expected
-        )  # last: training may change the state that the comparisons above depend on
+        # Last: training may change the state that the comparisons above depend on.
+        faults += _training_faults(loaded, expected)
     print(largest)
     return "\n".join(faults) or None
 

@@ -82,9 +82,8 @@ def export_saved_model(
         >>> bit_keras.export_saved_model(model, "exported", class_names=["cat", "dog"])
         >>> layer = hub.KerasLayer("exported", trainable=True)
     """
-    from bit_keras.saved_models.writer import (
-        write_checked,
-    )  # not at the top: `python -m` warns of programs already imported
+    # Not at the top: `python -m` warns of a program that is already imported.
+    from bit_keras.saved_models.writer import write_checked
 
     path = Path(path)
     check_arguments(model, path, kind, class_names, options)

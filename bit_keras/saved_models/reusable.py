@@ -46,7 +46,7 @@ def write(model: keras.Model, path: Path, names_file: Path | None = None, endpoi
     for function in (call, all_endpoints) if endpoints else (call,):
         for training in (False, True):
             function.get_concrete_function(images_spec, training=training)
-    # Not a tf.Module, which would replace `variables`, and without the Keras model, which would store each one twice.
+    # Not a tf.Module, whose `variables` would not be saved, and without the Keras model: it would store them all twice.
     root = tf.train.Checkpoint()
     root.__call__ = call
     if endpoints:

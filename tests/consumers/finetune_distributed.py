@@ -27,7 +27,7 @@ from bit_keras.distribution import DistributionError
 
 
 class Terminate(training.MetricsLog):
-    """Replaces the metrics log, which is a callback of every run."""
+    """Raises SIGTERM. A metrics log, because each run creates one as a callback."""
 
     at = None
 

@@ -27,7 +27,7 @@ def on_replicas(mixup: MixUp, step: int) -> list:
         optimizer._iterations.assign(step)
         mixup.set_model(types.SimpleNamespace(optimizer=optimizer))
         strategy = tf.distribute.get_strategy()
-        # The first step of the wrapped training step.
+        # Like the training step that MixUp wraps, before it trains.
         mixed = strategy.run(lambda: mixup.mix(tf.constant(IMAGES), tf.constant(LABELS), step=mixup._step())[1])
         return [labels.numpy().tolist() for labels in strategy.experimental_local_results(mixed)]
 

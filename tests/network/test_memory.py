@@ -11,8 +11,8 @@ def _small(**options) -> Memory:
     return estimate_memory(VARIANTS["R17x0.5"], 10, **{"batch_size": 1, "crop": 8, **options})
 
 
-# Of R17x0.5 for an image of 8 pixels, counted by hand, from the stem to the last norm: outputs of ReLU, of convolutions
-# and paddings within a unit, and of the unit.
+# Elements of R17x0.5 for an image of 8 x 8 pixels, counted by hand, for stem, units and last normalization: outputs of
+# ReLU, outputs of convolutions and paddings within a unit, and output of the unit.
 NORMALIZED = [0, 384, 832, 384, 512, 1024, 1024]
 CONVOLVED = [1740, 256, 1344, 128, 1408, 2816, 0]
 OUTPUTS = [128, 512, 256, 256, 512, 1024, 0]

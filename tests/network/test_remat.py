@@ -35,7 +35,7 @@ def _gradients(model: BiT, images: np.ndarray, labels: np.ndarray) -> dict[str, 
 
         frozen = [variable.value for variable in model.non_trainable_variables]
         arguments = [variable.value for variable in variables], frozen
-        jax.eval_shape(jax.grad(loss), *arguments)  # a first trace must not affect the next
+        jax.eval_shape(jax.grad(loss), *arguments)  # an earlier trace must not affect the result
         gradients = jax.grad(loss)(*arguments)  # not compiled: XLA would fuse operations and round differently
     else:
         model.zero_grad()
@@ -57,9 +57,8 @@ if keras.backend.backend() == "jax":  # each case takes long without compilation
 @pytest.mark.any_backend
 @pytest.mark.parametrize(("dtype", "tolerance"), PRECISIONS)
 def test_gradients_are_those_without(golden_npz, monkeypatch, dtype, tolerance):
-    monkeypatch.setattr(
-        execution, "XLA_MINIMUM", 2**60
-    )  # XLA rounds differently if a function is compiled as part of another
+    # XLA rounds differently if a function is compiled as part of another.
+    monkeypatch.setattr(execution, "XLA_MINIMUM", 2**60)
     models = [BiT.from_preset(golden_npz, dtype=dtype, remat=remat) for remat in (False, True)]
     for model in models:
         model.backbone.get_layer("block2_unit01_b_standardized_conv2d").trainable = False

@@ -39,7 +39,7 @@ def _declare(name: str) -> bit_keras.BiT:
 
 
 def _depth(name: str) -> int:
-    """Returns the depth as in names such as "R50x1": the number of layers with weights on the longest path."""
+    """Returns the depth, the first number of a name such as "R50x1": convolutions and head, without projections."""
     return int(name.removeprefix("R").partition("x")[0])
 
 
