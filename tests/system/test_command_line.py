@@ -87,7 +87,7 @@ def test_help_tells_defaults_and_what_must_be_given(run):
     assert "--accumulate=NUMBER Parts of a batch whose gradients are summed up for one update" in out
     assert re.search(r"--workdir=TEXT [^-]*\(required\)", out)
     out = " ".join(run("benchmarks.distillation", "--help")[1].split())
-    assert "--examples_per_class=NUMBER Training examples of each class, all by default. --teacher_steps" in out
+    assert "--examples_per_class=NUMBER Training examples per class, all by default. --teacher_steps" in out
     out = " ".join(run("bit_keras.evaluate", "--help")[1].split())
     assert "--split=test|train Which examples. (default: test)" in out
 
