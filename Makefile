@@ -1,10 +1,10 @@
-# Three commands for users: `make demo`, `make test` and `make newcomer`. Each makes its own virtual environment.
+# Three commands for users: `make demo`, `make test` and `make newcomer`. Each creates its own virtual environment.
 PYTHON ?= python3
 
 .PHONY: demo test newcomer format bazel clean
 
-# Two files at a time: most of a test is one thread that starts a program or traces a graph. In their order: the one
-# long test would else come last, and alone.
+# Two files at a time: most tests spend their time in a single thread, starting a program or tracing a graph. In the
+# order of collection: otherwise the longest test would run last, and alone.
 PYTEST = .venv/test/bin/python -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 
 # oneDNN trains the demo's small images two to three times faster than TensorFlow's default on AMD processors.
@@ -20,13 +20,13 @@ test: .venv/test/installed
 	KERAS_BACKEND=torch $(PYTEST) -m any_backend
 	$(MAKE) newcomer
 
-# What a user meets who has the wheel and no checkout, in an environment that is made for it outside of the checkout.
+# Tests the wheel as a user without a checkout would use it, in a new environment outside of the checkout.
 newcomer:
 	$(PYTHON) tests/newcomer/run.py
 
-# The same tests under Bazel, offline, in the environment of `make test`; needs Debian's bazel-bootstrap. A quarter of
-# an hour, since every test file is a process of its own: not part of `make test`.
-# `python -m tools.build_files` writes the BUILD files after a change of imports.
+# The same tests under Bazel, offline, in the environment of `make test`; needs Debian's bazel-bootstrap. Not part of
+# `make test`: it takes a quarter of an hour, because each test file runs in its own process.
+# `python -m tools.build_files` updates the BUILD files after imports have changed.
 bazel: .venv/test/installed
 	VIRTUAL_ENV=$(CURDIR)/.venv/test bazel test //...
 

@@ -1,9 +1,9 @@
 """Program: pre-training with group or batch normalization, with and without weight standardization.
 
-Four networks, alike but for these layers, are trained from random weights on the same batches, by the recipe of
-`bit_keras.pretrain`. Every run has a folder of its own, so that an ablation that was cut off goes on where it was.
+Four networks that differ only in these layers are trained from random weights on the same batches, with the recipe of
+`bit_keras.pretrain`. Each run has its own folder, so that an interrupted ablation resumes.
 
-Source: arXiv 1912.11370, the table of normalizations in its analysis.
+Source: arXiv 1912.11370, the table of normalizations in the analysis.
 
 Example:
     python -m benchmarks.ablation --model=R50x1 --dataset=imagenet2012 --steps=28151 --workdir=/tmp/ablation
@@ -36,7 +36,7 @@ from bit_keras.system.logs import logger
 OPTIONS = (
     *("batch_size", "resolution", "min_area", "flip", "weight_decay", "precision", "accumulate", "eval_every"),
     *("checkpoint_every", *DATA_OPTIONS),
-)  # of a pre-training
+)  # of `PretrainConfig`, for all runs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,9 +44,9 @@ class Normalization:
     """One row of the ablation.
 
     Attributes:
-        batch: normalize over the batch, instead of over groups of channels.
-        standardize: standardize the kernels.
-        paper: top-1 accuracy of an R50x1 on ImageNet in percent, trained with batches of 4096 images.
+        batch: True normalizes over the batch, False over groups of channels.
+        standardize: True standardizes the kernels.
+        paper: top-1 accuracy of an R50x1 on ImageNet in percent, trained with a batch size of 4096.
     """
 
     batch: bool
@@ -67,24 +67,24 @@ NORMALIZATIONS = (
 
 
 class BatchNormalizationRelu(keras.layers.BatchNormalization):
-    """Batch normalization, then ReLU, as in the network's layers of group normalization."""
+    """Batch normalization followed by ReLU, which the network's group normalization layers also include."""
 
     def call(self, inputs, training=None, mask=None):
         return keras.ops.relu(super().call(inputs, training=training, mask=mask))
 
 
 def renormalize(model: BiT, normalization: Normalization, momentum: float = 0.9) -> keras.Model:
-    """Returns a network of the same graph and layer names with random weights, normalized in another way.
+    """Returns a network with the same graph and layer names, random weights and a different normalization.
 
-    Plain kernels are drawn as standardized ones are, by He's normal initializer. Padding is left as it is: where the
-    network pads in a layer of its own, so does the new one. Batch normalization has the epsilon of group normalization,
-    and takes its statistics over as many images as are computed at once, so that `accumulate` changes them.
+    All kernels, standardized or not, are drawn from He's normal initializer. Padding does not change: where the network
+    pads in a separate layer, so does the new one. Batch normalization has the epsilon of group normalization. Its
+    statistics are computed per micro-batch, so that `accumulate` changes them.
 
     Args:
-        model: the network, left as it was.
-        normalization: of the new one.
-        momentum: of the moving statistics of batch normalization. Keras's own 0.99 would leave a twentieth of the
-            initial ones after 300 updates.
+        model: the network, which is not changed.
+        normalization: of the new network.
+        momentum: of the moving averages of batch normalization. With Keras's default of 0.99, a twentieth of their
+            initial values would remain after 300 updates.
 
     Returns:
         A functional model: images [N, H, W, 3] in [-1, 1] to logits [N, K].
@@ -112,26 +112,26 @@ def ablate(
 
     Args:
         model: name of a variant.
-        dataset: as `bit_keras.finetune` takes it.
+        dataset: as for `bit_keras.finetune`.
         workdir: folder of the ablation.
         steps: updates of each run, at least 5.
-        seeds: of random weights, order and augmentation, numbered from 0.
-        **options: those of `PretrainConfig` that `OPTIONS` names.
+        seeds: number of runs per normalization; the seeds, counted from 0, determine random weights, order of the
+            examples and augmentation.
+        **options: fields of `PretrainConfig` in `OPTIONS`.
 
     Returns:
-        A record for each run: "normalization", "seed", "test_accuracy" in [0, 1], and the "loss" of the last training
-        images.
+        One record per run: "normalization", "seed", "test_accuracy" in [0, 1], and the last training "loss".
 
     Raises:
-        ValueError: a setting is out of its range, or the data are faulty (`bit_keras.data.DataError`).
-        FileExistsError: `workdir` belongs to an ablation of other settings.
-        TrainingInterrupted: a signal came; the state is saved.
-        TrainingDiverged: the loss of a run is no number, or too high.
+        ValueError: a setting is out of its range, or the data are invalid (`bit_keras.data.DataError`).
+        FileExistsError: `workdir` belongs to an ablation with different settings.
+        TrainingInterrupted: a signal was received; the state is saved.
+        TrainingDiverged: the loss of a run is NaN or too high.
     """
     config = make_config(PretrainConfig, model, dataset, workdir, options)
     source = open_source(config, dataset)
     config = dataclasses.replace(config, epochs=steps * config.batch_size / source.num_train)
-    upstream_schedule(steps, config.batch_size)  # refuses a number of steps before anything is written
+    upstream_schedule(steps, config.batch_size)  # rejects too few steps before anything is written
     settings = {"steps": steps, **config.identity(source)}
     workdir = claim(workdir, settings)
     records = []
@@ -149,7 +149,7 @@ def ablate(
 
 
 def _measure(config: PretrainConfig, source: data.Source, normalization: Normalization, steps: int) -> dict:
-    """Trains once."""
+    """Trains one network and returns its record."""
     schedule = upstream_schedule(steps, config.batch_size)
     subject = _subject(normalization, steps)
     run = open_run(config, source, schedule, start(config), identity=subject, **config.images)
@@ -169,16 +169,18 @@ def _measure(config: PretrainConfig, source: data.Source, normalization: Normali
 
 
 def _subject(normalization: Normalization, steps: int) -> dict:
-    """Returns what decides the numbers of a run besides the settings of its pre-training."""
+    """Returns the settings that affect the results of a run in addition to its `PretrainConfig`."""
     return {"normalization": normalization.name, "steps": steps}
 
 
 def table(records: list[dict], title: str) -> str:
-    """Returns a Markdown table of test accuracies in percent: median (minimum to maximum) over the seeds; the paper's.
+    """Returns a Markdown table of test accuracies in percent, as median (minimum to maximum) over the seeds.
+
+    A last column has the paper's accuracies.
 
     Args:
         records: as `ablate` returns them.
-        title: what was trained, for the head of its column.
+        title: heading of the column, such as model and data.
     """
     lines = [f"| normalization | {title} | R50x1 on ImageNet (paper) |", "|---|---|---|"]
     for normalization in NORMALIZATIONS:

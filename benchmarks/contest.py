@@ -1,6 +1,6 @@
-"""Contenders that take turns, each in its own process, so that changes in the speed of the machine meet all of them.
+"""Compares contenders in turns, each in its own process, so that fluctuations of the machine's speed affect all alike.
 
-A program is its own contender: it runs `python -m PROGRAM --contender=NAME` for each, and there calls `take_turns`.
+A benchmark starts itself as each contender, `python -m PROGRAM --contender=NAME`, and then calls `take_turns`.
 """
 
 import json
@@ -11,49 +11,49 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-HALF = ", bfloat16"  # ends the name of a contender that computes in half precision
-GEMM = "GEMM "  # begins the names of those that measure the machine
+HALF = ", bfloat16"  # suffix of contenders that compute in half precision
+GEMM = "GEMM "  # prefix of contenders that measure the throughput of matrix products as a reference
 GEMMS = {dtype: GEMM + dtype for dtype in ("float32", "bfloat16")}
 _GEMM_SIDE, _GEMM_REPEATS = 2048, 10
 _MARK = "contender: "
 
 
 def take_turns(step: Callable[[], object], calls: int = 1, warm_up: int = 2, **facts) -> None:
-    """Runs a contender: each turn is one call of `step` that does not count, then `calls` that do.
+    """Runs a contender: each turn is one call of `step` that is not measured, then `calls` that are.
 
     Args:
-        step: the work; it returns when the work is done.
-        calls: counted calls a turn.
-        warm_up: calls before the first turn, which compile and allocate.
-        **facts: what else the contest shall return, fit for JSON.
+        step: the work to measure; it returns when the work is finished.
+        calls: measured calls per turn.
+        warm_up: calls before the first turn, for compilation and allocation.
+        **facts: further results for `contest` to return, JSON-serializable.
     """
     for _ in range(warm_up):
         step()
-    _say(facts)
+    _send(facts)
     for _ in sys.stdin:
-        step()  # fills the caches with this contender's data again
+        step()  # loads this contender's data into the caches again
         start = time.perf_counter()
         for _ in range(calls):
             step()
-        _say((time.perf_counter() - start) / calls)
+        _send((time.perf_counter() - start) / calls)
 
 
 def contest(
     module: str, contenders: Mapping[str, Mapping[str, str]], rounds: int, flags: Sequence[str] = ()
 ) -> tuple[dict[str, list[float]], dict[str, dict]]:
-    """Lets contenders take turns.
+    """Measures contenders in turns.
 
     Args:
-        module: program that runs as a contender where it is given --contender.
+        module: program that runs as a contender with --contender.
         contenders: {name: environment variables of its process}.
-        rounds: turns of each.
+        rounds: turns per contender.
         flags: further flags of the program.
 
     Returns:
-        {name: seconds of a call in each round}, and {name: facts}.
+        {name: seconds per call in each round}, and {name: facts}.
 
     Raises:
-        RuntimeError: a contender ended before its turn.
+        RuntimeError: a contender exited early.
     """
     processes = {}
     try:
@@ -64,12 +64,12 @@ def contest(
             processes[name] = subprocess.Popen(
                 command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
             )
-            facts[name] = _answer(name, processes[name])  # one after another: they warm up alone
+            facts[name] = _receive(name, processes[name])  # waits, so that each warms up alone
         for _ in range(rounds):
             for name, process in processes.items():
                 process.stdin.write("go\n")
                 process.stdin.flush()
-                seconds[name].append(_answer(name, process))
+                seconds[name].append(_receive(name, process))
         return seconds, facts
     finally:
         for process in processes.values():
@@ -78,7 +78,7 @@ def contest(
 
 
 def ratio(seconds: Mapping[str, Sequence[float]], slow: str, fast: str) -> str:
-    """Returns "median (minimum to maximum)" of how many times faster `fast` is, round by round."""
+    """Returns the speed of `fast` relative to `slow`, "median (minimum to maximum)" of the ratios per round."""
     ratios = [a / b for a, b in zip(seconds[slow], seconds[fast])]
     return f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
 
@@ -90,7 +90,7 @@ def milliseconds(seconds: Sequence[float]) -> str:
 
 
 def multiply(dtype: str, device: str = "cpu") -> None:
-    """Runs as the contender that multiplies square matrices, in torch."""
+    """Runs as the contender that multiplies square matrices in torch."""
     import torch
 
     options = {"dtype": getattr(torch, dtype), "device": device}
@@ -111,16 +111,16 @@ def table(
     base: str,
     memory: Mapping[str, int] | None = None,
 ) -> str:
-    """Returns a table of a contest, in Markdown.
+    """Returns the results of a contest as a Markdown table.
 
     Args:
-        seconds: of a call of each contender in each round; those of GEMMS too.
-        batch_size: images of a call.
-        operations: of a call, two for each multiplication.
-        base: the contender whose speed is 1; left out where it did not run.
-        memory: bytes of each contender, for a last column.
+        seconds: {name: seconds per call in each round}, including those of GEMMS.
+        batch_size: images per call.
+        operations: floating-point operations per call, two per multiplication.
+        base: the contender that speeds are relative to; without its results the cells are empty.
+        memory: {name: bytes}, for a last column.
     """
-    heading = [f"batch {batch_size}", "ms", "images/s", f"times {base}'s speed", "of the matrix product's rate"]
+    heading = [f"batch {batch_size}", "ms", "images/s", f"speed relative to {base}", "fraction of GEMM rate"]
     rows = [heading + ["memory"] * (memory is not None)]
     rows.append(["---"] * len(rows[0]))
     for name, values in seconds.items():
@@ -129,9 +129,9 @@ def table(
         else:
             median = statistics.median(values)
             gemm = GEMMS["bfloat16" if name.endswith(HALF) else "float32"]
-            share = operations / median / gemm_rate(seconds[gemm])
-            times = ratio(seconds, base, name) if base in seconds else ""
-            cells = [name, milliseconds(values), f"{batch_size / median:.1f}", times, f"{share:.0%}"]
+            fraction = operations / median / gemm_rate(seconds[gemm])
+            speed = ratio(seconds, base, name) if base in seconds else ""
+            cells = [name, milliseconds(values), f"{batch_size / median:.1f}", speed, f"{fraction:.0%}"]
         if memory is not None:
             cells.append(f"{memory[name] / 1e9:.2f} GB" if name in memory else "")
         rows.append(cells)
@@ -139,23 +139,23 @@ def table(
 
 
 def gemm_rate(seconds: Sequence[float]) -> float:
-    """Returns the operations per second, two for each multiplication, of the contender that multiplies matrices."""
+    """Returns the floating-point operations per second of a contender that multiplies matrices."""
     return 2 * _GEMM_REPEATS * _GEMM_SIDE**3 / statistics.median(seconds)
 
 
 def processor() -> str:
-    """Returns the name of the processor in /proc/cpuinfo and the number of cores."""
+    """Returns the name of the processor, from /proc/cpuinfo, and the number of cores."""
     with open("/proc/cpuinfo", encoding="utf-8") as lines:
         model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown")
     return f"{model}, {os.cpu_count()} cores"
 
 
-def _say(what) -> None:
-    print(_MARK + json.dumps(what), flush=True)
+def _send(message) -> None:
+    print(_MARK + json.dumps(message), flush=True)
 
 
-def _answer(name: str, process: subprocess.Popen):
+def _receive(name: str, process: subprocess.Popen):
     for line in process.stdout:
         if line.startswith(_MARK):
             return json.loads(line.removeprefix(_MARK))
-    raise RuntimeError(f"contender {name!r} ended with status {process.wait()}")
+    raise RuntimeError(f"contender {name!r} exited with status {process.wait()}")

@@ -1,4 +1,4 @@
-"""Program: memory of the input pipeline over folders of more and more images, each in a process of its own.
+"""Program: memory of the input pipeline for folders of increasing size, each measured in its own process.
 
 Example:
     python -m benchmarks.data_memory --images=1000,10000,100000
@@ -16,14 +16,14 @@ import numpy as np
 from absl import app, flags
 from PIL import Image
 
-_IMAGES = flags.DEFINE_list("images", ["1000", "10000", "100000"], "Sizes of the folders.")
-_READ = flags.DEFINE_string("read", None, "Read this folder and print what it took as JSON; for the program itself.")
+_IMAGES = flags.DEFINE_list("images", ["1000", "10000", "100000"], "Numbers of images in the folders.")
+_READ = flags.DEFINE_string("read", None, "Read this folder and print its memory as JSON; for the program itself.")
 
 CLASSES, SIZE, BATCH, RESIZE, CROP = 10, (120, 160), 128, 160, 128
 
 
 def write_images(folder: Path, count: int) -> None:
-    """Writes a folder of class folders with `count` JPEG files, no two alike."""
+    """Writes a folder of class folders with `count` JPEG files, all different."""
     height, width = SIZE
     for label in range(CLASSES):
         (folder / str(label)).mkdir(parents=True)
@@ -35,7 +35,7 @@ def write_images(folder: Path, count: int) -> None:
 
 
 def read(folder: str) -> dict[str, int]:
-    """Reads every image once to check it, once to train on it or to test; returns bytes of memory at these times."""
+    """Opens a folder and reads its training and test batches once; returns the peak memory in bytes at each stage."""
     from bit_keras import data
 
     before = _peak()
@@ -50,12 +50,12 @@ def read(folder: str) -> dict[str, int]:
 
 
 def _peak() -> int:
-    """Most bytes of memory that this process has had so far."""
+    """Returns the peak memory of this process so far, in bytes."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def measure(folder: Path) -> dict[str, int]:
-    """Runs `read` in a process of its own."""
+    """Runs `read` in its own process."""
     command = [sys.executable, "-m", "benchmarks.data_memory", f"--read={folder}"]
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"}
     result = subprocess.run(command, check=True, env=environment, stdout=subprocess.PIPE, text=True)

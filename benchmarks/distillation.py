@@ -1,6 +1,6 @@
-"""Program: a student with a teacher against the same student alone, over trainings of several lengths.
+"""Program: compares a student with a teacher to the same student without one, for several lengths of training.
 
-The teacher is fine-tuned on the task first. Both students train from random weights by the recipe of
+The teacher is fine-tuned on the task first. Both students train from random weights with the recipe of
 `bit_keras.distill`, on the same views. Each run has its own folder, so that an interrupted series resumes.
 
 Example:
@@ -44,19 +44,19 @@ def compare(
 
     Args:
         teacher: preset or weight file that the teacher is fine-tuned from.
-        dataset: as `bit_keras.data.load` takes it.
+        dataset: as for `bit_keras.data.load`.
         workdir: folder of the series.
-        epochs: lengths of the students' trainings.
-        seeds: students of each kind and length, numbered from 0.
-        examples_per_class: training examples that all of them see, None for all.
+        epochs: lengths of the students' training.
+        seeds: number of students of each kind and length; the seeds are counted from 0.
+        examples_per_class: training examples per class for teacher and students, None for all.
         teacher_steps: updates of the teacher's fine-tuning, None for the HyperRule's.
-        **options: fields of `bit_keras.distill.DistillConfig`, those in OPTIONS.
+        **options: fields of `bit_keras.distill.DistillConfig` in OPTIONS.
 
     Returns:
         {"teacher": its test accuracy, "runs": [{"student", "epochs", "seed", "test_accuracy"}]}.
 
     Raises:
-        FileExistsError: `workdir` belongs to a series of other options.
+        FileExistsError: `workdir` belongs to a series with different options.
     """
     settings = {"teacher": os.fspath(teacher), "dataset": dataset, "examples_per_class": examples_per_class}
     workdir = claim(workdir, {**settings, "teacher_steps": teacher_steps, **options})
@@ -93,7 +93,7 @@ def _accuracies(results: dict, student: str) -> dict[float, list[float]]:
 
 
 def table(results: dict) -> str:
-    """Returns a Markdown table of the test accuracies in percent: median (minimum to maximum) over the seeds."""
+    """Returns a Markdown table of test accuracies in percent, as median (minimum to maximum) over the seeds."""
     rows = {student: _accuracies(results, student) for student in STUDENTS}
     lengths = sorted(rows[STUDENTS[0]])
     lines = [
@@ -107,7 +107,7 @@ def table(results: dict) -> str:
 
 
 def plot(results: dict) -> Figure:
-    """Draws the median test accuracy over the length of the training, the range shaded, and the teacher's."""
+    """Plots the median test accuracy against the length of training, with the range shaded, and the teacher's."""
     figure = Figure(figsize=(5, 4), layout="constrained")
     axes = figure.subplots()
     for student in STUDENTS:
@@ -128,9 +128,9 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    flags.DEFINE_list("epochs", ["30", "100", "300"], "Lengths of the students' trainings.")
+    flags.DEFINE_list("epochs", ["30", "100", "300"], "Lengths of the students' training.")
     flags.DEFINE_integer("seeds", 3, "Students of each kind and length.", lower_bound=1)
-    flags.DEFINE_integer("examples_per_class", None, "Training examples of each class, all by default.", lower_bound=1)
+    flags.DEFINE_integer("examples_per_class", None, "Training examples per class, all by default.", lower_bound=1)
     flags.DEFINE_integer("teacher_steps", None, "Updates of the teacher's fine-tuning.")
     program.define_flags(DistillConfig, ("dataset", "workdir", "teacher", *OPTIONS))
     program.run("benchmarks.distillation", main, groups={})

@@ -1,5 +1,7 @@
-"""Program: images per second and core that come out of the input pipeline, beside tf.image written plainly and beside
-libjpeg-turbo, which only decodes. It needs `simplejpeg`, which brings libjpeg-turbo along.
+"""Program: throughput of the input pipeline, in images per second and core.
+
+It is compared with a pipeline of tf.image operations as in the official code, and with libjpeg-turbo, which decodes
+only and comes with the package `simplejpeg`.
 
 Example:
     python -m benchmarks.input_pipeline --rounds=7
@@ -19,29 +21,31 @@ from absl import app, flags
 
 from benchmarks import contest
 
-_ROUNDS = flags.DEFINE_integer("rounds", 7, "Turns of each contender.", lower_bound=1)
+_ROUNDS = flags.DEFINE_integer("rounds", 7, "Turns per contender.", lower_bound=1)
 _IMAGES = 128  # two batches
-_CONTENDER = flags.DEFINE_string("contender", None, "For the program itself: be this contender.")
-_FOLDER = flags.DEFINE_string("folder", None, "For the program itself: where the images lie.")
-_CORES = flags.DEFINE_integer("cores", 1, "For the program itself: how many to run on.")
+_CONTENDER = flags.DEFINE_string("contender", None, "Run as this contender; for the program itself.")
+_FOLDER = flags.DEFINE_string("folder", None, "Folder of the images; for the program itself.")
+_CORES = flags.DEFINE_integer("cores", 1, "Number of cores to run on; for the program itself.")
 
-PLAIN, OURS, OURS_SMALL, DECODER = "tf.image, 512 to 480", "ours, 512 to 480", "ours, 160 to 128", "libjpeg-turbo"
-PLAIN_TEST, OURS_TEST = "tf.image, evaluation at 480", "ours, evaluation at 480"
-DECODING = ", decoding"  # ends the names of ours that keep no image: every pass over few images is as their first
+TF_IMAGE, OURS, OURS_SMALL, DECODER = "tf.image, 512 to 480", "ours, 512 to 480", "ours, 160 to 128", "libjpeg-turbo"
+TF_IMAGE_TEST, OURS_TEST = "tf.image, evaluation at 480", "ours, evaluation at 480"
+DECODING = ", decoding"  # suffix of ours without caching: each pass decodes, like the first pass with caching
 BASES = {
-    name + ending: base for name, base in {OURS: PLAIN, OURS_TEST: PLAIN_TEST}.items() for ending in ("", DECODING)
+    name + ending: base
+    for name, base in {OURS: TF_IMAGE, OURS_TEST: TF_IMAGE_TEST}.items()
+    for ending in ("", DECODING)
 }
-CONTENDERS = (PLAIN, PLAIN_TEST, *BASES, OURS_SMALL, OURS_SMALL + DECODING, DECODER)
-# For all contenders: else glibc may give images and batches back to the system in one process, and not in the next.
+CONTENDERS = (TF_IMAGE, TF_IMAGE_TEST, *BASES, OURS_SMALL, OURS_SMALL + DECODING, DECODER)
+# For all contenders, because glibc returns the memory of images and batches to the system in some processes only.
 _KEEP_MEMORY = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": str(2**32), "MALLOC_TRIM_THRESHOLD_": str(2**36)}
 BATCH_SIZE = 64
-_BATCHES = 16  # a call: 1,024 images
+_BATCHES = 16  # per call: 1,024 images
 
 
 def photo(seed: int, width: int = 500, height: int = 375) -> bytes:
-    """Returns a JPEG of quality 90 with the entropy of a photograph: about 60 kB at 500x375.
+    """Returns a JPEG of quality 90 with the entropy of a photograph: about 60 kB at 500x375 pixels.
 
-    Smooth fields of five scales, sensor noise, shapes with edges, and text.
+    It has smooth fields of five scales, sensor noise, shapes with edges, and text.
     """
     from PIL import Image, ImageDraw
 
@@ -65,7 +69,7 @@ def photo(seed: int, width: int = 500, height: int = 375) -> bytes:
 
 
 def write_images(folder: Path, count: int) -> list[int]:
-    """Writes a folder of two classes, `train/<class>/<image>`, and the same images in `test`; returns their bytes."""
+    """Writes two classes as `train/<class>/<image>`, and the same images in `test`; returns the file sizes in bytes."""
     sizes = []
     for number in range(count):
         data = photo(number)
@@ -77,8 +81,8 @@ def write_images(folder: Path, count: int) -> list[int]:
     return sizes
 
 
-def plain(folder: Path, batch_size: int, train: bool):
-    """Returns the batches as one writes them with tf.image, in the words of the official code."""
+def tf_image_batches(folder: Path, batch_size: int, train: bool):
+    """Returns batches from the tf.image operations of the official code."""
     import tensorflow as tf
 
     paths = sorted(str(path) for path in folder.glob("train/*/*.jpg" if train else "test/*/*.jpg"))
@@ -101,18 +105,18 @@ def plain(folder: Path, batch_size: int, train: bool):
 def work(
     contender: str, folder: Path, batch_size: int = BATCH_SIZE, batches: int = _BATCHES, cores: int = 1
 ) -> Callable[[], int]:
-    """Returns a function that makes so many batches, and returns the number of their images.
+    """Returns a function that reads `batches` batches and returns their number of images.
 
-    Each turn starts a new iterator: batches that were prefetched before would cost nothing in this turn, and their
-    making would slow down the next contender's.
+    Each call starts a new iterator. A running one would prefetch batches between the turns, which would speed up this
+    contender and slow down the others.
     """
     if contender == DECODER:
         return _decoder(folder, batch_size * batches, cores)
     from bit_keras import data
 
     name, keep = contender.removesuffix(DECODING), not contender.endswith(DECODING)
-    if name in (PLAIN, PLAIN_TEST):
-        dataset = plain(folder, batch_size, train=name == PLAIN)
+    if name in (TF_IMAGE, TF_IMAGE_TEST):
+        dataset = tf_image_batches(folder, batch_size, train=name == TF_IMAGE)
     elif name == OURS_TEST:
         dataset = data.test_batches(data.load(str(folder)), batch_size=batch_size, crop=480, keep=keep)
     else:
@@ -122,11 +126,11 @@ def work(
     dataset = dataset.repeat().take(batches)
     iterators = []  # kept alive: closing one waits for tf.data's autotuner, which sleeps for seconds
 
-    def make() -> int:
+    def read() -> int:
         iterators.append(iter(dataset))
         return sum(len(images) for images, _ in iterators[-1])
 
-    return make
+    return read
 
 
 def _decoder(folder: Path, count: int, cores: int) -> Callable[[], int]:
@@ -136,20 +140,20 @@ def _decoder(folder: Path, count: int, cores: int) -> Callable[[], int]:
     threads = concurrent.futures.ThreadPoolExecutor(cores)
 
     def decode(file: bytes) -> np.ndarray:
-        return simplejpeg.decode_jpeg(file, fastdct=True)  # TensorFlow's transform
+        return simplejpeg.decode_jpeg(file, fastdct=True)  # the inverse DCT that TensorFlow uses
 
     return lambda: len(list(threads.map(decode, itertools.islice(files, count))))
 
 
-def _be_contender() -> None:
-    # Before TensorFlow counts the cores.
+def _run_contender() -> None:
+    # Before the import of TensorFlow, which counts the cores.
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-_CORES.value :])
     contest.take_turns(work(_CONTENDER.value, Path(_FOLDER.value), cores=_CORES.value))
 
 
 def main(_) -> None:
     if _CONTENDER.value:
-        _be_contender()
+        _run_contender()
         return
     with tempfile.TemporaryDirectory() as folder:
         sizes = write_images(Path(folder), _IMAGES)
@@ -162,13 +166,14 @@ def main(_) -> None:
 
 
 def _print_table(seconds: dict[str, list[float]], cores: int) -> None:
-    print(f"\n| on {cores} core{'s' * (cores > 1)} | images/s per core | times tf.image | share of libjpeg-turbo |")
+    where = f"on {cores} core{'s' * (cores > 1)}"
+    print(f"\n| {where} | images/s per core | speed relative to tf.image | fraction of libjpeg-turbo |")
     print("|---|---|---|---|")
     for name in CONTENDERS:
         rate = BATCH_SIZE * _BATCHES / statistics.median(seconds[name]) / cores
-        faster = contest.ratio(seconds, BASES[name], name) if name in BASES else ""
-        share = statistics.median(a / b for a, b in zip(seconds[DECODER], seconds[name]))
-        print(f"| {name} | {rate:.0f} | {faster} | {share:.0%} |", flush=True)
+        speed = contest.ratio(seconds, BASES[name], name) if name in BASES else ""
+        fraction = statistics.median(a / b for a, b in zip(seconds[DECODER], seconds[name]))
+        print(f"| {name} | {rate:.0f} | {speed} | {fraction:.0%} |", flush=True)
 
 
 if __name__ == "__main__":

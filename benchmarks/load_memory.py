@@ -1,4 +1,4 @@
-"""Program: memory and seconds that `BiT.from_preset` takes to load an npz file, each in a process of its own.
+"""Program: memory and time that `BiT.from_preset` needs to load an npz file, measured in its own process.
 
 Example:
     python -m benchmarks.load_memory --variant=R152x4
@@ -20,14 +20,14 @@ from benchmarks.random_weights import write_random_npz
 
 _VARIANT = flags.DEFINE_string("variant", "R152x4", "Architecture, with random weights.")
 _NUM_CLASSES = flags.DEFINE_integer("num_classes", 1000, "Outputs of the head.")
-_LOAD = flags.DEFINE_string("load", None, "Load this file and print what it took as JSON; for the program itself.")
+_LOAD = flags.DEFINE_string("load", None, "Load this file and print memory and time as JSON; for the program itself.")
 
 
 def load(path: str) -> dict[str, float]:
-    """Loads a file; returns bytes of memory before, at the peak and after, and seconds."""
+    """Loads a file; returns the memory in bytes before, at the peak and after, the seconds, and the parameters."""
     from bit_keras import BiT
 
-    BiT("R17x0.5", 2)  # what the libraries take once
+    BiT("R17x0.5", 2)  # excludes the memory and time that the libraries need once
     before, start = _memory(), time.monotonic()
     model = BiT.from_preset(path)
     seconds = time.monotonic() - start
@@ -36,7 +36,7 @@ def load(path: str) -> dict[str, float]:
 
 
 def _memory() -> int:
-    """Bytes of this process in memory now."""
+    """Returns the resident memory of this process in bytes."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
 

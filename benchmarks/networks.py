@@ -1,4 +1,4 @@
-"""The networks of other libraries, with random weights, and what an image costs."""
+"""Networks of other libraries with random weights, and the number of multiplications per image."""
 
 import math
 
@@ -6,7 +6,7 @@ import keras
 
 
 def timm(num_classes: int, variant: str = "R50x1"):
-    """Returns timm's network, a torch module of NCHW images that gives logits."""
+    """Returns timm's network, a torch module from NCHW images to logits."""
     from tests import torchvision_operators  # noqa: F401, I001  before timm
 
     import timm
@@ -15,7 +15,7 @@ def timm(num_classes: int, variant: str = "R50x1"):
 
 
 def transformers(num_classes: int, variant: str = "R50x1"):
-    """Returns the network of transformers, a torch module of NCHW images whose answer has `logits`."""
+    """Returns the network of transformers, a torch module of NCHW images whose output has `logits`."""
     from tests import torchvision_operators  # noqa: F401, I001  before transformers
     from transformers import BitConfig, BitForImageClassification
 
@@ -33,7 +33,7 @@ def transformers(num_classes: int, variant: str = "R50x1"):
 
 
 def compiled(module):
-    """Returns the module as torch compiles it."""
+    """Returns the module compiled by `torch.compile`."""
     import torch
 
     return torch.compile(module)
@@ -41,7 +41,7 @@ def compiled(module):
 
 @keras.saving.register_keras_serializable(package="bit_keras_benchmarks")
 class PlainStandardizedConv2D(keras.layers.Conv2D):
-    """Weight standardization as ports of BiT to Keras write it: in the forward pass, with the backend's gradient."""
+    """Weight standardization as in ports of BiT to Keras: in the forward pass, with automatic differentiation."""
 
     def call(self, inputs):
         mean = keras.ops.mean(self.kernel, axis=(0, 1, 2), keepdims=True)
@@ -51,7 +51,7 @@ class PlainStandardizedConv2D(keras.layers.Conv2D):
 
 
 def unfolded(num_classes: int, variant: str = "R50x1") -> keras.Model:
-    """Returns the network in Keras's own layers: images [N, H, W, 3] in [-1, 1] to logits."""
+    """Returns the network made of Keras's own layers: images [N, H, W, 3] in [-1, 1] to logits."""
     from bit_keras import BiT
     from bit_keras.network.layers import GroupNormalization, StandardizedConv2D
 
@@ -69,8 +69,8 @@ def unfolded(num_classes: int, variant: str = "R50x1") -> keras.Model:
 
 
 def multiplications(network: keras.Model, side: int) -> int:
-    """Returns the multiplications of convolutions and head for an image of side x side pixels."""
-    # At the shapes of an image, which the layers of a network of any size do not know.
+    """Returns the number of multiplications in convolutions and head for an image of side x side pixels."""
+    # A clone with a fixed input size, since the shapes in a network for any size are None.
     sized = keras.models.clone_model(network, keras.Input((side, side, 3)))
     kernels = [(layer.output.shape, layer.kernel.shape) for layer in sized.layers if hasattr(layer, "kernel")]
     return sum(math.prod(size for size in output[:-1] if size) * math.prod(kernel) for output, kernel in kernels)

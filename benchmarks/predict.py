@@ -1,9 +1,9 @@
-"""Program: `model.predict` of a network, which standardizes its kernels in every batch, beside that of the folded one.
+"""Program: `predict` of a network, which standardizes its kernels in every batch, compared with the folded network's.
+
+"plain" is `model.predict`, "folded" is `bit_keras.folded(model).predict`.
 
 Example:
     python -m benchmarks.predict --images=32
-
-"folded" is `bit_keras.folded(model).predict`.
 """
 
 import os
@@ -19,9 +19,9 @@ CONTENDERS = ("folded", "plain")
 
 _CONTENDER = flags.DEFINE_enum("contender", None, CONTENDERS, "Run as this contender; for the program itself.")
 _VARIANT = flags.DEFINE_string("variant", "R50x1", "Row of bit_keras.zoo.variants.")
-_IMAGES = flags.DEFINE_integer("images", 32, "Images of a call, in batches of 1.", lower_bound=2)
+_IMAGES = flags.DEFINE_integer("images", 32, "Images per call, in batches of 1.", lower_bound=2)
 _SIDE = flags.DEFINE_integer("side", 224, "Side of the images in pixels.", lower_bound=1)
-_ROUNDS = flags.DEFINE_integer("rounds", 5, "Turns of each contender.", lower_bound=1)
+_ROUNDS = flags.DEFINE_integer("rounds", 5, "Turns per contender.", lower_bound=1)
 
 
 def predict(contender: str) -> None:
@@ -31,7 +31,7 @@ def predict(contender: str) -> None:
     model = BiT(_VARIANT.value, num_classes=1000)
     if contender == "folded":
         model = folded(model)
-    # As a SavedModel runs, without XLA, whose convolutions are slower on a CPU.
+    # Without XLA, like a SavedModel: its convolutions are slower on a CPU.
     model.compile(jit_compile=False)
     images = np.random.default_rng(0).uniform(-1, 1, (_IMAGES.value, _SIDE.value, _SIDE.value, 3)).astype("float32")
     contest.take_turns(lambda: model.predict(images, batch_size=1, verbose=0))
@@ -44,7 +44,7 @@ def main(_) -> None:
     names = [f"--{flag}={flags.FLAGS[flag].value}" for flag in ("variant", "images", "side")]
     seconds, _ = contest.contest("benchmarks.predict", {name: {} for name in CONTENDERS}, _ROUNDS.value, names)
     print(f"{contest.processor()}; {_VARIANT.value}, {_IMAGES.value} images of {_SIDE.value} pixels, batches of 1\n")
-    print("| network | ms an image | time of folded |\n|---|---|---|")
+    print("| network | ms per image | time relative to folded |\n|---|---|---|")
     for name in CONTENDERS:
         per_image = contest.milliseconds([value / _IMAGES.value for value in seconds[name]])
         print(f"| {name} | {per_image} | {contest.ratio(seconds, name, 'folded')} |")

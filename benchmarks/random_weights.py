@@ -1,4 +1,4 @@
-"""A file of weights as the official ones, for programs that cannot download one."""
+"""Weight files in the official format with random weights, for programs that need no published ones."""
 
 import zipfile
 from pathlib import Path
@@ -7,7 +7,7 @@ import numpy as np
 
 
 def write_random_npz(path: Path, variant: str, num_classes: int) -> int:
-    """Writes an official npz file of random weights, one array at a time; returns the bytes of its arrays."""
+    """Writes an npz file in the official format, one array at a time; returns the size of its arrays in bytes."""
     from bit_keras.checkpoints.architecture import weight_shapes
     from bit_keras.zoo.variants import get_variant
 

@@ -1,13 +1,14 @@
-"""Program: inference of a served BiT beside other libraries and runtimes, on the CPU, with random weights.
+"""Program: compares inference of a served BiT with other libraries and runtimes, on the CPU, with random weights.
 
 Example:
     python -m benchmarks.served --batch_size=1 --batch_size=8 --rounds=7
 
-Ours is the signature serving_default of a SavedModel for TF Serving, with the variable that export/serving sets for
-servers on CPUs, and without it; "batch split" is how TF Serving runs a batch with export/serving/batching-cpu.config,
-four images in each of two threads. timm and transformers run in torch, "unfolded Keras" is the network with
-`keras.layers.GroupNormalization` and weight standardization in the forward pass, ONNX Runtime, LiteRT and OpenVINO run
-what `export.edge_convert` makes of the folded network. It needs the packages of the extras edge and dev, and openvino.
+"bit_keras" is the signature serving_default of a SavedModel for TF Serving, with the environment variable that
+export/serving sets for servers on CPUs; "variable not set" is without it. "batch split" runs a batch as TF Serving does
+with export/serving/batching-cpu.config: four images in each of two threads. timm and transformers run in torch.
+"unfolded Keras" is the network with `keras.layers.GroupNormalization` and weight standardization in the forward pass.
+ONNX Runtime, LiteRT and OpenVINO run the folded network as converted by `export.edge_convert`. Needs the extras edge,
+dev and benchmarks.
 """
 
 import os
@@ -32,14 +33,14 @@ CONTENDERS = (
 )
 _FROZEN = {"TF_ONEDNN_ASSUME_FROZEN_WEIGHTS": "1"}
 _ENVIRONMENTS = {name + half: _FROZEN for name in (_OURS, _SPLIT) for half in ("", _HALF)}
-_TOGETHER, _THREADS = 4, 2  # max_execution_batch_size and num_batch_threads of export/serving/batching-cpu.config
+_SPLIT_SIZE, _THREADS = 4, 2  # max_execution_batch_size and num_batch_threads of export/serving/batching-cpu.config
 
 _CONTENDER = flags.DEFINE_string("contender", None, "Run as this contender; for the program itself.")
-_FOLDER = flags.DEFINE_string("folder", None, "Where the exported networks are; for the program itself.")
+_FOLDER = flags.DEFINE_string("folder", None, "Folder of the exported networks; for the program itself.")
 _ONLY = flags.DEFINE_multi_enum("only", None, CONTENDERS, "Contenders, all by default.")
-_BATCH_SIZES = flags.DEFINE_multi_integer("batch_size", [1, 8], "Images of a call.", lower_bound=1)
+_BATCH_SIZES = flags.DEFINE_multi_integer("batch_size", [1, 8], "Images per call.", lower_bound=1)
 _SIDE = flags.DEFINE_integer("side", 224, "Side of the images in pixels.", lower_bound=1)
-_ROUNDS = flags.DEFINE_integer("rounds", 7, "Turns of each contender.", lower_bound=1)
+_ROUNDS = flags.DEFINE_integer("rounds", 7, "Turns per contender.", lower_bound=1)
 _CLASSES = 1000
 
 
@@ -53,14 +54,14 @@ def main(_) -> None:
         macs = export(Path(folder))
         for batch_size in _BATCH_SIZES.value:
             settings = [f"--folder={folder}", f"--side={_SIDE.value}", f"--batch_size={batch_size}"]
-            those = [name for name in names if batch_size > _TOGETHER or not name.startswith(_SPLIT)]
-            contenders = {name: _ENVIRONMENTS.get(name, {}) for name in (*those, *contest.GEMMS.values())}
+            running = [name for name in names if batch_size > _SPLIT_SIZE or not name.startswith(_SPLIT)]
+            contenders = {name: _ENVIRONMENTS.get(name, {}) for name in (*running, *contest.GEMMS.values())}
             seconds, _ = contest.contest("benchmarks.served", contenders, _ROUNDS.value, settings)
             print("\n" + contest.table(seconds, batch_size, 2 * macs * batch_size, _TIMM))
 
 
 def export(folder: Path) -> int:
-    """Writes what the runtimes run; returns the multiplications of an image."""
+    """Writes the SavedModels and converted networks; returns the number of multiplications per image."""
     from bit_keras import BiT, export_saved_model
     from bit_keras.network.folding import folded
     from export import edge_convert
@@ -110,8 +111,8 @@ def _split(images: np.ndarray, is_half: bool) -> Callable:
     import tensorflow as tf
 
     run, threads = _signature(is_half), ThreadPoolExecutor(_THREADS)
-    parts = [tf.constant(images[start : start + _TOGETHER]) for start in range(0, len(images), _TOGETHER)]
-    return lambda: list(threads.map(run, parts))
+    slices = [tf.constant(images[start : start + _SPLIT_SIZE]) for start in range(0, len(images), _SPLIT_SIZE)]
+    return lambda: list(threads.map(run, slices))
 
 
 def _signature(is_half: bool) -> Callable:
@@ -134,7 +135,7 @@ def _torch(model, images: np.ndarray, is_half: bool) -> Callable:
     import torch
 
     model = model.eval().to(memory_format=torch.channels_last)
-    images = torch.from_numpy(2 * images - 1).permute(0, 3, 1, 2)  # whose memory stays channels_last
+    images = torch.from_numpy(2 * images - 1).permute(0, 3, 1, 2)  # a view: in memory channels stay last
 
     def step():
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=is_half):

@@ -1,6 +1,6 @@
-"""Program: seconds from the start of Python to the end of the first training step, by phase.
+"""Program: time from the start of Python to the end of the first training step, by phase.
 
-Medians of fresh processes, which take turns where two checkouts are compared.
+It prints medians over fresh processes; with two checkouts their processes run in turns.
 
 Example:
     git worktree add /tmp/before bb1af38
@@ -19,16 +19,18 @@ from pathlib import Path
 from absl import app, flags
 
 PHASES = ("import keras", "import bit_keras", "build", "load", "first step", "second step")
-_MEASURE = flags.DEFINE_string("measure", None, "Start with this npz file and print JSON; for the program itself.")
+_MEASURE = flags.DEFINE_string(
+    "measure", None, "Load this npz file and print the seconds as JSON; for the program itself."
+)
 _VARIANT = flags.DEFINE_string("variant", "R50x1", "Row of bit_keras.zoo.variants.")
-_BATCH_SIZE = flags.DEFINE_integer("batch_size", 32, "Images of a step.", lower_bound=1)
+_BATCH_SIZE = flags.DEFINE_integer("batch_size", 32, "Images per step.", lower_bound=1)
 _SIDE = flags.DEFINE_integer("side", 128, "Side of the images in pixels.", lower_bound=1)
-_BEFORE = flags.DEFINE_string("before", None, "Another checkout, which is measured beside this one.")
-_ROUNDS = flags.DEFINE_integer("rounds", 5, "Processes.", lower_bound=1)
+_BEFORE = flags.DEFINE_string("before", None, "Another checkout, to compare this one with.")
+_ROUNDS = flags.DEFINE_integer("rounds", 5, "Processes per checkout.", lower_bound=1)
 
 
 def measure(weights: str) -> dict[str, float]:
-    """Starts up in this process, where nothing must be imported yet; returns the seconds of each phase."""
+    """Runs and times all phases in this process, which must not have imported anything; returns seconds per phase."""
     times = [time.perf_counter()]
     import keras
 
@@ -50,7 +52,7 @@ def measure(weights: str) -> dict[str, float]:
 
 
 def _prepare(model, keras) -> None:
-    """Compiles as a fine-tuning does, with a checkpoint that is not there yet."""
+    """Compiles as fine-tuning does, for a checkpoint that does not exist yet."""
     from bit_keras import HyperRule, training
     from bit_keras.rules import optimizers
 
@@ -63,12 +65,12 @@ def _prepare(model, keras) -> None:
 
 def _in_child(checkout: str, weights: Path) -> dict[str, float]:
     settings = [f"--{flag}={flags.FLAGS[flag].value}" for flag in ("variant", "batch_size", "side")]
-    # This file and not the module, which the other checkout may have in another form.
+    # By path, not as a module: the other checkout may have a different version of this program.
     command = [sys.executable, __file__, f"--measure={weights}", *settings]
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2", "PYTHONPATH": checkout}
     process = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
     times = json.loads(process.stdout.splitlines()[-1])
-    return {**times, "all to the end of the first step": sum(times[phase] for phase in PHASES[:-1])}
+    return {**times, "total to the end of the first step": sum(times[phase] for phase in PHASES[:-1])}
 
 
 def main(_) -> None:

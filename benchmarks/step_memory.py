@@ -23,16 +23,16 @@ _CASES = flags.DEFINE_multi_string(
         *("R50x1,8,128", "R50x1,32,128", "R50x1,32,128,remat", "R50x1,32,128,accumulate=4"),
         *("R50x1,32,128,freeze=block2", "R50x1,16,128,precision=mixed_bfloat16"),
     ],
-    "VARIANT,BATCH,CROP and any of remat, accumulate=N, freeze=STAGE and precision=POLICY, with commas between.",
+    "VARIANT,BATCH,CROP and any of remat, accumulate=N, freeze=STAGE and precision=POLICY, separated by commas.",
 )
 _NUM_CLASSES = 10
-# Returns freed memory to the system at once, so that resident memory is memory in use.
+# Makes allocators return freed memory to the system at once, so that resident memory is memory in use.
 ALLOCATORS = {"TF_ONEDNN_USE_SYSTEM_ALLOCATOR": "1", "MALLOC_MMAP_THRESHOLD_": "65536"}
-_MEASURE = flags.DEFINE_string("measure", None, "Measure this case and print its bytes; for the program itself.")
+_MEASURE = flags.DEFINE_string("measure", None, "Measure this case and print bytes; for the program itself.")
 
 
 def parse(case: str) -> dict:
-    """Returns the arguments of `estimate_memory`, without the number of classes, for a case of the flag.
+    """Returns the arguments of `estimate_memory` except the number of classes, from a case of the flag.
 
     Raises:
         ValueError: an option is unknown.
@@ -48,9 +48,9 @@ def parse(case: str) -> dict:
 
 
 def measure(variant, batch_size, crop, precision="float32", accumulate=1, freeze="none", remat=False) -> int:
-    """Returns the bytes of a network and its optimizer, plus what an update adds to this process at its peak.
+    """Returns the bytes of a network and its optimizer, plus the peak increase of this process during two updates.
 
-    Graphs that the first update compiles do not count. Arguments are those of `estimate_memory`.
+    Graphs compiled by the first update are not counted. The arguments are those of `estimate_memory`.
     """
     from bit_keras import BiT, HyperRule
     from bit_keras.network.freezing import freeze as freeze_stages
@@ -72,7 +72,7 @@ def measure(variant, batch_size, crop, precision="float32", accumulate=1, freeze
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)
     before = status("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")  # resets the peak to the present memory
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak to the current memory
     for _ in range(2):
         update()
     state = 4 * sum(math.prod(variable.shape) for variable in [*model.variables, *model.optimizer.variables])
@@ -80,7 +80,7 @@ def measure(variant, batch_size, crop, precision="float32", accumulate=1, freeze
 
 
 def status(name: str) -> int:
-    """Returns a line of /proc/self/status in bytes, for example "VmRSS"."""
+    """Returns the value of a line of /proc/self/status in bytes, for example of "VmRSS"."""
     lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     return int(lines[name].split()[0]) * 1024
 

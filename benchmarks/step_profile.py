@@ -1,4 +1,4 @@
-"""Program: where the time of a training step goes on TensorFlow, by kind of operation, one at a time.
+"""Program: time of a training step on TensorFlow by kind of operation, with one operation running at a time.
 
 Example:
     python -m benchmarks.step_profile --variant=R50x1 --batch_size=32 --side=128
@@ -16,19 +16,19 @@ import keras
 from absl import app, flags
 
 _VARIANT = flags.DEFINE_string("variant", "R50x1", "Row of bit_keras.zoo.variants.")
-_BATCH_SIZE = flags.DEFINE_integer("batch_size", 32, "Images of a step.", lower_bound=1)
+_BATCH_SIZE = flags.DEFINE_integer("batch_size", 32, "Images per step.", lower_bound=1)
 _SIDE = flags.DEFINE_integer("side", 128, "Side of the images in pixels.", lower_bound=1)
-_PRECISION = flags.DEFINE_string("precision", "float32", "Policy of the network.")
-_STEPS = flags.DEFINE_integer("steps", 3, "Steps that are measured.", lower_bound=1)
-_LEAST = 0.005  # share of the whole from which on an operation has a row
+_PRECISION = flags.DEFINE_string("precision", "float32", "Dtype policy of the network.")
+_STEPS = flags.DEFINE_integer("steps", 3, "Steps to measure.", lower_bound=1)
+_LEAST = 0.005  # operations that take a smaller fraction of the total time are not printed
 
-# The event that stands for an XLA program; the others of its launch lie within it.
+# Event that covers the run of an XLA program; the other events of its launch lie within it.
 _XLA = "Start"
 _NO_OPERATIONS = {"Run", "Process", "ExecuteAsyncOnStream", "Execute", "Done", "Await"}
 
 
 def by_operation(step: Callable, steps: int) -> dict[str, float]:
-    """Returns the milliseconds of each kind of operation in a step, the mean over several."""
+    """Returns {kind of operation: milliseconds per step}, the mean over `steps` steps, in falling order."""
     import tensorflow as tf
     from tensorflow.tsl.profiler.protobuf.xplane_pb2 import XSpace
 
@@ -54,7 +54,7 @@ def main(_) -> None:
     from bit_keras import BiT
     from bit_keras.rules import SGD
 
-    tf.config.threading.set_inter_op_parallelism_threads(1)  # else operations wait for each other while they run
+    tf.config.threading.set_inter_op_parallelism_threads(1)  # concurrent operations would wait for each other's threads
     model = BiT(_VARIANT.value, 10, dtype=_PRECISION.value)
     optimizer = SGD(0.003, momentum=0.9)
     model.compile(optimizer, keras.losses.CategoricalCrossentropy(from_logits=True))
@@ -67,11 +67,11 @@ def main(_) -> None:
     step()
     step()
     times = by_operation(step, _STEPS.value)
-    whole = sum(times.values())
-    print(f"| operation | ms | share |\n|---|---|---|\n| all | {whole:.0f} | |")
+    total = sum(times.values())
+    print(f"| operation | ms | fraction |\n|---|---|---|\n| all operations | {total:.0f} | |")
     for operation, value in times.items():
-        if value >= _LEAST * whole:
-            print(f"| {operation} | {value:.0f} | {value / whole:.0%} |")
+        if value >= _LEAST * total:
+            print(f"| {operation} | {value:.0f} | {value / total:.0%} |")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""Program: a training step beside other libraries, with random weights: its time and, on the CPU, its memory.
+"""Program: compares a training step with other libraries, with random weights: time and, on the CPU, memory.
 
 Example:
     python -m benchmarks.training_step --rounds=5
     KERAS_BACKEND=jax python -m benchmarks.training_step --device=cuda --variant=R101x3 --side=224 --batch_size=128
 
-A step is forward pass, backward pass and an update of SGD with momentum on one batch, which lies in memory. "unfolded
-Keras" is the network in Keras's own layers, with weight standardization in the forward pass. Needs the extra dev.
+A step is forward pass, backward pass and an update of SGD with momentum on one batch in memory. "unfolded Keras" is the
+network made of Keras's own layers, with weight standardization in the forward pass. Needs the extra dev.
 """
 
 import contextlib
@@ -33,11 +33,15 @@ _LEARNING_RATE, _MOMENTUM = 0.003, 0.9
 _CONTENDER = flags.DEFINE_string("contender", None, "Run as this contender; for the program itself.")
 _MEMORY = flags.DEFINE_bool("memory", False, "Measure memory; for the program itself.")
 _ONLY = flags.DEFINE_multi_enum("only", None, CONTENDERS, "Contenders, all by default.")
-_DEVICE = flags.DEFINE_enum("device", "cpu", ["cpu", "cuda"], "Of torch; Keras takes a GPU where its backend has one.")
-_VARIANT = flags.DEFINE_enum("variant", "R50x1", ["R50x1", "R50x3", "R101x1", "R101x3", "R152x2", "R152x4"], "Network.")
-_BATCH_SIZE = flags.DEFINE_integer("batch_size", 32, "Images of a step.", lower_bound=1)
+_DEVICE = flags.DEFINE_enum(
+    "device", "cpu", ["cpu", "cuda"], "Device of torch; Keras uses a GPU if its backend has one."
+)
+_VARIANT = flags.DEFINE_enum(
+    "variant", "R50x1", ["R50x1", "R50x3", "R101x1", "R101x3", "R152x2", "R152x4"], "Architecture."
+)
+_BATCH_SIZE = flags.DEFINE_integer("batch_size", 32, "Images per step.", lower_bound=1)
 _SIDE = flags.DEFINE_integer("side", 128, "Side of the images in pixels.", lower_bound=1)
-_ROUNDS = flags.DEFINE_integer("rounds", 5, "Turns of each contender.", lower_bound=1)
+_ROUNDS = flags.DEFINE_integer("rounds", 5, "Turns per contender.", lower_bound=1)
 
 
 def main(_) -> None:
@@ -51,11 +55,11 @@ def main(_) -> None:
     settings = [f"--{flag}={flags.FLAGS[flag].value}" for flag in ("batch_size", "side", "variant", "device")]
     macs = networks.multiplications(folded(BiT(_VARIANT.value, _NUM_CLASSES)), _SIDE.value)
     print(contest.processor())
-    # All of them share the memory of a GPU.
+    # Without preallocation, because all contenders share the memory of a GPU.
     contenders = {name: {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"} for name in (*names, *contest.GEMMS.values())}
     seconds, _ = contest.contest("benchmarks.training_step", contenders, _ROUNDS.value, settings)
     memory = {}
-    for name in names if _DEVICE.value == "cpu" else ():  # one at a time, so that none takes the memory of another
+    for name in names if _DEVICE.value == "cpu" else ():  # one process at a time, without competition for memory
         _, facts = contest.contest("benchmarks.training_step", {name: ALLOCATORS}, 0, [*settings, "--memory"])
         memory |= {name: fact["bytes"] for name, fact in facts.items()}
     operations = 3 * 2 * macs * _BATCH_SIZE.value  # the backward pass has twice those of the forward pass
@@ -113,7 +117,7 @@ def _torch(module, is_half: bool, compiled: bool) -> tuple[Callable, int]:
     device = _DEVICE.value
     module = module.train().to(device, memory_format=torch.channels_last)
     call = networks.compiled(module) if compiled else module
-    images = torch.from_numpy(_images(channels_first=True)).to(device)  # whose memory stays channels_last
+    images = torch.from_numpy(_images(channels_first=True)).to(device)  # a view: in memory channels stay last
     labels = torch.zeros(_BATCH_SIZE.value, dtype=torch.long, device=device)
     optimizer = torch.optim.SGD(module.parameters(), lr=_LEARNING_RATE, momentum=_MOMENTUM)
 
@@ -132,12 +136,12 @@ def _torch(module, is_half: bool, compiled: bool) -> tuple[Callable, int]:
 
 
 def _peak(step: Callable) -> int:
-    """Returns the bytes that two steps add to the process at their peak."""
-    getattr(step, "release", lambda: None)()  # torch's gradients stay between steps
+    """Returns the peak increase of the memory of this process during two steps, in bytes."""
+    getattr(step, "release", lambda: None)()  # torch's gradients stay in memory between steps
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)
     before = status("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")  # the peak becomes what is held now
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak to the current memory
     step()
     step()
     return status("VmHWM") - before

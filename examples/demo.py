@@ -1,4 +1,4 @@
-"""The whole road in a few minutes on two CPU cores: fine-tune on real images, look, export, reload with TF Hub.
+"""The whole workflow in a few minutes on two CPU cores: fine-tune on real images, evaluate, export, reload with TF Hub.
 
 Example:
     python -m examples.demo --workdir=demo_output
@@ -17,7 +17,7 @@ from bit_keras import data
 from bit_keras.system import command_line
 from bit_keras.system.logs import doing
 
-_WORKDIR = flags.DEFINE_string("workdir", "demo_output", "Folder for the run; must not hold another one.")
+_WORKDIR = flags.DEFINE_string("workdir", "demo_output", "Folder for the run; must not contain another run.")
 _STEPS = flags.DEFINE_integer("steps", 300, "Updates of the training.")
 
 PRETRAINED = "BiT-mini-R17x0.5"
@@ -26,11 +26,13 @@ RESOLUTION = 32
 
 
 def demo(workdir: str, steps: int) -> None:
-    """Fine-tunes the network that ships on handwritten digits, exports it and compares it with its copy in
-    hub.KerasLayer; at the end shows what as many updates make of random weights."""
+    """Fine-tunes the bundled network on handwritten digits, exports it and compares the export in hub.KerasLayer.
+
+    For comparison it then trains the same network from random weights, with as many updates.
+    """
     saved_model = Path(workdir, "saved_model")
     if saved_model.exists():
-        raise FileExistsError(f"{workdir} holds a finished demo; remove it or choose another --workdir")
+        raise FileExistsError(f"{workdir} contains a finished demo; remove it or choose another --workdir")
 
     print(
         f"{PRETRAINED} was pre-trained on clothes, letters and clip art (bit_keras/weights/{PRETRAINED}.md) and never"
@@ -54,7 +56,7 @@ def demo(workdir: str, steps: int) -> None:
 
 
 def train(model: str, workdir: str, steps: int, **options):
-    """Trains on the digits, as small images and for a few updates."""
+    """Trains on the digits, with small images and few updates."""
     return bit_keras.finetune(
         model=model,
         dataset="digits",
@@ -62,19 +64,19 @@ def train(model: str, workdir: str, steps: int, **options):
         steps=steps,
         batch_size=64,
         resolution=RESOLUTION,
-        flip=False,  # a mirrored 2 is no 2
+        flip=False,  # a mirrored 2 is not a 2
         **options,
     )
 
 
 def compare_with_hub(model: bit_keras.BiT, saved_model: Path) -> None:
-    """Runs `examples.hub_layer` on the test digits; raises RuntimeError when its numbers are others."""
+    """Runs `examples.hub_layer` on the test digits; raises RuntimeError if its outputs differ."""
     batches = data.test_batches(data.load("digits"), batch_size=512, crop=RESOLUTION)
-    images, labels = (np.concatenate(parts) for parts in zip(*batches.as_numpy_iterator()))
+    images, labels = (np.concatenate(arrays) for arrays in zip(*batches.as_numpy_iterator()))
     with tempfile.TemporaryDirectory() as scratch:
         expected = Path(scratch, "expected.npz")
         np.savez(expected, images=(images + 1) / 2, labels=labels, logits=model.predict(images, verbose=0))
-        # tensorflow-hub 0.16.1 imports pkg_resources, which warns.
+        # tensorflow-hub 0.16.1 imports pkg_resources, which warns that it is deprecated.
         command = [sys.executable, "-W", "ignore:pkg_resources:UserWarning", "-m", "examples.hub_layer"]
         with doing("running hub.KerasLayer in another process"):
             done = subprocess.run([*command, saved_model, expected], capture_output=True, text=True, check=False)

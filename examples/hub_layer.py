@@ -1,4 +1,4 @@
-"""A user of the SavedModel: hub.KerasLayer in tf_keras, with nothing of bit_keras.
+"""Uses the SavedModel as others would: in hub.KerasLayer of tf_keras, without bit_keras.
 
 Arguments: the SavedModel's folder and an npz file with images in [0, 1], one-hot labels and the expected logits.
 """
@@ -11,7 +11,7 @@ import tf_keras
 
 
 def compare(saved_model: str, expected: str) -> None:
-    """Prints how the module's numbers compare; raises SystemExit where they are others or it does not train."""
+    """Prints how the module's outputs compare with the expected ones; raises SystemExit if they differ."""
     with np.load(expected) as archive:
         images, labels, logits = archive["images"], archive["labels"], archive["logits"]
     layer = hub.KerasLayer(saved_model, trainable=True)

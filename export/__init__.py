@@ -1,1 +1,1 @@
-"""Programs that publish: each reloads what it wrote in a fresh process and compares numbers before it says done."""
+"""Programs that export and publish models. Each exporter reloads its files in a fresh process and compares outputs."""

@@ -1,4 +1,4 @@
-"""Program: write a BiT for phones and small computers, as LiteRT and ONNX files that were run before it says done.
+"""Program: exports a BiT for phones and small computers, as LiteRT and ONNX files that it runs and compares.
 
 Examples:
     python -m export.edge --model=workdir/weights.npz --dataset=cifar10 --resolution=128 --output=exported/edge
@@ -22,19 +22,19 @@ from bit_keras.system.logs import logger
 from bit_keras.system.processes import run_python
 from export.summary import Artefact, table, write_summary
 
-# A protobuf and a flatbuffer end at 2 GiB, and every format is converted from float32.
+# Protobufs and flatbuffers are limited to 2 GiB, and every format is converted from float32.
 _MAX_BYTES = 2**31
 _BATCH_SIZE = 8
 
 
 @dataclasses.dataclass(frozen=True)
 class Format:
-    """A kind of file, and how far it may be from the Keras model.
+    """A file format, and how much its outputs may differ from those of the Keras model.
 
     Attributes:
-        file_name: in the output directory.
-        max_difference: of the logits of any test image, relative to the largest logit.
-        max_accuracy_loss: on the test examples, 0.01 is one of a hundred; one example may always be lost.
+        file_name: name in the output directory.
+        max_difference: largest difference of a logit, over all test images, relative to the largest logit.
+        max_accuracy_loss: largest loss of test accuracy as a fraction; a loss of one example is always allowed.
     """
 
     file_name: str
@@ -43,14 +43,14 @@ class Format:
 
 
 FORMATS = {
-    # The same arithmetic in another order.
+    # The same operations in a different order.
     "litert_float32": Format("float32.tflite", max_difference=1e-4, max_accuracy_loss=0.0),
     "onnx": Format("model.onnx", max_difference=1e-4, max_accuracy_loss=0.0),
-    # Kernels of 11 bits: 3e-3 was seen, and a wrong kernel is far more.
+    # Kernels with 11 significant bits: 3e-3 was measured, and a wrong kernel differs by far more.
     "litert_float16": Format("float16.tflite", max_difference=0.02, max_accuracy_loss=0.005),
-    # Kernels of 8 bits with a scale for each filter, and activations with one for each tensor of a batch.
+    # 8-bit kernels with one scale per filter, and 8-bit activations with one scale per tensor and batch.
     "litert_dynamic_int8": Format("dynamic_int8.tflite", max_difference=0.2, max_accuracy_loss=0.02),
-    # Activations have one scale for all images: the farthest logit of many images says little, accuracy more.
+    # Activations have one scale for all images, so that a few logits differ a lot: accuracy is the better measure.
     "litert_int8": Format("int8.tflite", max_difference=0.5, max_accuracy_loss=0.03),
 }
 
@@ -64,37 +64,37 @@ def export_edge(
     calibration_examples: int = 256,
     test_examples: int = 1000,
 ) -> list[Artefact]:
-    """Writes files for edge runtimes, each run in its own runtime in a fresh process, or writes nothing.
+    """Writes files for edge runtimes, and runs each in its runtime in a fresh process; leaves no files if one fails.
 
-    Every file holds one function, "images" to "logits", of images in **[0, 1]** with plain, standardized kernels. The
-    formats are
+    Each file contains one function, "images" to "logits", of images in **[0, 1]**, with the kernels already
+    standardized. The formats are
 
     - litert_float32, litert_float16, litert_dynamic_int8: LiteRT, float32 [N, resolution, resolution, 3] to float32
-      [N, K]. The second stores kernels in float16, the third in int8 and convolves in int8.
-    - litert_int8: LiteRT, int8 to int8, whose scales and zero points stand in the file, quantized as
-      round(image / scale) + zero point. Group normalization is computed in float32, all else in int8.
+      [N, K]. The second stores kernels in float16; the third stores kernels and computes convolutions in int8.
+    - litert_int8: LiteRT, int8 to int8, quantized as round(image / scale) + zero point, with the scales and zero points
+      in the file. Group normalization is computed in float32, everything else in int8.
     - onnx: ONNX, float32 [N, H, W, 3] to float32 [N, K], any N, H and W.
 
-    N is 1 in a LiteRT file until its input is resized. Beside them lie `class_names.txt`, one name a line in the
-    order of the logits, and `summary.json`.
+    N is 1 in a LiteRT file unless its input is resized. The directory also contains `class_names.txt`, one name per
+    line in the order of the logits, and `summary.json`.
 
     Args:
-        model: a classifier in float32, left as it was.
-        output: directory to make, which must not exist.
+        model: a classifier in float32, which is not changed.
+        output: directory to create, which must not exist.
         source: the task of the model. Its training split calibrates the int8 file, its test split gives accuracies.
-        resolution: side of the images in pixels; None for that of the weights, `model.resolution`, or 224 where that is
+        resolution: side of the images in pixels; None for that of the weights, `model.resolution`, or 224 if that is
             None.
-        formats: which to write.
-        calibration_examples: training examples to calibrate with, at most.
-        test_examples: test examples to compare on, at most; they are spread evenly over the split.
+        formats: names of the formats to write, keys of `FORMATS`.
+        calibration_examples: maximum number of training examples for calibration.
+        test_examples: maximum number of test examples to compare on; they are spread evenly over the split.
 
     Returns:
-        One record a file, in the order of `formats`, with its test accuracy and that of the model.
+        One record per file, in the order of `formats`, with the test accuracies of the file and of the model.
 
     Raises:
-        ValueError: an argument is out of its range, or model and task have not the same number of classes.
-        FileExistsError: there is something at `output`.
-        RuntimeError: a converter or a runtime failed, or a file is farther from the model than `FORMATS` allows.
+        ValueError: an argument is out of its range, or model and task differ in their numbers of classes.
+        FileExistsError: `output` exists.
+        RuntimeError: a converter or a runtime failed, or a file differs from the model by more than `FORMATS` allows.
     """
     output = Path(output)
     _check_arguments(model, output, source, formats)
@@ -110,8 +110,8 @@ def export_edge(
         labels = _write_images(source.test, source, test_examples, resolution, images)
         folded(model).save(network)
         logger.info("converting to %s", ", ".join(formats))
-        # In a process of its own: the converters warn, print and log.
-        run_python("no conversion", "-m", "export.edge_convert", network, calibration, written, *formats)
+        # In a separate process, because the converters warn, print and log a lot.
+        run_python("the conversion failed", "-m", "export.edge_convert", network, calibration, written, *formats)
         expected = _predict(model, images)
         artefacts = [_check(name, written / FORMATS[name].file_name, images, expected, labels) for name in formats]
         class_names = "".join(f"{name}\n" for name in source.class_names)
@@ -123,29 +123,33 @@ def export_edge(
 
 def _check_arguments(model: BiT, output: Path, source: data.Source, formats: Sequence[str]) -> None:
     if os.path.lexists(output):
-        raise FileExistsError(f"files go to a directory that does not exist yet, got {output}")
+        raise FileExistsError(f"files are written to a directory that does not exist yet, got {output}")
     unknown = [name for name in formats if name not in FORMATS]
     if unknown or not formats:
         raise ValueError(f"formats must be some of {', '.join(FORMATS)}, got {', '.join(formats) or 'none'}")
     if model.dtype_policy.name != "float32":
-        raise ValueError(f"the model must be in float32, as the files compute, got {model.dtype_policy.name}")
+        raise ValueError(
+            f"the model must be in float32, like the computations in the files, got {model.dtype_policy.name}"
+        )
     if model.num_classes != source.num_classes:
         raise ValueError(
             f"the model must have an output for each class of {source.name}, got {model.num_classes} outputs for "
             f"{source.num_classes} classes"
         )
     if (num_bytes := 4 * model.count_params()) >= _MAX_BYTES:
-        raise ValueError(f"LiteRT and ONNX files hold less than {_MAX_BYTES:,} bytes, the network has {num_bytes:,}")
+        raise ValueError(
+            f"LiteRT and ONNX files must have less than {_MAX_BYTES:,} bytes, the network has {num_bytes:,}"
+        )
 
 
 def _write_images(
     split: data.source.Split, source: data.Source, max_examples: int, resolution: int, path: Path
 ) -> np.ndarray:
-    """Writes images [N, resolution, resolution, 3] in [0, 1] as an npy file; returns their classes [N]."""
+    """Writes images [N, resolution, resolution, 3] in [0, 1] to an npy file; returns their class indices [N]."""
     count = min(max_examples, len(split))
     chosen = split.take(np.linspace(0, len(split) - 1, count).astype(int))
     batches = data.test_batches(dataclasses.replace(source, test=chosen), batch_size=_BATCH_SIZE, crop=resolution)
-    # On the disk: 1000 images of 480 pixels are 2.8 GB.
+    # Memory-mapped: 1000 images of 480 pixels need 2.8 GB.
     written = np.lib.format.open_memmap(path, "w+", np.float32, (count, resolution, resolution, 3))
     labels = []
     for batch, targets in batches.as_numpy_iterator():
@@ -162,36 +166,36 @@ def _predict(model: BiT, images_file: Path) -> np.ndarray:
 
 
 def _check(name: str, path: Path, images: Path, expected: np.ndarray, labels: np.ndarray) -> Artefact:
-    """Runs one file in a fresh process and compares."""
+    """Runs a file in a fresh process and compares its outputs with the model's."""
     logger.info("running %s in a fresh process", name)
     result = images.with_name("result.npz")
-    # The file and not the module: it needs the runtime, and nothing of the library.
+    # By path, not as a module: the program must not import the library.
     run_python(f"{name} does not run", Path(__file__).with_name("edge_run.py"), path, images, result)
     with np.load(result, allow_pickle=False) as archive:
-        found, words = archive["logits"], str(archive["input"])
+        found, input_format = archive["logits"], str(archive["input"])
         rates = dict(zip(archive["batch_sizes"].tolist(), archive["images_per_second"].tolist()))
     difference, accuracies = compare(name, found, expected, labels)
     before, after = accuracies
-    extra = {"test accuracy": after, "Keras accuracy": before, "test examples": str(len(labels)), "input": words}
+    extra = {"test accuracy": after, "Keras accuracy": before, "test examples": str(len(labels)), "input": input_format}
     return Artefact(name, path, difference, rates, extra)
 
 
 def compare(
     name: str, found: np.ndarray, expected: np.ndarray, labels: np.ndarray
 ) -> tuple[float, tuple[float, float]]:
-    """Holds the logits of a file against those of the Keras model.
+    """Compares the logits of a file with those of the Keras model.
 
     Args:
         name: of the format, a key of `FORMATS`.
         found: logits [N, K] of the file.
         expected: logits [N, K] of the model.
-        labels: classes [N].
+        labels: class indices [N].
 
     Returns:
-        The largest difference relative to the scale of the logits, and the accuracies (of the model, of the file).
+        The largest difference relative to the largest logit, and the accuracies (of the model, of the file).
 
     Raises:
-        RuntimeError: one of them is beyond the limits of the format.
+        RuntimeError: the difference or the loss of accuracy is above the limit of the format.
     """
     limits = FORMATS[name]
     difference = relative_difference(expected, found)
@@ -201,7 +205,7 @@ def compare(
         )
     before, after = (float(np.mean(logits.argmax(axis=-1) == labels)) for logits in (expected, found))
     max_loss = max(limits.max_accuracy_loss, 1 / len(labels))
-    if before - after > max_loss + 1e-9:  # sums of binary fractions
+    if before - after > max_loss + 1e-9:  # a margin for rounding
         raise RuntimeError(
             f"{name}: the test accuracy falls from {before:.4f} to {after:.4f}, allowed is a loss of {max_loss:.2g}"
         )
@@ -224,19 +228,20 @@ def main() -> None:
 
 def _define_flags() -> None:
     flags.DEFINE_string("model", None, "Name of published weights, or path or address of a weight file.", required=True)
-    flags.DEFINE_string("output", None, "Directory to make.", required=True)
+    flags.DEFINE_string("output", None, "Directory to create.", required=True)
     flags.DEFINE_string(
         "dataset", None, "The task of the model: digits, a name of TensorFlow Datasets, or a folder.", required=True
     )
-    flags.DEFINE_string("data_dir", None, "Where TensorFlow Datasets keeps its data.")
+    flags.DEFINE_string("data_dir", None, "Folder of TensorFlow Datasets.")
     flags.DEFINE_integer(
         "resolution",
         None,
-        "Side of the images in pixels; where not given what the weights were trained at, or 224 where that is not "
-        "known.",
+        "Side of the images in pixels; by default that of the weights' training, or 224 if it is not known.",
     )
     flags.DEFINE_list("formats", list(FORMATS), f"Some of {', '.join(FORMATS)}.")
-    flags.DEFINE_integer("calibration_examples", 256, "Training examples that calibrate int8.", lower_bound=1)
+    flags.DEFINE_integer(
+        "calibration_examples", 256, "Training examples for the calibration of int8, at most.", lower_bound=1
+    )
     flags.DEFINE_integer("test_examples", 1000, "Test examples to compare on, at most.", lower_bound=1)
 
 

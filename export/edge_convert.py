@@ -1,8 +1,8 @@
-"""Program: writes an inference network as LiteRT and ONNX files, in a process that the noise of converters may fill.
+"""Program: writes an inference network as LiteRT and ONNX files, in a process whose output can be discarded.
 
     python -m export.edge_convert NETWORK.keras CALIBRATION.npy OUTPUT_FOLDER FORMAT...
 
-NETWORK.keras takes images in [-1, 1] (`bit_keras.network.folding.fold`); CALIBRATION.npy holds float32 images
+NETWORK.keras takes images in [-1, 1] (`bit_keras.network.folding`); CALIBRATION.npy contains float32 images
 [N, R, R, 3] in [0, 1]. A LiteRT file takes images of R x R pixels.
 """
 
@@ -30,7 +30,7 @@ def convert(network: keras.Model, calibration: np.ndarray, folder: Path, formats
 
 
 def _function(network: keras.Model, size: int | None):
-    """`network` as a tf.function of "images" [N, size, size, 3] in [0, 1] to "logits" [N, K]."""
+    """Returns `network` as a tf.function from "images" [N, size, size, 3] in [0, 1] to "logits" [N, K]."""
 
     @tf.function(input_signature=[tf.TensorSpec([None, size, size, 3], name="images")])
     def call(images):
@@ -50,7 +50,7 @@ def _write_onnx(function, path: Path) -> None:
 
 
 def _converter(network: keras.Model, function) -> tf.lite.TFLiteConverter:
-    # Variables count as those of a trackable object: without one they become resources that start empty.
+    # The converter reads variables from a trackable object; without one they become uninitialized resources.
     root = tf.train.Checkpoint()
     root.variables, root.function = [variable.value for variable in network.variables], function
     return tf.lite.TFLiteConverter.from_concrete_functions([function.get_concrete_function()], root)
@@ -74,10 +74,10 @@ def _dynamic_int8(network, function, calibration) -> bytes:
 
 
 def _int8(network, function, calibration) -> bytes:
-    """All in int8, also input and output, but group normalization in float32.
+    """Converts to int8, including input and output, except group normalization, which stays in float32.
 
-    In int8 the squared differences between the channels of a group have a scale so far below that of the channels
-    that LiteRT's interpreter aborts on them.
+    In int8 the scale of a group's squared differences is so much smaller than that of its channels that LiteRT's
+    interpreter aborts.
     """
     converter = _converter(network, function)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -86,7 +86,7 @@ def _int8(network, function, calibration) -> bytes:
         denylisted_nodes=[name for name in _tensors(_float32(network, function, calibration)) if "group_norm" in name],
         fully_quantize=True,
     )
-    # The public door to a quantization that leaves out some operations.
+    # The only public interface for quantization that excludes operations.
     debugger = tf.lite.experimental.QuantizationDebugger(
         converter=converter, debug_dataset=converter.representative_dataset, debug_options=options
     )
@@ -94,7 +94,7 @@ def _int8(network, function, calibration) -> bytes:
 
 
 def _tensors(model: bytes) -> list[str]:
-    """Names of the tensors of a LiteRT model."""
+    """Returns the names of the tensors of a LiteRT model."""
     return [tensor["name"] for tensor in tf.lite.Interpreter(model_content=model).get_tensor_details()]
 
 

@@ -1,9 +1,9 @@
-"""Program: runs a LiteRT or ONNX file in its own runtime; needs that and NumPy, nothing of the library.
+"""Program: runs a LiteRT or ONNX file in its runtime; imports only the runtime and NumPy.
 
     python edge_run.py MODEL.tflite|MODEL.onnx IMAGES.npy RESULT.npz
 
-IMAGES.npy holds float32 images [N, R, R, 3] in [0, 1]. RESULT.npz gets "logits" [N, K], the words "input", and
-"images_per_second" at the "batch_sizes".
+IMAGES.npy contains float32 images [N, R, R, 3] in [0, 1]. RESULT.npz will contain "logits" [N, K], "input", a
+description of the input format, and "images_per_second" for each of "batch_sizes".
 """
 
 import statistics
@@ -18,7 +18,7 @@ _RUNS = 5
 
 
 def load_litert(path: str) -> tuple[Callable[[np.ndarray], np.ndarray], str]:
-    """Returns a function of images [N, R, R, 3] to logits [N, K], and what the file takes, in words."""
+    """Returns a function from images [N, R, R, 3] to logits [N, K], and a description of the file's input format."""
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(path)
@@ -40,14 +40,14 @@ def load_litert(path: str) -> tuple[Callable[[np.ndarray], np.ndarray], str]:
             outputs = scale * (outputs.astype(np.float32) - zero_point)
         return outputs
 
-    words = "float32"
+    input_format = "float32"
     if is_quantized:
-        words = "int8, scale {:.6g}, zero point {}".format(*images["quantization"])
-    return run, words
+        input_format = "int8, scale {:.6g}, zero point {}".format(*images["quantization"])
+    return run, input_format
 
 
 def load_onnx(path: str) -> tuple[Callable[[np.ndarray], np.ndarray], str]:
-    """As `load_litert`."""
+    """Likewise for an ONNX file."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
@@ -55,11 +55,13 @@ def load_onnx(path: str) -> tuple[Callable[[np.ndarray], np.ndarray], str]:
 
 
 def main(path: str, images_file: str, result_file: str) -> None:
-    run, words = (load_onnx if path.endswith(".onnx") else load_litert)(path)
+    run, input_format = (load_onnx if path.endswith(".onnx") else load_litert)(path)
     images = np.load(images_file, mmap_mode="r")
     logits = [run(np.array(images[i : i + max(BATCH_SIZES)])) for i in range(0, len(images), max(BATCH_SIZES))]
     rates = [_images_per_second(run, np.resize(images, (size, *images.shape[1:]))) for size in BATCH_SIZES]
-    np.savez(result_file, logits=np.concatenate(logits), input=words, batch_sizes=BATCH_SIZES, images_per_second=rates)
+    np.savez(
+        result_file, logits=np.concatenate(logits), input=input_format, batch_sizes=BATCH_SIZES, images_per_second=rates
+    )
 
 
 def _images_per_second(run: Callable[[np.ndarray], np.ndarray], images: np.ndarray) -> float:

@@ -1,4 +1,4 @@
-"""Program: publish what was exported on Kaggle Models or on the Hugging Face hub; a dry run unless told otherwise.
+"""Program: publishes an exported model on Kaggle Models or the Hugging Face hub; by default a dry run.
 
 Examples:
     python -m export.publish --directory=exported/m-r50x1 --to=kaggle --handle=OWNER/bit/tensorFlow2/m-r50x1 --version=1
@@ -17,19 +17,19 @@ from absl import flags
 
 from bit_keras.system import command_line
 
-# As Kaggle writes it. On Hugging Face it stands in the card of the repository, README.md, which is left alone.
+# In Kaggle's spelling. On Hugging Face the licence belongs in the repository's card, README.md, which is not changed.
 _LICENCE = "Apache 2.0"
-# What is looked for in the root of a directory, beside a SavedModel.
+# A directory with such a file at its top is accepted, like a SavedModel.
 _MODEL_FILES = (".keras", ".npz", ".safetensors", ".tflite", ".onnx", ".xml")
 _PART = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 _HANDLES = {
     "kaggle": ("OWNER/MODEL/FRAMEWORK/VARIATION", rf"{_PART}/{_PART}/{_PART}/{_PART}"),
     "huggingface": ("OWNER/REPOSITORY", rf"{_PART}/{_PART}"),
 }
-# kagglehub makes one zip archive of more, which no loader reads.
+# kagglehub packs more files into a zip archive, which loaders cannot read.
 _MOST_KAGGLE_FILES = 50
-# Not of a version: the card of a repository, and what git keeps there.
-_STAYS = {"README.md", ".gitattributes"}
+# Files that are not deleted when a new version lacks them: the repository's card and git's settings.
+_PERMANENT = {"README.md", ".gitattributes"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,18 +48,18 @@ class Upload:
 
 
 def list_uploads(directory: str | os.PathLike) -> list[Upload]:
-    """Returns the files that would be uploaded, by their paths.
+    """Returns the files that would be uploaded, sorted by path.
 
     Args:
-        directory: a SavedModel, a TF Serving model with a SavedModel for each version, or a folder with model files.
+        directory: a SavedModel, a TF Serving model with one SavedModel per version, or a folder with model files.
 
     Raises:
-        ValueError: it is none of these, or holds a link or a hidden file, which uploads treat in different ways.
+        ValueError: it is none of these, or contains a link or a hidden file, which hubs treat differently.
     """
     directory = Path(directory)
     if not _is_artefact(directory):
         raise ValueError(
-            "what is published must be a directory with saved_model.pb, with versions that hold it, or with a file "
+            "what is published must be a directory with saved_model.pb, with versions that have it, or with a file "
             f"that ends in {', '.join(_MODEL_FILES)}, got {directory}"
         )
     paths = sorted(directory.rglob("*"))
@@ -76,21 +76,21 @@ def publish(
 
     Args:
         directory: see `list_uploads`.
-        to: "kaggle" or "huggingface", whose packages read the credentials as they always do.
-        handle: OWNER/MODEL/FRAMEWORK/VARIATION on Kaggle, where the model is made if there is none, private;
-            OWNER/REPOSITORY on Hugging Face, likewise, where the version becomes the tag "v1", "v2", ....
-        version: the number that this version gets, 1 for the first.
-        dry_run: check and list, and use no network.
+        to: "kaggle" or "huggingface"; their packages read the credentials in the usual way.
+        handle: OWNER/MODEL/FRAMEWORK/VARIATION on Kaggle, OWNER/REPOSITORY on Hugging Face. A model or repository that
+            does not exist is created as private. On Hugging Face a version is a tag, "v1", "v2", ....
+        version: number of this version, 1 for the first.
+        dry_run: True only checks and lists the files, without a network.
 
     Returns:
         The handle with its version, and the files.
 
     Raises:
-        ValueError: the directory or the handle is not as said above, or the version does not follow the last one.
-        FileExistsError: there is such a version.
-        PermissionError: there are no credentials.
-        ImportError: the package of the place is not installed.
-        ConnectionError: the place refuses.
+        ValueError: the directory or the handle is not as described above, or the version does not follow the last one.
+        FileExistsError: the version exists.
+        PermissionError: credentials are missing.
+        ImportError: the package of the hub is not installed.
+        ConnectionError: the hub cannot be reached or rejects the upload.
     """
     if to not in _HANDLES:
         raise ValueError(f"to must be one of {', '.join(_HANDLES)}, got {to!r}")
@@ -101,7 +101,7 @@ def publish(
         raise ValueError(f"versions count from 1, got {version}")
     uploads = list_uploads(directory)
     if to == "kaggle" and len(uploads) > _MOST_KAGGLE_FILES:
-        raise ValueError(f"Kaggle takes {_MOST_KAGGLE_FILES} files one by one, got {len(uploads)}")
+        raise ValueError(f"Kaggle accepts at most {_MOST_KAGGLE_FILES} separate files, got {len(uploads)}")
     if not dry_run:
         if to == "kaggle":
             _send_to_kaggle(Path(directory), handle, version)
@@ -150,11 +150,11 @@ def _send_to_kaggle(directory: Path, handle: str, version: int) -> None:
         _check_version(version, _last_kaggle_version(handle), handle)
         kagglehub.model_upload(handle, str(directory), license_name=_LICENCE, version_notes=f"Version {version}")
     except (requests.RequestException, exceptions.BackendError, exceptions.UnauthenticatedError) as error:
-        raise ConnectionError(f"Kaggle does not take {handle}: {error}") from error
+        raise ConnectionError(f"Kaggle does not accept {handle}: {error}") from error
 
 
 def _last_kaggle_version(handle: str) -> int:
-    """Returns 0 for a model that is not there yet; Kaggle answers 403 or 404 then."""
+    """Returns the last version of a model, 0 if the model does not exist, for which Kaggle answers 403 or 404."""
     from kagglehub.clients import build_kaggle_client
     from kagglehub.exceptions import KaggleApiHTTPError, handle_call
     from kagglehub.handle import parse_model_handle
@@ -175,7 +175,7 @@ def _last_kaggle_version(handle: str) -> int:
 
 def _send_to_huggingface(directory: Path, handle: str, version: int, uploads: Sequence[Upload]) -> None:
     try:
-        import httpx2  # what huggingface_hub speaks
+        import httpx2  # huggingface_hub raises its errors
         import huggingface_hub
     except ImportError as error:
         raise ImportError(
@@ -191,7 +191,7 @@ def _send_to_huggingface(directory: Path, handle: str, version: int, uploads: Se
         api.create_repo(handle, private=True, exist_ok=True)
         tags = [ref.name for ref in api.list_repo_refs(handle).tags]
         _check_version(version, max((int(tag[1:]) for tag in tags if re.fullmatch(r"v\d+", tag)), default=0), handle)
-        stale = set(api.list_repo_files(handle)) - {upload.path for upload in uploads} - _STAYS
+        stale = set(api.list_repo_files(handle)) - {upload.path for upload in uploads} - _PERMANENT
         commit = api.upload_folder(
             repo_id=handle,
             folder_path=directory,
@@ -200,7 +200,7 @@ def _send_to_huggingface(directory: Path, handle: str, version: int, uploads: Se
         )
         api.create_tag(handle, tag=f"v{version}", revision=commit.oid)
     except httpx2.HTTPError as error:
-        raise ConnectionError(f"Hugging Face does not take {handle}: {error}") from error
+        raise ConnectionError(f"Hugging Face does not accept {handle}: {error}") from error
 
 
 def main() -> None:
@@ -217,9 +217,9 @@ def main() -> None:
 
 def _define_flags() -> None:
     flags.DEFINE_string("directory", None, "What to publish: a SavedModel, or a folder of model files.", required=True)
-    flags.DEFINE_enum("to", None, list(_HANDLES), "Where to.", required=True)
+    flags.DEFINE_enum("to", None, list(_HANDLES), "Hub to publish on.", required=True)
     handles = "; ".join(f"{place}: {form}" for place, (form, _) in _HANDLES.items())
-    flags.DEFINE_string("handle", None, f"Name there. {handles}.", required=True)
+    flags.DEFINE_string("handle", None, f"Name on the hub. {handles}.", required=True)
     flags.DEFINE_integer("version", None, "Number of this version, 1 for the first.", required=True)
     flags.DEFINE_boolean("dry_run", True, "List what would be uploaded, without a network.")
 

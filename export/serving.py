@@ -1,10 +1,10 @@
-"""Program: publish a BiT for TF Serving.
+"""Program: exports a BiT for TF Serving.
 
 Example:
     python -m export.serving --model=BiT-M-R50x1-ILSVRC2012 --output=models --class_names=names.txt
 
-It writes models/bit/1, a checked SavedModel with warm-up requests, and the files that a server is started with;
-`export/serving/README.md` says how, and what clients send.
+It writes models/bit/1, a checked SavedModel with warm-up requests, and configuration files to start a server with.
+`export/serving/README.md` explains how to start it and what clients send.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import bit_keras  # noqa: F401 - before TensorFlow, whose start it keeps quiet
+import bit_keras  # noqa: F401 - before TensorFlow, to silence its messages at start-up
 
 # isort: split
 import keras
@@ -33,7 +33,7 @@ from bit_keras.system.logs import logger
 from export.serving_warmup import replay_warmup, write_warmup
 from export.summary import Artefact, measure, table, write_summary
 
-# What a server is started with; MODEL_NAME in it stands for the name of the model.
+# Templates of the configuration files of a server; MODEL_NAME is a placeholder.
 CONFIGURATION = Path(__file__).with_name("serving")
 CONFIGURATION_FILES = (
     *("batching-cpu.config", "batching-gpu.config", "monitoring.config"),
@@ -50,30 +50,30 @@ def export_serving(
     class_names: Sequence[str] | None = None,
     **options,
 ) -> Artefact:
-    """Writes OUTPUT/NAME/VERSION and the configuration beside it, or nothing if a check fails.
+    """Writes OUTPUT/NAME/VERSION and the server's configuration next to it; leaves no files if a check fails.
 
     The SavedModel is reloaded and compared in a fresh process, its warm-up requests are run, and its speed is measured.
 
     Args:
         model: the network, in float32.
-        output: directory of all models of a server. Files of its configuration that are there already stay; a model
-            that models.config does not name is added to it.
-        name: of the model, letters, digits, ".", "_" and "-", the first no sign.
-        version: number of the version, 1 or more; the server takes the largest.
-        class_names: the names of the outputs, in their order; None for their numbers.
-        **options: of `bit_keras.saved_models.serving.ServingOptions`; without a resolution that of the weights,
-            `model.resolution`, or 224 pixels where that is None.
+        output: directory of all models of a server. Existing configuration files are kept; the model is added to
+            models.config if that does not list it.
+        name: of the model: letters, digits, ".", "_" and "-", starting with a letter or digit.
+        version: number of the version, 1 or more; the server loads the largest.
+        class_names: the names of the outputs, in their order; None for class indices.
+        **options: of `bit_keras.saved_models.serving.ServingOptions`. The default resolution is that of the weights,
+            `model.resolution`, or 224 pixels if that is None.
 
     Returns:
-        What was written; also in OUTPUT/NAME/summary.json.
+        The record of the SavedModel, which is also written to OUTPUT/NAME/summary.json.
 
     Raises:
-        ValueError: an argument or models.config is not as said above.
-        FileExistsError: that version exists.
-        RuntimeError: the SavedModel does not give the model's numbers.
+        ValueError: an argument or models.config is not as described above.
+        FileExistsError: the version exists.
+        RuntimeError: the outputs of the SavedModel differ from the model's.
     """
     output, path = Path(output), new_version(output, name, version)
-    read_models_config(output)  # while nothing is written yet
+    read_models_config(output)  # raises before anything is written
     check_arguments(model, path, "serving", class_names, options)
     resolution = options["resolution"] = provenance.serving_resolution(model, options.get("resolution"))
     precision = ServingOptions(model.num_classes, **options).precision
@@ -92,11 +92,13 @@ def export_serving(
 
 
 def new_version(output: str | os.PathLike, name: str, version: int) -> Path:
-    """Returns OUTPUT/NAME/VERSION; raises as `export_serving` if it may not be made."""
+    """Returns OUTPUT/NAME/VERSION; raises as `export_serving` if it must not be created."""
     if keras.backend.backend() != "tensorflow":
         raise ValueError(f"KERAS_BACKEND must be tensorflow for this program, got {keras.backend.backend()}")
     if not re.fullmatch("[A-Za-z0-9][A-Za-z0-9._-]*", name):
-        raise ValueError(f'name must be letters, digits, ".", "_" and "-", the first no sign, got {name!r}')
+        raise ValueError(
+            f'name must be letters, digits, ".", "_" and "-", starting with a letter or digit, got {name!r}'
+        )
     if version < 1:
         raise ValueError(f"version must be 1 or more, got {version}")
     path = Path(output, name, str(version))
@@ -106,7 +108,7 @@ def new_version(output: str | os.PathLike, name: str, version: int) -> Path:
 
 
 def write_configuration(output: Path, name: str) -> None:
-    """Writes what a server of the models in `output` is started with; existing files keep what they say."""
+    """Writes the configuration of a server of the models in `output`; existing files are kept, a new model is added."""
     for file in CONFIGURATION_FILES:
         if not (output / file).exists():
             content = (CONFIGURATION / file).read_text(encoding="utf-8").replace("MODEL_NAME", name)
@@ -119,7 +121,7 @@ def write_configuration(output: Path, name: str) -> None:
 
 
 def read_models_config(output: Path) -> ModelServerConfig:
-    """Returns what OUTPUT/models.config says, nothing if there is none; raises ValueError if it is damaged."""
+    """Returns the contents of OUTPUT/models.config, empty if it does not exist; raises ValueError if it is invalid."""
     path = output / _MODELS_CONFIG
     text = path.read_text(encoding="utf-8") if path.exists() else ""
     try:
@@ -135,13 +137,13 @@ def _write_text(path: Path, text: str) -> None:
 
 @contextlib.contextmanager
 def _without_new_empty_folders(path: Path) -> Iterator[None]:
-    """Removes the folders above `path` that the block made and left empty."""
+    """Removes the folders above `path` that the block created and left empty."""
     missing = [folder for folder in path.parents if not folder.exists()]
     try:
         yield
     finally:
         for folder in missing:
-            with contextlib.suppress(OSError):  # not empty: all went well
+            with contextlib.suppress(OSError):  # not empty: the export succeeded
                 folder.rmdir()
 
 
@@ -173,23 +175,23 @@ def main() -> None:
 
 def _define_flags() -> None:
     default = ServingOptions(1)
-    flags.DEFINE_string("model", None, "Published weights, or path or address of a file.", required=True)
+    flags.DEFINE_string("model", None, "Name of published weights, or path or address of a weight file.", required=True)
     flags.DEFINE_string("output", None, "Directory of all models of a server.", required=True)
     flags.DEFINE_string("name", "bit", "Name of the model.")
-    flags.DEFINE_integer("version", 1, "Number of the version; a server takes the largest.")
+    flags.DEFINE_integer("version", 1, "Number of the version; a server loads the largest.")
     flags.DEFINE_integer(
         "resolution",
         None,
-        "Side in pixels to which image files are resized; where not given what the weights were trained at, or 224 "
-        "where that is not known.",
+        "Side in pixels to which image files are resized; by default that of the weights' training, or 224 if it is "
+        "not known.",
     )
-    flags.DEFINE_enum("precision", default.precision, list(PRECISIONS), "Of kernels and convolutions.")
-    flags.DEFINE_string("class_names", None, "Text file with a line for each class, in the order of the outputs.")
+    flags.DEFINE_enum("precision", default.precision, list(PRECISIONS), "Precision of kernels and convolutions.")
+    flags.DEFINE_string("class_names", None, "Text file with one class name per line, in the order of the outputs.")
     flags.DEFINE_enum(
-        "activation", None, list(ACTIVATIONS), "What makes scores; by default what the weights were trained with."
+        "activation", None, list(ACTIVATIONS), "Computes scores from logits; by default that of the weights' training."
     )
-    flags.DEFINE_integer("top", None, "Classes in an answer; 5 by default, or all where there are fewer.")
-    flags.DEFINE_integer("max_pixels", default.max_pixels, "Image files with more pixels are refused.")
+    flags.DEFINE_integer("top", None, "Classes in a response; by default 5, or all if there are fewer.")
+    flags.DEFINE_integer("max_pixels", default.max_pixels, "Image files with more pixels are rejected.")
 
 
 if __name__ == "__main__":

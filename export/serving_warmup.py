@@ -1,4 +1,4 @@
-"""Warm-up requests: TF Serving runs them before it calls a version available.
+"""Warm-up requests, which TF Serving runs before it reports a version as available.
 
 Source: tensorflow/serving, docs "SavedModel Warmup": a TFRecord of PredictionLog messages in `assets.extra`.
 """
@@ -10,13 +10,14 @@ import tensorflow as tf
 from tensorflow_serving.apis.predict_pb2 import PredictRequest
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
-# Those of serving/batching-gpu.config: each size allocates anew. On a CPU the server splits the largest.
+# allowed_batch_sizes of serving/batching-gpu.config, since memory is allocated per size. On a CPU the server splits the
+# largest.
 BATCH_SIZES = (1, 2, 4, 8)
 PATH = Path("assets.extra", "tf_serving_warmup_requests")
 
 
 def write_warmup(saved_model: Path, name: str, resolution: int) -> None:
-    """Adds requests for `serving_default` and `serve_bytes` to a SavedModel, one for each batch size.
+    """Adds requests for `serving_default` and `serve_bytes` to a SavedModel, one per signature and batch size.
 
     Args:
         saved_model: directory of a version.
@@ -30,7 +31,7 @@ def write_warmup(saved_model: Path, name: str, resolution: int) -> None:
     with tf.io.TFRecordWriter(str(path)) as writer:
         for batch_size in BATCH_SIZES:
             images = tf.TensorShape([batch_size, resolution, resolution, 3]).as_proto()
-            # One value stands for all: kilobytes, not megabytes.
+            # A tensor proto with one value repeats it: kilobytes, not megabytes.
             tensor = tf.make_tensor_proto(0.5, shape=[1])
             tensor.tensor_shape.CopyFrom(images)
             files = tf.make_tensor_proto([encoded[k % 2] for k in range(batch_size)])
@@ -48,14 +49,15 @@ def write_warmup(saved_model: Path, name: str, resolution: int) -> None:
 
 
 def replay_warmup(saved_model: Path, loaded) -> int:
-    """Runs the requests of a SavedModel as the server would, and returns their number.
+    """Runs the warm-up requests of a SavedModel as the server would, and returns their number.
 
     Args:
-        saved_model: its directory.
-        loaded: the same, loaded.
+        saved_model: directory of the SavedModel.
+        loaded: the loaded SavedModel.
 
     Raises:
-        RuntimeError: an answer has another number of rows than its request, or numbers that are not finite.
+        RuntimeError: request and response differ in their numbers of rows, or a response contains values that are not
+            finite, or False for "valid".
     """
     count = 0
     for record in tf.data.TFRecordDataset(str(saved_model / PATH)).as_numpy_iterator():

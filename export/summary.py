@@ -1,4 +1,4 @@
-"""What a program that publishes says at its end: one row an artefact, as a table and as JSON."""
+"""Summary of an export, as a table and as JSON, with one row per artefact."""
 
 import dataclasses
 import statistics
@@ -15,14 +15,14 @@ BATCH_SIZES = (1, 8)
 
 @dataclasses.dataclass(frozen=True)
 class Artefact:
-    """One file or directory that was written.
+    """A file or directory that was exported.
 
     Attributes:
-        name: what it is, for example "serving, float32".
-        path: where it is.
+        name: kind of artefact, for example "serving, float32".
+        path: of the file or directory.
         max_difference: largest difference of its outputs from the Keras model's, relative to their scale.
-        images_per_second: {batch size: images a second}, medians on this machine; compare only inside one run.
-        extra: further facts for the table, for example {"test accuracy": 0.91}.
+        images_per_second: {batch size: median on this machine}; comparable only within a run.
+        extra: {heading: value} of further columns of the table, for example {"test accuracy": 0.91}.
     """
 
     name: str
@@ -39,11 +39,11 @@ class Artefact:
 
 
 def measure(run: Callable[[np.ndarray], object], size: int = 224, runs: int = 5) -> dict[int, float]:
-    """Returns {batch size: images a second}, medians, of a function of images [N, size, size, 3] in [0, 1]."""
+    """Returns {batch size: median images per second} of a function of images [N, size, size, 3] in [0, 1]."""
     rates = {}
     for batch_size in BATCH_SIZES:
         images = np.random.default_rng(0).uniform(size=(batch_size, size, size, 3)).astype("float32")
-        run(images)  # traces, allocates
+        run(images)  # traces the function and allocates memory
         seconds = []
         for _ in range(runs):
             start = time.perf_counter()
@@ -54,7 +54,7 @@ def measure(run: Callable[[np.ndarray], object], size: int = 224, runs: int = 5)
 
 
 def table(artefacts: Sequence[Artefact]) -> str:
-    """Returns the rows as text in aligned columns."""
+    """Returns one row per artefact as text with aligned columns."""
     extras = list(dict.fromkeys(key for artefact in artefacts for key in artefact.extra))
     rates = [f"img/s, batch {size}" for size in BATCH_SIZES]
     rows = [["artefact", "bytes", "max difference", *rates, *extras]]
@@ -68,6 +68,6 @@ def table(artefacts: Sequence[Artefact]) -> str:
 
 
 def write_summary(artefacts: Sequence[Artefact], path: Path) -> None:
-    """Writes the rows as JSON."""
+    """Writes one record per artefact as JSON."""
     rows = [{**dataclasses.asdict(a), "path": str(a.path), "bytes": a.num_bytes} for a in artefacts]
     write_json(path, {"artefacts": rows})

@@ -1,4 +1,4 @@
-"""Program: write a module for TF Hub, a reusable SavedModel that also gives the outputs of its stages, and its archive.
+"""Program: exports a module for TF Hub, a reusable SavedModel that also returns the outputs of its stages.
 
 Examples:
     python -m export.tfhub --module=m-r50x1 --output=exported
@@ -11,7 +11,7 @@ import tarfile
 from collections.abc import Sequence
 from pathlib import Path
 
-import bit_keras  # before TensorFlow, whose start it keeps quiet
+import bit_keras  # before TensorFlow, to silence its messages at start-up
 
 # isort: split
 import keras
@@ -25,7 +25,7 @@ from bit_keras.zoo import presets
 from export.summary import Artefact, measure, table, write_summary
 from hub_modules.table import TASKS, get_module
 
-# What the root of an archive may hold (the validator of tensorflow/tfhub.dev).
+# Names allowed at the top of an archive, according to the validator of tensorflow/tfhub.dev.
 _ROOT = {
     *("saved_model.pb", "tfhub_module.pb", "keras_metadata.pb", "fingerprint.pb"),
     *("assets", "assets.extra", "variables"),
@@ -39,29 +39,30 @@ def export_module(
     class_names: Sequence[str] | None = None,
     name: str = "module",
 ) -> Artefact:
-    """Writes `output`/NAME, `output`/NAME.tar.gz and `output`/summary.json, checked in a fresh process, or nothing.
+    """Writes `output`/NAME, `output`/NAME.tar.gz and `output`/summary.json; leaves no files if a check fails.
 
-    The module takes float32 images [N, H, W, 3] in **[0, 1]**, any N, H and W, and rescales them to the model's
-    [-1, 1]. What hub.load gives has, beside what `bit_keras.export_saved_model` describes:
+    The check runs in a fresh process. The module takes float32 images [N, H, W, 3] in **[0, 1]**, any N, H and W, and
+    rescales them to the model's [-1, 1]. The object that hub.load returns has, in addition to the attributes in
+    `bit_keras.export_saved_model`:
 
-    - `endpoints(inputs, training=False)`: {"root_block", "block1", ..., "block4": [N, H / stride, W / stride, C] at
-      the strides 4, 4, 8, 16, 32, "features": [N, F]}, and for a classifier "logits": [N, K], all float32. They
-      share the module's variables, so that a tape reaches these through any of them.
+    - `endpoints(inputs, training=False)`: {"root_block", "block1", ..., "block4": [N, H / stride, W / stride, C] with
+      strides 4, 4, 8, 16, 32, "features": [N, F]}, and for a classifier "logits": [N, K], all float32. They use the
+      module's variables, so that gradients of any endpoint reach these.
 
     Args:
-        model: a classifier; it is left as it was.
-        output: folder to make, which must not exist.
+        model: a classifier, which is not changed.
+        output: folder to create, which must not exist.
         kind: "classification" for logits [N, K], or "feature-vector" for pooled features [N, F].
         class_names: the K names of the outputs of a classifier, in their order; None writes no file.
         name: of the module.
 
     Returns:
-        What was written, with its speed on images of 224 x 224.
+        The record of the module, with its speed on images of 224 x 224 pixels.
 
     Raises:
-        ValueError: unknown `kind`, class names that do not fit it, or another Keras backend than tensorflow.
-        FileExistsError: there is something at `output`.
-        RuntimeError: the module does not give the model's numbers.
+        ValueError: `kind` is unknown, the class names do not fit it, or the Keras backend is not tensorflow.
+        FileExistsError: `output` exists.
+        RuntimeError: the outputs of the module differ from the model's.
     """
     output = Path(output)
     _check_arguments(output, kind, class_names)
@@ -84,19 +85,19 @@ def export_module(
 
 
 def write_archive(directory: str | os.PathLike, path: str | os.PathLike) -> None:
-    """Writes a SavedModel as TF Hub takes it: a .tar.gz that is the same, byte by byte, for the same files.
+    """Writes a SavedModel as a .tar.gz for TF Hub; the same files give byte-identical archives.
 
     Args:
         directory: the SavedModel.
-        path: the file to be.
+        path: file to create.
 
     Raises:
-        ValueError: `directory` is no SavedModel, or its root holds what TF Hub refuses.
-        FileExistsError: there is something at `path`.
+        ValueError: `directory` is not a SavedModel, or contains at its top a name that TF Hub rejects.
+        FileExistsError: `path` exists.
     """
     directory, path = Path(directory), Path(path)
     if os.path.lexists(path):
-        raise FileExistsError(f"an archive goes to a path where nothing is, got {path}")
+        raise FileExistsError(f"an archive is written to a path that does not exist yet, got {path}")
     found = {child.name for child in directory.iterdir()} if directory.is_dir() else set()
     if "saved_model.pb" not in found or found - _ROOT:
         raise ValueError(
@@ -109,13 +110,13 @@ def write_archive(directory: str | os.PathLike, path: str | os.PathLike) -> None
         gzip.GzipFile(filename="", mode="wb", compresslevel=6, fileobj=stream, mtime=0) as compressed,
         tarfile.open(fileobj=compressed, mode="w", format=tarfile.GNU_FORMAT) as archive,
     ):
-        # With the folders: tensorflow_hub makes no folder that is not listed before its files.
+        # Folders too: tensorflow_hub creates only folders that are listed before their files.
         for member in sorted(directory.rglob("*")):
             _add(archive, member, member.relative_to(directory).as_posix())
 
 
 def _add(archive: tarfile.TarFile, path: Path, name: str) -> None:
-    """Adds a file or folder by a record that leaves out its owner, group, mode and time."""
+    """Adds a file or folder without its owner, group, mode and time, so that archives are reproducible."""
     record = tarfile.TarInfo(name)
     if path.is_dir():
         record.type, record.mode = tarfile.DIRTYPE, 0o755
@@ -132,7 +133,7 @@ def _check_arguments(output: Path, kind: str, class_names: Sequence[str] | None)
     if keras.config.backend() != "tensorflow":
         raise ValueError(f"KERAS_BACKEND must be tensorflow to write a module, got {keras.config.backend()}")
     if os.path.lexists(output):
-        raise FileExistsError(f"a module goes to a path where nothing is, got {output}")
+        raise FileExistsError(f"a module is written to a directory that does not exist yet, got {output}")
     if class_names is not None and kind != "classification":
         raise ValueError(f"class names are for a classifier, got {len(class_names)} for a {kind}")
 
@@ -147,9 +148,9 @@ def _measure(directory: Path) -> dict[int, float]:
 def main() -> None:
     values = flags.FLAGS
     if (values.module is None) == (values.model is None):
-        raise command_line.UsageError("either --module or --model is needed, and flags alone")
+        raise command_line.UsageError("either --module or --model must be given, not both")
     if values.labels and values.class_names:
-        raise command_line.UsageError("either --labels or --class_names says what the classes are called")
+        raise command_line.UsageError("either --labels or --class_names may be given, not both")
     artefact = _export(values)
     print(table([artefact]))
     print(f"module in {artefact.path}, archive and summary.json beside it")
@@ -161,7 +162,7 @@ def _export(values: flags.FlagValues) -> Artefact:
         spec = get_module(values.module)
         preset, kind, name = spec.preset, spec.kind, spec.name
     if os.path.lexists(values.output):  # before a download
-        raise FileExistsError(f"a module goes to a path where nothing is, got {values.output}")
+        raise FileExistsError(f"a module is written to a directory that does not exist yet, got {values.output}")
     class_names = _class_names(values, preset)
     model = bit_keras.BiT.from_preset(preset)
     if preset in presets.PRESETS and model.num_classes != presets.PRESETS[preset].num_classes:
@@ -181,12 +182,12 @@ def _class_names(values: flags.FlagValues, preset: str) -> list[str] | None:
 
 
 def _define_flags() -> None:
-    flags.DEFINE_string("module", None, "Module of the catalogue to write; see hub_modules/pages/.")
-    flags.DEFINE_string("model", None, "Name, path or address of the weights of any classifier.")
-    flags.DEFINE_enum("kind", "classification", list(TASKS), "What a --model becomes.")
-    flags.DEFINE_string("class_names", None, "File with a class name a line.")
+    flags.DEFINE_string("module", None, "Module of the catalogue to export; see hub_modules/pages/.")
+    flags.DEFINE_string("model", None, "Name, path or address of the weights of a classifier.")
+    flags.DEFINE_enum("kind", "classification", list(TASKS), "Kind of module, for --model.")
+    flags.DEFINE_string("class_names", None, "Text file with one class name per line.")
     flags.DEFINE_boolean("labels", False, "Download the class names that were published with the weights.")
-    flags.DEFINE_string("output", None, "Folder to make, for module, archive and summary.", required=True)
+    flags.DEFINE_string("output", None, "Folder to create, for module, archive and summary.", required=True)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""Program: write a BiT for Cloud TPUs, in two forms. Neither was ever run on a TPU.
+"""Program: exports a BiT for Cloud TPUs, in two forms. Neither has ever been run on a TPU.
 
 Examples:
     python -m export.tpu --model=BiT-M-R50x1-ILSVRC2012 --output=exported/tpu --batch_sizes=1,8
 
-OUTPUT/converter is for Google's Inference Converter, which puts the TPU's operations in: a SavedModel for CPUs in which
-the function to move has the alias "tpu_func" (https://cloud.google.com/tpu/docs/v5e-inference-converter).
-OUTPUT/direct has these operations already, and the tags {serve, tpu}. What can be checked on a CPU is checked.
+OUTPUT/converter is for Google's Inference Converter, which inserts the TPU's operations: a SavedModel for CPUs with the
+alias "tpu_func" for the function to move (https://cloud.google.com/tpu/docs/v5e-inference-converter). OUTPUT/direct
+already contains these operations and has the tags {serve, tpu}. The program checks what can be checked on a CPU.
 """
 
 import json
@@ -13,7 +13,7 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import bit_keras  # noqa: F401 - before TensorFlow, whose start it keeps quiet
+import bit_keras  # noqa: F401 - before TensorFlow, to silence its messages at start-up
 
 # isort: split
 import keras
@@ -33,43 +33,43 @@ from export.summary import Artefact, measure, table, write_summary
 
 FORMS = ("converter", "direct")
 # Largest difference of the bfloat16 network from the model, relative to the scale of the logits. Random weights
-# amplify the rounding with depth; a wrong network is off by more than 1.
+# amplify the rounding with depth; a wrong network differs by more than 1.
 TOLERANCE = 0.25
-_MAX_PIXELS = 2**26  # of an image file
+_MAX_PIXELS = 2**26  # per image file
 _BATCH_TIMEOUT = 5_000  # microseconds that a request waits for others
 
 
 def export_tpu(
     model: BiT, output: str | os.PathLike, batch_sizes: Sequence[int] = (1, 8), resolution: int | None = None
 ) -> list[Artefact]:
-    """Writes `output`/converter, `output`/direct and `output`/summary.json, checked on a CPU, or nothing.
+    """Writes `output`/converter, `output`/direct and `output`/summary.json; leaves no files if a check fails.
 
     Both SavedModels have one signature, "serving_default": "image_bytes", JPEG or PNG files as strings [N], to "logits"
-    float32 [N, K], and "valid" and "error" [N], which say of each file whether and why not it could be decoded; such a
-    row has logits of 0. Files are decoded on the CPU; the TPU gets images [N, resolution, resolution, 3] in [-1, 1]
-    and runs the folded network, whose kernels are stored and convolved in bfloat16.
+    float32 [N, K], "valid" [N], whether a file could be decoded, and "error" [N], the reason why not. The logits of an
+    invalid file are 0. Files are decoded on the CPU; the TPU receives images [N, resolution, resolution, 3] in [-1, 1]
+    and runs the folded network, with kernels and convolutions in bfloat16.
 
-    The direct form collects requests to batches, which are filled up to one of `batch_sizes`; no request may be larger
-    than the largest. The converter form is batched by the converter, which has to be told of them.
+    The direct form collects requests into batches, which are padded to one of `batch_sizes`; no request may be larger
+    than the largest. The converter form is batched by the converter, which needs these sizes as a setting.
 
-    Checks, in a fresh process for each form: one function is for the TPU, is called, and holds no operation of the
-    host; the TPU's operations are there; with plain calls in their place the logits are those of the folded network;
-    XLA compiles the function at each batch size, with every convolution in bfloat16 and no dynamic dimension.
-    **No TPU has run any of it.**
+    Checks on a CPU, in a fresh process per form: exactly one function is for the TPU, it is called, and it contains no
+    operation for the host; the TPU's operations exist; with ordinary calls in their place the logits equal those of the
+    folded network; XLA compiles the function for each batch size, with all convolutions in bfloat16 and no dynamic
+    dimension. **None of it has been run on a TPU.**
 
     Args:
-        model: a classifier, left as it was.
-        output: directory to make, which must not exist.
-        batch_sizes: numbers of images, ascending, for which a TPU compiles the network, each once.
+        model: a classifier, which is not changed.
+        output: directory to create, which must not exist.
+        batch_sizes: ascending, distinct numbers of images for which a TPU compiles the network.
         resolution: side in pixels to which images are resized, 1 or more; None for that of the weights,
-            `model.resolution`, or 224 where that is None.
+            `model.resolution`, or 224 if that is None.
 
     Returns:
-        One record a form. Speeds are those of the folded network on this machine's CPU or GPU, not of a TPU.
+        One record per form. Speeds are those of the folded network on this machine's CPU or GPU, not of a TPU.
 
     Raises:
-        ValueError: an argument is out of its range, or another Keras backend than tensorflow.
-        FileExistsError: there is something at `output`.
+        ValueError: an argument is out of its range, or the Keras backend is not tensorflow.
+        FileExistsError: `output` exists.
         RuntimeError: a check failed.
     """
     output = Path(output)
@@ -89,9 +89,9 @@ def export_tpu(
         for form in FORMS:
             logger.info("writing the %s form and checking it in a fresh process", form)
             _write(form, network, call, written / form, batch_sizes, resolution)
-            # The file and not the module: the check needs TensorFlow, and nothing of the library.
+            # By path, not as a module: the check must not import the library.
             program, result = Path(__file__).with_name("tpu_check.py"), written.with_name(f"{form}.json")
-            run_python(f"the {form} form is not as it must be", program, written / form, expected, result)
+            run_python(f"the {form} form is faulty", program, written / form, expected, result)
             facts[form] = json.loads(result.read_text())
     artefacts = [Artefact(form, output / form, rounding, rates, _extra(facts[form], batch_sizes)) for form in FORMS]
     write_summary(artefacts, output / "summary.json")
@@ -102,7 +102,7 @@ def _check_arguments(output: Path, batch_sizes: Sequence[int], resolution: int) 
     if keras.config.backend() != "tensorflow":
         raise ValueError(f"the Keras backend must be tensorflow, set KERAS_BACKEND, got {keras.config.backend()}")
     if os.path.lexists(output):
-        raise FileExistsError(f"SavedModels go to a directory that does not exist yet, got {output}")
+        raise FileExistsError(f"SavedModels are written to a directory that does not exist yet, got {output}")
     if not batch_sizes or list(batch_sizes) != sorted(set(batch_sizes)) or batch_sizes[0] < 1:
         raise ValueError(f"batch_sizes must be numbers of 1 or more, ascending, got {list(batch_sizes)}")
     if resolution < 1:
@@ -110,7 +110,7 @@ def _check_arguments(output: Path, batch_sizes: Sequence[int], resolution: int) 
 
 
 def _write_expected(model: BiT, call: Callable, batch_sizes: Sequence[int], resolution: int, path: Path) -> float:
-    """Writes images and logits for the check; returns how far bfloat16 is from the model."""
+    """Writes images and logits for the check; returns the largest difference of bfloat16 from the model."""
     serve = _signature(call, resolution)
     random, expected, differences = np.random.default_rng(0), {}, []
     with tf.device("/CPU:0"):  # where the check runs
@@ -119,8 +119,8 @@ def _write_expected(model: BiT, call: Callable, batch_sizes: Sequence[int], reso
             png_files = tf.stack([tf.io.encode_png(image) for image in images])
             logits = serve(image_bytes=png_files)["logits"].numpy()
             expected[f"images/{size}"], expected[f"logits/{size}"] = images, logits
-            of_model = keras.ops.convert_to_numpy(model(images / np.float32(127.5) - 1, training=False))
-            differences.append(relative_difference(of_model, logits))
+            model_logits = keras.ops.convert_to_numpy(model(images / np.float32(127.5) - 1, training=False))
+            differences.append(relative_difference(model_logits, logits))
     if max(differences) > TOLERANCE:
         raise RuntimeError(
             f"in bfloat16 the logits differ by {max(differences):.2g} of their scale, allowed is {TOLERANCE}"
@@ -150,7 +150,7 @@ def _write(
 
 
 def _signature(run: Callable, resolution: int) -> Callable:
-    """Returns the function of image files around `run`, a function of images in [-1, 1] to logits."""
+    """Returns the signature: decodes image files and calls `run`, a function from images in [-1, 1] to logits."""
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")])
     def serve(image_bytes):
@@ -167,7 +167,7 @@ def _signature(run: Callable, resolution: int) -> Callable:
 
 
 def _batched(function, batch_sizes: Sequence[int]) -> Callable:
-    """Returns a function that runs a concrete function of images [N, R, R, 3] to logits [N, K] on the TPU."""
+    """Returns a function that collects batches and runs `function`, from images to logits [N, K], on the TPU."""
     (images,), (logits,) = function.structured_input_signature[0], function.outputs
 
     @tf.nondifferentiable_batch_function(
@@ -211,13 +211,13 @@ def main() -> None:
 
 def _define_flags() -> None:
     flags.DEFINE_string("model", None, "Name of published weights, or path or address of a weight file.", required=True)
-    flags.DEFINE_string("output", None, "Directory to make.", required=True)
-    flags.DEFINE_list("batch_sizes", ["1", "8"], "Numbers of images that a TPU compiles the network for.")
+    flags.DEFINE_string("output", None, "Directory to create.", required=True)
+    flags.DEFINE_list("batch_sizes", ["1", "8"], "Batch sizes for which a TPU compiles the network.")
     flags.DEFINE_integer(
         "resolution",
         None,
-        "Side in pixels to which images are resized; where not given what the weights were trained at, or 224 where "
-        "that is not known.",
+        "Side in pixels to which images are resized; by default that of the weights' training, or 224 if it is not "
+        "known.",
     )
 
 

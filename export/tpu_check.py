@@ -1,10 +1,10 @@
-"""Program: checks on a CPU what can be checked of a SavedModel for TPUs. TensorFlow only.
+"""Program: checks a SavedModel for TPUs, as far as possible on a CPU; imports NumPy and TensorFlow only.
 
     python tpu_check.py SAVED_MODEL EXPECTED.npz FACTS.json
 
-EXPECTED.npz holds, for each batch size N that the TPU may meet, "images/N" uint8 [N, R, R, 3] and "logits/N" [N, K].
-Exit status 0 means that all is well, and that FACTS.json has the "max_difference", relative to the scale of the
-logits, and the number of "convolutions". Exit status 1 comes with what is not.
+EXPECTED.npz contains, for each batch size N of the TPU, "images/N" uint8 [N, R, R, 3] and "logits/N" [N, K]. Without
+faults the program writes FACTS.json, with the "max_difference" relative to the scale of the logits and the number of
+"convolutions", and exits with status 0; otherwise it prints the faults and exits with status 1.
 """
 
 import json
@@ -25,21 +25,21 @@ from tensorflow.core.protobuf.meta_graph_pb2 import MetaGraphDef
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 ALIAS = "tpu_func"
-# The same graph on the same processor; another order of additions would show in the last bits.
+# The same graph on the same processor; only the order of additions may differ.
 TOLERANCE = 1e-6
 _TPU_OPS = ("TPUOrdinalSelector", "TPUPartitionedCall", "TPUReplicateMetadata", "TPUReplicatedInput")
 _TPU_OPS += ("TPUReplicatedOutput", "TPUCompilationResult")
-# Nothing of the host's work may get into the TPU's function; what else XLA cannot compile fails to compile below.
+# Operations of the host, which the TPU's function must not contain. Others that XLA cannot compile make it fail below.
 _HOST_OP = re.compile("Decode|Encode|String|Dataset|Iterator|PyFunc|ReadFile|Lookup|HashTable|Assert|Print")
 
 
 def check(directory: Path, expected: dict[str, np.ndarray]) -> dict:
-    """Returns facts; raises ValueError that lists the faults."""
+    """Returns the contents of FACTS.json; raises ValueError with a list of the faults."""
     saved_model = SavedModel.FromString((directory / "saved_model.pb").read_bytes())
     (meta_graph,) = saved_model.meta_graphs
     if faults := graph_faults(meta_graph):
         raise ValueError("\n".join(faults))
-    # The copy lies beside the original, so that the variables need not be copied.
+    # Next to the original, so that the variables can be hard links.
     with tempfile.TemporaryDirectory(dir=directory.parent) as scratch:
         copy = Path(shutil.copytree(directory, Path(scratch, "copy"), copy_function=os.link))
         replace_tpu_ops(meta_graph.graph_def)
@@ -50,7 +50,7 @@ def check(directory: Path, expected: dict[str, np.ndarray]) -> dict:
 
 
 def graph_faults(meta_graph: MetaGraphDef) -> list[str]:
-    """Returns what is wrong with the operations of a SavedModel."""
+    """Returns the faults of the operations in a SavedModel."""
     library = {function.signature.name: function for function in meta_graph.graph_def.library.function}
     calls = {name: set(_functions_in(function.node_def)) for name, function in library.items()}
     names, faults = tpu_functions(meta_graph), []
@@ -61,7 +61,7 @@ def graph_faults(meta_graph: MetaGraphDef) -> list[str]:
         faults.append(f"nothing calls {name}")
     if "tpu" in meta_graph.meta_info_def.tags:
         missing = set(_TPU_OPS) - {node.op for function in library.values() for node in function.node_def}
-        faults += [f"there is no {op}" for op in sorted(missing)]
+        faults += [f"the operation {op} is missing" for op in sorted(missing)]
     inside, waiting = set(), {name}
     while waiting:
         inside |= waiting
@@ -70,12 +70,12 @@ def graph_faults(meta_graph: MetaGraphDef) -> list[str]:
         for node in library[function].node_def:
             is_string = any(value.type == DT_STRING for value in node.attr.values())
             if node.op not in _TPU_OPS and (is_string or _HOST_OP.search(node.op)):
-                faults.append(f"{node.op} is for the host, and lies in {function} as {node.name}")
+                faults.append(f"{node.op} is for the host, but is in {function} as {node.name}")
     return faults
 
 
 def tpu_functions(meta_graph: MetaGraphDef) -> list[str]:
-    """Returns the names of the functions that a TPU runs: by their alias, or because a TPU op calls them."""
+    """Returns the names of the functions for the TPU: those with the alias, or those called by a TPU operation."""
     if "tpu" not in meta_graph.meta_info_def.tags:
         return [name for name, alias in meta_graph.meta_info_def.function_aliases.items() if alias == ALIAS]
     nodes = (node for function in meta_graph.graph_def.library.function for node in function.node_def)
@@ -89,9 +89,9 @@ def _functions_in(nodes) -> Iterator[str]:
 
 
 def replace_tpu_ops(graph: GraphDef) -> None:
-    """Replaces, in place, every TPU op by what does the same on a CPU: plain calls, identities and constants."""
+    """Replaces TPU operations, in place, with their equivalents on a CPU: calls, identities and constants."""
     for function in graph.library.function:
-        outputs = {}  # Of a replaced node, its single output is "output", whatever it was called before.
+        outputs = {}  # {old name: new name}: the single output of each replacement is called "output"
         for node in function.node_def:
             if node.op == "TPUReplicatedOutput":
                 outputs[f"{node.name}:outputs:0"] = f"{node.name}:output:0"
@@ -108,7 +108,7 @@ def _replace(node: NodeDef) -> None:
     if node.op == "TPUPartitionedCall":
         node.op = "StatefulPartitionedCall"
         data = [name for name in node.input if not name.startswith("^")]
-        del node.input[len(data) - 1]  # the ordinal
+        del node.input[len(data) - 1]  # the device ordinal
         _keep_attributes(node, "Tin", "Tout", "f")
     elif node.op in ("TPUReplicatedInput", "TPUReplicatedOutput"):
         node.op = "Identity"
@@ -148,7 +148,7 @@ def _run(loaded, expected: dict[str, np.ndarray]) -> dict:
 
 
 def _hlo(loaded, shape: tuple[int, ...]) -> str:
-    """Returns what XLA makes of the TPU's function for images of one shape."""
+    """Returns the HLO that XLA compiles the TPU's function to, for images of one shape."""
 
     @tf.function(jit_compile=True)
     def compiled(images):
@@ -158,13 +158,13 @@ def _hlo(loaded, shape: tuple[int, ...]) -> str:
 
 
 def _check_hlo(hlo: str, size: str) -> int:
-    """Returns the number of convolutions."""
+    """Returns the number of convolutions; raises ValueError unless all are bf16 and all dimensions static."""
     types = re.findall(r"= (\w+)\[[^ ]* convolution\(", hlo)
     wrong = sorted({kind for kind in types if kind != "bf16"})
     if wrong or not types:
         raise ValueError(f"batch size {size}: every convolution must be bf16, got {', '.join(wrong) or 'none'}")
     if re.search(r"\[[^\]]*<=|[sg]et-dimension-size", hlo):
-        raise ValueError(f"batch size {size}: no dimension may be dynamic in what XLA compiles")
+        raise ValueError(f"batch size {size}: the compiled HLO must have no dynamic dimension")
     return len(types)
 
 

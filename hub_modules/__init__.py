@@ -1,1 +1,1 @@
-"""The catalogue: one page a module in the format of TF Hub, generated from the table of published weights."""
+"""The catalogue: one page per module in the format of TF Hub, generated from the table of published weights."""

@@ -1,4 +1,4 @@
-"""Program: compare the pages of the catalogue with the format of TF Hub and the table of published weights.
+"""Program: compares the pages of the catalogue with the format of TF Hub and the table of published weights.
 
 python -m hub_modules.check
 """
@@ -20,20 +20,20 @@ DIRECTORY = Path(__file__).parent
 _TITLE = re.compile(r"# (Module|Collection) ([a-z0-9-]+)/([a-z0-9_-]+)/([1-9][0-9]*)")
 _COMMENT = re.compile(r"<!-- ([^:]+): (.+) -->")
 _ROW = re.compile(r"\| ([\w-]+) \| (\d+) \| (`.+`) \|")
-# The target of a link, without its anchor; an address has a scheme.
+# Target of a relative link, without its anchor; addresses with a scheme are not matched.
 _LINK = re.compile(r"\]\((?![a-z]+:)([^)#]+)(?:#[^)]*)?\)")
 _CODE = re.compile(r"```.*?```|`[^`\n]*`", re.DOTALL)
 
 
 @dataclasses.dataclass(frozen=True)
 class Page:
-    """What a program reads of a page.
+    """The machine-readable contents of a page.
 
     Attributes:
         is_collection: whether it describes several modules.
         handle: PUBLISHER/NAME/VERSION.
-        comments: (key, value) of the comments, in their order.
-        modules: {name: (task, number of classes)} of the table of modules in a collection.
+        comments: (key, value) of the comments, in order.
+        modules: {name: (task, number of classes)} from the table of a collection.
     """
 
     is_collection: bool
@@ -43,10 +43,11 @@ class Page:
 
 
 def check(directory: Path = DIRECTORY) -> list[str]:
-    """Returns the faults of the catalogue in a directory, none if it is as it must be.
+    """Returns the faults of the catalogue in a directory, [] if it has none.
 
-    The catalogue is `pages/*.md` and what links to them. A page begins with "# Module PUBLISHER/NAME/VERSION", or
-    "# Collection ..." for several modules, then one line that describes it, then comments "<!-- key: value -->".
+    The catalogue is `pages/*.md` and the files that link to them. A page begins with
+    "# Module PUBLISHER/NAME/VERSION", or "# Collection ..." for several modules. A line with its description follows,
+    then comments "<!-- key: value -->".
     """
     texts = {path: path.read_text(encoding="utf-8") for path in sorted((directory / "pages").glob("*.md"))}
     faults, handles = [], collections.defaultdict(list)
@@ -57,7 +58,7 @@ def check(directory: Path = DIRECTORY) -> list[str]:
             page_faults += _page_faults(page, path.stem)
         faults += [f"{path.name}: {fault}" for fault in page_faults]
     missing = sorted(pages().keys() - {path.stem for path in texts})
-    faults += [f"{stem}.md: no such page, and the catalogue has its module" for stem in missing]
+    faults += [f"{stem}.md: the page is missing, and the catalogue has its module" for stem in missing]
     for handle, names in handles.items():
         if len(names) > 1:
             faults.append(f"{', '.join(names)}: all have the handle {handle}")
@@ -65,7 +66,7 @@ def check(directory: Path = DIRECTORY) -> list[str]:
 
 
 def _parse(text: str) -> tuple[Page | None, list[str]]:
-    """Returns what the page says, None without a title, and the faults of its form."""
+    """Returns the contents of a page, None without a title, and the faults of its format."""
     lines = text.splitlines()
     title = _TITLE.fullmatch(lines[0]) if lines else None
     if title is None:
@@ -85,14 +86,14 @@ def _parse(text: str) -> tuple[Page | None, list[str]]:
     for task, num_classes, names in _ROW.findall(text):
         for name in re.findall(r"`([^`]+)`", names):
             if name in modules:
-                faults.append(f"{name} stands in the table twice")
+                faults.append(f"{name} is in the table twice")
             modules[name] = (task, int(num_classes))
     kind, *handle = title.groups()
     return Page(kind == "Collection", "/".join(handle), tuple(comments), modules), faults
 
 
 def _page_faults(page: Page, stem: str) -> Iterator[str]:
-    """Yields where a page contradicts the catalogue."""
+    """Yields the differences between a page and the table."""
     expected = pages().get(stem)
     if expected is None:
         yield "the catalogue has no module for this page"
@@ -114,11 +115,11 @@ def _comment_faults(page: Page, expected: Mapping[str, str]) -> Iterator[str]:
     found = dict(page.comments)
     for key, count in collections.Counter(key for key, _ in page.comments).items():
         if count > 1:
-            yield f"{key} stands there {count} times"
+            yield f"{key} occurs {count} times"
     for key in expected.keys() - found.keys():
         yield f"{key} is missing, it must be {expected[key]!r}"
     for key in found.keys() - expected.keys():
-        yield f"{key} is no key of this page, which has {', '.join(expected)}"
+        yield f"{key} is not a key of this page, whose keys are {', '.join(expected)}"
     for key in expected.keys() & found.keys():
         if found[key] != expected[key]:
             yield f"{key} must be {expected[key]!r}, got {found[key]!r}"
@@ -128,11 +129,11 @@ def _row_faults(page: Page, expected: Mapping[str, Module]) -> Iterator[str]:
     for name in expected.keys() - page.modules.keys():
         yield f"the table lacks {name}"
     for name in page.modules.keys() - expected.keys():
-        yield f"the table has {name}, which is {'of another page' if name in MODULES else 'no module'}"
+        yield f"the table has {name}, which is {'on another page' if name in MODULES else 'not a module'}"
     for name in expected.keys() & page.modules.keys():
         facts = (expected[name].vtab_task, expected[name].weights.num_classes)
         if page.modules[name] != facts:
-            yield f"{name} must stand in the row of {facts[0]}, {facts[1]} classes, got {page.modules[name]}"
+            yield f"{name} must be in the row of {facts[0]}, {facts[1]} classes, got {page.modules[name]}"
 
 
 def _dead_links(directory: Path) -> Iterator[str]:
@@ -151,5 +152,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    flags.DEFINE_string("directory", str(DIRECTORY), "Where the catalogue is.")
+    flags.DEFINE_string("directory", str(DIRECTORY), "Directory of the catalogue.")
     command_line.run(main)

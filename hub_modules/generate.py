@@ -1,4 +1,4 @@
-"""Program: write the pages of the catalogue.
+"""Program: writes the pages of the catalogue.
 
 python -m hub_modules.generate
 """
@@ -26,14 +26,14 @@ _STAGES = "root_block, block1, ..., block4, features"
 _FINE_TUNE = {
     "feature-vector": """layer = hub.KerasLayer("exported/{name}", trainable=True)
 model = tf_keras.Sequential([layer, tf_keras.layers.Dense(num_classes, kernel_initializer="zeros")])""",
-    "classification": """# For these classes; a feature vector takes a head for others.
+    "classification": """# For the classes of the module; for other classes, use a feature vector with a new head.
 layer = hub.KerasLayer("exported/{name}", trainable=True)
 model = tf_keras.Sequential([layer])""",
 }
 
 
 def generate() -> dict[str, str]:
-    """Returns {path below `hub_modules/`: text} of all pages and of their index."""
+    """Returns {path in `hub_modules/`: text} of all pages and their index."""
     texts = {}
     for stem, modules in pages().items():
         is_collection = len(modules) > 1
@@ -42,7 +42,7 @@ def generate() -> dict[str, str]:
 
 
 def write(directory: Path) -> list[Path]:
-    """Writes all pages below a directory, deletes pages of modules that are gone, and returns what was written."""
+    """Writes all pages to a directory, deletes those of removed modules, and returns the paths of the written files."""
     texts = {directory / name: text for name, text in generate().items()}
     (directory / "pages").mkdir(parents=True, exist_ok=True)
     for path in (directory / "pages").glob("*.md"):
@@ -54,11 +54,11 @@ def write(directory: Path) -> list[Path]:
 
 
 def num_parameters(module: Module) -> int:
-    """Weights of a module."""
+    """Returns the number of weights of a module."""
     variant = get_variant(module.weights.variant)
-    weights_of_a_class = variant.num_features + 1
+    weights_per_class = variant.num_features + 1
     num_classes = module.weights.num_classes if module.kind == "classification" else 0
-    return variant.parameters + (num_classes - 1000) * weights_of_a_class
+    return variant.parameters + (num_classes - 1000) * weights_per_class
 
 
 def _module(module: Module) -> str:
@@ -200,5 +200,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    flags.DEFINE_string("directory", str(DIRECTORY), "Where index.md and pages/ go.")
+    flags.DEFINE_string("directory", str(DIRECTORY), "Directory for index.md and pages/.")
     command_line.run(main)

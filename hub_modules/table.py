@@ -1,4 +1,4 @@
-"""Table of the catalogue: one row a module, derived from the table of published weights."""
+"""Table of the catalogue: one row per module, derived from the table of published weights."""
 
 import dataclasses
 import difflib
@@ -8,11 +8,11 @@ from bit_keras.zoo.presets import PRESETS, Preset
 from bit_keras.zoo.variants import get_variant
 
 PUBLISHER = "bit-keras"
-# {kind of module: task as TF Hub names it}.
+# {kind of module: TF Hub's name of the task}.
 TASKS = {"classification": "image-classification", "feature-vector": "image-feature-vector"}
 
 _VTAB = "VTAB-1k "
-_UPSTREAM = ("mini", "S", "M")  # weights of the upstream training alone
+_UPSTREAM = ("mini", "S", "M")  # sizes of upstream data, in the names of weights that were only pre-trained
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,11 +20,11 @@ class Module:
     """One module.
 
     Attributes:
-        name: of Google's own module of these weights, where one exists.
+        name: that of Google's module with these weights, if one exists.
         preset: name of the weights, a row of `bit_keras.zoo.presets`.
         kind: key of TASKS.
         page: stem of the file in `pages/` that describes it.
-        version: counts up when what users see changes.
+        version: increases with changes that users can notice.
     """
 
     name: str
@@ -40,12 +40,12 @@ class Module:
 
     @property
     def weights(self) -> Preset:
-        """The row of the weights."""
+        """The weights' row in the table of published weights."""
         return PRESETS[self.preset]
 
     @property
     def official(self) -> str | None:
-        """Address of Google's own module of these weights, None where none exists."""
+        """Address of Google's module with these weights, None if none exists."""
         has_head = self.kind == "classification"
         hub = (file.url for file in self.weights.files if file.format == "hub" and file.has_head == has_head)
         return next(hub, None)
@@ -57,10 +57,10 @@ class Module:
 
 
 def _modules(presets: Iterable[Preset]) -> dict[str, Module]:
-    """Returns {name: module}: a classifier of each preset and, of those trained upstream, a feature vector."""
+    """Returns {name: module}: a classifier per preset and, for those that were only pre-trained, a feature vector."""
     modules = []
     for row in presets:
-        stem = row.name.removeprefix("BiT-").lower().replace(".", "")  # which handles do not have
+        stem = row.name.removeprefix("BiT-").lower().replace(".", "")  # handles have no dots
         if row.name in (f"BiT-{size}-{row.variant}" for size in _UPSTREAM):
             modules.append(Module(stem, row.name, "feature-vector", page=stem))
         dataset = f"-{row.labels}" if row.labels and row.labels not in stem else ""
@@ -74,10 +74,10 @@ MODULES = _modules(PRESETS.values())
 
 
 def metadata(module: Module) -> dict[str, str]:
-    """Returns {key: value} of the comments in the head of a module's page.
+    """Returns {key: value} of the comments at the top of a module's page.
 
-    Those that TF Hub knows come first. Those of this project are "preset", "kind", "input-range", and the size of the
-    output: "num-features", or "num-classes" with the "activation" that turns logits into scores.
+    Keys of TF Hub come first. This project adds "preset", "kind", "input-range", and the size of the output:
+    "num-features", or "num-classes" with the "activation" that computes scores from logits.
     """
     row = module.weights
     size = {"num-features": str(get_variant(row.variant).num_features)}
@@ -99,7 +99,7 @@ def metadata(module: Module) -> dict[str, str]:
 
 
 def collection_metadata(modules: Sequence[Module]) -> dict[str, str]:
-    """Likewise for a page of several modules: what they have in common."""
+    """Likewise for a page of several modules: the entries that they have in common."""
     first, *others = (metadata(module) for module in modules)
     return {key: value for key, value in first.items() if all(other[key] == value for other in others)}
 
@@ -113,7 +113,7 @@ def pages() -> dict[str, list[Module]]:
 
 
 def get_module(name: str) -> Module:
-    """Returns the row called `name`; raises ValueError that names the nearest rows where no row has this name."""
+    """Returns the module called `name`; raises ValueError with the closest names if none has this name."""
     if name in MODULES:
         return MODULES[name]
     close = difflib.get_close_matches(name.lower(), MODULES, n=5)

@@ -1,1 +1,1 @@
-"""Pre-training of the small network that comes with the package: its images, its run, its few-shot sweep."""
+"""Pre-training of the small network that comes with the package: its images, its weight file, its downstream tasks."""

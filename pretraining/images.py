@@ -1,7 +1,6 @@
-"""Program: makes the images that the shipped network is pre-trained on, out of Debian packages.
+"""Program: writes the images that the bundled network is pre-trained on, from Debian packages.
 
-Fashion-MNIST, letters of 1,900 typefaces and clip art: clothes, letters and things, no digits, in grey and in colour.
-Needs apt-get.
+These are Fashion-MNIST, letters in 1,900 typefaces and clip art, in grey and in colour, without digits. Needs apt-get.
 
 Example:
     python -m pretraining.images --out=/tmp/upstream.npz
@@ -19,9 +18,9 @@ from bit_keras.system.logs import logger
 from pretraining import clipart, fashion, letters, packages
 from pretraining.colours import coloured
 
-_OUT = flags.DEFINE_string("out", None, "The npz file to write.", required=True)
-_PACKAGES = flags.DEFINE_string("packages", "/tmp/bit_keras_packages", "Where the Debian packages are kept.")
-_SEED = flags.DEFINE_integer("seed", 0, "Of the drawing.")
+_OUT = flags.DEFINE_string("out", None, "npz file to write.", required=True)
+_PACKAGES = flags.DEFINE_string("packages", "/tmp/bit_keras_packages", "Folder to download the Debian packages to.")
+_SEED = flags.DEFINE_integer("seed", 0, "Seed of the drawing.")
 _SPLITS = ("train", "test")
 
 
@@ -29,20 +28,20 @@ def make(folder: Path, seed: int = 0) -> dict[str, np.ndarray]:
     """Returns the arrays of `bit_keras.data.load("...npz")`: clothes, letters and clip art, uint8 [N, 32, 32, 3].
 
     Args:
-        folder: where the Debian packages are kept; those missing are downloaded.
+        folder: folder of the Debian packages; missing ones are downloaded.
         seed: of the drawing.
     """
     random = np.random.default_rng(seed)
     fonts = Path(__file__).with_name("fonts.txt").read_text().split()
-    parts = (
+    datasets = (
         (fashion.CLASSES, fashion.read(packages.fetch([fashion.PACKAGE], folder)[0])),
         (letters.CLASSES, _letters(packages.fetch(fonts, folder), random)),
         (clipart.CLASSES, clipart.draw(packages.fetch([clipart.PACKAGE], folder)[0], random)),
     )
-    arrays = {"class_names": np.concatenate([classes for classes, _ in parts])}
+    arrays = {"class_names": np.concatenate([classes for classes, _ in datasets])}
     for split in _SPLITS:
         images, labels, first = [], [], 0
-        for classes, drawn in parts:
+        for classes, drawn in datasets:
             images.append(drawn[split][0] if drawn[split][0].ndim == 4 else coloured(drawn[split][0], random))
             labels.append(drawn[split][1] + first)
             first += len(classes)
@@ -51,7 +50,7 @@ def make(folder: Path, seed: int = 0) -> dict[str, np.ndarray]:
 
 
 def _letters(font_packages: list[Path], random: np.random.Generator) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Returns {split: (images, labels)}; a typeface is in one split alone."""
+    """Returns {split: (images, labels)}; all images of a typeface are in the same split."""
     drawn = {split: [] for split in _SPLITS}
     for package in font_packages:
         split = "test" if letters.is_for_testing(package) else "train"
@@ -65,7 +64,7 @@ def _letters(font_packages: list[Path], random: np.random.Generator) -> dict[str
 
 
 def main() -> None:
-    standard_logging.getLogger("fontTools").setLevel(standard_logging.ERROR)  # which remarks on every odd table
+    standard_logging.getLogger("fontTools").setLevel(standard_logging.ERROR)  # it warns of every unusual table
     arrays = make(Path(_PACKAGES.value), _SEED.value)
     with whole(_OUT.value) as path:
         np.savez_compressed(path, **arrays)

@@ -1,7 +1,7 @@
 """Images of letters, drawn in the typefaces of Debian's font packages.
 
-A class is a letter, capital and small where both have one shape. Left out are the letters that are drawn like a digit
-(O, I, l and their like), and of letters that several alphabets share all but one.
+A class is a letter, or its capital and small form if both have the same shape. Excluded are letters that look like
+digits (such as O, I and l), and all but one of the letters that look alike in several alphabets.
 """
 
 import io
@@ -14,10 +14,10 @@ from fontTools.ttLib import TTFont, TTLibError
 from PIL import Image, ImageFont
 
 SIDE = 32  # pixels
-_SCALE = 4  # of the drawing, before it is made smaller
-_LARGEST = 800  # images of a class: Latin letters would else outnumber all others
+_SCALE = 4  # letters are drawn this many times larger, then reduced
+_LARGEST = 800  # most images per class, because Latin letters would outnumber all others
 
-_PAIRS = (  # one shape for capital and small
+_PAIRS = (  # capital and small letters of the same shape
     [
         "Cc",
         "Jj",
@@ -63,18 +63,18 @@ CLASSES = (*_PAIRS, *_SINGLES)
 
 
 def draw(fonts: Iterator[tuple[str, bytes]], random: np.random.Generator) -> Iterator[tuple[int, np.ndarray]]:
-    """Yields (class, uint8 [32, 32], white on black) of every letter in every font that has it.
+    """Yields (class index, uint8 [32, 32], white on black) for each letter in each font that contains it.
 
     Args:
         fonts: (name, content) of TrueType and OpenType files.
-        random: of size, place, turn and slant.
+        random: generator for size, position, rotation and slant.
     """
     for _, content in fonts:
         try:
             with TTFont(io.BytesIO(content), lazy=True) as tables:
                 has = tables.getBestCmap() or {}
             font = ImageFont.truetype(io.BytesIO(content), 96)
-        except (TTLibError, OSError):  # bitmap fonts under the ending of outlines
+        except (TTLibError, OSError):  # a bitmap font with the file name of an outline font
             continue
         for label, letters in enumerate(CLASSES):
             for letter in letters:
@@ -85,7 +85,7 @@ def draw(fonts: Iterator[tuple[str, bytes]], random: np.random.Generator) -> Ite
 
 
 def _draw(font: ImageFont.FreeTypeFont, letter: str, random: np.random.Generator) -> np.ndarray | None:
-    """Returns the letter, 18 to 26 pixels high or wide; None where the font draws nothing."""
+    """Returns the letter, 18 to 26 pixels high or wide; None if the font has no visible glyph for it."""
     mask = font.getmask(letter, "L")
     if min(mask.size) < 8:
         return None
@@ -93,7 +93,7 @@ def _draw(font: ImageFont.FreeTypeFont, letter: str, random: np.random.Generator
     size = random.uniform(18, 26) * _SCALE / max(glyph.size)
     angle, slant = random.uniform(-0.2, 0.2), random.uniform(-0.2, 0.2)
     shift = random.uniform(-2, 2, 2) * _SCALE
-    # Maps the drawing's pixels back to the glyph's, the direction that Image.transform takes.
+    # Inverted, because Image.transform maps pixels of the drawing to pixels of the glyph.
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     back = np.linalg.inv(turn @ np.array([[1, slant], [0, 1]]) * size)
     centre = np.array(glyph.size) / 2 - back @ (SIDE * _SCALE / 2 + shift)
@@ -108,7 +108,7 @@ def _draw(font: ImageFont.FreeTypeFont, letter: str, random: np.random.Generator
 
 
 def is_for_testing(package: Path) -> bool:
-    """Tells whether a font package is one of the tenth whose typefaces are only tested on."""
+    """Returns whether a font package is one of the tenth whose typefaces are in the test split."""
     return zlib.crc32(package.name.split("_")[0].encode()) % 10 == 0
 
 

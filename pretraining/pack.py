@@ -1,4 +1,4 @@
-"""Program: makes the weight file that ships, in halved precision, out of a run of bit_keras.pretrain.
+"""Program: converts the weights of a bit_keras.pretrain run to the bundled weight file, in half precision.
 
 Example:
     python -m pretraining.pack --run=/tmp/mini --dataset=/tmp/upstream.npz --out=bit_keras/weights/BiT-mini-R17x0.5.npz
@@ -26,7 +26,7 @@ def pack(weights: Path, out: Path) -> None:
 
 
 def compare(before: Path, after: Path, source: data.Source, resolution: int) -> str:
-    """Returns what became of test accuracy and logits, in words."""
+    """Returns a sentence that compares test accuracies and logits of two weight files."""
     batches = data.test_batches(source, batch_size=256, crop=resolution)
     was, now = (predict(BiT.from_preset(path), batches) for path in (before, after))
     difference = np.abs(now.logits - was.logits).max() / np.abs(was.logits).max()
@@ -46,7 +46,7 @@ def main() -> None:
 
 if __name__ == "__main__":
     flags.DEFINE_string("run", None, "Folder of the run.", required=True)
-    flags.DEFINE_string("dataset", None, "What the run was trained on.", required=True)
-    flags.DEFINE_string("out", None, "The npz file to write.", required=True)
+    flags.DEFINE_string("dataset", None, "Dataset that the run was trained on.", required=True)
+    flags.DEFINE_string("out", None, "npz file to write.", required=True)
     flags.DEFINE_integer("resolution", 32, "Side of the test images, in pixels.")
     command_line.run(main)

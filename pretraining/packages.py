@@ -1,4 +1,4 @@
-"""Files out of Debian packages, without installing these."""
+"""Files from Debian packages, without installing them."""
 
 import subprocess
 import tarfile
@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-_AT_ONCE = 40  # packages that one call of apt-get fetches
+_CHUNK = 40  # packages per call of apt-get
 
 
 def fetch(names: Iterable[str], folder: Path) -> list[Path]:
@@ -14,18 +14,18 @@ def fetch(names: Iterable[str], folder: Path) -> list[Path]:
 
     Args:
         names: of the packages.
-        folder: where to; a package that is already there is not downloaded again.
+        folder: where to download them; existing packages are not downloaded again.
 
     Returns:
         The ".deb" files in the order of `names`.
 
     Raises:
-        subprocess.CalledProcessError: apt-get is missing a package or the index.
+        subprocess.CalledProcessError: apt-get does not know a package or has no index.
     """
     folder.mkdir(parents=True, exist_ok=True)
     missing = [name for name in names if not _found(name, folder)]
-    for start in range(0, len(missing), _AT_ONCE):
-        command = ["apt-get", "download", "-qq", *missing[start : start + _AT_ONCE]]
+    for start in range(0, len(missing), _CHUNK):
+        command = ["apt-get", "download", "-qq", *missing[start : start + _CHUNK]]
         subprocess.run(command, cwd=folder, check=True, stderr=subprocess.DEVNULL)
     return [_found(name, folder)[0] for name in names]
 
@@ -35,7 +35,7 @@ def _found(name: str, folder: Path) -> list[Path]:
 
 
 def members(package: Path, endings: tuple[str, ...]) -> Iterator[tuple[str, bytes]]:
-    """Yields (name, content) of the regular files in a package whose names have one of the endings, by name."""
+    """Yields (name, content) of the regular files in a package whose names have one of the endings, sorted by name."""
     with tempfile.TemporaryFile() as tar:
         subprocess.run(["dpkg-deb", "--fsys-tarfile", package], stdout=tar, check=True)
         tar.seek(0)

@@ -1,4 +1,4 @@
-"""The ablation of normalizations: its networks, its table, and a small complete one."""
+"""The ablation of normalizations: its networks, its table, and a complete small one."""
 
 import json
 
@@ -46,7 +46,7 @@ def test_batch_normalization_ends_in_relu():
     np.testing.assert_array_equal(relu, np.maximum(plain, 0))
 
 
-def test_the_normalization_of_bit_is_bit(model):
+def test_group_normalization_with_standardization_is_bit(model):
     network = renormalize(model, GN_WS)
     for layer in (*model.backbone.layers, model.get_layer("head")):
         if layer.weights:
@@ -109,21 +109,21 @@ def test_the_table_has_median_range_and_paper():
     ]
 
 
-def test_an_ablation_goes_on_where_it_was(tmp_path, monkeypatch):
+def test_an_interrupted_ablation_resumes(tmp_path, monkeypatch):
     settings = {"steps": 5, "seeds": 1, "batch_size": 8, "resolution": 8, "min_area": 0.5, "eval_every": 5}
     measure, calls = ablation._measure, []
 
-    class Cut(Exception):
+    class Interruption(Exception):
         pass
 
     def measure_two(config, source, normalization, steps):
         if len(calls) == 2:
-            raise Cut
+            raise Interruption
         calls.append(normalization)
         return measure(config, source, normalization, steps)
 
     monkeypatch.setattr(ablation, "_measure", measure_two)
-    with pytest.raises(Cut):
+    with pytest.raises(Interruption):
         ablation.ablate("R17x0.5", "digits", tmp_path, **settings)
     assert not (tmp_path / "ablation.json").exists()
     monkeypatch.setattr(ablation, "_measure", lambda *run: calls.append(run[2]) or measure(*run))
@@ -136,7 +136,7 @@ def test_an_ablation_goes_on_where_it_was(tmp_path, monkeypatch):
         ablation.ablate("R17x0.5", "digits", tmp_path, **{**settings, "min_area": 0.4})
 
 
-def test_moving_statistics_are_trained(tmp_path, monkeypatch):
+def test_moving_averages_are_updated(tmp_path, monkeypatch):
     networks = []
     monkeypatch.setattr(ablation, "NORMALIZATIONS", (BN,))
     monkeypatch.setattr(ablation, "renormalize", lambda *args: networks.append(renormalize(*args)) or networks[-1])

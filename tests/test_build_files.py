@@ -10,12 +10,12 @@ import pytest
 
 from tools import build_files
 
-# Resolved: Bazel runs a test in a folder of symbolic links to the files of its target.
+# Resolved, because Bazel runs a test in a folder of symbolic links to the files of its target.
 ROOT = Path(build_files.__file__).resolve().parents[1]
 
 
 def _calls(path: Path) -> list[tuple[str, dict]]:
-    """Runs a BUILD file, which is valid Python, and returns (rule, arguments) of all its declarations."""
+    """Runs a BUILD file, which is valid Python, and returns the (rule, arguments) that it declares."""
     folder, calls = path.parent, []
 
     def glob(patterns, exclude=()):
@@ -38,7 +38,7 @@ def _declared(wanted: str) -> list[tuple[Path, dict]]:
 
 
 def _run(root: Path, *arguments: str) -> tuple[int, list[str], str]:
-    """Runs the program of a checkout; returns its exit status, the lines that it printed, and its error."""
+    """Runs the program in a checkout; returns its exit status, the lines of its output, and its error."""
     command = [sys.executable, "-m", "tools.build_files", *arguments]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     return done.returncode, done.stdout.splitlines(), done.stderr
@@ -136,7 +136,7 @@ def test_a_change_is_noticed(checkout, name, source, outdated):
     assert _run(checkout, "--check") == (0, [], "")
 
 
-def test_a_folder_that_is_gone_leaves_no_build_file(checkout):
+def test_the_build_file_of_a_removed_folder_is_removed(checkout):
     (checkout / "tests/export/test_edge.py").unlink()
     (checkout / "tests/by_hand").mkdir()
     (checkout / "tests/by_hand/BUILD").write_text("# Written by hand.\n")

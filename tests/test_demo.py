@@ -5,14 +5,14 @@ from examples.demo import demo
 
 def test_the_demo_runs_to_its_end(tmp_path, capfd):
     demo(str(tmp_path / "demo"), steps=12)
-    said = capfd.readouterr().out
-    assert "trainable weights" in said
-    assert "of the output's scale" in said
+    printed = capfd.readouterr().out
+    assert "trainable weights" in printed
+    assert "of the output's scale" in printed
     pretrained, control = (
         json.loads((tmp_path / "demo" / folder / "report" / "summary.json").read_text())["test_accuracy"]
         for folder in (".", "random_weights")
     )
-    assert said.splitlines()[-3:] == [
+    assert printed.splitlines()[-3:] == [
         "test accuracy after 12 updates",
         f"  from BiT-mini-R17x0.5: {pretrained:.2%}",
         f"  from random weights:   {control:.2%}",

@@ -56,8 +56,8 @@ def test_a_series_to_its_end(golden_npz, tmp_path, monkeypatch):
     assert configs[1].pop("teacher") == str(tmp_path / "teacher" / "weights.npz")
     teacher = provenance.fingerprint(tmp_path / "teacher" / "weights.npz")
     assert configs[1].pop("weights") == {"teacher": teacher}
-    assert configs[0] == configs[1]  # all other settings are equal
+    assert configs[0] == configs[1]  # all other settings are the same
     assert configs[0]["data"]["num_train"] == 10
 
-    # A second start writes the teacher's weights again; if they were not bit-identical, its students would be new runs.
+    # A second start must write byte-identical weights of the teacher, because they identify the students' runs.
     assert distillation.compare(str(golden_npz), "digits", tmp_path, **settings) == results

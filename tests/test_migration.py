@@ -1,4 +1,4 @@
-"""The guide shows the files of examples/migration, which are run here on a few images."""
+"""The guide shows the files of examples/migration, and they do what it says on a few images."""
 
 import ast
 import re
@@ -18,7 +18,7 @@ GOLDEN = Path(__file__).parent / "fixtures" / "golden_r_small.npz"
 
 @pytest.fixture(scope="module")
 def module(tmp_path_factory) -> str:
-    """A SavedModel that returns features, like the modules of TF Hub."""
+    """A feature vector module, like those of TF Hub."""
     backbone = bit_keras.BiT.from_preset(GOLDEN).backbone
     return str(bit_keras.export_saved_model(backbone, tmp_path_factory.mktemp("exported") / "module"))
 

@@ -1,4 +1,4 @@
-"""The weights that are included in the package."""
+"""The bundled weights."""
 
 import csv
 import hashlib
@@ -46,7 +46,7 @@ def test_no_class_is_one_of_the_downstream_tasks():
 
 
 @pytest.mark.any_backend
-def test_its_features_tell_digits_apart_better_than_random_ones():
+def test_its_features_separate_digits_better_than_random_ones():
     digits = data.load("digits")
     few = digits.few_shot(5, seed=0)
     accuracies = {}

@@ -16,7 +16,7 @@ def _setup_cfg() -> configparser.ConfigParser:
     return parser
 
 
-def test_the_description_leads_nowhere_but_to_the_web():
+def test_the_description_links_to_web_pages_only():
     spec = importlib.util.spec_from_file_location("setup_of_the_package", ROOT / "setup.py")
     setup = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(setup)

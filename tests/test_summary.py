@@ -1,4 +1,4 @@
-"""The summary that a publishing program prints at the end."""
+"""The summary of an export."""
 
 import json
 

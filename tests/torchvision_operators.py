@@ -1,7 +1,7 @@
-"""Lets timm be imported where torchvision and torch are of different builds.
+"""Allows timm to be imported if torchvision and torch come from different builds.
 
-torchvision's wheel on PyPI is for GPUs. Beside a CPU build of torch its operators do not load, and importing it
-fails for want of these two, which timm never calls.
+torchvision's wheel on PyPI is for GPUs. With a CPU build of torch its operators do not load, and importing it fails
+because these two are missing, which timm never calls.
 """
 
 import torch

@@ -1,1 +1,1 @@
-"""Programs for those who work on the library."""
+"""Programs for developers of the library."""

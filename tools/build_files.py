@@ -1,9 +1,9 @@
-"""Writes Bazel's BUILD file of every folder with Python code; dependencies are derived from the imports.
+"""Program: writes Bazel's BUILD files for all folders with Python code, with dependencies derived from the imports.
 
     python -m tools.build_files            writes the files that differ
-    python -m tools.build_files --check    writes nothing, and exits with an error where a file differs
+    python -m tools.build_files --check    writes nothing, and exits with an error if a file differs
 
-The root and tools/bazel hold no library; their BUILD files are written by hand.
+The root and tools/bazel contain no library; their BUILD files are written by hand.
 """
 
 import argparse
@@ -19,7 +19,7 @@ HEADER = "# Generated from the imports: python -m tools.build_files"
 DATA = {
     "//bit_keras": ("weights/*",),
     "//bit_keras/data": ("*.md", "*.npz"),
-    "//examples": ("//:docs/migration.md",),  # shows them
+    "//examples": ("//:docs/migration.md",),  # shows the examples
     "//export": ("serving/*",),
     "//hub_modules": ("*.md", "pages/*.md", "templates/*.md"),
     "//pretraining": ("fonts.txt",),
@@ -28,13 +28,13 @@ DATA = {
     "//tests/newcomer": ("//:pages",),
 }
 
-# What tests start or read and do not import, by folder.
+# Packages that tests start or read without importing them, by folder.
 USED = {
-    "//tests/newcomer": ("examples", "export", "hub_modules"),  # links of the pages lead there
+    "//tests/newcomer": ("examples", "export", "hub_modules"),  # targets of links in the pages
     "//tests/system": ("benchmarks", "bit_keras.evaluate", "examples", "export", "hub_modules", "pretraining"),
 }
 
-# Tests that need more than five minutes.
+# Tests that take more than five minutes.
 SLOW = (
     "tests/export/test_tfhub.py",
     "tests/finetune/test_finetune_distributed.py",
@@ -47,7 +47,7 @@ SLOW = (
     "tests/test_demo.py",
 )
 
-# Tests of the whole checkout, which no list of dependencies names.
+# Tests that read the whole checkout, which cannot be listed as dependencies.
 UNCACHED = ("tests/test_build_files.py",)
 
 
@@ -61,7 +61,7 @@ def build_files(root: Path) -> dict[Path, str]:
         {path: content} of the BUILD file of each library and each folder of tests.
 
     Raises:
-        SyntaxError: if a source is not valid Python.
+        SyntaxError: a source is not valid Python.
     """
     sources = _sources(root)
     libraries = {
@@ -74,17 +74,17 @@ def build_files(root: Path) -> dict[Path, str]:
 
 
 def differences(root: Path) -> dict[Path, str | None]:
-    """Compares the BUILD files of a checkout with what its sources need.
+    """Compares the BUILD files of a checkout with those derived from its sources.
 
     Args:
         root: folder of the checkout.
 
     Returns:
-        {path: content} of each BUILD file that is missing or differs; None in place of the content of a generated file
-        whose folder has no sources any more.
+        {path: content} of each BUILD file that is missing or differs; None instead of the content for a generated file
+        whose folder no longer has sources.
 
     Raises:
-        SyntaxError: if a source is not valid Python.
+        SyntaxError: a source is not valid Python.
     """
     wanted = build_files(root)
     tops = {path.relative_to(root).parts[0] for path in wanted}
@@ -136,7 +136,7 @@ def _library_label(folder: Path) -> str:
 
 
 def _imports(root: Path, paths: Iterable[Path]) -> set[str]:
-    """Returns the absolute name of everything that the sources import, inside functions as well."""
+    """Returns the absolute names of all imports in the sources, including those in functions."""
     names = set()
     for node in (node for path in paths for node in ast.walk(ast.parse((root / path).read_text(encoding="utf-8")))):
         if isinstance(node, ast.Import):
@@ -149,17 +149,17 @@ def _imports(root: Path, paths: Iterable[Path]) -> set[str]:
 def _dependencies(folder: Path, names: set[str], libraries: dict[str, str]) -> set[str]:
     deps = set()
     for name in names:
-        while name and name not in libraries:  # an attribute of a module, or what pip installs
+        while name and name not in libraries:  # an attribute of a module, or a package that pip installs
             name = name.rpartition(".")[0]
         deps |= {libraries[name]} if name else set()
-    # Python runs bit_keras/__init__.py before any module below it. Inside bit_keras that dependency would be circular.
+    # Python runs bit_keras/__init__.py before any module in it. Within bit_keras that dependency would be circular.
     if folder.parts[0] != "bit_keras" and any(label.startswith("//bit_keras/") for label in deps):
         deps.add("//bit_keras")
     return deps
 
 
 def _conftests(folder: Path, libraries: dict[str, str]) -> set[str]:
-    """The libraries of helpers in this folder and those above."""
+    """Returns the labels of the support libraries in this folder and its parents."""
     return {_library_label(parent) for parent in (folder, *folder.parents[:-1])} & set(libraries.values())
 
 
@@ -215,7 +215,7 @@ def _labels(folder: Path, labels: set[str]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tools.build_files", description="Writes Bazel's BUILD files.")
-    parser.add_argument("--check", action="store_true", help="write nothing, and fail where a file is out of date")
+    parser.add_argument("--check", action="store_true", help="write nothing, and fail if a file is out of date")
     check = parser.parse_args().check
     changes = differences(ROOT)
     for path, text in changes.items():

@@ -10,7 +10,7 @@ from bit_keras.metrics import Predictions
 from bit_keras.rules.schedules import Schedule
 from bit_keras.system.files import whole, write_json
 
-# Classes up to which their names fit beside a confusion matrix.
+# Largest number of classes whose names fit next to a confusion matrix.
 _MOST_NAMES = 40
 
 
@@ -27,7 +27,7 @@ def write(
     With several labels per image there are no confusion matrix and no errors to draw.
 
     Args:
-        folder: where the files go; created if it is missing.
+        folder: folder of the files, created if it is missing.
         metrics: one row per evaluation, in order: "step", "loss", "accuracy", "val_loss", "val_accuracy".
         schedule: learning rate schedule of the run.
         predictions: of the final network on the test examples.
@@ -77,18 +77,18 @@ def learning_rate_curve(schedule: Schedule) -> Figure:
 def confusion_matrix(predictions: Predictions, class_names: tuple[str, ...]) -> Figure:
     """Draws the confusion matrix: the fraction of each true class (row) predicted as each class (column)."""
     counts = predictions.confusion()
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    fractions = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     side = 4.5 + 0.2 * min(len(class_names), _MOST_NAMES)
     figure = Figure(figsize=(side + 1, side), layout="constrained")
     axes = figure.subplots()
-    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    image = axes.imshow(fractions, cmap="Blues", vmin=0, vmax=1)
     figure.colorbar(image, label="fraction of true class", shrink=0.8)
     axes.set(xlabel="predicted class", ylabel="true class", title=f"accuracy {predictions.accuracy:.2%}")
     if len(class_names) <= _MOST_NAMES:
         axes.set_xticks(range(len(class_names)), class_names, rotation=90)
         axes.set_yticks(range(len(class_names)), class_names)
         for row, column in np.argwhere(counts) if len(class_names) <= 20 else ():
-            color = "white" if shares[row, column] > 0.5 else "black"
+            color = "white" if fractions[row, column] > 0.5 else "black"
             axes.text(column, row, counts[row, column], ha="center", va="center", color=color, fontsize=8)
     return figure
 
@@ -101,7 +101,7 @@ def worst_mistakes(predictions: Predictions, class_names: tuple[str, ...]) -> Fi
         figure.suptitle("no errors")
         return figure
     figure.suptitle("highest-loss errors")
-    axes = figure.subplots()  # one for all: the layout of many takes seconds
+    axes = figure.subplots()  # one for all images: laying out many axes takes seconds
     for place, (image, number) in enumerate(zip(predictions.mistake_images, predictions.mistakes)):
         left, top = 1.15 * (place % columns), -1.5 * (place // columns)
         axes.imshow(np.clip((image + 1) / 2, 0, 1), extent=(left, left + 1, top - 1, top))

@@ -1,6 +1,6 @@
 """Names of the classes of ILSVRC-2012 and ImageNet-21k, in the order of the published heads.
 
-Source: the label files in the official bucket, one WordNet id or one line of lemmas for each class.
+Source: the label files in the official bucket, with one WordNet id or one line of lemmas per class.
 """
 
 import collections
@@ -13,46 +13,48 @@ import numpy as np
 from bit_keras.checkpoints import CheckpointError, fetch
 from bit_keras.zoo.presets import BUCKET, LABELS, default_activation
 
-_REMEDY = "delete it and the .sha256 beside it to download it anew"
+_REMEDY = "delete it and the .sha256 beside it to download it again"
 
 
 @functools.cache
 def class_names(labels: str) -> tuple[tuple[str, str], ...]:
-    """Returns (WordNet id, lemmas) of every class, for example ("n02123045", "tabby, tabby_cat").
+    """Returns (WordNet id, lemmas) of each class, for example ("n02123045", "tabby, tabby_cat").
 
     Args:
         labels: "ilsvrc2012" (1000 classes) or "imagenet21k" (21,843). The files are downloaded on first use.
 
     Raises:
-        ValueError: there is no such list.
-        ConnectionError: the files cannot be had.
-        bit_keras.checkpoints.CheckpointError: a file does not hold what it must.
+        ValueError: `labels` has another value.
+        ConnectionError: the files cannot be downloaded.
+        bit_keras.checkpoints.CheckpointError: the contents of a file are invalid.
     """
     if labels not in LABELS:
         raise ValueError(f"labels must be one of {list(LABELS)}, got {labels!r}")
     ids = _read(labels, "ids", rule=r"n[0-9]{8}")
     twice = [wordnet_id for wordnet_id, count in collections.Counter(ids).items() if count > 1]
     if twice:
-        raise CheckpointError(f"the file of WordNet ids of {labels} must hold each once, got {twice} again; {_REMEDY}")
+        raise CheckpointError(
+            f"the file of WordNet ids of {labels} must contain each id once, got {twice} repeatedly; {_REMEDY}"
+        )
     return tuple(zip(ids, _read(labels, "lemmas", rule=r"\S.*")))
 
 
 def decode_predictions(logits, top: int = 5, activation: str | None = None) -> list[list[tuple[str, str, float]]]:
-    """Names the classes that a published head gives the highest scores, as in `keras.applications`.
+    """Returns the names of the classes with the highest scores of a published head, as in `keras.applications`.
 
     Args:
         logits: [N, 1000] for the classes of ILSVRC-2012 or [N, 21843] for those of ImageNet-21k; a tensor of the
             backend or an array.
-        top: classes to return for an image, 1 to the number of classes.
-        activation: "softmax", "sigmoid", or "linear" for scores as they come; None takes softmax for 1000 classes
-            and sigmoid for 21,843. Computed in float64.
+        top: number of classes per image, 1 to the number of classes.
+        activation: "softmax", "sigmoid", or "linear" if scores are the logits themselves; None for softmax with 1000
+            classes and sigmoid with 21,843. Computed in float64.
 
     Returns:
-        For each image its classes from the best on as (WordNet id, name, score). The name is the first lemma, with
-        "_" for a space: "tabby". Equal logits keep the order of the classes.
+        For each image the classes with the highest scores, in falling order, as (WordNet id, name, score). The name is
+        the first lemma, with "_" for a space: "tabby". Classes with equal logits keep their order.
 
     Raises:
-        ValueError: an argument is outside of the above, or a logit is NaN or infinite.
+        ValueError: an argument is out of its range, or a logit is NaN or infinite.
         ConnectionError, bit_keras.checkpoints.CheckpointError: see `class_names`.
     """
     logits = keras.ops.convert_to_numpy(logits).astype("float64")
@@ -68,15 +70,15 @@ def decode_predictions(logits, top: int = 5, activation: str | None = None) -> l
     if not np.isfinite(logits).all():
         raise ValueError("logits must be finite, got NaN or infinity")
     scores = _activate(logits, default_activation(num_classes) if activation is None else activation)
-    # Logits, not scores: those of sure classes all round to 1.
+    # Logits are ranked, not scores: the scores of confident predictions all round to 1.
     order = np.argsort(-logits, axis=1, kind="stable")[:, :top]
     names = [(wordnet_id, _first_lemma(lemmas)) for wordnet_id, lemmas in class_names(labels)]
     return [[(*names[k], float(row[k])) for k in best] for row, best in zip(scores, order)]
 
 
-def _read(labels: str, part: str, rule: str) -> list[str]:
-    """Returns the lines of a label file, each of which must match the regular expression `rule`."""
-    path = fetch(f"{BUCKET}/{labels}_wordnet_{part}.txt")
+def _read(labels: str, content: str, rule: str) -> list[str]:
+    """Returns the lines of a label file, "ids" or "lemmas"; each must match the regular expression `rule`."""
+    path = fetch(f"{BUCKET}/{labels}_wordnet_{content}.txt")
     try:
         lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
     except UnicodeDecodeError as error:
@@ -94,7 +96,7 @@ def _first_lemma(lemmas: str) -> str:
 
 
 def _activate(logits: np.ndarray, activation: str) -> np.ndarray:
-    """Returns scores of the shape of the logits, [N, K]; no exponential overflows."""
+    """Returns scores of shape [N, K], as the logits; no exponential overflows."""
     if activation == "softmax":
         exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
         return exponentials / exponentials.sum(axis=1, keepdims=True)

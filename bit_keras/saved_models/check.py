@@ -1,9 +1,10 @@
-"""Program: compares a SavedModel with the numbers of the Keras model that it was made from. NumPy and TensorFlow only.
+"""Program: compares a SavedModel with the outputs of the Keras model that it was exported from.
 
     python check.py KIND SAVED_MODEL EXPECTED.npz TOLERANCE
 
-`writer.write_checked` writes EXPECTED.npz and runs this by its path in a fresh process: nobody who loads a SavedModel
-has the library. Exit status 0 comes with the largest relative difference, 1 with a list of faults.
+`writer.write_checked` writes EXPECTED.npz and runs this file in a fresh process. It imports NumPy and TensorFlow only,
+because users of a SavedModel need not have the library. It prints the largest relative difference and exits with status
+0, or prints a list of faults and exits with status 1.
 """
 
 import sys
@@ -12,29 +13,29 @@ from pathlib import Path
 
 import numpy as np
 
-# Of scores, which are computed again in float64, relative to the largest.
+# Largest difference of scores, which are recomputed in float64, relative to the largest score.
 _SCORES_TOLERANCE = 1e-5
-# Of the files of variables: the index and the graph of objects, beside the numbers themselves.
+# The files of variables also contain an index and the object graph.
 _OVERHEAD = 1.02
 _OVERHEAD_BYTES = 200_000
 
 
 def relative_difference(expected: np.ndarray, found: np.ndarray) -> float:
-    """Largest difference relative to the largest expected number; infinite for NaN or another shape."""
+    """Returns the largest difference relative to the largest expected value; infinite for NaN or a different shape."""
     if np.shape(expected) != np.shape(found):
         return float("inf")
-    scale = max(float(np.abs(expected).max()), np.finfo("float32").tiny)  # a head of zeros gives zeros
+    scale = max(float(np.abs(expected).max()), np.finfo("float32").tiny)  # a zero head has outputs of 0
     difference = float(np.abs(np.asarray(found, "float64") - expected).max()) / scale
     return float("inf") if np.isnan(difference) else difference
 
 
 def check(kind: str, directory: str, expected_file: str, tolerance: str) -> str | None:
-    """Compares a SavedModel with expected numbers, and prints the largest relative difference.
+    """Compares a SavedModel with expected outputs, and prints the largest relative difference.
 
     Args:
         kind: "reusable" or "serving".
         directory: the SavedModel.
-        expected_file: npz file of what `_reusable` or `_serving` needs.
+        expected_file: npz file of the arrays that `_reusable` or `_serving` documents.
         tolerance: largest relative difference allowed.
 
     Returns:
@@ -55,18 +56,19 @@ def check(kind: str, directory: str, expected_file: str, tolerance: str) -> str 
             shapes = "" if found.shape == wanted.shape else f": shape must be {wanted.shape}, got {found.shape}"
             faults.append(f"{name}: differs by {difference:.3g} of its scale, allowed is {allowed}{shapes}")
     if kind == "reusable":
-        faults += _training_faults(loaded, expected)  # last: it may move the state that the images above meet
+        # Last: training may change the state that the comparisons above depend on.
+        faults += _training_faults(loaded, expected)
     print(largest)
     return "\n".join(faults) or None
 
 
 def _reusable(loaded, expected: dict[str, np.ndarray], tolerance: float) -> Iterator[tuple]:
-    """Yields (name, what the SavedModel gives, what it must give, tolerance).
+    """Yields (name, value found in the SavedModel, expected value, tolerance).
 
     Args:
         loaded: the SavedModel.
-        expected: "variables" and "trainable_variables" (counts), "regularization_loss" (a sum), "output" (the name of
-            what a call gives), "endpoints" (whether it has them) and, for k = 0, 1, ..., "k/images" [N, H, W, 3] in
+        expected: "variables" and "trainable_variables" (counts), "regularization_loss" (a sum), "output" (name of the
+            output of a call), "endpoints" (whether it has them) and, for k = 0, 1, ..., "k/images" [N, H, W, 3] in
             [0, 1], "k/False/NAME" and "k/True/NAME": the output, or each endpoint, for either value of `training`.
         tolerance: as for `check`.
     """
@@ -77,7 +79,7 @@ def _reusable(loaded, expected: dict[str, np.ndarray], tolerance: float) -> Iter
     for k, images in _numbered(expected, "{}/images"):
         served = serve(images=images).get(output, nothing)
         yield f"{k}/serving_default", served, expected[f"{k}/False/{output}"], tolerance
-        # Training last: it may move the state that the next images meet, as it did when the model was called.
+        # Training mode last, as in `reusable.expected`: it may change the state that the next images depend on.
         for training in (False, True):
             prefix = f"{k}/{training}/"
             yield f"{prefix}call", loaded(images, training=training), expected[prefix + output], tolerance
@@ -90,7 +92,7 @@ def _reusable(loaded, expected: dict[str, np.ndarray], tolerance: float) -> Iter
 
 
 def _serving(loaded, expected: dict[str, np.ndarray], tolerance: float) -> Iterator[tuple]:
-    """Yields (name, what the SavedModel gives, what it must give, tolerance).
+    """Yields (name, value found in the SavedModel, expected value, tolerance).
 
     Args:
         loaded: the SavedModel.
@@ -107,7 +109,7 @@ def _serving(loaded, expected: dict[str, np.ndarray], tolerance: float) -> Itera
         yield f"{k}/logits", found["logits"], expected[f"{k}/logits"], tolerance
         yield from _ranking(f"{k}/", found, expected)
         yield f"{k}/features", features(images=images)["features"], expected[f"{k}/features"], tolerance
-    # All in one batch.
+    # All files in one batch: a damaged one must not affect the others.
     numbers, contents = zip(*_numbered(expected, "file {}/bytes"))
     found = _arrays(serve_bytes(image_bytes=np.array([content.tobytes() for content in contents], object)))
     valid = np.concatenate([expected[f"file {k}/valid"] for k in numbers])
@@ -119,7 +121,7 @@ def _serving(loaded, expected: dict[str, np.ndarray], tolerance: float) -> Itera
 
 
 def _ranking(prefix: str, found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> Iterator[tuple]:
-    """Yields "classes" and "scores" as `_serving` does; they must be those of the "logits" that were found."""
+    """Yields "classes" and "scores" as `_serving` does; the expected values follow from the "logits" found."""
     logits = found["logits"].astype("float64")
     best = np.argsort(-logits, axis=1, kind="stable")[:, : int(expected["top"])]
     names = np.char.encode(expected["names"], "utf-8")[best]
@@ -149,7 +151,7 @@ def _storage_faults(loaded, directory: Path) -> Iterator[str]:
 
 
 def _training_faults(loaded, expected: dict[str, np.ndarray]) -> Iterator[str]:
-    """Tells which variables are missing, and which of them cannot be trained."""
+    """Yields a fault for a wrong number of variables and for trainable variables without a gradient."""
     import tensorflow as tf
 
     for name in ("variables", "trainable_variables"):

@@ -1,6 +1,6 @@
 """SavedModels of a Keras model, to fine-tune or to serve.
 
-TensorFlow is imported where it is needed: the library works without it until something is exported.
+TensorFlow is imported in functions: the library works without it until something is exported.
 """
 
 import importlib.util
@@ -31,57 +31,59 @@ def export_saved_model(
     verbose: bool = True,
     **options,
 ) -> Path:
-    """Writes `model` as a TensorFlow SavedModel that was loaded and compared in a fresh process, or writes nothing.
+    """Writes `model` as a TensorFlow SavedModel and compares its outputs with the model's in a fresh process.
 
-    What is written takes float32 images [N, H, W, 3] in **[0, 1]**, any N, H and W, and rescales them to the
-    model's [-1, 1].
+    If they differ, no SavedModel is left behind. The SavedModel takes float32 images [N, H, W, 3] in **[0, 1]**, any N,
+    H and W, and rescales them to the model's [-1, 1].
 
     kind="reusable" is for hub.KerasLayer, hub.load and tf.saved_model.load. The loaded object has:
 
     - `__call__(inputs, training=False)`: float32 outputs [N, K].
     - `variables`, `trainable_variables`, `regularization_losses`: as on the model, for fine-tuning.
     - `signatures["serving_default"]`: "images" to "logits", or to "features" for `model.backbone`.
-    - `class_names.asset_path`, when given: a text file, one name a line; `assets/class_names.txt` in the directory.
+    - `class_names.asset_path`, when given: a text file, one name per line; `assets/class_names.txt` in the directory.
 
     kind="serving" is for TF Serving: the network with weight standardization folded into its kernels
-    (`bit_keras.network.folding`), not to be trained. Its signatures:
+    (`bit_keras.network.folding`), for inference only. Its signatures:
 
-    - `serving_default`: "images" to "scores" [N, top] and "classes" [N, top], strings, both from the best on, and to
-      "logits" [N, K]. A class without a name is its number.
+    - `serving_default`: "images" to "scores" [N, top] and "classes" [N, top], strings, both in order of falling score,
+      and to "logits" [N, K]. Without class names the strings are class indices.
     - `serve_bytes`: "image_bytes", strings [N], each a JPEG or PNG file, to the same and to "valid" [N], booleans, and
-      "error" [N], strings. Decoded and resized as in evaluation, which does not turn by EXIF. A bad file has valid
-      False, the reason in "error", zeros for numbers and "" for classes; it does not touch the other rows.
+      "error" [N], strings. Decoded and resized as in evaluation, except that the EXIF orientation is not applied. An
+      invalid file has False in "valid", the reason in "error", zeros for numbers and "" for classes; the other rows are
+      not affected.
     - `features`: "images" to "features" [N, C].
 
-    On the jax and torch backends a process on the tensorflow backend does the writing.
+    On the jax and torch backends the SavedModel is written by a process on the tensorflow backend.
 
     Args:
-        model: a BiT, its backbone, or another built model of one input [N, H, W, 3], any H and W, and one output
-            [N, K]; for "serving" a BiT. It is left as it was.
-        path: local directory to make, which must not exist.
+        model: a BiT, its backbone, or another built model with one input [N, H, W, 3], any H and W, and one output
+            [N, K]; for "serving" a BiT. It is not changed.
+        path: local directory to create, which must not exist.
         kind: "reusable" or "serving".
         class_names: the K names of the outputs, in their order; None for none.
         verbose: False shows no progress.
-        **options: for "serving" alone: precision, resolution, activation, top and max_pixels; see
-            `bit_keras.saved_models.serving.ServingOptions`. Without a resolution images are served at that of the
-            weights, `model.resolution`, or at 224 pixels where that is None.
+        **options: for "serving" only: precision, resolution, activation, top and max_pixels; see
+            `bit_keras.saved_models.serving.ServingOptions`. The default resolution is that of the weights,
+            `model.resolution`, or 224 pixels if that is None.
 
     Returns:
         `path`.
 
     Raises:
-        ValueError: unknown `kind`, or a model, class names or options that are not as said above.
-        TypeError: there is no such option.
-        FileExistsError: there is something at `path`.
+        ValueError: `kind` is unknown, or the model, the class names or an option is not as described above.
+        TypeError: an option is unknown.
+        FileExistsError: `path` exists.
         ImportError: TensorFlow is not installed.
-        RuntimeError: the SavedModel could not be written, does not give the model's numbers, stores a variable twice,
-            or, if reusable, has a trainable variable that no gradient reaches.
+        RuntimeError: the SavedModel could not be written, its outputs differ from the model's, it stores a variable
+            twice, or, if reusable, no gradient reaches one of its trainable variables.
 
     Example:
         >>> bit_keras.export_saved_model(model, "exported", class_names=["cat", "dog"])
         >>> layer = hub.KerasLayer("exported", trainable=True)
     """
-    from bit_keras.saved_models.writer import write_checked  # a program, which must not be imported before it runs
+    # Not at the top: `python -m` warns of a program that is already imported.
+    from bit_keras.saved_models.writer import write_checked
 
     path = Path(path)
     check_arguments(model, path, kind, class_names, options)
@@ -95,15 +97,15 @@ def export_saved_model(
 def check_arguments(
     model: keras.Model, path: Path, kind: str, class_names: Sequence[str] | None, options: dict
 ) -> None:
-    """Raises as `export_saved_model` does before it writes anything."""
+    """Raises what `export_saved_model` raises before it writes anything."""
     if kind not in KINDS:
         raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
     check_names("export_saved_model", options, (*_ARGUMENTS, *_SERVING_OPTIONS))
     if options and kind != "serving":
         raise ValueError(f'only kind="serving" has options, got {", ".join(options)} for kind={kind!r}')
     if os.path.lexists(path):
-        raise FileExistsError(f"a SavedModel goes to a path where nothing is, got {path}")
-    # Only built functional and sequential models have shapes; the others get None and are refused.
+        raise FileExistsError(f"a SavedModel is written to a path that does not exist yet, got {path}")
+    # Only built functional and sequential models have shapes; others get None and are rejected.
     input_shape, output_shape = getattr(model, "input_shape", None), getattr(model, "output_shape", None)
     if input_shape != (None, None, None, 3):
         raise ValueError(f"the model must take one input [None, None, None, 3], got {input_shape}")
@@ -125,7 +127,7 @@ def check_arguments(
 def _check_class_names(class_names: Sequence[str], num_outputs: int) -> None:
     if len(class_names) != num_outputs:
         raise ValueError(
-            f"class_names must hold a name for each output, got {len(class_names)} names for {num_outputs} outputs"
+            f"class_names must contain a name for each output, got {len(class_names)} names for {num_outputs} outputs"
         )
     faults = [name for name in class_names if name.splitlines() != [name]]
     if faults:

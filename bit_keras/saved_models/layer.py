@@ -1,6 +1,6 @@
-"""Keras 3 layer that holds a SavedModel, to fine-tune or to use as it is: what hub.KerasLayer is to tf_keras.
+"""Keras 3 layer that runs or fine-tunes a SavedModel: the counterpart of hub.KerasLayer of tf_keras.
 
-A SavedModel is a TensorFlow graph, so the layer needs the tensorflow backend; TensorFlow is imported where it is used.
+A SavedModel is a TensorFlow graph, so the layer needs the tensorflow backend; TensorFlow is imported in functions.
 """
 
 import functools
@@ -30,9 +30,9 @@ from bit_keras.zoo.presets import PRESETS
 
 _ARGUMENTS = (
     *("handle", "trainable", "arguments", "signature", "output_key", "tags", "embed", "dtype"),
-    *("name", "activity_regularizer", "autocast", "input_shape", "batch_shape"),  # of any layer of Keras
+    *("name", "activity_regularizer", "autocast", "input_shape", "batch_shape"),  # of every Keras layer
 )
-# Arguments of hub.KerasLayer, and what takes their place.
+# Arguments of hub.KerasLayer that this layer lacks, with the reason or the replacement for the error message.
 _INSTEAD = {
     "output_shape": "the SavedModel has the shape of its outputs",
     "load_options": "the layer has none",
@@ -42,41 +42,44 @@ _INSTEAD = {
 
 @keras.saving.register_keras_serializable(package="bit_keras")
 class SavedModelLayer(keras.layers.Layer):
-    """Calls a SavedModel, and trains it where it is a reusable one, in any Keras 3 model on the tensorflow backend.
+    """Runs a SavedModel, and trains it if it is reusable, in any Keras 3 model on the tensorflow backend.
 
     A reusable SavedModel has `__call__`, `variables`, `trainable_variables` and `regularization_losses`
     (https://www.tensorflow.org/hub/reusable_saved_models): those of `bit_keras.export_saved_model` and the TF2
-    modules of TF Hub. The layer's weights share memory with its variables. Its regularization losses count while the
-    layer is trainable. A `training` argument of `__call__` is True when the model trains *and* the layer is trainable.
+    modules of TF Hub are. The layer's weights share memory with its variables. Its regularization losses are added to
+    the model's loss while the layer is trainable. `__call__` is called with training=True only if the model trains
+    *and* the layer is trainable.
 
-    The graph runs in the precision in which it was saved, under any dtype policy of the model, and is never compiled
-    by `jit_compile="auto"`: XLA would compile a restored graph anew for every value that changes in training.
+    The graph runs in the precision in which it was saved, whatever the dtype policy of the model, and is never compiled
+    by `jit_compile="auto"`: XLA would recompile a restored graph for every value that changes in training.
 
     Args:
         handle: local directory of a SavedModel; kaggle://owner/model/framework/variation[/version]; address of a tar
             archive such as https://host/module.tar.gz; name of published weights that have a TF Hub module; or a
-            loaded object, which makes a layer without configuration, and layers of the same object share its weights.
-        trainable: whether training moves the weights; None for True, and False with a `signature`.
-        arguments: further keyword arguments of the call, each of them plain JSON. "training" here overrides the flag.
-        signature: name of the signature to call, for a SavedModel without `__call__`. It takes a tensor, or a
-            dictionary by the names of its inputs. It cannot be trained, and the layer then has no weights.
-        output_key: which output to return of a dictionary of them, None for all.
-        tags: of the graph in the SavedModel, None for its only one. The graph of a TF1 Hub module that infers has [].
-        embed: whether `model.save` puts the SavedModel into the .keras file, beside the weights, so that the file
-            can be loaded where `handle` is no more; a directory is needed.
-        dtype: what floating-point inputs are cast to; integers and strings go in as they are.
+            loaded object. A layer with a loaded object has no configuration; layers with the same object share weights.
+        trainable: whether training updates the weights; None for True, or for False with a `signature`.
+        arguments: further keyword arguments of the call, JSON-serializable. "training" here takes precedence over the
+            `training` argument of the layer.
+        signature: name of the signature to call, for a SavedModel without `__call__`. Its input is a tensor, or a
+            dictionary {input name: tensor}. It cannot be trained, and the layer then has no weights.
+        output_key: which output to return if there is a dictionary of them; None for all.
+        tags: of the graph in the SavedModel, None if it has only one. The inference graph of a TF1 Hub module has [].
+        embed: whether `model.save` stores the SavedModel in the .keras file, next to the weights, so that the file can
+            be loaded where `handle` does not exist; `handle` must be a directory.
+        dtype: what floating-point inputs are cast to; integers and strings are passed on unchanged.
 
-    Input shape: what the SavedModel takes. For BiT: [N, H, W, 3] in **[0, 1]**, any N, H and W.
-    Output shape: what it returns.
+    Input shape: that of the SavedModel. For BiT: [N, H, W, 3] in **[0, 1]**, any N, H and W.
+    Output shape: that of the SavedModel.
 
     Raises:
         NotImplementedError: the backend is not tensorflow.
-        FileNotFoundError: there is no such directory.
-        ValueError: no SavedModel is there, it cannot be called as asked for, or an argument is out of its range.
+        FileNotFoundError: the directory does not exist.
+        ValueError: the directory has no SavedModel, the SavedModel cannot be called with these arguments, or an
+            argument is out of its range.
         ConnectionError: the SavedModel cannot be downloaded.
-        TypeError: there is no such argument.
+        TypeError: an argument is unknown.
 
-    A .keras file with this layer runs a graph from elsewhere, so `keras.saving.load_model` wants `safe_mode=False`.
+    A .keras file with this layer runs an arbitrary graph, so `keras.saving.load_model` needs `safe_mode=False`.
 
     Example:
         >>> layer = bit_keras.SavedModelLayer("exported/cifar10")
@@ -129,7 +132,7 @@ class SavedModelLayer(keras.layers.Layer):
         elif embed:
             raise ValueError(f"embed needs the directory of a SavedModel, got {handle!r}")
         variables, self._num_trained = _variables(handle, signature)
-        # Each shares the memory of the SavedModel's variable.
+        # Each shares memory with the variable of the SavedModel.
         self._variables = [
             keras.Variable(variable, trainable=k < self._num_trained, autocast=False, name=_name(variable))
             for k, variable in enumerate(variables)
@@ -137,12 +140,12 @@ class SavedModelLayer(keras.layers.Layer):
         positions = {id(variable): k for k, variable in enumerate(variables)}
         self._made = [positions.get(id(variable)) for variable in made]
         self._use(handle)
-        self.trainable = signature is None if trainable is None else trainable  # once there are variables to freeze
+        self.trainable = signature is None if trainable is None else trainable  # last: freezing needs the variables
         if self.trainable and not self.trainable_variables:
             logger.warning("layer %s is trainable, but %s has no trainable variables", self.name, self.handle)
 
     def _use(self, module) -> None:
-        """Calls `module` from now on, and adds its regularization losses."""
+        """Makes the layer call `module` and adds its regularization losses."""
         function = _function(module, self.signature, self.handle)
         takes_training = self.signature is None and _takes_training(module)
 
@@ -152,11 +155,11 @@ class SavedModelLayer(keras.layers.Layer):
                 return function(**inputs, **arguments)
             return function(inputs, **arguments)
 
-        # A closure hides the module from TensorFlow's tracking of attributes, which would find its variables twice.
+        # In closures: TensorFlow tracks attributes and would find the variables of the module a second time.
         self._call = call
         self._module = lambda: module
         losses = list(getattr(module, "regularization_losses", ()))
-        # Keras asks the variables that train for their losses: the first one answers for all of them.
+        # Keras collects losses from trainable variables; the first one returns the sum of all.
         for variable in self._variables[: min(self._num_trained, len(losses), 1)]:
             variable.regularizer = lambda _: sum(loss() for loss in losses)
 
@@ -186,7 +189,7 @@ class SavedModelLayer(keras.layers.Layer):
             )
         config = {
             "handle": self.handle,
-            # A signature is not trained whatever `trainable` says.
+            # A signature cannot be trained, whatever `trainable` has been set to.
             "trainable": self.trainable and self.signature is None,
             "arguments": keras.saving.serialize_keras_object(self.arguments),
             "signature": self.signature,
@@ -200,7 +203,7 @@ class SavedModelLayer(keras.layers.Layer):
 
     @classmethod
     def from_config(cls, config):
-        safe_mode = in_safe_mode()  # None where no file is being loaded, as in keras.models.clone_model
+        safe_mode = in_safe_mode()  # None if no file is being loaded, as in keras.models.clone_model
         if safe_mode:
             raise ValueError(
                 f"a SavedModelLayer runs the graph of the SavedModel {config['handle']!r}, which can do anything that "
@@ -213,7 +216,7 @@ class SavedModelLayer(keras.layers.Layer):
         return cls(**config)
 
     def _describe(self) -> dict:
-        """What a model needs of the SavedModel before the assets of its file come."""
+        """Returns what `_Awaited` needs, for the time until the assets of a .keras file are loaded."""
         module = self._module()
         if isinstance(module, _Awaited):
             module()  # raises
@@ -235,13 +238,13 @@ class SavedModelLayer(keras.layers.Layer):
     def load_assets(self, inner_path):
         if not self.embed:
             return
-        # Kept for the layer's lifetime: Keras deletes its own copy, and the SavedModel's assets stay in use.
+        # A copy for the layer's lifetime: Keras deletes its own, and the SavedModel still reads its assets.
         folder = tempfile.mkdtemp(prefix="saved_model_layer_")
         weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         self.handle = self._directory = shutil.copytree(
             os.path.join(inner_path, "saved_model"), os.path.join(folder, "saved_model")
         )
-        # Optimizers hold the variables already, and `load_own_variables` has set their values.
+        # The same variables again: optimizers already refer to them, and `load_own_variables` has set their values.
         values = [variable.numpy() for variable in self._variables]
         memory = [variable.value for variable in self._variables]
         module, _ = _load(self._directory, self.tags, [None if k is None else memory[k] for k in self._made])
@@ -253,12 +256,12 @@ class SavedModelLayer(keras.layers.Layer):
 
 
 class _Awaited:
-    """Stands for the SavedModel in a .keras file from the configuration until the assets are loaded.
+    """Placeholder for the SavedModel in a .keras file, until Keras loads the assets after the configuration.
 
     Attributes:
         handle: of the layer.
-        variables, trainable_variables: of the SavedModel's shapes, zeros.
-        made: the variables in the order in which the SavedModel makes its own, None where that is not in `variables`.
+        variables, trainable_variables: zeros in the shapes of the SavedModel's variables.
+        made: the variables in the order in which the SavedModel creates its own; None for those not in `variables`.
         outputs: what a call returns, KerasTensors.
     """
 
@@ -273,13 +276,13 @@ class _Awaited:
 
     def __call__(self, *args, **kwargs):
         raise ValueError(
-            f"the SavedModel that was {self.handle!r} lies in a .keras file: load it by keras.saving.load_model"
+            f"the SavedModel that was {self.handle!r} is stored in a .keras file: load it with keras.saving.load_model"
         )
 
 
 def _directory(handle: str) -> Path:
-    """Returns the local directory that `handle` means."""
-    handle = re.sub(r"^https://(www\.)?kaggle\.com/models/", "kaggle://", handle)  # what a browser shows
+    """Returns the local directory of `handle`, which is downloaded if it is remote."""
+    handle = re.sub(r"^https://(www\.)?kaggle\.com/models/", "kaggle://", handle)  # the address in a browser
     if handle in PRESETS:
         path, _ = checkpoints.locate(handle, file_format="hub")
     elif is_url(handle):
@@ -295,7 +298,7 @@ def _directory(handle: str) -> Path:
 
 
 def _unpacked(archive: Path) -> Path:
-    """Returns the folder that holds what a tar archive holds, unpacked beside it on first use."""
+    """Returns the folder with the contents of a tar archive, unpacked next to it on first use."""
     folder = archive.with_name(f"{archive.name}.unpacked")
     with filelock.FileLock(f"{folder}.lock"):
         if not folder.is_dir():
@@ -314,10 +317,10 @@ def _load(directory: str | os.PathLike, tags: list[str] | None, into: Sequence =
     Args:
         directory: of the SavedModel.
         tags: of the graph.
-        into: variables to load into, in the order in which they are made; None, and those after the last, are new.
+        into: existing variables to load into, in order of creation; new ones are created for None and after the last.
 
     Returns:
-        (the loaded object, [its variables, in the order in which they were made]).
+        (the loaded object, [its variables, in order of creation]).
     """
     import tensorflow as tf
 
@@ -357,12 +360,12 @@ def _function(module, signature: str | None, handle) -> Callable:
 
 
 def _takes_training(module) -> bool:
-    """Tells whether a call takes `training`. Loaded objects say so in `__call__`, functions in themselves."""
+    """Returns whether a call takes `training`; loaded objects show it in the signature of `__call__` only."""
     return any("training" in inspect.signature(each).parameters for each in (module, module.__call__))
 
 
 def _variables(module, signature: str | None) -> tuple[list, int]:
-    """Returns (the variables behind the layer's weights, those that training moves first, how many these are)."""
+    """Returns (the variables of the layer's weights, trainable ones first; the number of trainable ones)."""
     if signature is not None:
         return [], 0
     trained = list(getattr(module, "trainable_variables", ()))
@@ -376,7 +379,7 @@ def _name(variable) -> str:
 
 
 def _outputs(function):
-    """Returns what a restored function gives as KerasTensors, with None for sizes in which its traces differ."""
+    """Returns the outputs of a restored function as KerasTensors, with None for sizes in which its traces differ."""
     import tensorflow as tf
 
     traces = [function] if hasattr(function, "structured_outputs") else function.__call__.concrete_functions

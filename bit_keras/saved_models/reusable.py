@@ -1,7 +1,7 @@
-"""Reusable SavedModels: the writer, and the numbers that what it writes must give.
+"""Reusable SavedModels: the writer, and the outputs that its SavedModels are compared with.
 
 Source: https://www.tensorflow.org/hub/reusable_saved_models. TensorFlow is imported in functions: other backends
-compute the expected numbers without it.
+compute the expected outputs without it.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,11 +20,11 @@ def write(model: keras.Model, path: Path, names_file: Path | None = None, endpoi
 
     Args:
         model: one input [N, H, W, 3] in [-1, 1], one output [N, K].
-        path: directory to make.
+        path: directory to create.
         names_file: text file of class names that becomes the asset `class_names`; None for none.
         endpoints: whether the SavedModel also has `endpoints(inputs, training=False)`: {"root_block", "block1", ...,
             "block4": [N, H / stride, W / stride, C], "features": [N, F]} and, for a BiT, "logits": [N, K], all float32;
-            for a BiT or its backbone alone.
+            only for a BiT or its backbone.
     """
     import tensorflow as tf
 
@@ -46,7 +46,7 @@ def write(model: keras.Model, path: Path, names_file: Path | None = None, endpoi
     for function in (call, all_endpoints) if endpoints else (call,):
         for training in (False, True):
             function.get_concrete_function(images_spec, training=training)
-    # Not a tf.Module, whose `variables` would be lost, and without the Keras model: it would store all of them twice.
+    # Not a tf.Module, whose `variables` would not be saved, and without the Keras model: it would store them all twice.
     root = tf.train.Checkpoint()
     root.__call__ = call
     if endpoints:
@@ -61,7 +61,7 @@ def write(model: keras.Model, path: Path, names_file: Path | None = None, endpoi
 
 @execution.portable()
 def expected(model: keras.Model, batches: Sequence[np.ndarray], endpoints: bool = False) -> dict[str, np.ndarray]:
-    """Returns what `check.py` compares with, for batches of images in [0, 1], under the names that it documents."""
+    """Returns the arrays that `check.py` documents and compares with, for batches of images in [0, 1]."""
     output, compute = _network(model, endpoints)
     arrays = {
         "variables": np.array(len(model.variables)),
@@ -71,7 +71,7 @@ def expected(model: keras.Model, batches: Sequence[np.ndarray], endpoints: bool 
         "endpoints": np.array(endpoints),
     }
     run = _runner(compute)
-    # Calls in training mode move seeds and running means. The copy is needed where arrays share a variable's memory.
+    # Calls in training mode change seeds and moving averages. Copied, because an array may share a variable's memory.
     state = [(v, np.array(keras.ops.convert_to_numpy(v))) for v in model.non_trainable_variables]
     try:
         for k, images in enumerate(batches):
@@ -86,7 +86,7 @@ def expected(model: keras.Model, batches: Sequence[np.ndarray], endpoints: bool 
 
 
 def _runner(compute: Callable) -> Callable:
-    """Returns `compute` on the CPU, where the check runs: a GPU rounds convolutions to fewer bits."""
+    """Returns `compute` placed on the CPU, where the check runs: a GPU may round convolutions to fewer bits."""
 
     def run(images, training):
         with keras.device("cpu:0"):
@@ -96,8 +96,8 @@ def _runner(compute: Callable) -> Callable:
         return run
     import tensorflow as tf
 
-    # As a graph, like the SavedModel, which divides by a square root in another way than eager mode: 1e-4 of the
-    # outputs of R152x2.
+    # As a graph, like the SavedModel. Eager mode computes the division by a square root differently, which changes the
+    # outputs of R152x2 by 1e-4 of their scale.
     graph = tf.function(run)
     for training in (False, True):
         graph.get_concrete_function(tf.TensorSpec([None, None, None, 3]), training)  # one trace for all sizes
@@ -107,7 +107,7 @@ def _runner(compute: Callable) -> Callable:
 def _network(model: keras.Model, endpoints: bool) -> tuple[str, Callable]:
     """Returns (name of the model's output, function of (images [N, H, W, 3] in [-1, 1], training)).
 
-    The function gives {name: float32 tensor} of this output and, with `endpoints`, of the stages before it.
+    The function returns {name: float32 tensor}: this output and, with `endpoints`, the stages before it.
     """
     output = "features" if isinstance(model, Backbone) else "logits"
     run = _stages(model) if endpoints else model
@@ -115,7 +115,7 @@ def _network(model: keras.Model, endpoints: bool) -> tuple[str, Callable]:
     def compute(images, training: bool) -> dict:
         outputs = run(images, training=training)
         if not endpoints:
-            (outputs,) = keras.tree.flatten(outputs)  # of a model that returns a list of one
+            (outputs,) = keras.tree.flatten(outputs)  # some models return a list of one output
             outputs = {output: outputs}
         return {name: keras.ops.cast(each, "float32") for name, each in outputs.items()}
 
@@ -123,7 +123,7 @@ def _network(model: keras.Model, endpoints: bool) -> tuple[str, Callable]:
 
 
 def _stages(model: keras.Model) -> Callable:
-    """Returns a BiT or its backbone as a function that gives all endpoints, {name: tensor}, each in its own dtype."""
+    """Returns a function that runs a BiT or its backbone and returns all endpoints, {name: tensor in its own dtype}."""
     backbone = model if isinstance(model, Backbone) else model.backbone
     stages = keras.Model(backbone.input, {**backbone.pyramid_outputs, "features": backbone.output})
     if model is backbone:
@@ -142,7 +142,7 @@ def _regularized(model: keras.Model) -> list[keras.Variable]:
 
 
 def _regularization_loss(variable: keras.Variable):
-    """Returns the loss of one variable as a tf.function without arguments; a default argument would be one."""
+    """Returns the loss of a variable as a tf.function without arguments, not even default ones."""
     import tensorflow as tf
 
     return tf.function(lambda: variable.regularizer(variable), input_signature=[], autograph=False)

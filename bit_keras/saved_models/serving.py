@@ -16,27 +16,27 @@ from bit_keras.zoo.presets import default_activation
 PRECISIONS = ("float32", "bfloat16")
 ACTIVATIONS = {"softmax": tf.nn.softmax, "sigmoid": tf.sigmoid}
 
-# Images that are decoded at one time; times `max_pixels` it bounds the memory.
+# Images decoded at the same time; together with `max_pixels` it bounds the memory.
 _PARALLEL_DECODES = 8
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
 @dataclasses.dataclass(frozen=True)
 class ServingOptions:
-    """How a SavedModel for TF Serving is made.
+    """Options of a SavedModel for TF Serving.
 
     Attributes:
         num_classes: K, outputs of the head.
-        precision: "float32", or "bfloat16" for kernels that are stored and convolved in half precision.
-        resolution: side in pixels of the images that `serve_bytes` gives the network, 1 or more.
-        activation: what turns logits into scores, "softmax" or "sigmoid"; None takes sigmoid for the 21,843 classes
-            of ImageNet-21k, of which an image has several, and softmax for the others.
-        top: classes in an answer, 1 to K; None takes 5, or K where it is less.
-        max_pixels: height times width above which an image file is refused before it is decoded, 1 or more. Up to
-            eight images are decoded at one time, with at least 3 bytes a pixel each.
+        precision: "float32", or "bfloat16" to store the kernels and compute the convolutions in half precision.
+        resolution: side in pixels to which `serve_bytes` resizes images, 1 or more.
+        activation: computes scores from logits, "softmax" or "sigmoid"; None for sigmoid with the 21,843 classes of
+            ImageNet-21k, of which an image has several, and softmax otherwise.
+        top: number of classes in a response, 1 to K; None for 5, or K if that is less.
+        max_pixels: height times width above which an image file is rejected before it is decoded, 1 or more. Up to
+            eight images are decoded at the same time, each with at least 3 bytes per pixel.
 
     Raises:
-        ValueError: a value is outside of the above.
+        ValueError: a value is out of its range.
     """
 
     num_classes: int
@@ -63,18 +63,18 @@ class ServingOptions:
 
 
 def write(model: BiT, path: Path, options: ServingOptions, class_names: Sequence[str] | None) -> None:
-    """Writes the SavedModel; `bit_keras.export_saved_model` says what is in it."""
+    """Writes the SavedModel that `bit_keras.export_saved_model` describes."""
     network = folded(model, options.precision)
     network = keras.Model(network.input, {"features": network.get_layer("features").output, "logits": network.output})
     images_spec = tf.TensorSpec([None, None, None, 3], name="images")
 
     def run(images: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Images in [-1, 1] to float32 outputs."""
+        """Returns the float32 outputs for images in [-1, 1]."""
         return {name: tf.cast(output, tf.float32) for name, output in network(images, training=False).items()}
 
     def classify(images: tf.Tensor) -> dict[str, tf.Tensor]:
         logits = run(images)["logits"]
-        # Logits are ranked, not scores: those of sure classes all round to 1.
+        # Logits are ranked, not scores: the scores of confident predictions all round to 1.
         best = tf.math.top_k(logits, options.top).indices
         scores = tf.gather(ACTIVATIONS[options.activation](logits), best, batch_dims=1)
         names = tf.strings.as_string(best) if class_names is None else tf.gather(tf.constant(class_names), best)
@@ -92,21 +92,21 @@ def write(model: BiT, path: Path, options: ServingOptions, class_names: Sequence
     def serve_bytes(image_bytes):
         images, errors = decode_rows(image_bytes, options.resolution, options.max_pixels)
         valid = tf.equal(errors, "")
-        # Zeros and not NaN, which JSON does not have.
+        # Zeros: JSON has no NaN.
         answer = {
             name: tf.where(valid[:, tf.newaxis], output, tf.zeros([], output.dtype))
             for name, output in classify(images).items()
         }
         return {**answer, "valid": valid, "error": errors}
 
-    # Without the Keras models, which would be stored too.
+    # Without the Keras model, which would be stored too.
     root = tf.train.Checkpoint(variables=[variable.value for variable in network.variables])
     signatures = {"serving_default": serving_default, "serve_bytes": serve_bytes, "features": features}
     tf.saved_model.save(root, str(path), signatures=signatures)
 
 
 def decode_rows(image_bytes: tf.Tensor, resolution: int, max_pixels: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """Decodes and resizes JPEG and PNG files as evaluation does, each row for itself.
+    """Decodes and resizes JPEG and PNG files as evaluation does; an invalid file does not affect the others.
 
     Args:
         image_bytes: strings [N].
@@ -114,8 +114,8 @@ def decode_rows(image_bytes: tf.Tensor, resolution: int, max_pixels: int) -> tup
         max_pixels: height times width above which a file is not decoded.
 
     Returns:
-        Images [N, resolution, resolution, 3] in [-1, 1], zeros for those that were refused, and strings [N] that say
-        why they were, "" for the others.
+        Images [N, resolution, resolution, 3] in [-1, 1], zeros for invalid files, and strings [N]: the reason why a
+        file is invalid, "" for the others.
     """
     shape = (resolution, resolution, 3)
 
@@ -127,9 +127,9 @@ def decode_rows(image_bytes: tf.Tensor, resolution: int, max_pixels: int) -> tup
     with tf.device("/CPU:0"):
         count = tf.size(image_bytes, out_type=tf.int64)
         rows = tf.data.Dataset.from_tensor_slices(image_bytes).enumerate()
-        # A decoder that fails would fail the whole batch; only a dataset can go on without the row.
+        # In a dataset, which can skip a row: elsewhere the error of one decoder fails the whole batch.
         rows = rows.map(decode, num_parallel_calls=_PARALLEL_DECODES).ignore_errors()
-        # One row more, for a batch in which all are bad.
+        # An additional row, because a batch must not be empty when all files are invalid.
         rows = rows.concatenate(tf.data.Dataset.from_tensors((count, tf.zeros(shape), "")))
         index, images, errors = rows.batch(count + 1).get_single_element()
         index = index[:, tf.newaxis]
@@ -139,13 +139,13 @@ def decode_rows(image_bytes: tf.Tensor, resolution: int, max_pixels: int) -> tup
 
 
 def _refusal(data: tf.Tensor, max_pixels: int) -> tf.Tensor:
-    """Returns why a file must not be decoded, "" if it may be; fails where the header is damaged."""
+    """Returns why a file must not be decoded, "" if it may be; raises if the header is damaged."""
     is_jpeg = tf.strings.substr(data, 0, 3) == b"\xff\xd8\xff"
     is_png = tf.strings.substr(data, 0, len(_PNG_SIGNATURE)) == _PNG_SIGNATURE
-    size = tf.case(  # height and width; the decoders refuse negative ones
+    size = tf.case(  # height and width; decoders reject negative ones
         [
             (is_jpeg, lambda: tf.image.extract_jpeg_shape(data, tf.int64)[:2]),
-            # The first chunk is IHDR: length and type, 4 bytes each, then width and height.
+            # The first chunk is IHDR: length and type in 4 bytes each, then width and height.
             (is_png, lambda: _big_endian(tf.strings.substr(data, len(_PNG_SIGNATURE) + 8, 8))),
         ],
         default=lambda: tf.zeros([2], tf.int64),
@@ -161,14 +161,14 @@ def _refusal(data: tf.Tensor, max_pixels: int) -> tf.Tensor:
 
 
 def _big_endian(data: tf.Tensor) -> tf.Tensor:
-    """Returns the int32 numbers of a string."""
+    """Returns the big-endian int32 numbers in a string."""
     return tf.cast(tf.io.decode_raw(data, tf.int32, little_endian=False), tf.int64)
 
 
 def expected(
     model: BiT, options: ServingOptions, class_names: Sequence[str] | None, batches: Sequence[np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """Returns what `check.py` compares with, for batches of images in [0, 1] and for files."""
+    """Returns the arrays that `check.py` documents and compares with, for batches of images in [0, 1] and files."""
     names = class_names or [str(k) for k in range(model.num_classes)]
     arrays = {"names": np.array(names), "activation": np.array(options.activation), "top": np.array(options.top)}
     logits, features = reference(model), reference(model.backbone)
@@ -177,7 +177,7 @@ def expected(
         arrays[f"{k}/logits"] = logits(2 * images - 1)
         arrays[f"{k}/features"] = features(2 * images - 1)
     for k, (data, images) in enumerate(_check_files(options.resolution)):
-        # Bytes in a NumPy string would lose zeros at their end.
+        # As uint8: a NumPy string drops trailing zero bytes.
         arrays[f"file {k}/bytes"] = np.frombuffer(data, np.uint8)
         arrays[f"file {k}/logits"] = np.zeros((1, model.num_classes)) if images is None else logits(images)
         arrays[f"file {k}/valid"] = np.array([images is not None])
@@ -185,13 +185,13 @@ def expected(
 
 
 def reference(network: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
-    """Returns a function from images [N, H, W, 3] in [-1, 1] to the outputs that a SavedModel for serving must give.
+    """Returns a function from images [N, H, W, 3] in [-1, 1] to the expected outputs of a SavedModel for serving.
 
-    On the tensorflow backend it gives those of the folded network to the bit, for a float32 network on a CPU.
+    On the tensorflow backend they are bit-identical to those of the folded network, for a float32 network on a CPU.
     """
 
     def call(images):
-        with keras.device("cpu:0"):  # where SavedModels are checked: a GPU rounds convolutions to fewer bits
+        with keras.device("cpu:0"):  # where SavedModels are checked: a GPU may round convolutions to fewer bits
             return keras.ops.cast(network(images, training=False), "float32")
 
     if keras.backend.backend() != "tensorflow":
@@ -199,8 +199,8 @@ def reference(network: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
     graph = tf.function(call, input_signature=[tf.TensorSpec([None, None, None, 3])])
 
     def run(images: np.ndarray) -> np.ndarray:
-        # It turns the division by a square root in the standardization into a product, unlike what `fold` does: 6e-6 of
-        # the outputs of R50x1 with random weights.
+        # This optimization replaces the division by a square root in the standardization with a product, but `fold`
+        # divides: the outputs of R50x1 with random weights would differ by 6e-6 of their scale.
         name = "arithmetic_optimization"
         before = tf.config.optimizer.get_experimental_options().get(name, True)
         tf.config.optimizer.set_experimental_options({name: False})
@@ -213,8 +213,8 @@ def reference(network: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def _check_files(resolution: int) -> list[tuple[bytes, np.ndarray | None]]:
-    """Returns image files to check a SavedModel on, each with the images [1, resolution, resolution, 3] in [-1, 1]
-    that evaluation makes of it, or None where it must be refused.
+    """Returns image files for the check of a SavedModel, each with the image [1, resolution, resolution, 3] in [-1, 1]
+    that evaluation decodes from it, or None if it is invalid.
     """
     image = np.random.default_rng(0).integers(0, 256, (64, 80, 3), np.uint8)
     jpeg, png = tf.io.encode_jpeg(image), tf.io.encode_png(image)

@@ -1,11 +1,11 @@
-"""How a SavedModel is written and checked, on every backend.
+"""Writes and checks a SavedModel, on every backend.
 
 As a program it writes one on the tensorflow backend, for a process on another backend:
 
     python -m bit_keras.saved_models.writer KIND MODEL.keras SAVED_MODEL CLASS_NAMES.txt OPTIONS
 
-OPTIONS is JSON. TensorFlow is imported in functions. So is this module by the library: a program must not be imported
-before it runs.
+OPTIONS is JSON. TensorFlow is imported in functions. The library also imports this module in functions only, because
+`python -m` warns of a program that is already imported.
 """
 
 import contextlib
@@ -41,17 +41,17 @@ def write_checked(
 
     Args:
         model: as for `bit_keras.export_saved_model`, checked by `export.check_arguments`.
-        path: directory to make. The caller removes it when this function raises.
+        path: directory to create. The caller removes it when this function raises.
         kind: "reusable" or "serving".
         class_names: names of the outputs, None for none.
         options: for "reusable" `endpoints` of `reusable.write`, for "serving" those of `serving.ServingOptions`.
-        destination: where the caller will move the directory to, for messages.
+        destination: where the caller will move the directory, for messages.
 
     Returns:
-        The largest difference from the model's numbers, relative to the scale of an output.
+        The largest difference from the model's outputs, relative to the scale of an output.
 
     Raises:
-        RuntimeError: the SavedModel could not be written, or `check.py` finds faults.
+        RuntimeError: the SavedModel could not be written, or `check.py` found faults.
     """
     with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
         names_file, expected = Path(scratch, "class_names.txt"), Path(scratch, "expected.npz")
@@ -67,7 +67,7 @@ def write_checked(
 
 
 def _write(kind: str, model: keras.Model, path: Path, names_file: Path, options: dict) -> None:
-    with _without_remat(model), execution.portable(), _without_remarks():
+    with _without_remat(model), execution.portable(), _without_info():
         _WRITERS[kind](model, path, names_file, options)
 
 
@@ -120,30 +120,30 @@ def _check_images() -> list[np.ndarray]:
 
 
 def _check(kind: str, path: Path, expected: Path, tolerance: float) -> float:
-    # The file and not the module: the check needs TensorFlow, and nothing of the library.
+    # By path, not as a module: the check must not import the library.
     program = Path(__file__).with_name("check.py")
-    output = run_python("the SavedModel is not as the model", program, kind, path, expected, tolerance)
+    output = run_python("the SavedModel differs from the model", program, kind, path, expected, tolerance)
     return float(output.splitlines()[-1])
 
 
 def _tolerance(model: keras.Model, kind: str, options: dict) -> float:
     """Largest difference allowed between the SavedModel's outputs and the model's, relative to their scale."""
     if options.get("precision") == "bfloat16":
-        # Random weights amplify rounding with depth: 0.05 was seen with R50x1. Another network is off by about 1.
+        # Random weights amplify rounding with depth: 0.05 was measured for R50x1. A wrong network differs by about 1.
         return 0.25
     is_half_precision = any(layer.compute_dtype in ("bfloat16", "float16") for layer in (model, *model.layers))
-    # A reusable SavedModel computes as the model does, one for serving in its own precision.
+    # A reusable SavedModel computes in the precision of the model, one for serving in that of its options.
     has_own_precision = kind == "serving" and is_half_precision
     if keras.backend.backend() == "tensorflow" and not has_own_precision:
         return 1e-5
-    # Another backend rounds differently: 1.3e-4 was seen with R152x2, and 0.08 with R50x1 in bfloat16. There the check
-    # finds a wrong network, not a wrong digit.
+    # Other backends round differently: 1.3e-4 was measured for R152x2, and 0.08 for R50x1 in bfloat16. With these
+    # tolerances the check finds a wrong network, but not a small error.
     return 0.5 if is_half_precision else 1e-3
 
 
 @contextlib.contextmanager
 def _without_remat(model: keras.Model):
-    """Each load of a SavedModel would warn of the custom gradients that rematerialization leaves in it."""
+    """Turns rematerialization off: its custom gradients in a SavedModel cause a warning at every load."""
     backbones = [layer for layer in (model, *model.layers) if isinstance(layer, Backbone) and layer.remat]
     for backbone in backbones:
         backbone.remat = False
@@ -155,8 +155,8 @@ def _without_remat(model: keras.Model):
 
 
 @contextlib.contextmanager
-def _without_remarks():
-    """TensorFlow would say where it writes, which is a temporary name."""
+def _without_info():
+    """Hides TensorFlow's message about where it writes, which names a temporary directory."""
     tensorflow = logging.getLogger("tensorflow")
     level = tensorflow.level
     tensorflow.setLevel(logging.WARNING)

@@ -1,4 +1,4 @@
-"""From hub.KerasLayer in tf_keras to Keras 3: the same module, trained, saved, and loaded elsewhere."""
+"""From hub.KerasLayer in tf_keras to Keras 3: the same module, fine-tuned, saved, and loaded elsewhere."""
 
 import os
 
@@ -9,7 +9,7 @@ import bit_keras
 
 
 def fine_tune(handle: str, images: np.ndarray, labels: np.ndarray, num_classes: int) -> keras.Model:
-    """Trains a module that gives features, under a new head. Images [N, H, W, 3] are in [0, 1]."""
+    """Fine-tunes a feature vector module with a new head. Images [N, H, W, 3] are in [0, 1]."""
     model = keras.Sequential(
         [
             keras.Input((None, None, 3)),
@@ -27,6 +27,6 @@ def fine_tune(handle: str, images: np.ndarray, labels: np.ndarray, num_classes: 
 
 
 def save_and_load(model: keras.Model, path: str | os.PathLike) -> keras.Model:
-    """The module travels in the file (embed=True); its graph runs on loading, which Keras wants to be told."""
+    """The file contains the module (embed=True). Loading runs its graph, for which Keras requires safe_mode=False."""
     model.save(path)
     return keras.saving.load_model(path, safe_mode=False)

@@ -15,10 +15,10 @@ def fine_tune(
     resolution: int = 224,
     steps: int | None = None,
 ) -> keras.Model:
-    """Both data sets hold (image [H, W, 3] in [0, 255], label); the module gives features."""
+    """Both data sets contain (image [H, W, 3] in [0, 255], label); the handle is that of a feature vector module."""
     rule = bit_keras.HyperRule(
         num_examples=int(train.cardinality()),
-        image_size=(500, 500),  # of the photographs, in about
+        image_size=(500, 500),  # approximate size of the photographs
         batch_size=batch_size,
         base_lr=0.003 * batch_size / 512,
         steps=steps,  # warm-up and drops scale with it
@@ -36,7 +36,7 @@ def fine_tune(
     model = keras.Sequential(
         [
             keras.Input((None, None, 3)),
-            bit_keras.SavedModelLayer(handle),  # trains; hub.KerasLayer freezes where it is not told to train
+            bit_keras.SavedModelLayer(handle),  # trainable by default, unlike hub.KerasLayer
             keras.layers.Dense(num_classes, kernel_initializer="zeros"),
         ]
     )
@@ -47,8 +47,8 @@ def fine_tune(
         steps_per_epoch=steps_per_epoch,
         epochs=-(-rule.total_steps // steps_per_epoch),
         validation_data=validation.map(prepare_validation).batch(batch_size),
-        callbacks=rule.callbacks(),  # warm-up, drops, the end of the training, MixUp from 20,000 images on
-        shuffle=False,  # the data set does it
+        callbacks=rule.callbacks(),  # warm-up, drops, end of training, MixUp for 20,000 images and more
+        shuffle=False,  # the data set is already shuffled
         verbose=0,
     )
     return model

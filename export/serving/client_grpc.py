@@ -14,24 +14,24 @@ import tensorflow as tf
 from tensorflow_serving.apis.predict_pb2 import PredictRequest
 from tensorflow_serving.apis.prediction_service_pb2_grpc import PredictionServiceStub
 
-# gRPC takes 4 MB by default; a batch of photographs is more.
+# gRPC's default limit is 4 MB; a batch of photographs is larger.
 _OPTIONS = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
 
 
 def classify(server: str, model: str, images: Sequence[bytes], timeout: float = 60) -> dict[str, np.ndarray]:
-    """Sends JPEG or PNG files as one batch of N.
+    """Classifies JPEG or PNG files, sent as one batch of N.
 
     Args:
         server: host and port, for example "localhost:8500".
         model: name of the model.
         images: contents of the files.
-        timeout: seconds to wait for the answer.
+        timeout: seconds to wait for the response.
 
     Returns:
         {"valid": bool [N], "error": bytes [N], "classes": bytes [N, top], "scores": float32 [N, top]}.
 
     Raises:
-        grpc.RpcError: there is no answer, or the server refused the request.
+        grpc.RpcError: the server does not respond, or rejects the request.
     """
     request = PredictRequest()
     request.model_spec.name = model

@@ -1,4 +1,4 @@
-"""Classifies image files through the REST interface of TF Serving, with the standard library alone.
+"""Classifies image files through the REST interface of TF Serving, with the standard library only.
 
 python client_rest.py --server=http://localhost:8501 --model=bit cat.jpg dog.png
 """
@@ -14,20 +14,20 @@ from pathlib import Path
 
 
 def classify(server: str, model: str, images: Sequence[bytes], timeout: float = 60) -> list[dict]:
-    """Sends JPEG or PNG files as one batch.
+    """Classifies JPEG or PNG files, sent as one batch.
 
     Args:
         server: address, for example "http://localhost:8501".
         model: name of the model.
         images: contents of the files.
-        timeout: seconds to wait for the answer.
+        timeout: seconds to wait for the response.
 
     Returns:
         For each file {"valid": bool, "error": str, "classes": [str], "scores": [float], "logits": [float]}.
 
     Raises:
-        RuntimeError: the server refused the request, with its reason.
-        OSError: there is no answer.
+        RuntimeError: the server rejects the request; the message contains its reason.
+        OSError: the server does not respond.
     """
     instances = [{"image_bytes": {"b64": base64.b64encode(image).decode("ascii")}} for image in images]
     body = json.dumps({"signature_name": "serve_bytes", "instances": instances}).encode()

@@ -10,7 +10,7 @@ import runpy
 import sys
 import tempfile
 
-import bit_keras  # slow, hence only once
+import bit_keras  # slow, and therefore imported once
 
 assert bit_keras.__version__
 

@@ -1,8 +1,8 @@
-"""Classifies uint8 images with a LiteRT or ONNX file as a small computer does; prints what came of it as JSON.
+"""Classifies uint8 images with a LiteRT or ONNX file, as on a small computer; prints the results as JSON.
 
     python edge_images.py MODEL IMAGES.npy
 
-IMAGES.npy holds uint8 images [N, H, W, 3].
+IMAGES.npy contains uint8 images [N, H, W, 3].
 """
 
 import collections
@@ -30,7 +30,7 @@ def run_litert(path: str, images: np.ndarray) -> dict:
     (details,), (results,) = classify.get_input_details().values(), classify.get_output_details().values()
     facts["input_type"] = np.dtype(details["dtype"]).name
     if details["dtype"] == np.int8:
-        # scale 1 / 255 and zero point -128: a shift of the pixels
+        # with scale 1 / 255 and zero point -128 pixels are only shifted
         batch = (images.astype(np.int16) - 128).astype(np.int8)
     else:
         batch = images.astype(np.float32) / 255

@@ -2,7 +2,7 @@
 
     python export_elsewhere.py WEIGHTS.npz FOLDER
 
-It writes FOLDER/reusable and FOLDER/serving: one process for both, because JAX compiles every layer anew in each.
+It writes FOLDER/reusable and FOLDER/serving in one process, because JAX would recompile every layer in another.
 """
 
 import sys
@@ -16,7 +16,7 @@ def export_both(weights: str, folder: str) -> None:
     model = bit_keras.BiT("R17x0.5", 10)
     bit_keras.load_weights(model, weights)
     model.backbone.trainable = False
-    writer._CHECK_SIZES = ((1, 64, 64),)  # one will do, and for each shape there is more to compile
+    writer._CHECK_SIZES = ((1, 64, 64),)  # one is enough, and each shape takes a compilation
     names = [f"class {k}" for k in range(10)]
     for kind, options in (("reusable", {}), ("serving", {"resolution": 64})):
         bit_keras.export_saved_model(model, Path(folder, kind), kind, class_names=names, **options)

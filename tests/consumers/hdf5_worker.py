@@ -1,4 +1,4 @@
-"""Program: does for line after line of JSON arguments what `hdf5_index.py` does in a process for each.
+"""Program: does what `hdf5_index.py` does, for many lines of JSON arguments in one process.
 
 python hdf5_worker.py HDF5_INDEX.PY
 """

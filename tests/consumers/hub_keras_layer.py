@@ -1,8 +1,8 @@
-"""Fine-tunes a reusable SavedModel as a user of tensorflow-hub and tf_keras does; prints what came of it as JSON.
+"""Fine-tunes a reusable SavedModel as a user of tensorflow-hub and tf_keras does; prints the results as JSON.
 
     python hub_keras_layer.py SAVED_MODEL DATA.npz
 
-DATA.npz holds "images" [N, H, W, 3] in [0, 1], "labels" [N] and the "logits" [N, K] that the SavedModel must give.
+DATA.npz contains "images" [N, H, W, 3] in [0, 1], "labels" [N] and the expected "logits" [N, K].
 """
 
 import json
@@ -19,7 +19,7 @@ def fine_tune(saved_model: str, data_file: str) -> dict:
         images, labels, logits = (archive[name] for name in ("images", "labels", "logits"))
     layer = hub.KerasLayer(saved_model, trainable=True)
     model = tf_keras.Sequential([tf_keras.Input((None, None, 3)), layer])
-    # Kept before training: the fit moves them.
+    # Before training, which changes them.
     facts = {
         "logits": float(np.max(np.abs(model.predict(images, verbose=0) - logits)) / np.max(np.abs(logits))),
         "output_shape": list(model.output_shape),

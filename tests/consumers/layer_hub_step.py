@@ -1,6 +1,7 @@
 """One step of SGD through hub.KerasLayer in tf_keras: python layer_hub_step.py SAVED_MODEL DATA.npz STEP.npz.
 
-DATA.npz holds "images" and "labels" [N]; STEP.npz gets "loss" and the weights after the step, "weight_0" and so on.
+DATA.npz contains "images" and "labels" [N]. Writes "loss" and the weights after the step, "weight_0" and so on, to
+STEP.npz.
 """
 
 import json

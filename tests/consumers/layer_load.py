@@ -1,6 +1,6 @@
 """Loads a .keras file with an embedded SavedModel: python layer_load.py MODEL.keras DATA.npz; prints JSON.
 
-DATA.npz holds "images" and the "outputs" that the model must give.
+DATA.npz contains "images" and the expected "outputs".
 """
 
 import gc

@@ -1,6 +1,6 @@
 """Trains a SavedModelLayer on two logical CPU devices: python layer_mirrored.py SAVED_MODEL DATA.npz.
 
-DATA.npz holds "inputs" and "targets". Prints the trained kernel as JSON.
+DATA.npz contains "inputs" and "targets". Prints the trained kernel as JSON.
 """
 
 import json

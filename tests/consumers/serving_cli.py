@@ -1,4 +1,4 @@
-"""Runs several saved_model_cli commands in one process, which spends its time on importing TensorFlow.
+"""Runs several saved_model_cli commands in one process, because importing TensorFlow takes long.
 
 python serving_cli.py '[["show", "--dir", ...], ["run", ...]]'
 """

@@ -1,9 +1,9 @@
-"""Uses two modules as their users do, all in one process; prints what came of it as JSON.
+"""Uses two modules as their users do, all in one process; prints the results as JSON.
 
     python tfhub_module.py CLASSIFIER FEATURE_VECTOR DATA.npz ARCHIVE_URL
 
-DATA.npz holds "images" [N, H, W, 3] in [0, 1] and, under their names, the arrays that the endpoints of the classifier
-must give. ARCHIVE_URL serves the archive of the classifier.
+DATA.npz contains "images" [N, H, W, 3] in [0, 1] and, by name, the expected endpoints of the classifier. ARCHIVE_URL is
+the address of the archive of the classifier.
 """
 
 import json
@@ -32,7 +32,7 @@ def use(classifier: str, feature_vector: str, data_file: str, archive_url: str) 
 
 
 def _differences(module, directory: str, archive_url: str, images, expected: dict) -> dict[str, float]:
-    """Ways to run the classifier, by how far they are from what it must give."""
+    """Returns {way to run the classifier: largest difference from the expected outputs}."""
     layer = keras.layers.TFSMLayer(directory, call_endpoint="__call__")
     inputs = keras.Input((None, None, 3))
     calls = {
@@ -56,14 +56,14 @@ def _difference(found, expected: np.ndarray) -> float:
 
 
 def _gradients(module, images) -> int:
-    """How many variables the gradient of a block's output reaches."""
+    """Returns the number of variables that the gradient of an endpoint reaches."""
     with tf.GradientTape() as tape:
         loss = tf.reduce_mean(module.endpoints(images, training=True)["block3"] ** 2)
     return sum(g is not None and bool(np.any(g)) for g in tape.gradient(loss, module.trainable_variables))
 
 
 def _task_adaptation(module, images) -> list[float]:
-    """Losses of a linear head on top, as task_adaptation trains it: a graph, and a flag that says what it is for."""
+    """Returns the losses of training a linear head as task_adaptation does: in a graph, with a flag for training."""
     head = tf.Variable(tf.zeros([module(images).shape[-1], 2]))
     labels = tf.range(len(images)) % 2
 
@@ -84,7 +84,7 @@ def _task_adaptation(module, images) -> list[float]:
 
 
 def _keras_layer(directory: str, images, features: np.ndarray) -> dict:
-    """Fine-tunes in tf_keras. The endpoints must follow, as they share the variables."""
+    """Fine-tunes in tf_keras. The endpoints must change too, because they share the variables."""
     layer = hub.KerasLayer(directory, trainable=True)
     model = tf_keras.Sequential([tf_keras.Input((None, None, 3)), layer])
     before = [weight.numpy() for weight in layer.trainable_weights]

@@ -1,4 +1,4 @@
-"""Loads both forms for TPUs with TensorFlow alone, on a CPU; prints what came of it as JSON.
+"""Loads both forms for TPUs with TensorFlow only, on a CPU; prints the results as JSON.
 
     python tpu_load.py CONVERTER DIRECT IMAGE...
 

@@ -1,10 +1,10 @@
-"""A stand-in for TF Serving's server, which is a program in C++ and is not used here.
+"""A stand-in for TF Serving's server, which is a program in C++ and is not run here.
 
-It serves what a models.config names, in the process of the test, over gRPC and REST. Requests and answers are the
+It serves the models of a models.config over gRPC and REST, in the process of the test. Requests and responses are the
 messages of the package tensorflow-serving-api and the JSON of TF Serving's documentation ("RESTful API"), so that
-clients of the real server can be tried. It has no batching, no versions but the newest, and the JSON form of float and
-string tensors alone. Signatures are run by `tf.saved_model.load`; `tests/consumers/serving_client.c` loads them as the
-server does.
+clients of the real server can be tested. It has no batching, serves the newest version only, and supports the JSON
+format of float and string tensors only. Signatures are run by `tf.saved_model.load`;
+`tests/consumers/serving_client.c` loads them as the server does.
 """
 
 import base64
@@ -32,7 +32,7 @@ from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
 
 class RequestError(Exception):
-    """A request that the server refuses, with its status."""
+    """A request that the server rejects, with a status."""
 
     def __init__(self, status: grpc.StatusCode, message: str):
         super().__init__(message)
@@ -40,7 +40,7 @@ class RequestError(Exception):
 
 
 class Models:
-    """The models of a directory, as a server sees it that has the directory at /models."""
+    """The models of a directory, for a server that mounts it at /models."""
 
     def __init__(self, directory: Path):
         config = text_format.Parse((directory / "models.config").read_text(), ModelServerConfig())
@@ -188,7 +188,7 @@ def _get(models: Models, path: str) -> dict:
 
 
 def _post(models: Models, path: str, body: bytes) -> dict:
-    """Answers a prediction in rows ("instances") or in columns ("inputs")."""
+    """Runs a prediction in row format ("instances") or column format ("inputs")."""
     request = predict_pb2.PredictRequest()
     _fill(request.model_spec, _match(":predict", path))
     content = json.loads(body)

@@ -1,4 +1,4 @@
-"""LiteRT and ONNX files against the Keras model that they were made from."""
+"""LiteRT and ONNX files, compared with the Keras model that they were exported from."""
 
 import json
 import os
@@ -27,7 +27,7 @@ def source() -> data.Source:
 
 @pytest.fixture(scope="module")
 def model(source) -> bit_keras.BiT:
-    """Random features under a head that was fitted to the digits."""
+    """A network with random features and a head that is fitted to the digits."""
     model = bit_keras.BiT.from_preset(Path(__file__).parents[1] / "fixtures" / "golden_r_small.npz")
     batches = data.train_batches(
         source, batch_size=source.num_train, resize=SIZE, crop=SIZE, seed=0, random_crop=False, flip=False
@@ -44,7 +44,7 @@ def model(source) -> bit_keras.BiT:
 
 @pytest.fixture(scope="module")
 def program(model, tmp_path_factory) -> tuple[Path, str]:
-    """What the program wrote, and what it said."""
+    """The directory that the program wrote, and its output."""
     folder = tmp_path_factory.mktemp("edge")
     bit_keras.save_npz(model, folder / "weights.npz")
     output = folder / "new" / "edge"
@@ -68,9 +68,9 @@ def exported(program) -> dict[str, Path]:
 
 
 def test_every_format_keeps_the_accuracy(program):
-    folder, said = program
+    folder, output = program
     rows = json.loads((folder / "summary.json").read_text())["artefacts"]
-    header, *lines = said.splitlines()
+    header, *lines = output.splitlines()
     assert header.startswith("artefact             bytes")
     assert [line.split()[0] for line in lines] == [row["name"] for row in rows] == list(FORMATS)
     for row in rows:
@@ -97,8 +97,8 @@ def test_what_is_written(program):
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_a_consumer_knows_no_tensorflow(exported, model, source, tmp_path, name):
-    """Other images than those of the export: uint8 as they come from a camera, without the library's preprocessing."""
+def test_a_consumer_needs_no_tensorflow(exported, model, source, tmp_path, name):
+    """Images that differ from those of the export: uint8 as from a camera, without the library's preprocessing."""
     images = np.random.default_rng(1).integers(0, 256, (3, SIZE, SIZE, 3), dtype=np.uint8)
     np.save(tmp_path / "images.npy", images)
     consumer = ROOT / "tests" / "consumers" / "edge_images.py"
@@ -122,14 +122,14 @@ def test_a_consumer_knows_no_tensorflow(exported, model, source, tmp_path, name)
     assert facts["signature"] == {"serving_default": {"inputs": ["images"], "outputs": ["logits"]}}
     assert facts["shape"] == [-1, SIZE, SIZE, 3]
     assert facts["input_type"] == ("int8" if name == "litert_int8" else "float32")
-    # Standardized kernels are constants: no arithmetic on them is left, and nothing needs TensorFlow's operations.
+    # Standardized kernels are constants: no operation computes them, and none is an operation of TensorFlow.
     assert facts["operations"]["CONV_2D"] == 20
     assert not any(operation.startswith(("Flex", "SQRT")) for operation in facts["operations"])
     assert facts["quantized_convolutions"] == (20 if name == "litert_int8" else 0)
 
 
 def _scale_head(path: Path, model: bit_keras.BiT) -> None:
-    """Makes the head's kernel in the file larger by a thousandth."""
+    """Increases the head's kernel in the file by a thousandth."""
     kernel = model.get_layer("head").get_weights()[0].T  # [K, F], as LiteRT stores it
     content = path.read_bytes()
     assert content.count(kernel.tobytes()) == 1
@@ -222,9 +222,9 @@ def test_the_resolution_is_that_of_the_weights(source, tmp_path, monkeypatch, kn
         export_edge(model, tmp_path / "edge", source)
 
 
-def test_a_network_that_no_file_can_hold(model, source, tmp_path, monkeypatch):
+def test_a_network_that_is_too_large_for_a_file(model, source, tmp_path, monkeypatch):
     monkeypatch.setattr(edge, "_MAX_BYTES", 4 * model.count_params())
-    with pytest.raises(ValueError, match="hold less than 8,"):
+    with pytest.raises(ValueError, match="must have less than 8,"):
         export_edge(model, tmp_path / "edge", source, SIZE)
     assert os.listdir(tmp_path) == []
 

@@ -1,7 +1,7 @@
-"""The program runs against stand-ins of Kaggle and of the Hugging Face hub, through their own packages.
+"""The program publishes to stand-ins for Kaggle and the Hugging Face hub, through the packages of the hubs.
 
-KAGGLE_API_ENVIRONMENT=LOCALHOST sends kagglehub to http://localhost, and http_proxy leads that to the stand-in.
-HF_ENDPOINT names the other; HF_HUB_DISABLE_XET leaves out a protocol that only their servers speak.
+KAGGLE_API_ENVIRONMENT=LOCALHOST sends the requests of kagglehub to http://localhost, and http_proxy to the stand-in.
+HF_ENDPOINT is the address of the other; HF_HUB_DISABLE_XET disables a protocol that only the real servers support.
 """
 
 import base64
@@ -42,7 +42,7 @@ def write(directory: Path, files: dict[str, bytes]) -> Path:
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """Answers JSON; `asked` collects (method, path) and `blobs` what was put."""
+    """Responds with JSON; `asked` collects (method, path), and `blobs` the uploaded contents."""
 
     asked: list[tuple[str, str]]
     blobs: dict[str, bytes]
@@ -76,7 +76,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 
 class Kaggle(Handler):
-    """`version` is that of the variation, 0 where there is none."""
+    """`version` is the last version of the variation, 0 if it does not exist."""
 
     version = 0
     is_broken = False
@@ -105,7 +105,7 @@ class Kaggle(Handler):
 
 
 class HuggingFace(Handler):
-    """A repository with `files` and `tags`. Large files go another way."""
+    """A repository with `files` and `tags`. Large files have a separate protocol."""
 
     files: dict[str, bytes]
     tags: list[str]
@@ -159,7 +159,7 @@ class HuggingFace(Handler):
 
 @pytest.fixture
 def kaggle(serve) -> tuple[type[Kaggle], dict[str, str]]:
-    """The stand-in, and the environment that leads there."""
+    """The stand-in, and the environment variables that lead to it."""
     handler = type("KaggleHandler", (Kaggle,), {"asked": [], "blobs": {}, "requests": {}})
     url = serve(handler)
     return handler, {"KAGGLE_API_ENVIRONMENT": "LOCALHOST", "http_proxy": url, "KAGGLE_API_TOKEN": "secret"}
@@ -172,9 +172,8 @@ def huggingface(serve) -> tuple[type[HuggingFace], dict[str, str]]:
     return handler, {"HF_ENDPOINT": handler.url, "HF_HUB_DISABLE_XET": "1", "HF_TOKEN": "secret"}
 
 
-@pytest.fixture
-def run(run_program, tmp_path) -> Callable[..., subprocess.CompletedProcess]:
-    """Function that runs the program where no credentials and no proxies are but those of its first argument."""
+def run(home: Path, environment: dict[str, str], *arguments) -> subprocess.CompletedProcess:
+    """Runs the program without credentials and proxies, except those in `environment`."""
     own = ("KAGGLE", "HF_", "HUGGING", "COLAB")
     kept = {
         name: value
@@ -253,7 +252,7 @@ def test_kaggle_out_of_order(run, kaggle, directory):
     handler.is_broken = True
     result = run(environment, *settings(directory, "kaggle", 1, "--nodry_run"))
     assert result.returncode == 1
-    assert f"Kaggle does not take {KAGGLE}: 500" in result.stderr
+    assert f"Kaggle does not accept {KAGGLE}: 500" in result.stderr
     assert {method for _, method in handler.asked} == {"GetModelInstance"}
 
 
@@ -300,7 +299,7 @@ def test_credentials_are_needed(run, request, directory, to, name, message):
 
     result = run({**environment, name: "wrong"}, *settings(directory, to, 1, "--nodry_run"))
     assert result.returncode == 1
-    assert "does not take me/bit" in result.stderr
+    assert "does not accept me/bit" in result.stderr
     assert "401" in result.stderr
     assert "Traceback" not in result.stderr
     assert not handler.blobs
@@ -325,7 +324,7 @@ def test_artefacts(tmp_path, names):
 
 
 @pytest.mark.parametrize("names", [[], ["README.md"], ["module/saved_model.pb"], ["saved_model.pb/1"]])
-def test_what_is_no_artefact(tmp_path, names):
+def test_other_directories_are_refused(tmp_path, names):
     write(tmp_path / "model", dict.fromkeys(names, b"1"))
     with pytest.raises(ValueError, match=r"must be a directory with saved_model.pb, .* got .*model"):
         list_uploads(tmp_path / "model")
@@ -356,7 +355,7 @@ def test_arguments_are_refused(directory, to, handle, version, message):
 def test_kaggle_takes_fifty_files(directory):
     write(directory, {f"assets/{k}": b"" for k in range(47)})
     assert len(publish(directory, "huggingface", "me/bit", 1)[1]) == 51
-    with pytest.raises(ValueError, match="Kaggle takes 50 files one by one, got 51"):
+    with pytest.raises(ValueError, match="Kaggle accepts at most 50 separate files, got 51"):
         publish(directory, "kaggle", KAGGLE, 1)
 
 

@@ -1,6 +1,6 @@
-"""What the program writes for TF Serving, and what clients in C, over gRPC, over REST and on a command line get of it.
+"""Files that the program writes for TF Serving, and responses to clients in C, gRPC, REST and saved_model_cli.
 
-The server itself is not run: `serving_stand_in` answers the clients.
+The server itself is not run: `serving_stand_in` serves the clients.
 """
 
 import importlib.util
@@ -45,7 +45,7 @@ def model(golden_npz) -> BiT:
 
 @pytest.fixture(scope="module")
 def program(golden_npz, tmp_path_factory) -> tuple[Path, str]:
-    """The directory that the program wrote, and what it said."""
+    """The directory that the program wrote, and its output."""
     folder = tmp_path_factory.mktemp("published")
     names = folder / "names.txt"
     names.write_text("\n".join(CLASS_NAMES) + "\n")
@@ -68,7 +68,7 @@ def version_path(published) -> Path:
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory) -> list[Path]:
-    """A JPEG, a file that is no image, and a PNG."""
+    """A JPEG, a file that is not an image, and a PNG."""
     folder = tmp_path_factory.mktemp("images")
     random = np.random.default_rng(0)
     paths = [folder / name for name in ("cat.jpg", "notes.txt", "dog.png")]
@@ -80,7 +80,7 @@ def files(tmp_path_factory) -> list[Path]:
 
 @pytest.fixture(scope="module")
 def expected(model, files) -> np.ndarray:
-    """The Keras model's logits of the good ones, [2, 10]."""
+    """The Keras model's logits for the valid ones, [2, 10]."""
     images = [preprocessing.test_image(tf.constant(path.read_bytes()), crop=RESOLUTION) for path in files[::2]]
     return logits_of(model, np.stack(images))
 
@@ -91,7 +91,7 @@ def run_program(**settings) -> subprocess.CompletedProcess:
 
 
 def logits_of(model, images: np.ndarray) -> np.ndarray:
-    """For images in [-1, 1]."""
+    """Returns the expected outputs for images in [-1, 1]."""
     return keras.ops.convert_to_numpy(model(images))
 
 
@@ -104,11 +104,11 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return exponentials / exponentials.sum(axis=-1, keepdims=True)
 
 
-# What is written
+# Files
 
 
 def test_layout(program):
-    published, said = program
+    published, output = program
     paths = {str(path.relative_to(published)) for path in published.rglob("*") if path.is_file()}
     saved_model = ["saved_model.pb", "fingerprint.pb", "variables/variables.index"]
     saved_model += ["variables/variables.data-00000-of-00001", "assets.extra/tf_serving_warmup_requests"]
@@ -122,7 +122,7 @@ def test_layout(program):
     assert row["path"] == str(published / NAME / str(VERSION))
     assert row["max_difference"] <= 1e-5
     assert min(row["images_per_second"].values()) > 0
-    heading, line = said.splitlines()[-2:]
+    heading, line = output.splitlines()[-2:]
     assert heading.split()[:2] == ["artefact", "bytes"]
     assert line.startswith(f"serving, float32  {row['bytes']:,}  ")
     assert line.endswith("8")  # warm-up requests
@@ -147,7 +147,7 @@ def test_warm_up_requests(published, version_path):
     assert (version_path / serving_warmup.PATH).stat().st_size < 20_000
 
 
-def test_a_failed_warm_up_is_seen(tmp_path):
+def test_a_failed_warm_up_is_reported(tmp_path):
     class Loaded:
         signatures = {  # noqa: RUF012
             "serving_default": lambda images: {"scores": tf.fill([len(images)], np.float32("nan"))},
@@ -165,7 +165,7 @@ def test_a_failed_warm_up_is_seen(tmp_path):
         serving_warmup.replay_warmup(tmp_path, Loaded)
 
 
-def test_models_config_grows_and_keeps_what_it_says(tmp_path):
+def test_models_config_grows_and_keeps_its_entries(tmp_path):
     serving.write_configuration(tmp_path, "cats")
     (tmp_path / "batching-cpu.config").write_text("max_batch_size { value: 1 }")
     config = tmp_path / "models.config"
@@ -179,7 +179,7 @@ def test_models_config_grows_and_keeps_what_it_says(tmp_path):
     assert "/v1/models/cats/metadata" in (tmp_path / "compose.yaml").read_text()
 
 
-# The package tensorflow-serving-api lacks these: fields as in session_bundle_config.proto and monitoring_config.proto.
+# Messages that the package tensorflow-serving-api lacks, from session_bundle_config.proto and monitoring_config.proto.
 _INT64, _STRING = descriptor_pb2.FieldDescriptorProto.TYPE_INT64, descriptor_pb2.FieldDescriptorProto.TYPE_STRING
 _BOOL = descriptor_pb2.FieldDescriptorProto.TYPE_BOOL
 MESSAGES = {
@@ -200,7 +200,7 @@ MESSAGES = {
 
 
 def parse(name: str, text: str):
-    """Returns a message of MESSAGES in its text form; unknown fields are errors."""
+    """Parses a message of MESSAGES in text format; unknown fields are errors."""
     file = descriptor_pb2.FileDescriptorProto(name="stand_in.proto", package="stand_in", syntax="proto3")
     file.dependency.append("google/protobuf/wrappers.proto")
     for message_name, fields in MESSAGES.items():
@@ -230,7 +230,7 @@ def test_batching_config(kind):
     values = batching(kind)
     sizes = tuple(values["allowed_batch_sizes"])
     assert values["max_batch_size"] == serving_warmup.BATCH_SIZES[-1] == 8
-    # The server wants the last size to be that of what runs together.
+    # The server requires the last size to be the largest batch that it runs.
     together = values["max_execution_batch_size"] if kind == "cpu" else values["max_batch_size"]
     assert sizes == tuple(size for size in serving_warmup.BATCH_SIZES if size <= together)
     assert values.get("enable_large_batch_splitting", False) == (kind == "cpu")
@@ -301,11 +301,11 @@ def test_kubernetes(published, kind):
     assert mount == {"name": "models", "mountPath": "/models", "readOnly": True}
 
 
-# What clients get
+# Clients
 
 
 def test_c_program(model, version_path, files, expected, tmp_path):
-    """The C++ loader of SavedModels, which the server has too."""
+    """Uses the C++ loader of SavedModels, as the server does."""
     binary = tmp_path / "serving_client"
     library = Path(tf.sysconfig.get_lib())
     flags = ["-std=c11", "-Wall", "-Wextra", "-Werror", "-isystem", tf.sysconfig.get_include(), f"-L{library}"]
@@ -342,8 +342,8 @@ np.savez(sys.argv[4], *results)
 """
 
 
-def test_kernels_that_are_kept_in_order_serve_every_size(model, version_path, tmp_path):
-    """With the variable that servers on CPUs are started with, calls of other sizes take the kernels of the first."""
+def test_cached_kernels_serve_every_size(model, version_path, tmp_path):
+    """With the environment variable for servers on CPUs, calls with other sizes use the cached kernels of the first."""
     sizes = [(1, 64), (3, 64), (3, 33), (1, 33), (1, 64)]
     images = np.random.default_rng(3).uniform(size=(3, 64, 64, 3)).astype(np.float32)
     np.save(tmp_path / "images.npy", images)
@@ -389,18 +389,18 @@ def run_client(name: str, server: str, paths: list[Path], monkeypatch, capsys) -
 
 
 def lines(files: list[Path], expected: np.ndarray) -> list[str]:
-    """What a client says."""
-    said = []
+    """Returns the expected output of a client."""
+    expected_lines = []
     for path, logits in zip(files[::2], expected):
         order = np.argsort(-logits)[:5]
-        said.append(f"{path}: " + ", ".join(f"{CLASS_NAMES[k]} {softmax(logits)[k]:.4f}" for k in order))
-    said.insert(1, f"{files[1]}: the image is neither JPEG nor PNG")
-    return said
+        expected_lines.append(f"{path}: " + ", ".join(f"{CLASS_NAMES[k]} {softmax(logits)[k]:.4f}" for k in order))
+    expected_lines.insert(1, f"{files[1]}: the image is neither JPEG nor PNG")
+    return expected_lines
 
 
 def test_rest_client(rest, files, expected, monkeypatch, capsys):
-    status, said = run_client("client_rest", rest, files, monkeypatch, capsys)
-    assert said == lines(files, expected)
+    status, found = run_client("client_rest", rest, files, monkeypatch, capsys)
+    assert found == lines(files, expected)
     assert status == 1
     assert run_client("client_rest", rest, files[::2], monkeypatch, capsys)[0] == 0
 
@@ -430,8 +430,8 @@ def test_readiness_over_rest(rest):
 
 
 def test_grpc_client(grpc_address, files, expected, monkeypatch, capsys):
-    status, said = run_client("client_grpc", grpc_address, files, monkeypatch, capsys)
-    assert said == lines(files, expected)
+    status, found = run_client("client_grpc", grpc_address, files, monkeypatch, capsys)
+    assert found == lines(files, expected)
     assert status == 1
 
     module = client("client_grpc")
@@ -464,7 +464,7 @@ def test_saved_model_cli(version_path, files, expected, tmp_path):
     assert np.load(tmp_path / "valid.npy").tolist() == [True, False, True]
 
 
-# What is refused
+# Errors
 
 
 def test_the_program_serves_at_the_resolution_of_the_weights(golden_npz, tmp_path, monkeypatch):
@@ -532,7 +532,7 @@ def test_a_failed_check_leaves_nothing(model, version_path, tmp_path, monkeypatc
     assert os.listdir(tmp_path) == []
 
 
-def test_the_program_says_what_is_wrong(tmp_path):
+def test_the_program_reports_errors(tmp_path):
     result = run_program(model=tmp_path / "none.npz", output=tmp_path / "models")
     assert result.returncode == 1
     assert "none.npz" in result.stderr

@@ -1,4 +1,4 @@
-"""Modules for TF Hub. A consumer that knows nothing of the library uses them in a process of its own."""
+"""Modules for TF Hub, used by a consumer in a separate process without the library."""
 
 import http.server
 import json
@@ -45,7 +45,7 @@ def run_program(*arguments) -> subprocess.CompletedProcess:
 
 @pytest.fixture(scope="module")
 def classifier(golden_npz, tmp_path_factory) -> Path:
-    """Folder that the program wrote, moved after it was written."""
+    """Folder that the program wrote, moved afterwards."""
     folder = tmp_path_factory.mktemp("classifier")
     (folder / "names.txt").write_text("".join(f"{name}\n" for name in CLASS_NAMES))
     written = folder / "new" / "written"
@@ -61,7 +61,7 @@ def classifier(golden_npz, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def features(golden_npz, tmp_path_factory) -> Path:
-    """Folder of a feature vector with a regularizer, whose stem and first two blocks are frozen."""
+    """Folder of a feature vector module with a regularizer, whose stem and first two blocks are frozen."""
     model = build(golden_npz)
     for layer in model.backbone.layers:
         layer.trainable = not layer.name.startswith(("root_block", "block1", "block2"))
@@ -75,7 +75,7 @@ def features(golden_npz, tmp_path_factory) -> Path:
 
 
 def test_modules_in_use(classifier, features, golden_activations, tmp_path, serve):
-    """The numbers are those of the official network."""
+    """The outputs equal those of the official network."""
     expected = {**golden_activations, "images": (golden_activations["image"] + 1) / 2}
     del expected["image"]
     np.savez(tmp_path / "data.npz", **expected)
@@ -116,7 +116,7 @@ def test_modules_in_use(classifier, features, golden_activations, tmp_path, serv
 
 
 def test_a_feature_vector_has_no_logits(features):
-    import tensorflow as tf  # late: this file is collected on every backend, and runs on one
+    import tensorflow as tf  # not at the top: this file is collected on every backend, but runs on one
 
     module = tf.saved_model.load(str(features / "features"))
     assert module.endpoints.concrete_functions[0].structured_outputs.keys() == {*STAGES, "features"}
@@ -176,7 +176,7 @@ def test_archives_that_are_refused(tmp_path):
         write_archive(directory, tmp_path / "a.tar.gz")
     (directory / "README.md").unlink()
     (tmp_path / "a.tar.gz").touch()
-    with pytest.raises(FileExistsError, match=r"where nothing is, got .*a.tar.gz"):
+    with pytest.raises(FileExistsError, match=r"that does not exist yet, got .*a.tar.gz"):
         write_archive(directory, tmp_path / "a.tar.gz")
     assert sorted(os.listdir(tmp_path)) == ["a.tar.gz", "directory"]
 
@@ -203,11 +203,11 @@ def test_another_backend_is_refused(tmp_path, monkeypatch):
 
 
 def test_an_existing_output_is_refused(tmp_path):
-    with pytest.raises(FileExistsError, match=f"where nothing is, got {tmp_path}"):
+    with pytest.raises(FileExistsError, match=f"that does not exist yet, got {tmp_path}"):
         export_module(bit_keras.BiT("R17x0.5", 10), tmp_path)
 
 
-def test_a_mismatch_is_seen(tmp_path, monkeypatch):
+def test_a_mismatch_is_reported(tmp_path, monkeypatch):
     images = keras.Input((None, None, 3))
     model = keras.Model(images, keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(2, 3, name="conv")(images)))
 
@@ -224,7 +224,7 @@ def test_a_mismatch_is_seen(tmp_path, monkeypatch):
         expected[name] = expected[name] + 1
     np.savez(tmp_path / "expected.npz", **expected)
 
-    with pytest.raises(RuntimeError, match=r"the SavedModel is not as the model \(exit status 1\)") as error:
+    with pytest.raises(RuntimeError, match=r"the SavedModel differs from the model \(exit status 1\)") as error:
         writer._check("reusable", tmp_path / "module", tmp_path / "expected.npz", 1e-5)
     for fault in (
         "trainable_variables: must be 3, got 2",
@@ -258,7 +258,7 @@ def test_a_fault_leaves_nothing_behind(tmp_path, monkeypatch, step):
 
 @pytest.fixture
 def catalogue(golden_npz, monkeypatch):
-    """A small module in the catalogue, whose weights come from a mirror."""
+    """Adds a small module to the catalogue, with weights from a mirror."""
     file = WeightFile(f"{BUCKET}/{golden_npz.name}")
     monkeypatch.setitem(presets.PRESETS, "BiT-S-R17x0.5", Preset("BiT-S-R17x0.5", "R17x0.5", "digits", 10, (file,)))
     monkeypatch.setitem(table.MODULES, "small", Module("small", "BiT-S-R17x0.5", "feature-vector", "small"))
@@ -294,7 +294,7 @@ def test_settings_that_are_refused(tmp_path, monkeypatch, golden_npz):
         tfhub._export(Values(tmp_path / "output", module="m-r50x2"))
     with pytest.raises(ValueError, match=r"no list of classes was published for .*; give --class_names"):
         tfhub._export(Values(tmp_path / "output", model="BiT-S-R17x0.5", labels=True))
-    with pytest.raises(FileExistsError, match="where nothing is"):
+    with pytest.raises(FileExistsError, match="that does not exist yet"):
         tfhub._export(Values(tmp_path, model="BiT-S-R17x0.5"))
     monkeypatch.setitem(
         presets.PRESETS,

@@ -1,4 +1,4 @@
-"""SavedModels for TPUs: what can be seen of them without one."""
+"""SavedModels for TPUs, as far as they can be tested without one."""
 
 import json
 import os
@@ -37,7 +37,7 @@ def model(weights) -> bit_keras.BiT:
 
 @pytest.fixture(scope="module")
 def program(weights, tmp_path_factory) -> tuple[Path, str]:
-    """What the program wrote, and what it said."""
+    """The directory that the program wrote, and its output."""
     output = tmp_path_factory.mktemp("tpu") / "new" / "tpu"
     command = [sys.executable, "-m", "export.tpu", f"--model={weights}", f"--output={output}"]
     result = subprocess.run(
@@ -60,7 +60,7 @@ def exported(program) -> dict[str, Path]:
 
 @pytest.fixture(scope="module")
 def expected(model) -> dict[str, np.ndarray]:
-    """What the check compares with, made anew from the folded network as a graph."""
+    """The expected outputs of the check, recomputed from the folded network as a graph."""
     network = folded(model, "bfloat16")
     serve = tpu._signature(lambda images: tf.cast(network(images, training=False), tf.float32), SIZE)
     images = np.random.default_rng(1).integers(0, 256, (3, SIZE, SIZE, 3), np.uint8)
@@ -80,19 +80,19 @@ def function_for_tpu(graph: MetaGraphDef):
 
 
 def test_what_is_written(program):
-    folder, said = program
+    folder, output = program
     assert os.listdir(folder.parent) == ["tpu"]
     assert sorted(os.listdir(folder)) == ["converter", "direct", "summary.json"]
     rows = json.loads((folder / "summary.json").read_text())["artefacts"]
     assert [row["name"] for row in rows] == list(FORMS)
     for row in rows:
         assert row["path"] == str(folder / row["name"])
-        assert 1e-4 < row["max_difference"] < 0.1  # bfloat16 against float32
+        assert 1e-4 < row["max_difference"] < 0.1  # of bfloat16 from float32
         assert row["extra"]["from bfloat16"] <= tpu_check.TOLERANCE
         assert row["extra"]["convolutions in bf16"] == str(CONVOLUTIONS)
         assert row["extra"]["batch sizes"] == "1, 3"
         assert row["extra"]["run on a TPU"] == "never"
-    header, *lines, last = said.splitlines()
+    header, *lines, last = output.splitlines()
     assert header.startswith("artefact   bytes")
     assert [line.split()[0] for line in lines] == list(FORMS)
     assert "Never run on a TPU" in last
@@ -128,7 +128,7 @@ def test_the_variables_are_stored_once(exported, model, form):
     assert 1.0 <= stored / (2 * model.count_params()) <= 1.05
 
 
-def test_a_consumer_knows_tensorflow_alone(exported, model, tmp_path):
+def test_a_consumer_needs_only_tensorflow(exported, model, tmp_path):
     image = np.random.default_rng(2).integers(0, 256, (SIZE, SIZE, 3), np.uint8)
     contents = [tf.io.encode_png(image).numpy(), b"no image", tf.io.encode_jpeg(image[:20]).numpy()]
     paths = [tmp_path / f"{k}.image" for k in range(3)]
@@ -188,7 +188,7 @@ def _add_string(graph: MetaGraphDef) -> None:
 
 
 def _add_call(graph: MetaGraphDef) -> None:
-    """Calls the signature, in which files are decoded, from the function for the TPU."""
+    """Makes the function for the TPU call the signature, which decodes files."""
     names = [function.signature.name for function in graph.graph_def.library.function]
     (name,) = (name for name in names if name.startswith("__inference_serve"))
     function_for_tpu(graph).node_def.add(name="call", op="PartitionedCall").attr["f"].func.name = name
@@ -205,10 +205,10 @@ def _replace_call(graph: MetaGraphDef) -> None:
 @pytest.mark.parametrize(
     ("form", "damage", "message"),
     [
-        ("converter", _add_decoder, "DecodeJpeg is for the host, and lies in .* as decoder"),
-        ("direct", _add_decoder, "DecodeJpeg is for the host, and lies in .* as decoder"),
-        ("direct", _add_string, "Const is for the host, and lies in .* as text"),
-        ("converter", _add_call, "is for the host, and lies in __inference_serve"),
+        ("converter", _add_decoder, "DecodeJpeg is for the host, but is in .* as decoder"),
+        ("direct", _add_decoder, "DecodeJpeg is for the host, but is in .* as decoder"),
+        ("direct", _add_string, "Const is for the host, but is in .* as text"),
+        ("converter", _add_call, "is for the host, but is in __inference_serve"),
         ("converter", _replace_call, "nothing calls __inference_tpu_func"),
         ("converter", lambda graph: graph.meta_info_def.function_aliases.clear(), r"for the TPU, got \[\]"),
         ("direct", _replace_call, r"for the TPU, got \['another'\]"),
@@ -228,8 +228,8 @@ def test_wrong_graphs_are_refused(exported, form, damage, message):
     [
         ("%a = f32[8,4,4,32]{3,2,1,0} convolution(f32[8,4,4,3] %b, f32[1,1,3,32] %c)", "must be bf16, got f32"),
         ("%a = bf16[8,4]{1,0} dot(bf16[8,4] %b, bf16[4,4] %c)", "must be bf16, got none"),
-        ("%a = bf16[<=8,4,4,32]{3,2,1,0} convolution(%b, %c)", "no dimension may be dynamic"),
-        ("%a = bf16[8,4,4,32]{3,2,1,0} convolution(%b, %c)\n%d = s32[] get-dimension-size(%a)", "may be dynamic"),
+        ("%a = bf16[<=8,4,4,32]{3,2,1,0} convolution(%b, %c)", "must have no dynamic dimension"),
+        ("%a = bf16[8,4,4,32]{3,2,1,0} convolution(%b, %c)\n%d = s32[] get-dimension-size(%a)", "no dynamic dimension"),
     ],
 )
 def test_wrong_hlo_is_refused(hlo, message):
@@ -255,7 +255,7 @@ def test_the_resolution_is_that_of_the_weights(weights, tmp_path, monkeypatch, k
 def test_a_failed_check_leaves_nothing_behind(model, tmp_path, monkeypatch):
     monkeypatch.setattr(tpu, "folded", lambda model, dtype: folded(model, "float32"))
     monkeypatch.setattr(tpu, "measure", lambda run, size: {1: 1.0, 8: 1.0})
-    with pytest.raises(RuntimeError, match=r"the converter form is not as it must be (.|\n)*must be bf16, got f32"):
+    with pytest.raises(RuntimeError, match=r"the converter form is faulty (.|\n)*must be bf16, got f32"):
         export_tpu(model, tmp_path / "tpu", (1,), SIZE)
     assert os.listdir(tmp_path) == []
 

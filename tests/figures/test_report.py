@@ -44,7 +44,7 @@ def test_learning_rate_curve_shows_every_update():
     np.testing.assert_array_equal(line.get_ydata(), [SCHEDULE.learning_rate(step) for step in range(10)])
 
 
-def test_confusion_matrix_shows_shares_and_counts():
+def test_confusion_matrix_shows_fractions_and_counts():
     axes = report.confusion_matrix(predictions(), NAMES).axes[0]
     np.testing.assert_allclose(axes.images[0].get_array(), [[0.5, 0.5, 0], [0.5, 0.5, 0], [0, 0, 1]])
     assert [label.get_text() for label in axes.get_yticklabels()] == list(NAMES)

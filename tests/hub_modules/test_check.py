@@ -1,4 +1,4 @@
-"""The checker of the catalogue sees each fault, and the committed catalogue has none."""
+"""The check of the catalogue finds each fault, and the committed catalogue has none."""
 
 import shutil
 from pathlib import Path
@@ -54,9 +54,9 @@ def test_the_catalogue_has_no_fault():
         (
             "<!-- kind",
             "<!-- module-type: x -->\n<!-- kind",
-            "module-type is no key of this page, which has asset-path, ",
+            "module-type is not a key of this page, whose keys are asset-path, ",
         ),
-        ("<!-- kind", "<!-- task: image-classification -->\n<!-- kind", "task stands there 2 times"),
+        ("<!-- kind", "<!-- task: image-classification -->\n<!-- kind", "task occurs 2 times"),
         (
             "classification.tar.gz -->",
             "r50x1.zip -->",
@@ -72,7 +72,7 @@ def test_faults_of_a_page(catalogue, old, new, fault):
     change(catalogue, MODULE, old, new)
     faults = check(catalogue)
     assert faults[0].startswith(f"{MODULE}: {fault}")
-    assert len(faults) == (2 if "task=" in new else 1), faults  # then the key is missing as well
+    assert len(faults) == (2 if "task=" in new else 1), faults  # then the key is also missing
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_faults_of_a_page(catalogue, old, new, fault):
     [
         ("# Collection", "# Module", ["must be a page of 57 modules, Collection"]),
         (f" `{DTD}` |", "", [f"the table lacks {DTD}"]),
-        (DTD, f"{DTD}-2", [f"the table lacks {DTD}", f"the table has {DTD}-2, which is no module"]),
+        (DTD, f"{DTD}-2", [f"the table lacks {DTD}", f"the table has {DTD}-2, which is not a module"]),
         (
             DTD,
             "m-r50x3-run0-dtd-classification",
@@ -89,12 +89,12 @@ def test_faults_of_a_page(catalogue, old, new, fault):
         (
             DTD,
             DTD.replace("run0", "run1"),
-            ["m-r50x1-run1-dtd-classification stands in the table twice", "the table lac"],
+            ["m-r50x1-run1-dtd-classification is in the table twice", "the table lac"],
         ),
         (
             "| dtd | 47 |",
             "| dtd | 48 |",
-            [f"m-r50x1-run{k}-dtd-classification must stand in the row of dtd, 47" for k in range(3)],
+            [f"m-r50x1-run{k}-dtd-classification must be in the row of dtd, 47" for k in range(3)],
         ),
         ("activation: softmax", "activation: sigmoid", ["activation must be 'softmax', got 'sigmoid'"]),
     ],
@@ -111,7 +111,7 @@ def test_pages_without_module_and_modules_without_page(catalogue):
     (catalogue / "pages" / MODULE).rename(catalogue / "pages" / "m-r50x2.md")
     assert check(catalogue) == [
         "m-r50x2.md: the catalogue has no module for this page",
-        f"{MODULE}: no such page, and the catalogue has its module",
+        f"{MODULE}: the page is missing, and the catalogue has its module",
         f"index.md: the link to pages/{MODULE} is dead",
     ]
 
@@ -126,7 +126,7 @@ def test_an_empty_page(catalogue):
     assert check(catalogue) == [f"{MODULE}: line 1 must be '# Module PUBLISHER/NAME/VERSION', got ''"]
 
 
-def test_links_in_code_are_none(catalogue):
+def test_links_in_code_are_not_checked(catalogue):
     (catalogue / "overview.md").write_text(
         "[a](index.md#anchor) [b](https://x.y) `x[0](y)`\n```\n[c](d)\n```\n[e](f.md)\n"
     )

@@ -1,4 +1,4 @@
-"""The pages that are committed, and what they say."""
+"""The committed pages and their contents."""
 
 import re
 from pathlib import Path
@@ -21,7 +21,7 @@ def test_committed_pages_are_those_of_the_generator():
 
 
 @pytest.mark.parametrize("stem", pages())
-def test_every_page_says_what_a_user_must_know(stem):
+def test_every_page_has_what_a_user_needs_to_know(stem):
     text = (PAGES / f"{stem}.md").read_text(encoding="utf-8")
     facts = dict(re.findall(r"^\| ([\w -]+) \| (.+) \|$", text, re.MULTILINE))
     row = pages()[stem][0].weights

@@ -1,4 +1,4 @@
-"""The table of the catalogue, against the names of Google's own modules and the table of published weights."""
+"""The table of the catalogue, compared with the names of Google's modules and the table of published weights."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""The hand-written gradients, and the XLA programs, against gradients that the backend derives in float64."""
+"""Hand-written gradients and XLA programs, compared with automatic differentiation in float64."""
 
 import collections
 
@@ -22,7 +22,7 @@ CONVOLUTIONS = [
 
 @pytest.fixture(params=["shared", "compiled"] if keras.backend.backend() == "tensorflow" else ["plain"])
 def run(request, monkeypatch) -> str:
-    """How a layer runs in training, whatever its size."""
+    """Ways to run a layer in training, for all sizes."""
     monkeypatch.setattr(execution, "XLA_MINIMUM", 0 if request.param == "compiled" else 2**60)
     return request.param
 
@@ -35,18 +35,18 @@ def _layer(cls, dtype: str, channels: int = 8, **options) -> keras.layers.Layer:
     return layer
 
 
-def _gradients(layer, images: np.ndarray, upstream: np.ndarray, training: bool) -> list[np.ndarray]:
-    """Outputs, and the gradients of sum(outputs * upstream) by images and weights."""
+def _gradients(layer, images: np.ndarray, output_gradient: np.ndarray, training: bool) -> list[np.ndarray]:
+    """Returns outputs, and the gradients with respect to images and weights, for a given output gradient."""
     weights = [weight.value for weight in layer.trainable_variables]
     backend = keras.backend.backend()
     if backend == "tensorflow":
         import tensorflow as tf
 
-        images, upstream = tf.constant(images), tf.constant(upstream)
+        images, output_gradient = tf.constant(images), tf.constant(output_gradient)
         with tf.GradientTape() as tape:
             tape.watch(images)
             outputs = layer(images, training=training)
-        results = [outputs, *tape.gradient(outputs, [images, *weights], upstream)]
+        results = [outputs, *tape.gradient(outputs, [images, *weights], output_gradient)]
     elif backend == "jax":
         import jax
 
@@ -54,7 +54,7 @@ def _gradients(layer, images: np.ndarray, upstream: np.ndarray, training: bool) 
             return layer.stateless_call(weights, [], images, training=training)[0]
 
         outputs, pull = jax.vjp(call, images, weights)
-        by_images, by_weights = pull(upstream)
+        by_images, by_weights = pull(output_gradient)
         results = [outputs, by_images, *by_weights]
     else:
         import torch
@@ -62,17 +62,20 @@ def _gradients(layer, images: np.ndarray, upstream: np.ndarray, training: bool) 
         images = torch.tensor(images, requires_grad=True)
         layer.zero_grad()
         outputs = layer(images, training=training)
-        outputs.backward(torch.tensor(upstream))
+        outputs.backward(torch.tensor(output_gradient))
         results = [outputs, images.grad, *(weight.grad for weight in weights)]
     return [np.array(keras.ops.convert_to_numpy(result), "float64") for result in results]
 
 
-def _check(cls, images: np.ndarray, upstream: np.ndarray, tolerance: float, **options) -> None:
-    # jax has float32 alone unless a program says otherwise.
+def _check(cls, images: np.ndarray, output_gradient: np.ndarray, tolerance: float, **options) -> None:
+    # jax computes in float32 unless float64 is enabled.
     reference = "float32" if keras.backend.backend() == "jax" else "float64"
     received, expected = (
         _gradients(
-            _layer(cls, dtype, images.shape[-1], **options), images.astype(dtype), upstream.astype(dtype), training
+            _layer(cls, dtype, images.shape[-1], **options),
+            images.astype(dtype),
+            output_gradient.astype(dtype),
+            training,
         )
         for dtype, training in (("float32", True), (reference, False))
     )
@@ -85,8 +88,8 @@ def _check(cls, images: np.ndarray, upstream: np.ndarray, tolerance: float, **op
 @pytest.mark.parametrize("side", [1, 7, 8])
 def test_gradients_of_the_normalization(run, activation, side):
     random = np.random.default_rng(0)
-    images, upstream = random.normal(0.5, 2, (2, 3, side, side, 8))
-    _check(GroupNormalization, images, upstream, 1e-5, groups=2, activation=activation)
+    images, output_gradient = random.normal(0.5, 2, (2, 3, side, side, 8))
+    _check(GroupNormalization, images, output_gradient, 1e-5, groups=2, activation=activation)
 
 
 @any_backend
@@ -131,7 +134,7 @@ def test_batches_and_sizes_may_be_unknown(run):
 
 
 def _functions(model, portable: bool) -> tuple[set[str], bool]:
-    """Operations of a step in training, and whether XLA must compile a function that it calls."""
+    """Returns the operations of a training step, and whether XLA must compile a function that it calls."""
     import tensorflow as tf
 
     @tf.function
@@ -155,7 +158,7 @@ def _functions(model, portable: bool) -> tuple[set[str], bool]:
 def test_portable_graphs_have_gradients_of_tensorflow_alone(run):
     model = BiT("R17x0.5", 3)
     operations, compiles = _functions(model, portable=False)
-    assert "IdentityN" in operations  # what tf.custom_gradient leaves
+    assert "IdentityN" in operations  # from tf.custom_gradient
     assert compiles == (run == "compiled")
     operations, compiles = _functions(model, portable=True)
     assert "IdentityN" not in operations
@@ -164,7 +167,7 @@ def test_portable_graphs_have_gradients_of_tensorflow_alone(run):
 
 @tensorflow_only
 def test_the_backward_pass_recomputes_the_inputs_of_convolutions(monkeypatch):
-    """Each ReLU is computed in the forward pass, and per convolution once more after the output gradient."""
+    """Each ReLU is computed in the forward pass, and recomputed per convolution after the output gradient."""
     import tensorflow as tf
 
     monkeypatch.setattr(execution, "RECOMPUTE_MINIMUM", 0)
@@ -180,7 +183,7 @@ def test_the_backward_pass_recomputes_the_inputs_of_convolutions(monkeypatch):
     graph = step.get_concrete_function(tf.TensorSpec([2, 6, 6, 8])).graph
     functions = graph.as_graph_def().library.function
     assert functions
-    assert all(function.attr["_noinline"].b for function in functions)  # else TensorFlow keeps the first output
+    assert all(function.attr["_noinline"].b for function in functions)  # otherwise TensorFlow saves the first output
     calls = collections.defaultdict(list)
     for operation in graph.get_operations():
         if operation.type == "PartitionedCall":

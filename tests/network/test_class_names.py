@@ -21,7 +21,7 @@ def _id(k: int) -> str:
 
 @pytest.fixture
 def bucket(serve, tmp_path, monkeypatch) -> dict[str, bytes]:
-    """Starts a bucket and an empty cache; returns {path: content}, which a test may change."""
+    """Serves a bucket, with an empty cache; returns {path: content}, which a test may change."""
     files = {}
     for name, size in SIZES.items():
         files[f"/{name}_wordnet_ids.txt"] = "".join(f"{_id(k)}\n" for k in range(size)).encode()
@@ -91,7 +91,11 @@ def _drop_last(content: bytes) -> bytes:
         ("ids", lambda _: b"Please sign in\n", "must have 1000 lines, got 1"),
         ("ids", lambda _: b"", "must have 1000 lines, got 1"),
         ("ids", lambda content: content.replace(b"n00000014", b"n14"), "line 3 must match 'n.*', got 'n14'"),
-        ("ids", lambda content: content.replace(b"n00000014", b"n00000021"), r"each once, got \['n00000021'\] again"),
+        (
+            "ids",
+            lambda content: content.replace(b"n00000014", b"n00000021"),
+            r"each id once, got \['n00000021'\] repeatedly",
+        ),
         ("lemmas", lambda content: content.replace("größe_2, second lemma".encode(), b""), "line 3 .* got ''"),
         ("lemmas", lambda content: content.decode().encode("latin-1"), "must be UTF-8"),
     ],
@@ -99,7 +103,7 @@ def _drop_last(content: bytes) -> bytes:
 def test_a_bad_file_is_refused(bucket, part, change, message):
     path = f"/ilsvrc2012_wordnet_{part}.txt"
     bucket[path] = change(bucket[path])
-    for _ in range(2):  # a fault is no result to remember
+    for _ in range(2):  # an error is not cached
         with pytest.raises(CheckpointError, match=f"{message}.*delete it and the .sha256"):
             bit_keras.class_names("ilsvrc2012")
 

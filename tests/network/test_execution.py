@@ -21,7 +21,7 @@ def test_functions_run_plain_outside_of_tensorflow_and_by_size_in_it():
     if keras.backend.backend() == "tensorflow":
         assert execution.runner(True, SMALL) is execution.shared
         assert execution.runner(True, LARGE) is execution.compiled
-        assert execution.runner(True, (None, 64, 64, 32)) is execution.compiled  # an unknown size counts as 32
+        assert execution.runner(True, (None, 64, 64, 32)) is execution.compiled  # an unknown batch size counts as 32
     else:
         assert execution.runner(True, SMALL) is execution.runner(True, LARGE) is execution.plain
 
@@ -41,7 +41,7 @@ def test_the_backend_derives_gradients_outside_of_training_and_in_portable_graph
 def test_only_large_tensors_offer_to_be_recomputed(monkeypatch):
     tensor = keras.ops.ones((2, 3))
     monkeypatch.setattr(execution, "RECOMPUTE_MINIMUM", 7)
-    if keras.backend.backend() != "jax":  # whose arrays take no attributes, and need none
+    if keras.backend.backend() != "jax":  # whose arrays have no attributes, and need none
         execution.offer_recomputation(tensor, list)
         assert execution.recomputation_of(tensor) is None
         monkeypatch.setattr(execution, "RECOMPUTE_MINIMUM", 6)
@@ -51,7 +51,7 @@ def test_only_large_tensors_offer_to_be_recomputed(monkeypatch):
 
 
 def _step(run_as_graph: bool = False, drop: bool = False):
-    """A function of images to the outputs of a norm and a convolution, and all gradients."""
+    """A function from images to the outputs of a normalization and a convolution, and all gradients."""
     import tensorflow as tf
 
     keras.utils.set_random_seed(0)

@@ -1,4 +1,4 @@
-"""The inference network against the one that it was made from."""
+"""The folded network, compared with the original one."""
 
 import keras
 import numpy as np
@@ -46,7 +46,7 @@ def test_kernels_are_standardized(model):
         np.testing.assert_allclose(kernel.var(axis=(0, 1, 2)), 1, rtol=1e-4)
 
 
-def test_the_model_stays_as_it_was(model):
+def test_the_model_is_not_changed(model):
     before = model.get_weights()
     inference = folded(model)
     inference.set_weights([np.zeros_like(weight) for weight in inference.get_weights()])
@@ -60,7 +60,7 @@ def test_bfloat16_is_stored(model):
     expected = keras.ops.convert_to_numpy(model(images))
     found = keras.ops.convert_to_numpy(keras.ops.cast(inference(images), "float32"))
     difference = np.abs(found - expected).max() / np.abs(expected).max()
-    assert 1e-5 < difference < 0.1  # random weights; eight bits of mantissa
+    assert 1e-5 < difference < 0.1  # random weights amplify rounding to eight significant bits
 
 
 def test_folding_keeps_a_mixed_policy(golden_npz):

@@ -1,4 +1,4 @@
-"""Training a part of the network."""
+"""Training with frozen stages."""
 
 import keras
 import numpy as np
@@ -46,6 +46,6 @@ def test_frozen_weights_do_not_move():
         assert moved == layer.name.startswith(("block3", "block4", "group_norm", "head")), layer.name
 
 
-def test_other_words_are_refused():
+def test_other_values_are_refused():
     with pytest.raises(ValueError, match=r"freeze must be one of none, head_only, root_block, .*, got 'block5'"):
         freeze(BiT("R17x0.5", 3), "block5")

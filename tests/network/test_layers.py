@@ -1,4 +1,4 @@
-"""The two layers against independent references in float64."""
+"""The two layers, compared with independent references in float64."""
 
 import inspect
 
@@ -22,7 +22,7 @@ def _standardize(kernel: np.ndarray, epsilon: float = 1e-10) -> np.ndarray:
 
 
 def _convolve(x: np.ndarray, kernel: np.ndarray, strides: tuple[int, int], padding: str) -> np.ndarray:
-    """Convolution by its definition; "same" pads as TensorFlow does, the odd pixel below and right."""
+    """Convolution by its definition; "same" pads as in TensorFlow, with an odd pixel at the bottom and right."""
     x = x.astype("float64")
     sizes = []
     for axis, (size, length, stride) in enumerate(zip(x.shape[1:3], kernel.shape, strides), start=1):
@@ -45,7 +45,7 @@ def _convolve(x: np.ndarray, kernel: np.ndarray, strides: tuple[int, int], paddi
 
 
 def _normalize(x: np.ndarray, groups: int, gamma=1.0, beta=0.0, epsilon: float = 1e-5) -> np.ndarray:
-    """Group normalization by its definition, in the textbook's five dimensions."""
+    """Group normalization by its definition, in five dimensions."""
     x = x.astype("float64")
     n, h, w, c = x.shape
     grouped = x.reshape(n, h, w, groups, c // groups)
@@ -120,7 +120,7 @@ def test_epsilon_of_the_convolution_is_added_to_the_variance():
     kernel = np.random.default_rng(0).normal(0.0, 1e-5, size=(3, 3, 4, 6)).astype("float32")
     layer = _built(StandardizedConv2D(6, 3), 4)
     layer.kernel.assign(kernel)
-    # The variance is about 1e-10, as large as epsilon; the 1e-8 of other libraries would give a tenth.
+    # The variance is about 1e-10, like epsilon; with the epsilon of other libraries, 1e-8, outputs would be a tenth.
     np.testing.assert_allclose(_numpy(layer.standardized_kernel()), _standardize(kernel), rtol=1e-3, atol=1e-5)
     assert 0.6 < _numpy(layer.standardized_kernel()).std() < 0.8
 
@@ -145,7 +145,7 @@ def test_statistics_are_float32_under_pure_half_policies(policy):
     rng = np.random.default_rng(0)
     convolution = _built(StandardizedConv2D(8, 1, dtype=policy), 64)
     convolution.kernel.assign(rng.normal(0.0, 1e-4, size=(1, 1, 64, 8)).astype("float32"))
-    kernel = _numpy(convolution.kernel)  # as rounded to the policy
+    kernel = _numpy(convolution.kernel)  # rounded to the dtype of the policy
     np.testing.assert_allclose(_numpy(convolution.standardized_kernel()), _standardize(kernel), rtol=2**-8, atol=1e-4)
     norm = _built(GroupNormalization(4, dtype=policy), 8)
     x = _numpy(keras.ops.cast(rng.normal(30.0, 10.0, size=(1, 128, 128, 8)), policy))
@@ -180,11 +180,11 @@ def test_normalization_equals_the_reference(groups, shape):
 @pytest.mark.parametrize("is_shared", [True, False])
 def test_normalization_of_large_means(mean, is_shared):
     rng = np.random.default_rng(0)
-    means = mean if is_shared else mean * rng.choice([-1, 1], size=16)  # or each group varies by its means alone
+    means = mean if is_shared else mean * rng.choice([-1, 1], size=16)  # otherwise each group varies only in its means
     x = (rng.normal(size=(2, 40, 30, 16)) + means).astype("float32")
     expected = _normalize(x, 4)
     error = np.abs(_numpy(GroupNormalization(4)(x)) - expected).max()
-    # A mean that is rounded to float32, 2**-24 of its size, is all that may be lost; E[x^2] - E[x]^2 loses mean^2.
+    # Only the rounding error of the mean is allowed, 2**-24 of it; E[x^2] - E[x]^2 would lose 2**-24 of mean^2.
     assert error < 4 * 2**-24 * mean + 1e-5, error
 
 
@@ -198,7 +198,7 @@ def test_epsilon_of_the_normalization_is_added_to_the_variance():
 
 @any_backend
 @pytest.mark.parametrize(("policy", "rounding"), [("mixed_float16", 2**-11), ("mixed_bfloat16", 2**-8)])
-def test_large_maps_are_normalized_in_float32_under_mixed_policies(policy, rounding):
+def test_large_feature_maps_are_normalized_in_float32_under_mixed_policies(policy, rounding):
     layer = _built(GroupNormalization(4, dtype=policy), 8)
     assert layer.gamma.dtype == layer.beta.dtype == "float32"
     # 16,384 pixels around 30: their sum, and the sum of their squares, overflow float16.
@@ -279,7 +279,7 @@ def test_inputs_must_have_four_axes(layer):
 
 
 def _gradients(function, x: np.ndarray, variables, weights: np.ndarray) -> list[np.ndarray]:
-    """Gradients of sum(function(x) * weights) by x and the variables."""
+    """Returns the gradients of sum(function(x) * weights) with respect to x and the variables."""
     import tensorflow as tf
 
     x = tf.Variable(x)

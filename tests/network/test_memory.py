@@ -1,4 +1,4 @@
-"""The estimate of memory against counts by hand."""
+"""The estimate of memory, compared with counts by hand."""
 
 import pytest
 
@@ -11,8 +11,8 @@ def _small(**options) -> Memory:
     return estimate_memory(VARIANTS["R17x0.5"], 10, **{"batch_size": 1, "crop": 8, **options})
 
 
-# Of R17x0.5 for an image of 8 pixels, counted by hand, from the stem to the last norm: outputs of ReLU, of convolutions
-# and paddings within a unit, and of the unit.
+# Elements of R17x0.5 for an image of 8 x 8 pixels, counted by hand, for stem, units and last normalization: outputs of
+# ReLU, outputs of convolutions and paddings within a unit, and output of the unit.
 NORMALIZED = [0, 384, 832, 384, 512, 1024, 1024]
 CONVOLVED = [1740, 256, 1344, 128, 1408, 2816, 0]
 OUTPUTS = [128, 512, 256, 256, 512, 1024, 0]
@@ -46,7 +46,7 @@ def test_memory_of_accumulation_is_that_of_a_micro_batch_and_a_sum():
 
 def test_frozen_stages_need_only_weights():
     norms = (32 + 2 * 32) + (128 + 2 * 64) + (256 + 2 * 64)
-    frozen = 4704 + 18432 + 94208 + 69632 + 2 * norms  # which have beta and gamma
+    frozen = 4704 + 18432 + 94208 + 69632 + 2 * norms  # a normalization has beta and gamma
     saved = sum(NORMALIZED[4:]) + sum(CONVOLVED[4:]) + sum(OUTPUTS[3:])
     trained = PARAMETERS - frozen
     assert _small(freeze="block2") == Memory(4 * PARAMETERS + 2 * 4 * trained, 4 * saved + 8 * trained)
@@ -58,5 +58,5 @@ def test_memory_grows_as_it_must():
         return estimate_memory(VARIANTS[name], 1000, batch_size, crop).activations
 
     assert activations(batch_size=2048) == pytest.approx(2 * activations(), rel=0.01)
-    assert activations(crop=256) == pytest.approx(4 * activations(), rel=0.05)  # padding grows less
+    assert activations(crop=256) == pytest.approx(4 * activations(), rel=0.05)  # paddings grow less
     assert activations("R50x3") == pytest.approx(3 * activations(), rel=0.05)

@@ -1,4 +1,4 @@
-"""The network against the activations of the official one, and what a Keras model must be able to do."""
+"""The network, compared with activations of the official one, and its behaviour as a Keras model."""
 
 import functools
 import http.server
@@ -28,7 +28,7 @@ def _all_outputs(model: BiT) -> keras.Model:
 
 @pytest.fixture(scope="module")
 def golden(golden_npz) -> BiT:
-    """Not to be changed by a test."""
+    """A shared model, which tests must not change."""
     return BiT.from_preset(golden_npz, variant=SMALL)
 
 
@@ -37,7 +37,7 @@ def _images(*shape: int) -> np.ndarray:
 
 
 def _predict(model: keras.Model, images: np.ndarray):
-    model.run_eagerly = keras.backend.backend() != "jax"  # for one batch a compilation takes longer, except there
+    model.run_eagerly = keras.backend.backend() != "jax"  # except on jax, compiling takes longer than one eager batch
     return model.predict(images, verbose=0)
 
 
@@ -46,7 +46,7 @@ def _weights_equal(a: keras.Model, b: keras.Model) -> bool:
 
 
 def _error(received, expected: np.ndarray) -> float:
-    """Largest difference as a part of the largest expected value."""
+    """Returns the largest difference relative to the largest expected value."""
     received = keras.ops.convert_to_numpy(keras.ops.cast(received, "float32"))
     assert received.shape == expected.shape
     return float(np.abs(received - expected).max() / np.abs(expected).max())
@@ -88,7 +88,7 @@ def test_stages(golden):
 
 @pytest.fixture
 def channels_first():
-    """Keras's global setting, which the network does not follow."""
+    """Changes Keras's global setting, which the network must ignore."""
     before = keras.config.image_data_format()
     keras.config.set_image_data_format("channels_first")
     yield
@@ -99,7 +99,7 @@ def channels_first():
 def test_the_global_data_format_changes_nothing(golden, golden_npz, channels_first):
     model = BiT.from_preset(golden_npz)
     layers = [layer for layer in model.backbone.layers if hasattr(layer, "data_format")]
-    assert len(layers) == 7  # the paddings and the pools
+    assert len(layers) == 7  # paddings and pooling
     assert {layer.data_format for layer in layers} == {"channels_last"}
     images = _images(2, 33, 40)
     expected, received = _predict(_all_outputs(golden), images), _predict(_all_outputs(model), images)
@@ -146,7 +146,7 @@ def test_refused_arguments():
     for value in (True, 2.5, "10", None):
         with pytest.raises(ValueError, match=f"num_classes must be an integer, 1 or more, got {value!r}"):
             BiT(SMALL, num_classes=value)
-        if value is not None:  # which is for the head of the file
+        if value is not None:  # a value for the head of the file
             with pytest.raises(ValueError, match="num_classes must be an integer"):
                 BiT.from_preset("BiT-mini-R17x0.5", num_classes=value)
     with pytest.raises(ValueError, match=r"unknown variant 'R18'; known variants: R17x0\.5, R50x1"):
@@ -188,7 +188,7 @@ def test_one_step_trains_every_weight(golden_npz):
     assert not [weight.path for weight, a, b in zip(model.weights, before, after) if np.array_equal(a, b)]
 
 
-# Rounding of the policy, times what 17 layers make of it.
+# Rounding error of the policy, amplified by 17 layers.
 TOLERANCES = {"mixed_float16": 5e-3, "float16": 5e-3, "mixed_bfloat16": 4e-2, "bfloat16": 4e-2, "float64": 1e-5}
 
 

@@ -1,4 +1,4 @@
-"""Rematerialization: the same network, gradients and files, from less memory."""
+"""Rematerialization: the same network, gradients and files with less memory."""
 
 import collections
 
@@ -16,7 +16,7 @@ SMALL = "R17x0.5"
 
 
 def _gradients(model: BiT, images: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
-    """Gradients of the mean loss by path of the weight."""
+    """Returns {path of the weight: gradient of the mean loss}."""
     loss_of = keras.losses.CategoricalCrossentropy(from_logits=True)
     variables = model.trainable_variables
     backend = keras.backend.backend()
@@ -35,8 +35,8 @@ def _gradients(model: BiT, images: np.ndarray, labels: np.ndarray) -> dict[str, 
 
         frozen = [variable.value for variable in model.non_trainable_variables]
         arguments = [variable.value for variable in variables], frozen
-        jax.eval_shape(jax.grad(loss), *arguments)  # leaves no trace in the next
-        gradients = jax.grad(loss)(*arguments)  # not compiled: XLA would fuse, and round, in another way
+        jax.eval_shape(jax.grad(loss), *arguments)  # an earlier trace must not affect the result
+        gradients = jax.grad(loss)(*arguments)  # not compiled: XLA would fuse operations and round differently
     else:
         model.zero_grad()
         loss_of(labels, model(images, training=True)).backward()
@@ -50,14 +50,15 @@ LABELS = np.eye(10, dtype="float32")[:2]
 
 
 PRECISIONS = [("float32", 1e-6), ("mixed_bfloat16", 1e-2)]
-if keras.backend.backend() == "jax":  # op by op, without a compiler, each case takes long
+if keras.backend.backend() == "jax":  # each case takes long without compilation
     del PRECISIONS[1:]
 
 
 @pytest.mark.any_backend
 @pytest.mark.parametrize(("dtype", "tolerance"), PRECISIONS)
 def test_gradients_are_those_without(golden_npz, monkeypatch, dtype, tolerance):
-    monkeypatch.setattr(execution, "XLA_MINIMUM", 2**60)  # XLA rounds differently where a function is part of another
+    # XLA rounds differently if a function is compiled as part of another.
+    monkeypatch.setattr(execution, "XLA_MINIMUM", 2**60)
     models = [BiT.from_preset(golden_npz, dtype=dtype, remat=remat) for remat in (False, True)]
     for model in models:
         model.backbone.get_layer("block2_unit01_b_standardized_conv2d").trainable = False

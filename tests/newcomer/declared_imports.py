@@ -1,6 +1,6 @@
-"""Imports every module of the installed package, and checks that it requires what its modules import.
+"""Imports every module of the installed package, and checks that the package requires what its modules import.
 
-Runs in an environment that holds the installed package and nothing else.
+Runs in an environment that contains only the installed package.
 """
 
 import ast
@@ -14,11 +14,11 @@ from pathlib import Path
 import bit_keras
 
 _OTHER_NAMES = {"sklearn": "scikit-learn", "google": "protobuf", "kagglehub": "kagglehub"}
-_PROGRAMS = re.compile(r"(__main__|hdf5_index)$")  # run on import
+_PROGRAMS = re.compile(r"(__main__|hdf5_index)$")  # importing them runs them
 
 
 def declared() -> dict[str, bool]:
-    """Returns {distribution: whether only an extra requires it}."""
+    """Returns {required distribution: whether only an extra requires it}."""
     found = {}
     for line in importlib.metadata.requires("bit-keras"):
         name = _normalized(re.match(r"[\w.-]+", line)[0])

@@ -1,4 +1,4 @@
-"""Makes the small files that stand in for a user's photographs and for what would be downloaded."""
+"""Creates small files in place of a user's photographs and of downloads."""
 
 from pathlib import Path
 
@@ -11,7 +11,9 @@ from bit_keras.convert import convert
 
 def main() -> None:
     random = np.random.default_rng(0)
-    for number, name in enumerate(("robin", "wren's nest", "größe ü")):  # a class, a quote, letters and a space
+    for number, name in enumerate(
+        ("robin", "wren's nest", "größe ü")
+    ):  # plain, with a quote, with a space and other letters
         folder = Path("birds", name)
         folder.mkdir(parents=True)
         for index in range(10):
@@ -23,8 +25,8 @@ def main() -> None:
     mirror = Path("mirror")
     mirror.mkdir()
     lines = {"ids": [f"n{k:08}" for k in range(1000)], "lemmas": [f"thing {k}, object {k}" for k in range(1000)]}
-    for part, names in lines.items():
-        (mirror / f"ilsvrc2012_wordnet_{part}.txt").write_text("".join(f"{name}\n" for name in names))
+    for content, names in lines.items():
+        (mirror / f"ilsvrc2012_wordnet_{content}.txt").write_text("".join(f"{name}\n" for name in names))
     convert("weights.npz", "model.safetensors")
     print("made birds/, weights.npz, ilsvrc.npz, model.safetensors and mirror/")
 

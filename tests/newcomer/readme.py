@@ -1,4 +1,4 @@
-"""The code of README.md and docs/, verbatim but for small stand-ins for what would download or take hours."""
+"""The code of README.md and docs/, with small stand-ins for code that would download or take hours."""
 
 import configparser
 import re
@@ -19,7 +19,7 @@ PAGES = (
 _MINI = "BiT-mini-R17x0.5"
 _SMALL = {"steps": 6, "batch_size": 16, "resolution": 32}
 
-# What the pages' Python code contains, and what runs instead. Each must occur.
+# {Python code of the pages: code that runs instead}. Each key must occur.
 _PYTHON = {
     'finetune(model="BiT-M-R50x1", dataset="cifar10", workdir="runs/cifar10")': (
         f'finetune(model="{_MINI}", dataset="digits", workdir="runs/cifar10", steps=6, batch_size=16, resolution=32)'
@@ -65,7 +65,7 @@ def blocks(pages: Sequence[Path], language: str) -> list[str]:
 
 
 def python_program(pages: Sequence[Path]) -> str:
-    """Returns all Python code as one program."""
+    """Returns the Python code of all pages as one program."""
     code = "\n".join(blocks(pages, "python"))
     names = ", ".join(page.name for page in pages)
     for there, here in _PYTHON.items():
@@ -82,7 +82,7 @@ def python_program(pages: Sequence[Path]) -> str:
 
 
 def commands(pages: Sequence[Path]) -> list[str]:
-    """Returns the commands of the installed package, in their order."""
+    """Returns the commands of the installed package, in order."""
     code = "".join(blocks(pages, "bash")).replace("\\\n", " ")
     lines = [line for line in code.splitlines() if re.match(r"python -m bit_keras\.|bit-", line)]
     return [_small(line) for line in lines]

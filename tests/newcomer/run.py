@@ -1,7 +1,7 @@
-"""What a newcomer does first: builds the wheel, installs it in an empty environment, and runs the code of the pages.
+"""Program: builds the wheel, installs it in an empty environment, and runs the code of the pages, as a new user would.
 
-Nothing of the checkout can be imported there. A command fails the whole by its exit status, a traceback, noise of
-TensorFlow's start, or a long silence. Needs Python and the package index; `make newcomer` runs it.
+The checkout cannot be imported there. The program fails if a command fails, prints a traceback or TensorFlow's messages
+at start-up, or prints nothing for long. Needs Python and the package index; `make newcomer` runs it.
 """
 
 import concurrent.futures
@@ -19,7 +19,7 @@ from watched import Failed, watch
 
 HERE = Path(__file__).parent
 CHECKOUT = HERE.parents[1]
-EXTRAS = "hub,few-shot,safetensors"  # that the code of the pages needs, besides what does not run here
+EXTRAS = "hub,few-shot,safetensors"  # those that the code of the pages needs
 
 
 def main() -> None:
@@ -41,12 +41,12 @@ def main() -> None:
         _pip(bin_folder, "check")
         python(HERE / "make_inputs.py")
         shutil.copytree(scratch, other)
-        with concurrent.futures.ThreadPoolExecutor() as pool:  # two lanes: most of a program is one thread
-            lanes = [
+        with concurrent.futures.ThreadPoolExecutor() as pool:  # two at a time: most programs use a single thread
+            futures = [
                 pool.submit(_run_python_code, bin_folder, scratch, environment),
                 pool.submit(_run_commands, bin_folder, other, environment),
             ]
-            failures = [str(lane.exception()) for lane in lanes if lane.exception()]
+            failures = [str(future.exception()) for future in futures if future.exception()]
         if failures:
             raise Failed("\n\n".join(failures))
     print(f"newcomer: all done in {time.monotonic() - began:.0f} s")
@@ -84,12 +84,12 @@ def _quietly(command: list) -> None:
 
 
 def _environment(bin_folder: Path) -> dict[str, str]:
-    """The variables of a new user: none of those that tests, tools and this checkout set."""
+    """Returns the environment variables of a new user, without those of tests, tools and this checkout."""
     kept = {name: value for name, value in os.environ.items() if name in ("HOME", "LANG", "TMPDIR", "USER")}
     return {
         **kept,
         "PATH": f"{bin_folder}:/usr/bin:/bin",
-        # tensorflow-hub 0.16 imports pkg_resources, which warns.
+        # tensorflow-hub 0.16 imports pkg_resources, which warns that it is deprecated.
         "PYTHONWARNINGS": "ignore:pkg_resources:UserWarning",
     }
 
@@ -102,13 +102,13 @@ def _run_python_code(bin_folder: Path, scratch: Path, environment: dict[str, str
     program = scratch / "readme.py"
     program.write_text(python_program(_pages()))
     mirror = {"BIT_KERAS_MIRROR": str(scratch / "mirror"), "BIT_KERAS_CACHE": str(scratch / "cache")}
-    # Keras says nothing while its own fit compiles.
+    # Keras prints nothing while `fit` compiles.
     lines = watch([bin_folder / "python", program], scratch, {**environment, **mirror}, silence=120)
     for expected in ("test accuracy", "weights in runs/cifar10/weights.npz", "report in runs/cifar10/report"):
         if not any(line.startswith(expected) for line in lines):
-            raise Failed(f"finetune() must say {expected!r} in Python; it printed\n" + "\n".join(lines))
+            raise Failed(f"finetune() must print {expected!r} in Python; it printed\n" + "\n".join(lines))
     lines = watch([bin_folder / "python", HERE / "silent_call.py"], scratch, environment)
-    if lines := [line for line in lines if not line.startswith("importing Keras")]:  # before the call
+    if lines := [line for line in lines if not line.startswith("importing Keras")]:  # printed before the call
         raise Failed("verbose=False must print nothing, got\n" + "\n".join(lines))
 
 
@@ -116,7 +116,7 @@ def _run_commands(bin_folder: Path, scratch: Path, environment: dict[str, str]) 
     for program in programs(CHECKOUT / "setup.cfg"):
         lines = watch([bin_folder / program, "--help"], scratch, environment)
         if not any(line.startswith(f"usage: {program}") for line in lines):
-            raise Failed(f"{program} --help must tell how it is used, got\n" + "\n".join(lines))
+            raise Failed(f"{program} --help must print its usage, got\n" + "\n".join(lines))
     for command in commands(_pages()):
         watch(["bash", "-c", command], scratch, environment)
 

@@ -1,4 +1,4 @@
-"""A training that was asked to print nothing."""
+"""A training with verbose=False, which must print nothing."""
 
 import bit_keras
 

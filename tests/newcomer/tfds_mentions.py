@@ -1,4 +1,4 @@
-"""The datasets of TensorFlow Datasets that the pages and the table of weights mention; runs without any package."""
+"""Names of TensorFlow Datasets in the pages and the table of weights; needs only the standard library."""
 
 import argparse
 import ast
@@ -9,12 +9,12 @@ _PAGES = ("README.md", "docs/**/*.md")
 # --dataset=NAME, --datasets NAME,NAME, dataset="NAME"
 _MENTION = re.compile(r"""--datasets?[= ]([^\s`"'\\]+)|\bdatasets?=["']([^"']+)["']""")
 _OF_FILES = re.compile(r"^[./~]|\.(npz|csv)$")
-# Tasks of VTAB under another name in TFDS; those with a "-" have labels that TFDS does not give.
+# {task of VTAB: its different name in TFDS}; TFDS has no labels for tasks with a "-".
 _TASKS = {"diabetic_retinopathy": "diabetic_retinopathy_detection", "svhn": "svhn_cropped"}
 
 
 def mentioned_names(root: Path) -> list[str]:
-    """Returns the names in README.md, docs/ and bit_keras/zoo/presets.py of a checkout, sorted."""
+    """Returns the sorted names in README.md, docs/ and bit_keras/zoo/presets.py of a checkout."""
     pages = [page.read_text() for pattern in _PAGES for page in root.glob(pattern)]
     names = {name for page in pages for match in _MENTION.findall(page) for name in "".join(match).split(",")}
     names = {name for name in names if name != "digits" and not _OF_FILES.search(name)}
@@ -22,7 +22,7 @@ def mentioned_names(root: Path) -> list[str]:
 
 
 def _of_weights(presets: Path) -> set[str]:
-    """The datasets that published heads were trained on, from the tables of bit_keras/zoo/presets.py."""
+    """Returns the datasets that published heads were trained on, from the tables of bit_keras/zoo/presets.py."""
     tables = {
         target.id: ast.literal_eval(node.value)
         for node in ast.parse(presets.read_text()).body

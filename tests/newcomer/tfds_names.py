@@ -1,7 +1,7 @@
-"""Opens datasets of TensorFlow Datasets up to their first request, which a local proxy takes down and refuses.
+"""Opens TensorFlow Datasets up to their first request, which a local proxy records and rejects.
 
-Runs in an environment that holds the installed package and nothing else; datasets are those of the command line. Prints
-a line for each, and ends at the first that fails before a request and asks for no download by hand either.
+Runs in an environment that contains only the installed package. The arguments are names of datasets. Prints a line per
+dataset, and exits at the first that neither sends a request nor asks for a manual download.
 """
 
 import http.server
@@ -14,7 +14,7 @@ requests = []  # addresses, in order
 
 
 class Refusal(http.server.BaseHTTPRequestHandler):
-    """A proxy that lets nothing through."""
+    """A proxy that rejects all requests."""
 
     def do_CONNECT(self):
         requests.append(f"https://{self.path.removesuffix(':443')}")
@@ -29,7 +29,7 @@ class Refusal(http.server.BaseHTTPRequestHandler):
 
 
 def start_proxy() -> None:
-    """Starts the proxy and makes it that of this process."""
+    """Starts the proxy and sends all requests of this process to it."""
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Refusal)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     for variable in ("NO_PROXY", "no_proxy", "ALL_PROXY", "all_proxy"):
@@ -39,7 +39,7 @@ def start_proxy() -> None:
 
 
 def outcome(name: str) -> str:
-    """Returns how far a dataset came; ends the program where that was not far enough."""
+    """Returns how far a dataset was opened; exits if it sent no request."""
     from bit_keras import data
 
     with tempfile.TemporaryDirectory() as folder:
@@ -51,7 +51,7 @@ def outcome(name: str) -> str:
             sys.exit(f"{name}: prepared without a request")
     if f" must be downloaded by hand, to the folder {folder}/manual" in message:
         return "asks for a download by hand"
-    # Not any request: those of the dataset before may still be repeated in the background.
+    # In the message, because the previous dataset may still repeat requests in the background.
     refused = next((address for address in requests if address in message), None)
     if refused is None:
         sys.exit(f"{name}: {message}")

@@ -1,4 +1,4 @@
-"""Runs a command as a user would, and looks at what it prints."""
+"""Runs a command as a user would, and checks its output."""
 
 import itertools
 import re
@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-# A line is due every 5 seconds; on a machine that does several things at once it may be late.
+# Programs print a line every 5 seconds; on a busy machine it may be late.
 SILENCE = 15.0
 NOISE = re.compile(
     r"^[IWEF]\d{4} \d\d|All log messages before absl|cuInit|cudart_stub|cpu_feature_guard|^Traceback|Exception ignored"
@@ -15,7 +15,7 @@ NOISE = re.compile(
 
 
 class Failed(Exception):
-    """A newcomer would have been lost."""
+    """A command did not work for a new user."""
 
 
 def watch(command: Sequence, folder: Path, environment: dict[str, str], silence: float = SILENCE) -> list[str]:
@@ -24,11 +24,11 @@ def watch(command: Sequence, folder: Path, environment: dict[str, str], silence:
     Args:
         command: program and arguments.
         folder: to run it in.
-        environment: its variables.
-        silence: seconds between two lines that are too many.
+        environment: its environment variables.
+        silence: most seconds between two lines.
 
     Raises:
-        Failed: it ended with another status than 0, printed noise or a traceback, or was silent for long.
+        Failed: its exit status was not 0, it printed noise or a traceback, or nothing for too long.
     """
     text = " ".join(Path(part).name if isinstance(part, Path) else str(part) for part in command)
     began = time.monotonic()

@@ -1,4 +1,4 @@
-"""Pictures out of a package that the tests make themselves."""
+"""Pictures from a package that the tests create."""
 
 import shutil
 import subprocess
@@ -12,7 +12,7 @@ from pretraining import clipart
 PICTURES = {
     "tools/saw.png": "red",
     "tools/hammer.png": "green",
-    "computer/icons/lemon-theme/apps/clock.png": "blue",  # has digits
+    "computer/icons/lemon-theme/apps/clock.png": "blue",  # excluded, because it contains digits
     "animals/dog.png": "blue",
 }
 
@@ -37,13 +37,13 @@ def drawn(tmp_path_factory):
 
 def test_views_of_known_folders(drawn):
     labels = np.concatenate([labels for _, labels in drawn.values()])
-    assert labels.tolist() == [clipart.CLASSES.index("tool")] * 32  # two pictures, sixteen views
+    assert labels.tolist() == [clipart.CLASSES.index("tool")] * 32  # sixteen views of two pictures
     for images, labels in drawn.values():
         assert len(images) == len(labels)
-        assert len(labels) % 16 == 0  # a picture is in one split
+        assert len(labels) % 16 == 0  # all views of a picture are in one split
 
 
-def test_a_view_is_the_picture_on_paper(drawn):
+def test_a_view_is_the_picture_on_a_background(drawn):
     images = np.concatenate([images for images, _ in drawn.values() if len(images)])
     assert images.shape == (32, 32, 32, 3)
     assert images.dtype == np.uint8

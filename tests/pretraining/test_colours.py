@@ -1,4 +1,4 @@
-"""Ink and paper."""
+"""Random foreground and background colours."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Drawn with the typeface that matplotlib brings."""
+"""Letters in the typeface that comes with matplotlib."""
 
 from pathlib import Path
 
@@ -38,7 +38,7 @@ def test_images_are_white_on_black_and_as_large_as_asked_for(drawn):
         inked = np.argwhere(image > 100)
         assert inked.size
         assert 12 <= np.ptp(inked, axis=0).max() + 1 <= 32
-        assert image[0].max() < 128  # nothing is cut off at the border
+        assert image[0].max() < 128  # nothing is cropped at the border
     assert np.mean([image.mean() for _, image in drawn]) < 64
 
 
@@ -56,7 +56,7 @@ def test_large_classes_are_thinned():
     assert (np.diff(kept) > 0).all()
 
 
-def test_a_typeface_is_on_one_side_whatever_its_version():
+def test_a_typeface_is_in_one_split_whatever_its_version():
     sides = {letters.is_for_testing(Path(f"fonts-lato_{version}_all.deb")) for version in ("2.0-2", "3.1")}
     assert len(sides) == 1
     names = Path(letters.__file__).with_name("fonts.txt").read_text().split()

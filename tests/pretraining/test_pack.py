@@ -1,4 +1,4 @@
-"""The weight file that ships."""
+"""The bundled weight file."""
 
 import numpy as np
 
@@ -9,7 +9,7 @@ from bit_keras.network.model import BiT
 from pretraining import pack
 
 
-def test_a_packed_file_is_half_as_large_and_says_nearly_the_same(golden_npz, tmp_path):
+def test_a_packed_file_is_half_as_large_and_predicts_nearly_the_same(golden_npz, tmp_path):
     weights, packed = tmp_path / "weights.npz", tmp_path / "packed.npz"
     write_npz(read_npz(golden_npz), weights)
     pack.pack(weights, packed)
@@ -21,6 +21,6 @@ def test_a_packed_file_is_half_as_large_and_says_nearly_the_same(golden_npz, tmp
     images = np.random.default_rng(0).integers(0, 256, (8, 16, 16, 3), np.uint8)
     source = data.from_arrays(images, np.arange(8) % classes, images, np.arange(8) % classes)
     accuracy = predict(BiT.from_preset(packed), data.test_batches(source, batch_size=8, crop=16)).accuracy
-    said = pack.compare(weights, packed, source, resolution=16)
-    assert f"{accuracy:.4f} in packed.npz" in said
-    assert 0 < float(said.split("logits ")[1].split()[0]) < 5e-3
+    sentence = pack.compare(weights, packed, source, resolution=16)
+    assert f"{accuracy:.4f} in packed.npz" in sentence
+    assert 0 < float(sentence.split("logits ")[1].split()[0]) < 5e-3

@@ -1,4 +1,4 @@
-"""Files out of packages that the tests make themselves."""
+"""Files from packages that the tests create."""
 
 import io
 import json
@@ -27,7 +27,7 @@ def test_files_of_a_debian_package(tmp_path):
     package = tmp_path / "fonts-x_1_all.deb"
     subprocess.run(["dpkg-deb", "--build", "--root-owner-group", root, package], check=True, capture_output=True)
     assert list(packages.members(package, (".ttf",))) == [("./a.ttf", b"first"), ("./b.ttf", b"second")]
-    assert packages.fetch(["fonts-x"], tmp_path) == [package]  # which is there, so nothing is downloaded
+    assert packages.fetch(["fonts-x"], tmp_path) == [package]  # it exists, so nothing is downloaded
 
 
 def _png(colour: str, size: int = 64) -> bytes:
@@ -40,7 +40,7 @@ def _png(colour: str, size: int = 64) -> bytes:
 
 @pytest.fixture
 def npm(tmp_path, monkeypatch):
-    """Archives as npm has them: two emoji designs of three things, and four digits."""
+    """Archives as in npm: three emoji in two designs, and four digits."""
     rows = [
         {"short_name": "dog", "subcategory": "animal-mammal", "image": "dog.png"},
         {"short_name": "wave", "subcategory": "hand-fingers-open", "image": "wave.png"},
@@ -85,8 +85,8 @@ def test_emoji(npm):
     arrays = downstream.emoji()
     labels = sorted([*arrays["train_labels"], *arrays["test_labels"]])
     animal, hand = (list(downstream.KINDS).index(kind) for kind in ("animal", "hand"))
-    assert labels == sorted(2 * [animal] + 4 * [hand])  # two designs; a hand has two skin tones, clothes are left out
+    assert labels == sorted(2 * [animal] + 4 * [hand])  # two designs; a hand has two skin tones, clothes are excluded
     images = np.concatenate([images for name, images in arrays.items() if name.endswith("images") and len(images)])
     assert images.shape == (6, 32, 32, 3)
-    for part, colour in ((images[:, :, :12], [255, 0, 0]), (images[:, :, 20:], 255)):  # transparent, on white
-        assert np.abs(part.astype(int) - colour).max() < 10
+    for pixels, colour in ((images[:, :, :12], [255, 0, 0]), (images[:, :, 20:], 255)):  # transparent, on white
+        assert np.abs(pixels.astype(int) - colour).max() < 10

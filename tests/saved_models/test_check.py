@@ -1,4 +1,4 @@
-"""How SavedModels are compared; what a check refuses is tested where they are written."""
+"""How outputs are compared; SavedModels that fail the check are tested with their writers."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Consumers load what is exported in processes of their own, which know nothing of the library."""
+"""Exports are loaded by consumers in separate processes without the library."""
 
 import contextlib
 import io
@@ -30,7 +30,7 @@ def model(regularized) -> bit_keras.BiT:
 
 @pytest.fixture(scope="module")
 def facts(model, reusable_saved_model, tmp_path_factory) -> dict[str, dict]:
-    """What two consumers, {name: facts}, make of the SavedModel, one after the other in one process."""
+    """Results of two consumers of the SavedModel, {name: facts}, which run one after the other in one process."""
     folder = tmp_path_factory.mktemp("data")
     data = {f"images_{k}": random_images(*shape) for k, shape in enumerate([(1, 32, 32), (3, 57, 90), (2, 128, 65)])}
     data |= {name.replace("images", "logits"): logits_of(model, images) for name, images in data.items()}
@@ -42,8 +42,8 @@ def facts(model, reusable_saved_model, tmp_path_factory) -> dict[str, dict]:
     np.savez(folder / "hub_keras_layer.npz", images=images, labels=labels, logits=logits)
     names = ("loaders", "hub_keras_layer")
     programs = [[f"{CONSUMERS / name}.py", str(reusable_saved_model), f"{folder / name}.npz"] for name in names]
-    said = run([sys.executable, "-c", _RUN_ALL, json.dumps(programs)]).splitlines()
-    return dict(zip(names, map(json.loads, said[-2:]), strict=True))
+    lines = run([sys.executable, "-c", _RUN_ALL, json.dumps(programs)]).splitlines()
+    return dict(zip(names, map(json.loads, lines[-2:]), strict=True))
 
 
 _RUN_ALL = """
@@ -55,7 +55,7 @@ for sys.argv in json.loads(sys.argv[1]):
 
 
 def small_model(channels: int = 3, outputs: int = 1) -> keras.Model:
-    """A network with state that a call in training mode moves: running means and a seed."""
+    """A network with state that a call in training mode changes: moving averages and a seed."""
     images = keras.Input((None, None, channels))
     x = keras.layers.Conv2D(8, 3, strides=2)(images)
     x = keras.layers.BatchNormalization()(x)
@@ -65,7 +65,7 @@ def small_model(channels: int = 3, outputs: int = 1) -> keras.Model:
 
 
 def load(path: Path):
-    import tensorflow as tf  # late: this file is collected on every backend, and runs on one
+    import tensorflow as tf  # not at the top: this file is collected on every backend, but runs on one
 
     return tf.saved_model.load(path)
 
@@ -88,15 +88,15 @@ def run(command: list, **environment: str) -> str:
 
 @pytest.fixture
 def _check_in_this_process(monkeypatch):
-    """Checks without a fresh process, whose start takes far longer than the check of a small SavedModel."""
+    """Checks in this process: starting another one takes far longer than the check of a small SavedModel."""
 
     def run_here(fault: str, program: Path, *arguments) -> str:
         assert program == Path(check.__file__)
-        with contextlib.redirect_stdout(io.StringIO()) as said:
+        with contextlib.redirect_stdout(io.StringIO()) as output:
             faults = check.check(*map(str, arguments))
         if faults:
             raise RuntimeError(f"{fault}:\n{faults}")
-        return said.getvalue()
+        return output.getvalue()
 
     monkeypatch.setattr(writer, "run_python", run_here)
 
@@ -182,7 +182,7 @@ def test_state_is_exported_and_left_alone(tmp_path):
 
     loaded = load(export_saved_model(model, tmp_path / "saved_model"))
 
-    assert len(loaded.variables) == 9  # kernel and bias twice, four of the normalization, the seed
+    assert len(loaded.variables) == 9  # two kernels, two biases, four of the normalization, the seed
     assert len(loaded.trainable_variables) == len(model.trainable_variables) == 4
     for variable, value, exported_variable in zip(model.variables, before, loaded.variables):
         np.testing.assert_array_equal(variable.numpy(), value)
@@ -204,7 +204,7 @@ def test_exports_from_jax(tmp_path, golden_npz):
     assert sorted(os.listdir(tmp_path)) == ["reusable", "serving"]
     loaded = load(tmp_path / "reusable")
     assert relative_difference(expected, loaded(images).numpy()) < 1e-5
-    assert len(loaded.trainable_variables) == 2  # the backbone was frozen
+    assert len(loaded.trainable_variables) == 2  # the backbone is frozen
     names = (tmp_path / "reusable" / "assets" / "class_names.txt").read_text()
     assert names.startswith("class 0\nclass 1\n")
     serving = load(tmp_path / "serving")
@@ -261,10 +261,10 @@ def test_a_fault_in_a_fresh_process_is_reported():
 
 
 def test_an_existing_path_is_refused(tmp_path):
-    with pytest.raises(FileExistsError, match=f"where nothing is, got {tmp_path}"):
+    with pytest.raises(FileExistsError, match=f"that does not exist yet, got {tmp_path}"):
         export_saved_model(small_model(), tmp_path)
     (tmp_path / "link").symlink_to("nowhere")
-    with pytest.raises(FileExistsError, match="where nothing is"):
+    with pytest.raises(FileExistsError, match="that does not exist yet"):
         export_saved_model(small_model(), tmp_path / "link")
     assert os.listdir(tmp_path) == ["link"]
 

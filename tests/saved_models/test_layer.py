@@ -1,4 +1,4 @@
-"""The layer is held against the Keras model that was exported, arithmetic in NumPy, and hub.KerasLayer."""
+"""The layer is compared with the exported Keras model, with computations in NumPy, and with hub.KerasLayer."""
 
 import http.server
 import io
@@ -23,7 +23,7 @@ CONSUMERS = Path(__file__).parents[1] / "consumers"
 
 
 class Affine:
-    """What `affine` computes, in NumPy. Dropout with an ever changing mask, a moving mean, one regularization loss."""
+    """`affine` in NumPy: dropout with a mask that depends on the step, a moving average, one regularization loss."""
 
     def __init__(self):
         self.kernel = np.linspace(-1, 1, 12, dtype=np.float32).reshape(3, 4)
@@ -51,8 +51,8 @@ class Affine:
 
 @pytest.fixture(scope="module")
 def affine(tmp_path_factory) -> Path:
-    """`Affine` as a reusable SavedModel, written with nothing of ours."""
-    import tensorflow as tf  # late: this file is collected on every backend, and runs on one
+    """`Affine` as a reusable SavedModel, written without the library."""
+    import tensorflow as tf  # not at the top: this file is collected on every backend, but runs on one
 
     kernel = tf.Variable(Affine().kernel, name="scope/kernel")
     mean, step = tf.Variable(tf.zeros(4), trainable=False), tf.Variable(0, trainable=False)
@@ -86,7 +86,7 @@ def affine(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def only_signatures(tmp_path_factory) -> Path:
-    """A SavedModel that cannot be called: strings to their lengths and to themselves."""
+    """A SavedModel without `__call__`, whose signature returns strings and their lengths."""
     import tensorflow as tf
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="text")])
@@ -135,11 +135,11 @@ def test_training_is_that_of_the_keras_model(regularized, reusable_saved_model):
     for k in (0, 2, 4):
         losses = [model.train_on_batch(images[k : k + 2], labels[k : k + 2]) for model in (found, expected)]
         assert losses[0] == pytest.approx(losses[1], rel=1e-5)
-        # After the first step the optimizer's momentum is the gradient, times the learning rate.
+        # Also compares gradients: after the first step the momentum is the gradient times the learning rate.
         pairs = zip(found.weights + found.optimizer.variables, expected.weights + expected.optimizer.variables)
         for a, b in pairs:
             np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5 * np.max(np.abs(b)))
-            # Else the next step may differ by a ReLU that opens on one side only: 6e-8 in a weight, 1 % in a gradient.
+            # Otherwise rounding may change the sign at a ReLU in the next step: 6e-8 in a weight, 1 % in a gradient.
             a.assign(b.value)
 
 
@@ -216,7 +216,7 @@ def test_a_frozen_layer_stays_as_it_is(affine, when):
     model.compile("sgd", "mse")
     model.fit(random_rows(), np.ones((8, 1)), epochs=2, verbose=0)
     for variable, value in zip(layer.weights, before):
-        np.testing.assert_array_equal(variable, value)  # the moving mean as well: it was called with training=False
+        np.testing.assert_array_equal(variable, value)  # the moving average too: it was called with training=False
 
     layer.trainable = True
     assert len(model.trainable_weights) == 3
@@ -240,7 +240,7 @@ def test_further_arguments_of_the_call(affine):
 def test_xla_is_left_off(affine, monkeypatch):
     import tensorflow as tf
 
-    # Keras asks for XLA where there is an accelerator.
+    # Keras compiles with XLA if there is an accelerator.
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda: [types.SimpleNamespace(device_type="GPU")])
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
     model.compile("sgd", "mse")
@@ -267,7 +267,7 @@ def test_any_size_in_functional_and_sequential_models(regularized, reusable_save
         np.testing.assert_allclose(sequential.predict(batch, verbose=0), expected, rtol=1e-4)
 
 
-def test_layers_of_one_handle_have_weights_of_their_own(affine):
+def test_layers_of_one_handle_have_separate_weights(affine):
     first, second = SavedModelLayer(affine), SavedModelLayer(affine)
     first.weights[0].assign(np.zeros((3, 4)))
     np.testing.assert_array_equal(second.weights[0], Affine().kernel)
@@ -333,7 +333,7 @@ def test_precision(affine):
 
 
 @pytest.mark.parametrize("embed", [False, True])
-def test_a_keras_file_goes_on_with_the_training(affine, tmp_path, embed):
+def test_a_keras_file_resumes_the_training(affine, tmp_path, embed):
     inputs, targets = random_rows(), np.ones((8, 4), np.float32)
     handle = shutil.copytree(affine, tmp_path / "handle")
     model = affine_model(handle, embed=embed)
@@ -395,9 +395,9 @@ def test_an_embedded_saved_model_in_parts_of_a_file_is_refused(affine, tmp_path)
     config = json.loads(json.dumps(keras.saving.serialize_keras_object(model)))
     half = keras.saving.deserialize_keras_object(config, safe_mode=False)
     assert half.output_shape == (None, 4)
-    with pytest.raises(ValueError, match=r"lies in a \.keras file: load it by keras\.saving"):
+    with pytest.raises(ValueError, match=r"is stored in a \.keras file: load it with keras\.saving"):
         half(random_rows())
-    with pytest.raises(ValueError, match=r"lies in a \.keras file"):
+    with pytest.raises(ValueError, match=r"is stored in a \.keras file"):
         half.save(tmp_path / "model.keras")
 
 
@@ -537,7 +537,7 @@ def test_handles_are_refused(tmp_path):
         SavedModelLayer(3)
 
 
-def test_trainable_without_variables_is_said(affine, caplog):
+def test_trainable_without_variables_is_reported(affine, caplog):
     SavedModelLayer(lambda x: x, name="nothing")
     assert "layer nothing is trainable, but" in caplog.text
     caplog.clear()
@@ -555,7 +555,7 @@ def archive_of(path: Path, name: str = ".") -> bytes:
 
 @pytest.fixture
 def serve_bytes(serve, tmp_path, monkeypatch):
-    """Returns a function that gives bytes an address."""
+    """Returns a function that serves bytes and returns their address."""
     monkeypatch.setenv("BIT_KERAS_CACHE", str(tmp_path / "cache"))
 
     def start(content: bytes) -> str:

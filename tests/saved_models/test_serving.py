@@ -1,4 +1,4 @@
-"""SavedModels for TF Serving: what their signatures give, and what bad image files do to a batch."""
+"""SavedModels for TF Serving: the outputs of their signatures, and batches with invalid image files."""
 
 import io
 import os
@@ -42,7 +42,7 @@ def signatures(exported) -> dict:
 
 def load(path: Path):
     """Returns the signatures as functions from an array to a dict of arrays."""
-    import tensorflow as tf  # late: this file is collected on every backend, and runs on one
+    import tensorflow as tf  # not at the top: this file is collected on every backend, but runs on one
 
     loaded = tf.saved_model.load(path)
 
@@ -53,7 +53,7 @@ def load(path: Path):
             outputs = signature(**{argument: tf.constant(value, spec.dtype)})
             return {name: tensor.numpy() for name, tensor in outputs.items()}
 
-        call.loaded = loaded  # which holds the variables
+        call.loaded = loaded  # keeps the variables alive
         return call
 
     return {name: callable_of(signature) for name, signature in loaded.signatures.items()}
@@ -72,7 +72,7 @@ def random_images(*shape: int) -> np.ndarray:
 
 
 def logits_of(model, images: np.ndarray) -> np.ndarray:
-    """For images in [-1, 1]."""
+    """Returns the expected outputs for images in [-1, 1]."""
     return keras.ops.convert_to_numpy(model(images))
 
 
@@ -86,7 +86,7 @@ def test_reference(model, signatures):
 
     from bit_keras.saved_models.serving import reference
 
-    images = random_images(1, 224, 224)  # where eager mode rounds otherwise
+    images = random_images(1, 224, 224)  # a size at which eager mode rounds differently
     name = "arithmetic_optimization"
     before = tf.config.optimizer.get_experimental_options().get(name, True)
     expected = reference(model)(2 * images - 1)
@@ -119,7 +119,7 @@ def test_bfloat16_with_sigmoid_and_without_names(model, exported, tmp_path):
     found = write(model, tmp_path / "serving", **options)["serving_default"](images)
     logits = found["logits"]
     assert {logits.dtype, found["scores"].dtype} == {np.dtype("float32")}
-    # Random weights; half precision has eight bits of mantissa.
+    # Random weights amplify rounding; bfloat16 has eight significant bits.
     assert 1e-5 < relative_difference(logits_of(model, 2 * images - 1), logits) < 0.1
     order = np.argsort(-logits, axis=1, kind="stable")[:, :5]
     np.testing.assert_allclose(found["scores"], 1 / (1 + np.exp(-np.take_along_axis(logits, order, 1))), rtol=1e-5)
@@ -143,7 +143,7 @@ def test_graph(exported):
     decoders = [ops for ops in operations if "DecodeImage" in ops]
     assert decoders
     assert not any("Conv2D" in ops for ops in decoders)
-    # A dataset's functions run where the dataset does.
+    # The functions of a dataset run on the device of the dataset.
     datasets = [node for function in functions for node in function.node_def if "Dataset" in node.op]
     assert {"IgnoreErrorsDataset", "DatasetToSingleElement"} <= {node.op for node in datasets}
     assert {node.device for node in datasets} == {"/device:CPU:0"}
@@ -153,7 +153,7 @@ def test_graph(exported):
 
 
 def photo(height: int = 60, width: int = 80) -> np.ndarray:
-    """A smooth image of three different corners, uint8."""
+    """A smooth image with three different corners, uint8."""
     y, x = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j]
     return np.stack([255 * x, 255 * y, 128 * (1 - x * y)], axis=-1).astype(np.uint8)
 
@@ -165,7 +165,7 @@ def encode(image: np.ndarray | Image.Image, file_format: str, **options) -> byte
 
 
 def png(width: int, height: int, depth: int, colour: int, rows: bytes) -> bytes:
-    """A PNG file by hand; Pillow writes no 16-bit colours and holds a byte for each pixel."""
+    """A 16-bit PNG file, written by hand because Pillow cannot write 16-bit colours."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -181,7 +181,7 @@ def png_of_16_bits(image: np.ndarray) -> bytes:
     return png(width, height, 16, 2, b"".join(b"\0" + row.tobytes() for row in rows))
 
 
-def jpeg_that_says(height: int, width: int) -> bytes:
+def jpeg_with_header_size(height: int, width: int) -> bytes:
     """A small JPEG with another size in its header."""
     data = bytearray(encode(photo(), "JPEG"))
     start = data.index(b"\xff\xc0") + 5
@@ -195,15 +195,15 @@ PNG = encode(PHOTO, "PNG")
 GREY = PHOTO[..., 0]
 ALPHA = np.full_like(GREY, 30)
 EXIF = Image.Exif()
-EXIF[0x0112] = 6  # to be shown turned by 90 degrees
+EXIF[0x0112] = 6  # to be rotated by 90 degrees for display
 
-# Files that are taken, and the pixels that they must give; None for what Pillow decodes, which rounds differently.
+# Valid files and their expected pixels; None for those that Pillow decodes, with different rounding.
 GOOD = {
     "JPEG": (JPEG, None),
     "progressive JPEG": (encode(PHOTO, "JPEG", progressive=True), None),
     "grey JPEG": (encode(GREY, "JPEG"), None),
     "CMYK JPEG": (encode(Image.fromarray(PHOTO).convert("CMYK"), "JPEG"), None),
-    "EXIF says turn": (encode(PHOTO, "JPEG", quality=90, exif=EXIF), None),
+    "EXIF rotation": (encode(PHOTO, "JPEG", quality=90, exif=EXIF), None),
     "PNG": (PNG, PHOTO),
     "palette PNG": (encode(Image.fromarray(PHOTO).quantize(16), "PNG"), None),
     "grey PNG": (encode(GREY, "PNG"), np.stack([GREY] * 3, axis=-1)),
@@ -214,7 +214,7 @@ GOOD = {
     "20,000 pixels wide": (encode(np.full((3, 20_000), 77, np.uint8), "PNG"), np.full((3, 20_000, 3), 77, np.uint8)),
 }
 
-# Files that are refused, and the reason.
+# Invalid files and the reason.
 BAD = {
     "empty": (b"", "the image is empty"),
     "one byte": (b"\xff", NO_IMAGE),
@@ -228,11 +228,11 @@ BAD = {
     "truncated JPEG": (JPEG[: len(JPEG) // 2], DAMAGED),
     "truncated PNG": (PNG[: len(PNG) // 2], DAMAGED),
     "wrong checksum": (PNG.replace(b"IDAT", b"IDAT\x01", 1), DAMAGED),
-    "JPEG without rows": (jpeg_that_says(0, 80), DAMAGED),
+    "JPEG without rows": (jpeg_with_header_size(0, 80), DAMAGED),
     "PNG of negative size": (png(2**32 - 1, 5, 8, 0, b""), DAMAGED),
     "PNG of two negative sizes": (png(2**32 - 2**14, 2**32 - 2**14, 8, 0, b""), TOO_LARGE),
     "PNG of 400 megapixels": (png(20_000, 20_000, 1, 0, bytes(20_000 * 2501)), TOO_LARGE),
-    "JPEG of 400 megapixels": (jpeg_that_says(20_000, 20_000), TOO_LARGE),
+    "JPEG of 400 megapixels": (jpeg_with_header_size(20_000, 20_000), TOO_LARGE),
 }
 
 
@@ -288,10 +288,10 @@ def test_pixels_of_good_files(name):
 def test_exif_does_not_turn(signatures):
     from bit_keras.saved_models.serving import decode_rows
 
-    files = [JPEG, GOOD["EXIF says turn"][0]]
+    files = [JPEG, GOOD["EXIF rotation"][0]]
     pixels, _ = decode_rows(files, RESOLUTION, 2**26)
     np.testing.assert_array_equal(pixels[0], pixels[1])
-    # Threads share a batch, and the rows of one of them may be rounded in another order.
+    # Not exact: threads share a batch, and may add up the values of their rows in a different order.
     logits = signatures["serve_bytes"](files)["logits"]
     np.testing.assert_allclose(logits[0], logits[1], rtol=1e-6)
 

@@ -83,7 +83,7 @@ def test_help_tells_defaults_and_what_must_be_given(run):
     assert "--accumulate=NUMBER Micro-batches per update, whose gradients are accumulated to save memory." in out
     assert re.search(r"--workdir=TEXT [^-]*\(required\)", out)
     out = " ".join(run("benchmarks.distillation", "--help")[1].split())
-    assert "--examples_per_class=NUMBER Training examples of each class, all by default. --teacher_steps" in out
+    assert "--examples_per_class=NUMBER Training examples per class, all by default. --teacher_steps" in out
     out = " ".join(run("bit_keras.evaluate", "--help")[1].split())
     assert "--split=test|train Which examples. (default: test)" in out
 
@@ -107,7 +107,7 @@ FAULTS = {
     ),
     ("bit_keras.finetune", "--model=a", "--dataset=b", "--workdir=c", "--steps=x"): "flag --steps=x",
     ("bit_keras.convert", "one"): "SOURCE and DESTINATION must be given, got one",
-    ("export.tfhub", "--output=x"): "either --module or --model is needed",
+    ("export.tfhub", "--output=x"): "either --module or --model must be given",
 }
 
 

@@ -14,7 +14,7 @@ BUCKET = "https://storage.googleapis.com/bit_models"
 IN_PAPER = ["R50x1", "R101x1", "R50x3", "R101x3", "R152x4"]
 PUBLISHED = ["R50x1", "R101x1", "R50x3", "R101x3", "R152x2", "R152x4"]
 
-# The VTAB-1k tasks by their classes, from the definitions of the benchmark.
+# {number of classes: tasks of VTAB-1k}, from the definitions of the benchmark.
 VTAB = {
     2: ["patch_camelyon"],
     4: ["kitti-distance"],

@@ -1,4 +1,4 @@
-"""The table of architectures against the real networks."""
+"""The table of architectures, compared with the networks."""
 
 import dataclasses
 import functools
@@ -31,20 +31,20 @@ R50 = [(3, 1, (64, 64, 256)), (4, 2, (128, 128, 512)), (6, 2, (256, 256, 1024)),
 
 @functools.cache
 def _declare(name: str) -> bit_keras.BiT:
-    """Builds the real network without values for its weights: those of R152x4 alone would take 3.7 GB."""
+    """Builds a network without allocating its weights: those of R152x4 would need 3.7 GB."""
     with keras.StatelessScope(initialize_variables=False):
         model = bit_keras.BiT(name, num_classes=1000)
-    keras.utils.clear_session(free_memory=False)  # forgets that these weights wait for values
+    keras.utils.clear_session(free_memory=False)  # forgets that the weights of this network are not initialized
     return model
 
 
 def _depth(name: str) -> int:
-    """Layers with weights as the field counts them, the first number of a name such as "R50x1"."""
+    """Returns the depth, the first number of a name such as "R50x1": convolutions and head, without projections."""
     return int(name.removeprefix("R").partition("x")[0])
 
 
 def _count_official_keys(row: Variant, num_classes: int) -> int:
-    """Weights by the shapes in the official files, without the network."""
+    """Returns the number of weights by the shapes in the official files, without building a network."""
     stem = round(64 * row.width)
     count = 7 * 7 * 3 * stem
     channels = stem

@@ -1,14 +1,14 @@
 """One py_test per pytest file."""
 
 def pytest_tests(srcs, deps, data = [], slow = [], uncached = []):
-    """Makes a py_test, named after the file, for each pytest file.
+    """Defines a py_test, named after the file, for each pytest file.
 
     Args:
       srcs: files to test, each named test_*.py.
       deps: py_library targets, for all of them.
       data: files read at run time, for all of them.
-      slow: those of srcs that need more than five minutes.
-      uncached: those of srcs that read more than their dependencies; they run every time.
+      slow: those of srcs that take more than five minutes.
+      uncached: those of srcs that read other files than their dependencies; they always run.
     """
     for src in srcs:
         native.py_test(

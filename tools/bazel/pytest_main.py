@@ -7,7 +7,7 @@ import pytest
 
 if __name__ == "__main__":
     os.environ["HOME"] = os.environ["TEST_TMPDIR"]
-    # An editable install of the library would answer for modules that are missing from a target's deps.
+    # Without finders of editable installs, which would hide that a module is missing from a target's deps.
     sys.meta_path = [finder for finder in sys.meta_path if not finder.__module__.startswith("__editable__")]
     sys.exit(
         pytest.main(
