@@ -2,9 +2,9 @@
 
     python finetune_distributed.py DATA.npz RUN...
 
-DATA.npz contains train_images, train_labels, test_images and test_labels. A RUN is JSON: settings and, to interrupt the
-run, "signal_at", the step after which this process receives SIGTERM. The environment variable LOGICAL_CPUS is the
-number of TensorFlow's CPU devices.
+DATA.npz holds train_images, train_labels, test_images and test_labels. A RUN is JSON: settings and, for a run to
+be interrupted, "signal_at", the step after which this process receives SIGTERM. LOGICAL_CPUS is the number of
+TensorFlow's CPU devices.
 """
 
 import json
@@ -27,7 +27,7 @@ from bit_keras.distribution import DistributionError
 
 
 class Terminate(training.MetricsLog):
-    """Raises SIGTERM. A metrics log, because each run creates one as a callback."""
+    """Replaces the log, which is a callback of every run, to raise the signal."""
 
     at = None
 
@@ -53,7 +53,7 @@ def main(data_file: str, *runs: str) -> None:
         except (ValueError, OSError, DistributionError) as error:
             print(f"{type(error).__name__}: {error}", flush=True)
             continue
-        logits = result.model.predict_on_batch(np.ones((3, 8, 8, 3), "float32"))  # like any model on one device
+        logits = result.model.predict_on_batch(np.ones((3, 8, 8, 3), "float32"))  # a model on one device
         print(json.dumps({"test_accuracy": result.test_accuracy, "shape": np.shape(logits)}), flush=True)
 
 

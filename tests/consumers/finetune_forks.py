@@ -1,4 +1,4 @@
-"""Program: runs `bit_keras.finetune` in a fork of itself per line of JSON settings, to import everything once.
+"""Program: runs `bit_keras.finetune` per line of JSON settings, each in a fork of itself, which imports nothing again.
 
 Prints the process id of the fork, then its exit status (negative: the signal that ended it).
 """
@@ -10,7 +10,7 @@ import traceback
 
 import bit_keras
 from bit_keras.data.loaders import tf_data  # noqa: F401  imports TensorFlow, which tf.data needs on every backend
-from bit_keras.finetune import finetuner  # noqa: F401  imports what a run needs; computes nothing before the fork
+from bit_keras.finetune import finetuner  # noqa: F401  imports what a run needs; nothing is computed before the fork
 
 
 def main() -> None:

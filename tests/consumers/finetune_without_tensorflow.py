@@ -1,7 +1,7 @@
 """Program: runs `bit_keras.finetune` and `bit_keras.evaluate` per line of JSON settings.
 
-With --blocked TensorFlow cannot be imported. Prints one line of JSON per run. The setting "kill_at" raises after that
-many steps; with "evaluate" the weights are also evaluated.
+With --blocked TensorFlow cannot be imported. Prints one line of JSON per run. The setting "kill_at" raises an error
+after that many steps; "evaluate" evaluates the weights.
 """
 
 import dataclasses
@@ -60,10 +60,10 @@ def main() -> None:
         if unknown := set(settings) - names:
             raise ValueError(f"no such settings: {unknown}")
         try:
-            outcome = one(settings)
+            result = one(settings)
         except (Killed, ImportError, ValueError) as error:
-            outcome = {"error": f"{type(error).__name__}: {error}"}
-        print(json.dumps(outcome), flush=True)
+            result = {"error": f"{type(error).__name__}: {error}"}
+        print(json.dumps(result), flush=True)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
     python loaders.py SAVED_MODEL DATA.npz
 
-DATA.npz contains pairs of "images_..." [N, H, W, 3] in [0, 1] and the expected "logits_..." [N, K].
+DATA.npz holds pairs "images_..." [N, H, W, 3] in [0, 1] and "logits_..." [N, K] that the SavedModel must return.
 """
 
 import json

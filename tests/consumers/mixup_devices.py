@@ -1,7 +1,7 @@
 """Mixes a batch on two devices: python mixup_devices.py ALPHA SEED STEP.
 
 The batch has 8 images of 8 classes, image i of class i. Prints two arrays of mixed labels [8, 8] as JSON: on tensorflow
-those of two replicas that both have this batch, on jax those of the sharded batch and those of the whole one.
+those of two replicas that each have this batch, on jax those of the sharded batch and those of the batch on one device.
 """
 
 import json
@@ -27,7 +27,7 @@ def on_replicas(mixup: MixUp, step: int) -> list:
         optimizer._iterations.assign(step)
         mixup.set_model(types.SimpleNamespace(optimizer=optimizer))
         strategy = tf.distribute.get_strategy()
-        # Like the training step that MixUp wraps, before it trains.
+        # As at the beginning of the wrapped training step.
         mixed = strategy.run(lambda: mixup.mix(tf.constant(IMAGES), tf.constant(LABELS), step=mixup._step())[1])
         return [labels.numpy().tolist() for labels in strategy.experimental_local_results(mixed)]
 
