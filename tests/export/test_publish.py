@@ -172,8 +172,9 @@ def huggingface(serve) -> tuple[type[HuggingFace], dict[str, str]]:
     return handler, {"HF_ENDPOINT": handler.url, "HF_HUB_DISABLE_XET": "1", "HF_TOKEN": "secret"}
 
 
-def run(home: Path, environment: dict[str, str], *arguments) -> subprocess.CompletedProcess:
-    """Runs the program without credentials and proxies, except those in `environment`."""
+@pytest.fixture
+def run(run_program, tmp_path) -> Callable[..., subprocess.CompletedProcess]:
+    """Function that runs the program without credentials and proxies, except those in its first argument."""
     own = ("KAGGLE", "HF_", "HUGGING", "COLAB")
     kept = {
         name: value
