@@ -13,14 +13,14 @@ import keras
 from bit_keras.checkpoints import provenance
 from bit_keras.network.model import BiT
 from bit_keras.system import files
-from bit_keras.system.checks import check_names
+from bit_keras.system.checks import known_arguments
 from bit_keras.system.logs import shows_messages
 
 KINDS = ("reusable", "serving")
-_ARGUMENTS = ("model", "path", "kind", "class_names", "verbose")
 _SERVING_OPTIONS = ("precision", "resolution", "activation", "top", "max_pixels")
 
 
+@known_arguments(_SERVING_OPTIONS)
 @shows_messages
 def export_saved_model(
     model: keras.Model,
@@ -100,7 +100,6 @@ def check_arguments(
     """Raises what `export_saved_model` raises before it writes anything."""
     if kind not in KINDS:
         raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
-    check_names("export_saved_model", options, (*_ARGUMENTS, *_SERVING_OPTIONS))
     if options and kind != "serving":
         raise ValueError(f'only kind="serving" has options, got {", ".join(options)} for kind={kind!r}')
     if os.path.lexists(path):
