@@ -1,7 +1,7 @@
 # Three commands for users: `make demo`, `make test` and `make newcomer`. Each creates its own virtual environment.
 PYTHON ?= python3
 
-.PHONY: demo test newcomer format bazel clean
+.PHONY: demo test check newcomer format bazel clean
 
 # Two files at a time: most tests spend their time in a single thread, starting a program or tracing a graph. In the
 # order of collection: otherwise the longest test would run last, and alone.
@@ -19,6 +19,17 @@ test: .venv/test/installed
 	KERAS_BACKEND=jax $(PYTEST) -m any_backend
 	KERAS_BACKEND=torch $(PYTEST) -m any_backend
 	$(MAKE) newcomer
+
+# While working: lint, and the tests that train, export and convert nothing. Under 90 seconds on 2 quiet cores.
+QUICK = $(addprefix tests/,checkpoints data figures hub_modules metrics newcomer pretraining runs system zoo \
+	evaluate/test_classifier.py test_build_files.py test_setup.py test_summary.py)
+SLOW = $(addprefix --ignore=tests/,checkpoints/readers/test_fuzz.py checkpoints/readers/test_hub_module.py \
+	checkpoints/readers/test_keras_file.py checkpoints/test_reference.py data/loaders/test_tf_data.py)
+
+check: .venv/test/installed
+	.venv/test/bin/ruff check .
+	.venv/test/bin/ruff format --check .
+	KERAS_BACKEND=tensorflow $(PYTEST) --durations=0 $(QUICK) $(SLOW)
 
 # Tests the wheel as a user without a checkout would use it, in a new environment outside of the checkout.
 newcomer:
