@@ -17,6 +17,7 @@ if os.environ.get("KERAS_BACKEND") == "jax":
 import keras
 import numpy as np
 import pytest
+from absl import flags
 
 FIXTURES = Path(__file__).parent / "fixtures"
 ROOT = Path(__file__).parents[1]
@@ -116,6 +117,12 @@ def mock_tfds(tmp_path):
         return tfds.testing.mock_data(num_examples, data_dir=str(tmp_path / "tfds"))
 
     return mock
+
+
+@pytest.fixture
+def no_flags(monkeypatch) -> None:
+    """Hides the flags, some of them required, that modules imported by other tests have defined."""
+    monkeypatch.setattr(flags, "FLAGS", flags.FlagValues())
 
 
 @pytest.fixture(scope="session")

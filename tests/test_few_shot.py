@@ -234,6 +234,7 @@ def test_the_program_says_what_is_wrong_without_a_traceback(run_program, flags, 
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.usefixtures("no_flags")
 @pytest.mark.parametrize(
     ("interruption", "status", "said"),
     [

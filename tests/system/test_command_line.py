@@ -132,6 +132,7 @@ def _end(run, error: BaseException, monkeypatch, capsys) -> tuple[int, str]:
     return end.value.code, capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("no_flags")
 @pytest.mark.parametrize("module", [evaluate, convert])
 def test_a_program_that_is_stopped_says_that_nothing_was_written(module, monkeypatch, capsys):
     def run(main):
@@ -144,6 +145,7 @@ def test_a_program_that_is_stopped_says_that_nothing_was_written(module, monkeyp
     assert err.endswith("error: stopped by Ctrl-C; nothing was written\n")
 
 
+@pytest.mark.usefixtures("no_flags")
 @pytest.mark.parametrize(
     ("error", "message"),
     [
@@ -159,6 +161,7 @@ def test_what_a_user_can_do_something_about_is_one_message(error, message, monke
     assert err.rstrip().endswith(f"error: {message}")
 
 
+@pytest.mark.usefixtures("no_flags")
 def test_a_fault_of_the_program_has_a_traceback(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["program.py"])
     with pytest.raises(ZeroDivisionError):
