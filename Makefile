@@ -20,16 +20,17 @@ test: .venv/test/installed
 	KERAS_BACKEND=torch $(PYTEST) -m any_backend
 	$(MAKE) newcomer
 
-# While working: lint, and the tests that train, export and convert nothing. Under 90 seconds on 2 quiet cores.
+# While working: lint, and the tests that train, export and convert nothing and start few processes.
 QUICK = $(addprefix tests/,checkpoints data figures hub_modules metrics newcomer pretraining runs system zoo \
-	evaluate/test_classifier.py test_build_files.py test_setup.py test_summary.py)
-SLOW = $(addprefix --ignore=tests/,checkpoints/readers/test_fuzz.py checkpoints/readers/test_hub_module.py \
-	checkpoints/readers/test_keras_file.py checkpoints/test_reference.py data/loaders/test_tf_data.py)
+	evaluate/test_classifier.py test_build_files.py test_imports.py test_setup.py test_summary.py)
+SLOW = $(addprefix --ignore=tests/,checkpoints/remote checkpoints/test_reference.py data/loaders \
+	$(addprefix checkpoints/readers/test_,fuzz.py h5.py hub_module.py keras_file.py) \
+	data/test_loading.py data/test_source.py data/sources/test_tfds.py hub_modules/test_check.py pretraining/test_pack.py system/test_startup.py)
 
 check: .venv/test/installed
 	.venv/test/bin/ruff check .
 	.venv/test/bin/ruff format --check .
-	KERAS_BACKEND=tensorflow $(PYTEST) --durations=0 $(QUICK) $(SLOW)
+	KERAS_BACKEND=tensorflow $(PYTEST) $(QUICK) $(SLOW)
 
 # Tests the wheel as a user without a checkout would use it, in a new environment outside of the checkout.
 newcomer:
