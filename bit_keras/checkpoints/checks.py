@@ -1,8 +1,10 @@
 """Checks of weight files that all formats share: sizes, types and values of the arrays, kinds of errors."""
 
+import contextlib
 import errno
 import math
 import os
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -59,8 +61,28 @@ def check_finite(path: str | os.PathLike, name: str, array: np.ndarray) -> np.nd
     return array
 
 
-def is_system_error(error: Exception) -> bool:
-    """Tells whether reading failed for a reason outside of the file: permissions, a full disk, too many open files.
+@contextlib.contextmanager
+def reading(path: str | os.PathLike, what: str, errors: tuple[type[Exception], ...]) -> Iterator[None]:
+    """Turns the errors that a damaged file causes within the block into CheckpointError.
+
+    Args:
+        path: the file.
+        what: it should be, for example "npz file of arrays".
+        errors: types that the reader raises for a damaged file. An OSError for a reason outside of the file is raised
+            as it is: permissions, a full disk, too many open files.
+    """
+    try:
+        yield
+    except CheckpointError:
+        raise
+    except errors as error:
+        if _is_system_error(error):
+            raise
+        raise CheckpointError(f"{path} is no readable {what}: {error}") from error
+
+
+def _is_system_error(error: Exception) -> bool:
+    """Tells whether an error has a reason outside of the file.
 
     A damaged file can raise OSError as well, but only with EINVAL, from a seek to a negative offset, or without a code.
     """

@@ -12,11 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
-from bit_keras.checkpoints.checks import CheckpointError, check_bytes, is_system_error
+from bit_keras.checkpoints.checks import CheckpointError, check_bytes, reading
 from bit_keras.checkpoints.names import as_convolution, layer_path, weight_key
 from bit_keras.checkpoints.readers.hdf5 import Hdf5File, open_hdf5
 
 WEIGHTS = "model.weights.h5"
+# What a damaged archive raises.
+_ERRORS = (KeyError, ValueError, OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
 def read_keras(path: str | os.PathLike) -> dict[str, np.ndarray]:
@@ -30,17 +32,14 @@ def read_keras(path: str | os.PathLike) -> dict[str, np.ndarray]:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no such weight file: {path}")
-    try:
-        with zipfile.ZipFile(path) as archive, tempfile.TemporaryDirectory() as scratch:
-            check_bytes(path, archive.getinfo(WEIGHTS).file_size)
-            with open_hdf5(archive.extract(WEIGHTS, scratch)) as file:
-                return read_layers(file)
-    except CheckpointError:
-        raise
-    except (KeyError, ValueError, OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-        if is_system_error(error):
-            raise
-        raise CheckpointError(f"{path} is no readable Keras archive: {error}") from error
+    with (
+        reading(path, "Keras archive", _ERRORS),
+        zipfile.ZipFile(path) as archive,
+        tempfile.TemporaryDirectory() as scratch,
+    ):
+        check_bytes(path, archive.getinfo(WEIGHTS).file_size)
+        with open_hdf5(archive.extract(WEIGHTS, scratch)) as file:
+            return read_layers(file)
 
 
 def read_layers(file: Hdf5File) -> dict[str, np.ndarray]:

@@ -15,14 +15,19 @@ from bit_keras.checkpoints.checks import (
     check_bytes,
     check_finite,
     check_floats,
-    is_system_error,
     promised_bytes,
+    reading,
 )
 from bit_keras.checkpoints.names import normalize_key
 from bit_keras.system.files import whole
 
 # The methods of np.savez and np.savez_compressed. Decoders of other methods may allocate gigabytes at once.
 _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+# What a damaged file raises. RuntimeError: an encrypted member. The last three: a header that is no Python literal.
+_ERRORS = (
+    *(ValueError, OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error),
+    *(SyntaxError, TokenError, TypeError),
+)
 
 
 class NpzArrays(Mapping):
@@ -85,23 +90,12 @@ def open_npz(path: str | os.PathLike) -> NpzArrays:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no such weight file: {path}")
-    try:
-        with contextlib.ExitStack() as stack:  # closes the file unless it is returned
-            archive = stack.enter_context(zipfile.ZipFile(path))
-            check_bytes(path, sum(member.file_size for member in archive.infolist()))
-            arrays = NpzArrays(path, archive)
-            stack.pop_all()
-            return arrays
-    except CheckpointError:
-        raise
-    # RuntimeError: an encrypted member. The last three: a header that is no Python literal.
-    except (
-        *(ValueError, OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error),
-        *(SyntaxError, TokenError, TypeError),
-    ) as error:
-        if is_system_error(error):
-            raise
-        raise CheckpointError(f"{path} is no readable npz file of arrays: {error}") from error
+    with reading(path, "npz file of arrays", _ERRORS), contextlib.ExitStack() as stack:
+        archive = stack.enter_context(zipfile.ZipFile(path))  # closed unless it is returned
+        check_bytes(path, sum(member.file_size for member in archive.infolist()))
+        arrays = NpzArrays(path, archive)
+        stack.pop_all()
+        return arrays
 
 
 def read_npz(path: str | os.PathLike) -> dict[str, np.ndarray]:

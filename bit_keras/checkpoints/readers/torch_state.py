@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bit_keras.checkpoints.checks import CheckpointError, check_bytes, check_finite, is_system_error
+from bit_keras.checkpoints.checks import CheckpointError, check_bytes, check_finite, reading
 from bit_keras.checkpoints.names import is_head
 from bit_keras.system.files import whole
 
@@ -57,16 +57,10 @@ def read_safetensors(path: str | os.PathLike) -> dict[str, np.ndarray]:
     if not path.is_file():
         raise FileNotFoundError(f"no such weight file: {path}")
     safetensors = _safetensors()
-    try:
-        with safetensors.safe_open(path, framework="numpy") as tensors:
-            check_bytes(path, path.stat().st_size)
-            return _read(path, tensors)
-    except CheckpointError:
-        raise
-    except (safetensors.SafetensorError, OSError, ValueError, OverflowError) as error:
-        if is_system_error(error):
-            raise
-        raise CheckpointError(f"{path} is no readable safetensors file: {error}") from error
+    errors = (safetensors.SafetensorError, OSError, ValueError, OverflowError)
+    with reading(path, "safetensors file", errors), safetensors.safe_open(path, framework="numpy") as tensors:
+        check_bytes(path, path.stat().st_size)
+        return _read(path, tensors)
 
 
 def write_safetensors(arrays: Mapping[str, np.ndarray], path: str | os.PathLike) -> None:
