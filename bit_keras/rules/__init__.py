@@ -1,6 +1,6 @@
 """The BiT-HyperRule, schedules and optimizers: as records of numbers, and as Keras objects for any `fit`."""
 
-from bit_keras.rules.callbacks import HyperRuleCallback, ScheduleEnd, with_schedule_end
+from bit_keras.rules.callbacks import HyperRuleCallback, ScheduleEnd, rule_callbacks, with_schedule_end
 from bit_keras.rules.hyperrule import HyperRule
 from bit_keras.rules.keras_schedules import WarmupThenCosine, WarmupThenDrops, in_graph
 from bit_keras.rules.mixup import MixUp
@@ -21,6 +21,7 @@ __all__ = [
     "WarmupThenCosine",
     "WarmupThenDrops",
     "in_graph",
+    "rule_callbacks",
     "steps_made",
     "upstream_schedule",
     "with_schedule_end",

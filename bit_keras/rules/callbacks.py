@@ -4,8 +4,9 @@ import keras
 
 from bit_keras.rules import end_of_schedule
 from bit_keras.rules.keras_schedules import in_graph
+from bit_keras.rules.mixup import MixUp
 from bit_keras.rules.schedules import CosineSchedule, Schedule
-from bit_keras.rules.step_counter import StepCounter, inner_optimizer, steps_made
+from bit_keras.rules.step_counter import StepCounter, inner_optimizer
 
 
 class HyperRuleCallback(StepCounter):
@@ -83,10 +84,17 @@ class ScheduleEnd(keras.callbacks.Callback):
     def on_train_begin(self, logs=None):
         steps = self.params["steps"]  # None if unknown
         epochs = self.params["epochs"] - self.initial_epoch
-        end_of_schedule.warn_before(inner_optimizer(self.model), steps_made(self.model), steps and steps * epochs)
+        end_of_schedule.warn_before(inner_optimizer(self.model), steps and steps * epochs)
 
     def on_train_end(self, logs=None):
         end_of_schedule.expect(inner_optimizer(self.model), False)
+
+
+def rule_callbacks(
+    schedule: Schedule | CosineSchedule, mixup_alpha: float, seed: int = 0
+) -> list[keras.callbacks.Callback]:
+    """Returns the callbacks of a training: the schedule and its end, then MixUp unless `mixup_alpha` is 0."""
+    return [HyperRuleCallback(schedule), *([MixUp(mixup_alpha, seed)] if mixup_alpha else [])]
 
 
 def with_schedule_end(callbacks=None, initial_epoch: int = 0, **_):

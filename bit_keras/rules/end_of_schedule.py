@@ -5,8 +5,8 @@ does, for every model.
 """
 
 import keras
-from keras import ops
 
+from bit_keras.rules.step_counter import steps_of
 from bit_keras.system.logs import logger
 
 _WAY_OUT = "compile the model with a new optimizer, such as that of HyperRule(...).optimizer(), to train on"
@@ -18,18 +18,17 @@ def expect(optimizer: keras.optimizers.Optimizer, is_expected: bool) -> None:
         schedule.end_is_expected = is_expected
 
 
-def warn_before(optimizer: keras.optimizers.Optimizer, steps_made: int, steps: int | None) -> None:
+def warn_before(optimizer: keras.optimizers.Optimizer, steps: int | None) -> None:
     """Warns before training if it exceeds the optimizer's schedule.
 
     Args:
         optimizer: may follow any schedule, or none.
-        steps_made: steps of the optimizer so far.
         steps: steps of the coming training, None if unknown.
     """
     schedule = _schedule(optimizer)
     if schedule is None or schedule.end_is_expected:
         return
-    made, total = steps_made // schedule.accumulation_steps, schedule.schedule.total_steps
+    made, total = _updates(optimizer, schedule)
     if made >= total:
         logger.warning(
             "the optimizer has made %d updates and its schedule ends after %d: the learning rate is 0 and nothing is "
@@ -56,8 +55,7 @@ def warn_after(optimizer: keras.optimizers.Optimizer) -> None:
     schedule = _schedule(optimizer)
     if schedule is None or schedule.end_is_expected:
         return
-    steps = int(ops.convert_to_numpy(optimizer._iterations))
-    made, total = steps // schedule.accumulation_steps, schedule.schedule.total_steps
+    made, total = _updates(optimizer, schedule)
     if made > total:
         logger.warning(
             "the optimizer has made %d updates and its schedule ends after %d: since then the learning rate was 0 and "
@@ -72,3 +70,8 @@ def _schedule(optimizer: keras.optimizers.Optimizer):
     """Returns the optimizer's schedule if it is one of this library, else None."""
     schedule = getattr(optimizer, "_learning_rate", None)
     return schedule if hasattr(schedule, "end_is_expected") else None
+
+
+def _updates(optimizer: keras.optimizers.Optimizer, schedule) -> tuple[int, int]:
+    """Returns the number of updates so far, and that of the whole schedule."""
+    return steps_of(optimizer) // schedule.accumulation_steps, schedule.schedule.total_steps

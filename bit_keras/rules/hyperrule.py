@@ -149,8 +149,6 @@ class HyperRule:
         Args:
             seed: of MixUp, 0 or more.
         """
-        from bit_keras.rules.callbacks import HyperRuleCallback
-        from bit_keras.rules.mixup import MixUp
+        from bit_keras.rules.callbacks import rule_callbacks
 
-        mixup = [MixUp(self.mixup_alpha, seed)] if self.mixup_alpha else []
-        return [HyperRuleCallback(self.schedule), *mixup]
+        return rule_callbacks(self.schedule, self.mixup_alpha, seed)

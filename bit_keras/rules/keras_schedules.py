@@ -9,8 +9,22 @@ from keras import ops
 from bit_keras.rules.schedules import CosineSchedule, Schedule
 
 
+class _OfRecord(keras.optimizers.schedules.LearningRateSchedule):
+    """Keras schedule with the numbers of a record; a subclass evaluates them."""
+
+    def __init__(self, schedule: Schedule | CosineSchedule, accumulation_steps: int):
+        if accumulation_steps < 1:
+            raise ValueError(f"accumulation_steps must be 1 or more, got {accumulation_steps}")
+        self.schedule = schedule
+        self.accumulation_steps = accumulation_steps
+        self.end_is_expected = False  # see end_of_schedule
+
+    def get_config(self):
+        return {**dataclasses.asdict(self.schedule), "accumulation_steps": self.accumulation_steps}
+
+
 @keras.saving.register_keras_serializable(package="bit_keras")
-class WarmupThenDrops(keras.optimizers.schedules.LearningRateSchedule):
+class WarmupThenDrops(_OfRecord):
     """Linear warm-up from 0, then drops by a factor of 10; 0 after the end.
 
     The optimizer evaluates it at every step, so it is exact for any `steps_per_execution`. It equals
@@ -33,11 +47,7 @@ class WarmupThenDrops(keras.optimizers.schedules.LearningRateSchedule):
         total_steps: int,
         accumulation_steps: int = 1,
     ):
-        if accumulation_steps < 1:
-            raise ValueError(f"accumulation_steps must be 1 or more, got {accumulation_steps}")
-        self.schedule = Schedule(base_lr, warmup_steps, tuple(drop_steps), total_steps)
-        self.accumulation_steps = accumulation_steps
-        self.end_is_expected = False  # see end_of_schedule
+        super().__init__(Schedule(base_lr, warmup_steps, tuple(drop_steps), total_steps), accumulation_steps)
 
     def __call__(self, step):
         schedule = self.schedule
@@ -48,12 +58,9 @@ class WarmupThenDrops(keras.optimizers.schedules.LearningRateSchedule):
             rate = ops.where(update > drop, schedule.base_lr / 10**number, rate)
         return ops.where(update < schedule.total_steps, rate, 0.0)
 
-    def get_config(self):
-        return {**dataclasses.asdict(self.schedule), "accumulation_steps": self.accumulation_steps}
-
 
 @keras.saving.register_keras_serializable(package="bit_keras")
-class WarmupThenCosine(keras.optimizers.schedules.LearningRateSchedule):
+class WarmupThenCosine(_OfRecord):
     """Linear warm-up from 0, then half a cosine down to 0; 0 after the end. Otherwise as `WarmupThenDrops`.
 
     Args:
@@ -65,11 +72,7 @@ class WarmupThenCosine(keras.optimizers.schedules.LearningRateSchedule):
     """
 
     def __init__(self, base_lr: float, warmup_steps: int, total_steps: int, accumulation_steps: int = 1):
-        if accumulation_steps < 1:
-            raise ValueError(f"accumulation_steps must be 1 or more, got {accumulation_steps}")
-        self.schedule = CosineSchedule(base_lr, warmup_steps, total_steps)
-        self.accumulation_steps = accumulation_steps
-        self.end_is_expected = False  # see end_of_schedule
+        super().__init__(CosineSchedule(base_lr, warmup_steps, total_steps), accumulation_steps)
 
     def __call__(self, step):
         schedule = self.schedule
@@ -77,9 +80,6 @@ class WarmupThenCosine(keras.optimizers.schedules.LearningRateSchedule):
         warm = update * schedule.base_lr / schedule.warmup_steps
         done = ops.minimum((update - schedule.warmup_steps) / (schedule.total_steps - schedule.warmup_steps), 1.0)
         return ops.where(update < schedule.warmup_steps, warm, schedule.base_lr * (1 + ops.cos(math.pi * done)) / 2)
-
-    def get_config(self):
-        return {**dataclasses.asdict(self.schedule), "accumulation_steps": self.accumulation_steps}
 
 
 def in_graph(schedule: Schedule | CosineSchedule, accumulation_steps: int = 1):

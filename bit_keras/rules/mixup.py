@@ -5,6 +5,8 @@ import math
 import keras
 from keras import ops
 
+from bit_keras.rules.step_counter import inner_optimizer
+
 
 class MixUp(keras.callbacks.Callback):
     """Trains on mixed images, lambda * image + (1 - lambda) * partner, with labels mixed in the same way.
@@ -70,7 +72,7 @@ class MixUp(keras.callbacks.Callback):
         """Returns the index of the draw from the optimizer's step count, inside the traced training step."""
         # Not `self.model`: on jax this property overwrites the current state with that of the previous step.
         optimizer = self._model.optimizer
-        count = getattr(optimizer, "inner_optimizer", optimizer)._iterations
+        count = inner_optimizer(self._model)._iterations
         if state is None:
             replica, replicas = _replica()
             return count.value * replicas + ops.cast(replica, count.dtype)  # one draw per step and replica

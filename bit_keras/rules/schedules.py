@@ -5,8 +5,33 @@ import itertools
 import math
 
 
+class _Warmup:
+    """Linear warm-up from 0 to `base_lr`; a subclass has the fields and says what follows."""
+
+    base_lr: float
+    warmup_steps: int
+    total_steps: int
+
+    def __post_init__(self):
+        if not self.base_lr > 0:
+            raise ValueError(f"base_lr must be more than 0, got {self.base_lr}")
+
+    def __str__(self) -> str:
+        return f"{self.total_steps:,} updates, learning rate {self.base_lr:g} after {self.warmup_steps:,} of warm-up"
+
+    def learning_rate(self, step: int) -> float | None:
+        """Learning rate of update `step`, counted from 0; None from `total_steps` on."""
+        if step < 0:
+            raise ValueError(f"step must be 0 or more, got {step}")
+        if step >= self.total_steps:
+            return None
+        if step < self.warmup_steps:
+            return self.base_lr * step / self.warmup_steps
+        return self._after_warmup(step)
+
+
 @dataclasses.dataclass(frozen=True)
-class Schedule:
+class Schedule(_Warmup):
     """Linear warm-up from 0, then drops by a factor of 10.
 
     Attributes:
@@ -25,8 +50,7 @@ class Schedule:
     total_steps: int
 
     def __post_init__(self):
-        if not self.base_lr > 0:
-            raise ValueError(f"base_lr must be more than 0, got {self.base_lr}")
+        super().__post_init__()
         supports = (0, self.warmup_steps, *self.drop_steps, self.total_steps)
         if any(a >= b for a, b in itertools.pairwise(supports)):
             raise ValueError(
@@ -36,19 +60,9 @@ class Schedule:
 
     def __str__(self) -> str:
         drops = ", ".join(f"{step:,}" for step in self.drop_steps)
-        return (
-            f"{self.total_steps:,} updates, learning rate {self.base_lr:g} after {self.warmup_steps:,} of warm-up"
-            + (f", a tenth after {drops}" if drops else "")
-        )
+        return super().__str__() + (f", a tenth after {drops}" if drops else "")
 
-    def learning_rate(self, step: int) -> float | None:
-        """Learning rate of update `step`, counted from 0; None from `total_steps` on."""
-        if step < 0:
-            raise ValueError(f"step must be 0 or more, got {step}")
-        if step >= self.total_steps:
-            return None
-        if step < self.warmup_steps:
-            return self.base_lr * step / self.warmup_steps
+    def _after_warmup(self, step: int) -> float:
         rate = self.base_lr
         for drop in self.drop_steps:
             if step > drop:
@@ -73,7 +87,7 @@ def upstream_schedule(total_steps: int, batch_size: int) -> Schedule:
 
 
 @dataclasses.dataclass(frozen=True)
-class CosineSchedule:
+class CosineSchedule(_Warmup):
     """Linear warm-up from 0, then half a cosine down to 0.
 
     Source: arXiv 2106.05237, section 3.
@@ -92,8 +106,7 @@ class CosineSchedule:
     total_steps: int
 
     def __post_init__(self):
-        if not self.base_lr > 0:
-            raise ValueError(f"base_lr must be more than 0, got {self.base_lr}")
+        super().__post_init__()
         if not 1 <= self.warmup_steps < self.total_steps:
             raise ValueError(
                 "warmup_steps must be 1 or more and less than total_steps, got "
@@ -101,18 +114,8 @@ class CosineSchedule:
             )
 
     def __str__(self) -> str:
-        return (
-            f"{self.total_steps:,} updates, learning rate {self.base_lr:g} after {self.warmup_steps:,} of warm-up, "
-            "then half a cosine to 0"
-        )
+        return f"{super().__str__()}, then half a cosine to 0"
 
-    def learning_rate(self, step: int) -> float | None:
-        """Learning rate of update `step`, counted from 0; None from `total_steps` on."""
-        if step < 0:
-            raise ValueError(f"step must be 0 or more, got {step}")
-        if step >= self.total_steps:
-            return None
-        if step < self.warmup_steps:
-            return self.base_lr * step / self.warmup_steps
+    def _after_warmup(self, step: int) -> float:
         done = (step - self.warmup_steps) / (self.total_steps - self.warmup_steps)
         return self.base_lr * (1 + math.cos(math.pi * done)) / 2

@@ -26,8 +26,12 @@ class StepCounter(keras.callbacks.Callback):
 
 def steps_made(model: keras.Model) -> int:
     """Returns the number of steps of a compiled model's optimizer; with accumulation every micro-batch is a step."""
-    count = inner_optimizer(model)._iterations
-    return int(ops.convert_to_numpy(count))  # int() fails on the variables of tf.distribute
+    return steps_of(inner_optimizer(model))
+
+
+def steps_of(optimizer: keras.optimizers.Optimizer) -> int:
+    """Returns the number of steps of an optimizer that no other wraps."""
+    return int(ops.convert_to_numpy(optimizer._iterations))  # int() fails on the variables of tf.distribute
 
 
 def inner_optimizer(model: keras.Model) -> keras.optimizers.Optimizer:

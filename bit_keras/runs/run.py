@@ -19,7 +19,7 @@ from bit_keras.distribution import Distribution
 from bit_keras.figures import report
 from bit_keras.metrics import predict
 from bit_keras.network.model import BiT, save_npz
-from bit_keras.rules import HyperRuleCallback, MixUp, steps_made
+from bit_keras.rules import rule_callbacks, steps_made
 from bit_keras.rules.schedules import CosineSchedule, Schedule
 from bit_keras.runs.config import RunConfig
 from bit_keras.runs.workdir import claim, comparable, join
@@ -198,8 +198,7 @@ class Run:
         # - The checkpoint saves the log's rows; only then a signal ends the training.
         return [
             training.Validation(distribution.predictor(network), self.test_batches, source.multi_label),
-            HyperRuleCallback(schedule),
-            *([MixUp(self.mixup_alpha, config.seed)] if self.mixup_alpha else []),
+            *rule_callbacks(schedule, self.mixup_alpha, config.seed),
             training.StopOnDivergence(source.num_classes, schedule, config.accumulate, self._name_batch),
             progress,
             log,
