@@ -57,7 +57,6 @@ def start_distribution(kind: str) -> Distribution:
     if kind == "data_parallel":
         from bit_keras.distribution import engine_jax
 
-        read_jax_processes()
         return engine_jax.DataParallel()
     from bit_keras.distribution import engine_tf
 
