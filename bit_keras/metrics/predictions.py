@@ -69,11 +69,14 @@ def predict(model: keras.Model, batches: Iterable, num_mistakes: int = 24, multi
         ValueError: `batches` is empty.
     """
     logits, labels, worst = [], [], []
-    count = 0
+    count = size = 0
     for images, targets in batches:
         images, targets = np.asarray(images), np.asarray(targets)
         batch_labels = targets > 0 if multi_label else targets.argmax(axis=-1)
-        batch_logits = np.asarray(model.predict_on_batch(images), np.float32)
+        size = max(size, len(images))
+        # The model would be traced or compiled again for another size, so a smaller batch repeats its images.
+        padded = images if len(images) == size else np.resize(images, (size, *images.shape[1:]))
+        batch_logits = np.asarray(model.predict_on_batch(padded), np.float32)[: len(images)]
         if not multi_label:
             losses = _cross_entropy(batch_logits, batch_labels)
             wrong = np.flatnonzero(batch_logits.argmax(axis=-1) != batch_labels)

@@ -39,6 +39,14 @@ def test_counts_every_example_once():
     assert np.trace(confusion) == np.sum(logits.argmax(axis=1) == labels)
 
 
+def test_a_smaller_last_batch_is_not_compiled_again():
+    model, sizes = classifier(), []
+    predict_on_batch = model.predict_on_batch
+    model.predict_on_batch = lambda images: sizes.append(images.shape) or predict_on_batch(images)
+    predict(model, batches())
+    assert set(sizes) == {(4, 2, 2, 3)}
+
+
 @pytest.mark.parametrize("most", [0, 2, 24])
 def test_keeps_the_worst_mistakes_in_order(most):
     images, labels, logits, losses = reference()
