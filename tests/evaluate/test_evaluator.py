@@ -128,7 +128,7 @@ def network(monkeypatch):
 
 def test_every_example_of_the_split_once_at_the_resolution_of_the_rule(source, network, tmp_path):
     found = evaluate("any", source, tmp_path, batch_size=4)  # an empty folder
-    assert network.shapes == [(4, 128, 128, 3), (3, 128, 128, 3)]
+    assert network.shapes == [(4, 128, 128, 3)] * 2  # the last batch of three images is padded
     assert found.metrics["examples"] == 7
     assert found.metrics["top1_accuracy"] == 1
     assert found.metrics["top5_accuracy"] is None, "of three classes"
