@@ -1,7 +1,7 @@
 """Big Transfer (BiT) for Keras 3: networks, weights, the HyperRule, fine-tuning and export."""
 
 # ruff: noqa: E402
-from bit_keras.system import startup
+from bit_keras.system import startup, version
 
 startup.import_backend()  # before any import below uses it
 
@@ -15,7 +15,7 @@ from bit_keras.saved_models.export import export_saved_model
 from bit_keras.saved_models.layer import SavedModelLayer
 from bit_keras.zoo.presets import list_presets
 
-__version__ = "0.1.0"
+__version__ = version.VERSION
 
 __all__ = [
     "BiT",

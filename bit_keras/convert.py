@@ -16,6 +16,7 @@ import numpy as np
 from absl import flags
 
 from bit_keras import checkpoints
+from bit_keras.checkpoints.card import Card
 from bit_keras.checkpoints.formats import detect_format, read_weights
 from bit_keras.checkpoints.reference import peer
 from bit_keras.network.model import BiT
@@ -90,6 +91,8 @@ def convert(
     with doing(f"reading {source}"):
         source_path, variant = checkpoints.locate(source, variant, file_format)
         model = BiT.from_preset(source_path, num_classes, variant)
+        if num_classes is None and source in presets.PRESETS:
+            model.card = Card.of_preset(presets.PRESETS[source])
     has_source_head = num_classes is None
     with doing("comparing it with its own library"):
         source_difference = _difference(model, source_path) if has_source_head else None
@@ -101,8 +104,10 @@ def convert(
 
 
 _WRITERS: dict[str, Callable[[BiT, Path], None]] = {
-    ".npz": lambda model, path: checkpoints.write_npz(checkpoints.collect_weights(model), path),
-    ".safetensors": lambda model, path: checkpoints.write_safetensors(checkpoints.collect_weights(model), path),
+    ".npz": lambda model, path: checkpoints.write_npz(checkpoints.collect_weights(model), path, model.card),
+    ".safetensors": lambda model, path: checkpoints.write_safetensors(
+        checkpoints.collect_weights(model), path, model.card
+    ),
     ".weights.h5": lambda model, path: model.save_weights(path),
     ".keras": lambda model, path: model.save(path),
     "": lambda model, path: export_saved_model(model, path),

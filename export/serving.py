@@ -60,7 +60,8 @@ def export_serving(
             models.config if that does not list it.
         name: of the model: letters, digits, ".", "_" and "-", starting with a letter or digit.
         version: number of the version, 1 or more; the server loads the largest.
-        class_names: the names of the outputs, in their order; None for class indices.
+        class_names: the names of the outputs, in their order; None for those of the card of the weights, or class
+            indices if it has none.
         **options: of `bit_keras.saved_models.serving.ServingOptions`. The default resolution is that of the weights,
             `model.resolution`, or 224 pixels if that is None.
 
@@ -74,6 +75,7 @@ def export_serving(
     """
     output, path = Path(output), new_version(output, name, version)
     read_models_config(output)  # raises before anything is written
+    class_names = model.class_names if class_names is None else class_names
     check_arguments(model, path, "serving", class_names, options)
     resolution = options["resolution"] = provenance.serving_resolution(model, options.get("resolution"))
     precision = ServingOptions(model.num_classes, **options).precision
@@ -186,7 +188,11 @@ def _define_flags() -> None:
         "not known.",
     )
     flags.DEFINE_enum("precision", default.precision, list(PRECISIONS), "Precision of kernels and convolutions.")
-    flags.DEFINE_string("class_names", None, "Text file with one class name per line, in the order of the outputs.")
+    flags.DEFINE_string(
+        "class_names",
+        None,
+        "Text file with one class name per line, in the order of the outputs; those of the weights if not given.",
+    )
     flags.DEFINE_enum(
         "activation", None, list(ACTIVATIONS), "Computes scores from logits; by default that of the weights' training."
     )

@@ -53,7 +53,8 @@ def export_module(
         model: a classifier, which is not changed.
         output: folder to create, which must not exist.
         kind: "classification" for logits [N, K], or "feature-vector" for pooled features [N, F].
-        class_names: the K names of the outputs of a classifier, in their order; None writes no file.
+        class_names: the K names of the outputs of a classifier, in their order; None for those of the
+            card of the weights, if it has any.
         name: of the module.
 
     Returns:
@@ -66,6 +67,8 @@ def export_module(
     """
     output = Path(output)
     _check_arguments(output, kind, class_names)
+    if class_names is None and kind == "classification":
+        class_names = model.class_names
     network = model if kind == "classification" else model.backbone
     check_arguments(network, output, "reusable", class_names, {})
     with files.whole(output) as written:
@@ -185,7 +188,9 @@ def _define_flags() -> None:
     flags.DEFINE_string("module", None, "Module of the catalogue to export; see hub_modules/pages/.")
     flags.DEFINE_string("model", None, "Name, path or address of the weights of a classifier.")
     flags.DEFINE_enum("kind", "classification", list(TASKS), "Kind of module, for --model.")
-    flags.DEFINE_string("class_names", None, "Text file with one class name per line.")
+    flags.DEFINE_string(
+        "class_names", None, "Text file with one class name per line; those of the weights if not given."
+    )
     flags.DEFINE_boolean("labels", False, "Download the class names that were published with the weights.")
     flags.DEFINE_string("output", None, "Folder to create, for module, archive and summary.", required=True)
 

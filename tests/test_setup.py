@@ -29,7 +29,7 @@ def test_the_description_links_to_web_pages_only():
 
 def test_the_version():
     assert re.fullmatch(r"\d+\.\d+\.\d+", bit_keras.__version__)
-    assert _setup_cfg()["metadata"]["version"] == "attr: bit_keras.__version__"
+    assert _setup_cfg()["metadata"]["version"] == "attr: bit_keras.system.version.VERSION"
 
 
 def test_extras_have_the_names_that_every_pip_finds():

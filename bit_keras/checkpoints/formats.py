@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bit_keras.checkpoints.card import Card
 from bit_keras.checkpoints.checks import CheckpointError
 from bit_keras.checkpoints.readers import h5, hdf5, hub_module, keras_file, npz, torch_state
 from bit_keras.zoo import presets
@@ -26,6 +27,31 @@ READERS = {
     "SavedModel": hub_module.read_saved_model,
     "keras": keras_file.read_keras,
 }
+
+_CARD_READERS = {
+    "npz": npz.read_card,
+    "safetensors": torch_state.read_card,
+    "SavedModel": hub_module.read_card,
+    "keras": keras_file.read_card,
+}
+
+
+def read_card(path: str | os.PathLike) -> Card | None:
+    """Returns the card that a weight file carries; None if it carries none, or is of no known format.
+
+    Args:
+        path: as in `read_weights`; h5 files carry no card.
+
+    Raises:
+        ImportError: a package that the format needs is not installed.
+        CheckpointError: the card is damaged.
+        OSError: the file cannot be opened or read.
+    """
+    try:
+        reader = _CARD_READERS.get(detect_format(path))
+    except (CheckpointError, FileNotFoundError):
+        return None
+    return None if reader is None else reader(Path(path))
 
 
 def read_weights(path: str | os.PathLike) -> Mapping[str, np.ndarray]:

@@ -1,15 +1,17 @@
-"""Where weights come from: the run that wrote them, or the table of published weights.
+"""Where weights come from: their card, the run that wrote them, or the table of published weights.
 
 A run's folder holds config.json with its settings and data, and task.json with values derived from them.
 """
 
+import dataclasses
 import hashlib
 import json
 import os
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from bit_keras.checkpoints import formats
+from bit_keras.checkpoints.card import Card
 from bit_keras.system.files import write_json
 from bit_keras.system.logs import logger
 from bit_keras.zoo.presets import PRESETS
@@ -19,8 +21,6 @@ CONFIG = "config.json"
 _TASK = "task.json"
 # Side in pixels of served images if the weights' resolution is unknown.
 _SERVED = 224
-# Most bytes of a configuration read from an untrusted .keras file; that of a BiT has a few thousand.
-_LARGEST_CONFIGURATION = 2**22
 # Names of the weight files of a run, without the suffix of the format.
 _WRITTEN = ("weights", "best")
 
@@ -38,43 +38,45 @@ def run_folder(model: str | os.PathLike) -> Path | None:
     return path.parent if is_of_a_run else None
 
 
-def run_data(model: str | os.PathLike) -> dict:
-    """Returns the `Source.describe` of the data of the run that wrote the weights; empty if no run is known."""
-    folder = run_folder(model)
-    return _read(folder / CONFIG)["data"] if folder else {}
+def read_card(model: str | os.PathLike) -> Card:
+    """Returns what is known about weights.
 
+    That is the card of published weights or the one in the file; what the file does not say is taken from the records
+    of the run that wrote it.
 
-def run_class_names(model: str | os.PathLike) -> tuple[str, ...] | None:
-    """Returns the class names of the outputs of the network that a run wrote, None if unknown."""
-    folder = run_folder(model)
-    names = _read(folder / _TASK).get("class_names") if folder else None
-    return None if names is None else tuple(names)
+    Args:
+        model: name of published weights, or path of a file; nothing is known about an address.
+
+    Raises:
+        CheckpointError: the card of the file is damaged.
+    """
+    if row := PRESETS.get(os.fspath(model)):
+        return Card.of_preset(row)
+    path = Path(model)
+    card = (formats.read_card(path) if path.exists() else None) or Card()
+    recorded = vars(_run_card(path) or Card())
+    return dataclasses.replace(card, **{name: recorded[name] for name, value in vars(card).items() if value is None})
 
 
 def training_resolution(model: str | os.PathLike) -> tuple[int, str] | None:
     """Returns the resolution in pixels that weights were trained at, and the source of it; None if unknown.
 
     Args:
-        model: name of published weights, or path or address of a file.
+        model: as in `read_card`.
     """
-    if row := PRESETS.get(os.fspath(model)):
-        recorded = {"the table of published weights": row.training_resolution}
-    elif folder := run_folder(model):
-        recorded = {folder / name: _read(folder / name).get("resolution") for name in (CONFIG, _TASK)}
-    else:
-        recorded = {model: _keras_configuration(Path(model)).get("resolution")}
-    for place, pixels in recorded.items():
-        if isinstance(pixels, int) and pixels > 0:
-            return pixels, f"{place} says that the weights were trained at {pixels}"
-    return None
+    card = read_card(model)
+    pixels = card.training_resolution or card.resolution
+    return (pixels, f"the weights were trained at {pixels} ({_source(model)})") if pixels else None
 
 
 def best_resolution(model: str | os.PathLike) -> tuple[int, str] | None:
     """Returns the recommended resolution of weights in pixels, and the reason; None if unknown."""
-    row = PRESETS.get(os.fspath(model))
+    row, card = PRESETS.get(os.fspath(model)), read_card(model)
     if row and row.evaluation_resolution:
         return row.evaluation_resolution, f"the published accuracy of {row.name} was measured at that"
-    return training_resolution(model)
+    if card.resolution in (None, card.training_resolution):
+        return training_resolution(model)
+    return card.resolution, f"the weights are for {card.resolution} ({_source(model)})"
 
 
 def choose_resolution(model: str | os.PathLike, resolution: int | None, otherwise: tuple[int, str]) -> tuple[int, str]:
@@ -128,16 +130,30 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _keras_configuration(path: Path) -> dict:
-    """Returns the configuration of the model in a .keras file, {} if it cannot be read or is too large."""
-    if path.suffix != ".keras" or not zipfile.is_zipfile(path):
-        return {}
-    try:
-        with zipfile.ZipFile(path) as archive, archive.open("config.json") as file:
-            content = json.loads(file.read(_LARGEST_CONFIGURATION))["config"]
-            return content if isinstance(content, dict) else {}
-    except (KeyError, TypeError, ValueError, OSError, zipfile.BadZipFile):
-        return {}
+def _run_card(path: Path) -> Card | None:
+    """Returns what the run that wrote a file recorded: earlier versions wrote no cards. None if no run is known."""
+    folder = run_folder(path)
+    if folder is None:
+        return None
+    config, task = _read(folder / CONFIG), _read(folder / _TASK)
+    pixels = next((value for value in (config.get("resolution"), task.get("resolution")) if value), None)
+    recorded = {
+        "class_names": task.get("class_names"),
+        "resolution": pixels,
+        "training_resolution": pixels,
+        "data": config["data"],
+    }
+    return Card.from_dict(recorded, folder)
+
+
+def _source(model: str | os.PathLike) -> str:
+    """Names the source of the resolution in `read_card`."""
+    if os.fspath(model) in PRESETS:
+        return "table of published weights"
+    of_file = formats.read_card(model) if Path(model).exists() else None
+    if of_file and (of_file.training_resolution or of_file.resolution):
+        return f"card of {model}"
+    return f"records in {run_folder(model)}"
 
 
 def _read(path: Path) -> dict:

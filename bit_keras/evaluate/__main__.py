@@ -6,6 +6,7 @@ Example:
 
 from absl import flags
 
+from bit_keras.evaluate.class_order import MATCHES
 from bit_keras.evaluate.evaluator import SPLITS, evaluate
 from bit_keras.runs import program
 from bit_keras.runs.config import DATA_OPTIONS, PRECISIONS, RunConfig
@@ -13,7 +14,7 @@ from bit_keras.system import command_line
 
 _GROUPS = {
     "model": ("model", "variant", "precision"),
-    "data": ("dataset", *DATA_OPTIONS, "split", "resolution", "batch_size"),
+    "data": ("dataset", *DATA_OPTIONS, "split", "match_classes", "resolution", "batch_size"),
     "results": ("output",),
 }
 
@@ -31,6 +32,12 @@ def _define_flags() -> None:
     flags.DEFINE_string("model", None, "Preset, weight file or address, or SavedModel directory.", required=True)
     flags.DEFINE_string("dataset", None, '"digits", a TFDS name, or a folder of class folders.', required=True)
     flags.DEFINE_enum("split", "test", SPLITS, "Which examples.")
+    flags.DEFINE_enum(
+        "match_classes",
+        None,
+        MATCHES,
+        "If the class names of the weights are not those of the data: take outputs by their names, or in their order.",
+    )
     program.define_flags(RunConfig, DATA_OPTIONS)
     flags.DEFINE_integer("batch_size", 64, "Images per batch.", lower_bound=1)
     flags.DEFINE_integer(
@@ -64,6 +71,7 @@ def main() -> None:
         resolution=values.resolution,
         precision=values.precision,
         variant=values.variant,
+        match_classes=values.match_classes,
     )
     print(summary(evaluation.metrics))
     if values.output:

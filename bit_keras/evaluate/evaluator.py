@@ -14,6 +14,8 @@ from rich import progress
 
 from bit_keras import data
 from bit_keras.checkpoints import provenance
+from bit_keras.checkpoints.remote.download import fetch, is_url
+from bit_keras.evaluate.class_order import MATCHES, output_order
 from bit_keras.evaluate.classifier import SavedModelClassifier, open_classifier
 from bit_keras.figures import report
 from bit_keras.metrics import Predictions, classification, predict
@@ -73,6 +75,7 @@ def evaluate(
     resolution: int | None = None,
     precision: str = "float32",
     variant: str | None = None,
+    match_classes: str | None = None,
     verbose: bool = True,
 ) -> Evaluation:
     """Evaluates a classifier on every example of a split, each exactly once.
@@ -91,12 +94,14 @@ def evaluate(
             weights, or for the HyperRule's crop if that is not known.
         precision: "float32", "mixed_bfloat16" or "mixed_float16"; a SavedModel has its own.
         variant: architecture that a weight file must have; None infers it from the shapes.
+        match_classes: if the class names of the weights (`BiT.class_names`) are not those of the data, "names" takes
+            the outputs by their names, and "order" in their order; None raises an error.
         verbose: False shows only warnings.
 
     Raises:
         TypeError: an argument does not exist, or has the wrong type.
         ValueError: an argument is missing or out of its range, the data are invalid (`bit_keras.data.DataError`), the
-            number of classes of the head differs from that of the data, or a logit is NaN or infinite.
+            number or the names of the classes of the head differ from those of the data, or a logit is NaN or infinite.
         FileExistsError: `output` is a file, or a folder that is not empty.
         ConnectionError, FileNotFoundError, ImportError, bit_keras.checkpoints.CheckpointError: as `BiT.from_preset`.
     """
@@ -106,6 +111,8 @@ def evaluate(
         check_name_or_path("source", source, SOURCES)
     check_choice("split", split, SPLITS)
     check_choice("precision", precision, PRECISIONS)
+    if match_classes is not None:
+        check_choice("match_classes", match_classes, MATCHES)
     loader = data.choose_loader(loader)
     _check_output(output)
 
@@ -118,7 +125,8 @@ def evaluate(
         source = dataclasses.replace(source, test=source.train)
     rule = HyperRule(source.num_train, source.image_size, resolution=resolution)
     default = rule.crop, "the HyperRule's for these data, since the training resolution of the weights is not known"
-    crop, reason = provenance.choose_resolution(model, resolution, default)
+    file = fetch(os.fspath(model)) if is_url(os.fspath(model)) else model
+    crop, reason = provenance.choose_resolution(file, resolution, default)
     batches = data.test_batches(source, batch_size=batch_size, crop=crop, loader=loader)
     logger.info("%s: %d examples of the %s split", source.name, source.num_test, split)
     logger.info("evaluated at %d pixels: %s", crop, reason)
@@ -133,10 +141,14 @@ def evaluate(
             f"outputs, {source.name} has {source.num_classes:,} classes: fine-tune the model on these data first"
         )
 
+    outputs = output_order(provenance.read_card(file).class_names, source.class_names, match_classes)
+
     # Predict
     with contextlib.closing(_watched(batches, source.num_test)) as watched:  # also removes the bar after an error
         predictions = predict(network, watched, num_mistakes=0)
     _check_finite(predictions.logits)
+    if outputs is not None:
+        predictions = dataclasses.replace(predictions, logits=predictions.logits[:, outputs])
 
     # Measure
     classes, probabilities = classification.top_classes(predictions.logits, min(5, source.num_classes))

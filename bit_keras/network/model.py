@@ -4,6 +4,7 @@ Source: arXiv 1912.11370, section 3.1; official `bit_tf2/models.py` and `bit_pyt
 are the paths of the official weight files.
 """
 
+import dataclasses
 import functools
 import inspect
 import itertools
@@ -14,10 +15,12 @@ from keras import layers
 
 from bit_keras import checkpoints
 from bit_keras.checkpoints import names, provenance
+from bit_keras.checkpoints.card import Card, origin
 from bit_keras.network import execution
 from bit_keras.network.layers import GroupNormalization, StandardizedConv2D
 from bit_keras.rules import with_schedule_end
 from bit_keras.system.checks import check_integer, check_names, known_arguments
+from bit_keras.zoo.presets import PRESETS
 from bit_keras.zoo.variants import UnitRow, Variant, get_variant
 
 # Position of the callbacks among the arguments of `fit`, without self.
@@ -124,6 +127,8 @@ class BiT(keras.Model):
         remat: train in less memory and more time; see `Backbone`.
 
     Attributes:
+        card: what is known about the weights, such as class names, resolution and training data, which every written
+            file carries; a `bit_keras.checkpoints.card.Card`.
         resolution: side in pixels of the images that the trained weights are for, and at which
             `bit_keras.export_saved_model` serves them; None where it is not known. The network takes any H and W.
 
@@ -159,7 +164,20 @@ class BiT(keras.Model):
         self.dtype_policy = policy
         self.backbone = backbone
         self.num_classes = num_classes
-        self.resolution = None
+        self.card = Card(variant=variant)
+
+    @property
+    def class_names(self) -> tuple[str, ...] | None:
+        """Names of the outputs in their order, from the card; None where they are not known."""
+        return self.card.class_names
+
+    @property
+    def resolution(self) -> int | None:
+        return self.card.resolution
+
+    @resolution.setter
+    def resolution(self, pixels: int | None) -> None:
+        self.card = dataclasses.replace(self.card, resolution=pixels)
 
     @property
     def variant(self) -> Variant:
@@ -211,8 +229,11 @@ class BiT(keras.Model):
         num_classes = num_classes if has_new_head else checkpoints.head_size(path, shapes)
         model = cls(variant, num_classes, dtype=dtype, remat=remat)
         checkpoints.apply_weights(model, arrays, skip_head=has_new_head)
-        if not has_new_head and (known := provenance.best_resolution(preset)):
-            model.resolution = known[0]
+        if has_new_head:
+            model.card = Card(variant=variant, weights=origin(preset))
+        else:
+            card = provenance.read_card(preset if os.fspath(preset) in PRESETS else path)
+            model.card = dataclasses.replace(card, variant=variant)
         return model
 
     @functools.wraps(keras.Model.fit)
@@ -230,15 +251,18 @@ class BiT(keras.Model):
             "variant": self.variant.name,
             "num_classes": self.num_classes,
             "remat": self.backbone.remat,
-            "resolution": self.resolution,
+            "card": self.card.to_dict(),
             "frozen": _frozen_names([*self.layers, *self.backbone.layers]),
         }
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
-        arguments = {key: value for key, value in config.items() if key not in ("frozen", "resolution")}
+        arguments = {key: value for key, value in config.items() if key not in ("frozen", "card", "resolution")}
         model = cls(**arguments)
-        model.resolution = config.get("resolution")  # None in older files
+        # Older files have no card, but may have a resolution.
+        model.card = Card.from_dict(
+            config.get("card") or {"resolution": config.get("resolution")}, "this configuration"
+        )
         _freeze([*model.layers, *model.backbone.layers], config["frozen"])
         return model
 
@@ -263,12 +287,12 @@ def load_weights(model: BiT, path: str | os.PathLike, skip_head: bool = False) -
 
 
 def save_npz(model: BiT, path: str | os.PathLike) -> None:
-    """Writes the weights of `model` as an official npz file, whole or not at all; see `load_weights`.
+    """Writes the weights of `model` as an official npz file with its card, whole or not at all; see `load_weights`.
 
     Raises:
         ValueError: the name does not end in ".npz".
     """
-    checkpoints.write_npz(checkpoints.collect_weights(model), path)
+    checkpoints.write_npz(checkpoints.collect_weights(model), path, model.card)
 
 
 def _frozen_names(layers) -> list[str]:

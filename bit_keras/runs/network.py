@@ -55,7 +55,8 @@ def choose_head(model: str, source: data.Source, new_head: bool = False) -> bool
     if new_head or model in VARIANTS or model in PRESETS:
         logger.info("%s", new)
         return False
-    before, names = provenance.run_data(model), provenance.run_class_names(model)
+    card = provenance.read_card(model)
+    before, names = card.data or {}, card.class_names
     if _is_same(before, source.describe()) or (names == source.class_names and not _are_numbers(names)):
         logger.info("the head of %s is kept: its %s classes are those of the data", model, f"{source.num_classes:,}")
         return True

@@ -14,6 +14,7 @@ import keras
 
 from bit_keras import data, training
 from bit_keras.checkpoints import provenance
+from bit_keras.checkpoints.card import Card, origin
 from bit_keras.data.errors import shortened
 from bit_keras.distribution import Distribution
 from bit_keras.figures import report
@@ -22,10 +23,11 @@ from bit_keras.network.model import BiT, save_npz
 from bit_keras.rules import rule_callbacks, steps_made
 from bit_keras.rules.schedules import CosineSchedule, Schedule
 from bit_keras.runs.config import RunConfig
-from bit_keras.runs.workdir import claim, comparable, join
+from bit_keras.runs.workdir import PLACES, claim, comparable, join
 from bit_keras.system.files import write_lines
 from bit_keras.system.logs import OUTCOME, doing, logger
 from bit_keras.system.optional import is_installed
+from bit_keras.zoo.variants import VARIANTS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,6 +93,7 @@ class Run:
             TrainingDiverged: the loss is NaN, infinite or too high; the images of the batch are in diverged.txt.
             DistributionError: the workers do not share the folder, or one has failed.
         """
+        (best_of or network).card = self._card(best_of or network)
         self.distribution.in_turn(self._claim, lambda: join(self.folder, self.identity))
         config, total, accumulate = self.config, self.schedule.total_steps, self.config.accumulate
         checkpoint = self._checkpoint()
@@ -134,6 +137,8 @@ class Run:
             predictor = distribution.predictor(network)
             predictions = predict(predictor, self.test_batches, multi_label=source.multi_label)
         network = distribution.plain(network)
+        tested = f"{source.num_test:,} test examples of {source.name}"
+        network.card = dataclasses.replace(network.card, accuracy=predictions.accuracy, accuracy_on=tested)
         rates = [row["images_per_second"] for row in log.rows if math.isfinite(row["images_per_second"])]
         best_row = training.best_row(log.rows)
         summary = {
@@ -162,8 +167,20 @@ class Run:
         logger.log(OUTCOME, "test accuracy %.4f on %s examples", predictions.accuracy, f"{source.num_test:,}")
         logger.log(OUTCOME, "weights in %s", self.folder / "weights.npz")
         logger.log(OUTCOME, "report in %s", self.folder / "report")
-        network.resolution = self.crop
         return network, summary
+
+    def _card(self, network: keras.Model) -> Card:
+        """Returns the card of a network that this run trains."""
+        start = getattr(self.config, "model", None)
+        described = {name: value for name, value in self.source.describe().items() if name not in PLACES}
+        return Card(
+            variant=getattr(network, "variant_name", None),
+            class_names=tuple(self.source.class_names),
+            resolution=self.crop,
+            training_resolution=self.crop,
+            weights=None if start in (None, *VARIANTS) else origin(start),
+            data={**described, "name": origin(self.source.name)},
+        )
 
     def _claim(self) -> None:
         claim(self.folder, self.identity)

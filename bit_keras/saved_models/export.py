@@ -41,7 +41,9 @@ def export_saved_model(
     - `__call__(inputs, training=False)`: float32 outputs [N, K].
     - `variables`, `trainable_variables`, `regularization_losses`: as on the model, for fine-tuning.
     - `signatures["serving_default"]`: "images" to "logits", or to "features" for `model.backbone`.
-    - `class_names.asset_path`, when given: a text file, one name per line; `assets/class_names.txt` in the directory.
+    - `card.asset_path`, for a BiT: the card in JSON, `assets/bit_keras_card.json` (`bit_keras.checkpoints.card`).
+    - `class_names.asset_path`, where the names are known: a text file, one name per line,
+      `assets/class_names.txt`.
 
     kind="serving" is for TF Serving: the network with weight standardization folded into its kernels
     (`bit_keras.network.folding`), for inference only. Its signatures:
@@ -61,7 +63,8 @@ def export_saved_model(
             [N, K]; for "serving" a BiT. It is not changed.
         path: local directory to create, which must not exist.
         kind: "reusable" or "serving".
-        class_names: the K names of the outputs, in their order; None for none.
+        class_names: the K names of the outputs, in their order; None for those of a BiT's card, `model.class_names`, if
+            it has any.
         verbose: False shows no progress.
         **options: for "serving" only: precision, resolution, activation, top and max_pixels; see
             `bit_keras.saved_models.serving.ServingOptions`. The default resolution is that of the weights,
@@ -86,6 +89,7 @@ def export_saved_model(
     from bit_keras.saved_models.writer import write_checked
 
     path = Path(path)
+    class_names = getattr(model, "class_names", None) if class_names is None else class_names
     check_arguments(model, path, kind, class_names, options)
     if kind == "serving":
         options["resolution"] = provenance.serving_resolution(model, options.get("resolution"))

@@ -4,7 +4,7 @@ Source: https://www.tensorflow.org/hub/reusable_saved_models. TensorFlow is impo
 compute the expected outputs without it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import keras
@@ -15,13 +15,13 @@ from bit_keras.network import execution
 from bit_keras.network.model import Backbone
 
 
-def write(model: keras.Model, path: Path, names_file: Path | None = None, endpoints: bool = False) -> None:
+def write(model: keras.Model, path: Path, assets: Mapping[str, Path] | None = None, endpoints: bool = False) -> None:
     """Writes the SavedModel that `bit_keras.export_saved_model` describes.
 
     Args:
         model: one input [N, H, W, 3] in [-1, 1], one output [N, K].
         path: directory to create.
-        names_file: text file of class names that becomes the asset `class_names`; None for none.
+        assets: {attribute of the SavedModel: file that becomes its asset}; None for none.
         endpoints: whether the SavedModel also has `endpoints(inputs, training=False)`: {"root_block", "block1", ...,
             "block4": [N, H / stride, W / stride, C], "features": [N, F]} and, for a BiT, "logits": [N, K], all float32;
             only for a BiT or its backbone.
@@ -54,8 +54,8 @@ def write(model: keras.Model, path: Path, names_file: Path | None = None, endpoi
     root.variables = [variable.value for variable in model.variables]
     root.trainable_variables = [variable.value for variable in model.trainable_variables]
     root.regularization_losses = [_regularization_loss(variable) for variable in _regularized(model)]
-    if names_file is not None:
-        root.class_names = tf.saved_model.Asset(str(names_file))
+    for name, file in (assets or {}).items():
+        setattr(root, name, tf.saved_model.Asset(str(file)))
     tf.saved_model.save(root, str(path), signatures={"serving_default": serve})
 
 

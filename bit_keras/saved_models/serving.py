@@ -62,8 +62,10 @@ class ServingOptions:
                 raise ValueError(f"{name} must be 1 or more, got {getattr(self, name)}")
 
 
-def write(model: BiT, path: Path, options: ServingOptions, class_names: Sequence[str] | None) -> None:
-    """Writes the SavedModel that `bit_keras.export_saved_model` describes."""
+def write(
+    model: BiT, path: Path, options: ServingOptions, class_names: Sequence[str] | None, card: Path | None = None
+) -> None:
+    """Writes the SavedModel that `bit_keras.export_saved_model` describes, with the file `card` as an asset."""
     network = folded(model, options.precision)
     network = keras.Model(network.input, {"features": network.get_layer("features").output, "logits": network.output})
     images_spec = tf.TensorSpec([None, None, None, 3], name="images")
@@ -101,6 +103,8 @@ def write(model: BiT, path: Path, options: ServingOptions, class_names: Sequence
 
     # Without the Keras model, which would be stored too.
     root = tf.train.Checkpoint(variables=[variable.value for variable in network.variables])
+    if card is not None:
+        root.card = tf.saved_model.Asset(str(card))
     signatures = {"serving_default": serving_default, "serve_bytes": serve_bytes, "features": features}
     tf.saved_model.save(root, str(path), signatures=signatures)
 

@@ -9,6 +9,7 @@ OPTIONS is JSON. TensorFlow is imported in functions. The library also imports t
 """
 
 import contextlib
+import dataclasses
 import json
 import logging
 import sys
@@ -19,6 +20,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from bit_keras.checkpoints.card import KEY
 from bit_keras.network import execution
 from bit_keras.network.model import Backbone, BiT
 from bit_keras.saved_models import reusable
@@ -85,13 +87,14 @@ def _main(kind: str, source: str, path: str, names_file: str, options: str) -> N
 
 
 def _write_reusable(model: keras.Model, path: Path, names_file: Path, options: dict) -> None:
-    reusable.write(model, path, names_file if names_file.exists() else None, **options)
+    reusable.write(model, path, _assets(model, names_file), **options)
 
 
 def _write_serving(model: BiT, path: Path, names_file: Path, options: dict) -> None:
     from bit_keras.saved_models import serving
 
-    serving.write(model, path, serving.ServingOptions(model.num_classes, **options), _names(names_file))
+    names, card = _names(names_file), _assets(model, names_file)["card"]
+    serving.write(model, path, serving.ServingOptions(model.num_classes, **options), names, card)
 
 
 def _expected_of_reusable(model: keras.Model, names_file: Path, options: dict) -> dict[str, np.ndarray]:
@@ -111,6 +114,17 @@ _EXPECTED = {"reusable": _expected_of_reusable, "serving": _expected_of_serving}
 
 def _names(names_file: Path) -> list[str] | None:
     return names_file.read_text(encoding="utf-8").splitlines() if names_file.exists() else None
+
+
+def _assets(model: keras.Model, names_file: Path) -> dict[str, Path]:
+    """Returns the files that become assets of the SavedModel: the class names, if given, and the card of a BiT."""
+    assets = {"class_names": names_file} if names_file.exists() else {}
+    if isinstance(model, BiT):
+        names = _names(names_file) or model.class_names
+        card = dataclasses.replace(model.card, class_names=names and tuple(names))
+        assets["card"] = names_file.with_name(f"{KEY}.json")
+        assets["card"].write_text(card.to_json(), encoding="utf-8")
+    return assets
 
 
 def _check_images() -> list[np.ndarray]:

@@ -30,13 +30,13 @@ def run(tmp_path):
 @pytest.mark.parametrize("name", ["weights.npz", "best.npz", "weights.safetensors", "best.weights.h5"])
 def test_the_setting_of_a_run(run, name):
     folder = run(64)
-    reason = f"{folder / 'config.json'} says that the weights were trained at 64"
+    reason = f"the weights were trained at 64 (records in {folder})"
     assert provenance.choose_resolution(folder / name, None, HYPERRULE) == (64, reason)
 
 
 def test_the_choice_of_the_rule(run):
     folder = run(None, 128)
-    reason = f"{folder / 'task.json'} says that the weights were trained at 128"
+    reason = f"the weights were trained at 128 (records in {folder})"
     assert provenance.choose_resolution(folder / "weights.npz", None, HYPERRULE) == (128, reason)
 
 
@@ -57,7 +57,7 @@ def test_a_keras_file(tmp_path):
     for resolution in (None, 48):
         model.resolution = resolution
         model.save(path)
-        expected = (48, f"{path} says that the weights were trained at 48") if resolution else None
+        expected = (48, f"the weights were trained at 48 (card of {path})") if resolution else None
         assert provenance.training_resolution(path) == expected
     assert BiT.from_preset(path).resolution == 48
     for content in ("[]", '{"config": 3}', '{"config": {"resolution": "48"}}', "{"):

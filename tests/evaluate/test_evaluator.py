@@ -155,7 +155,7 @@ def test_the_resolution_of_the_weights_comes_before_that_of_the_rule(source, net
             path,
             None,
             16,
-            f"evaluated at 16 pixels: {record} says that the weights were trained at 16",
+            f"evaluated at 16 pixels: the weights were trained at 16 (records in {record.parent})",
         ),
         ("BiT-distilled-R50x1-160", None, 160, "evaluated at 160 pixels: the published accuracy of BiT-distilled"),
         ("any", None, 128, "evaluated at 128 pixels: the HyperRule's for these data, since"),
@@ -237,7 +237,9 @@ def test_the_settings_of_the_data_reach_data_and_batches(source, network, monkey
 
 def test_the_program_passes_the_settings_of_the_data_on(monkeypatch):
     given = {"data_dir": "/one", "manual_dir": "/two", "loader": "grain", "skip_unreadable": True}
-    values = dict.fromkeys(("model", "dataset", "output", "split", "resolution", "precision", "variant"))
+    values = dict.fromkeys(
+        ("model", "dataset", "output", "split", "resolution", "precision", "variant", "match_classes")
+    )
     called = []
     monkeypatch.setattr(__main__, "flags", SimpleNamespace(FLAGS=SimpleNamespace(batch_size=1, **values)))
     monkeypatch.setattr(__main__.program, "values", lambda config, names: {name: given[name] for name in names})

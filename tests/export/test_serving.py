@@ -112,6 +112,7 @@ def test_layout(program):
     paths = {str(path.relative_to(published)) for path in published.rglob("*") if path.is_file()}
     saved_model = ["saved_model.pb", "fingerprint.pb", "variables/variables.index"]
     saved_model += ["variables/variables.data-00000-of-00001", "assets.extra/tf_serving_warmup_requests"]
+    saved_model += ["assets/bit_keras_card.json"]
     assert paths == {
         *serving.CONFIGURATION_FILES,
         "models.config",

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import bit_keras
+from bit_keras.checkpoints.formats import read_card
 from bit_keras.saved_models import reusable, writer
 from bit_keras.zoo import presets
 from bit_keras.zoo.presets import BUCKET, Preset, WeightFile
@@ -133,6 +134,8 @@ def test_what_is_written(classifier, golden_npz):
     assert row["images_per_second"].keys() == {"1", "8"}
     assert row["extra"]["archive bytes"] == f"{(classifier / 'module.tar.gz').stat().st_size:,}"
     assert (classifier / "module/assets/class_names.txt").read_text().splitlines() == CLASS_NAMES
+    card = read_card(classifier / "module")
+    assert (card.variant, card.class_names) == ("R17x0.5", tuple(CLASS_NAMES))
     stored = sum(path.stat().st_size for path in (classifier / "module/variables").iterdir())
     assert 1 <= stored / (4 * build(golden_npz).count_params()) < 1.05
 

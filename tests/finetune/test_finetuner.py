@@ -56,7 +56,14 @@ def test_learns_and_writes_all_that_a_run_should_leave(tmp_path, capsys):
     assert summary["seconds"] > 0
     assert summary["images_per_second"] > 0
 
-    assert result.model.resolution == 16
+    card = result.model.card
+    assert card == bit_keras.BiT.from_preset(folder / "weights.npz").card
+    assert (card.variant, card.resolution, card.training_resolution, card.weights) == ("R17x0.5", 16, 16, None)
+    assert (card.class_names, card.data["num_train"]) == (tuple("0123456789"), 1437)
+    assert (card.accuracy, card.accuracy_on) == (result.test_accuracy, "360 test examples of digits")
+    assert bit_keras.BiT.from_preset(folder / "best.npz").card == dataclasses.replace(
+        card, accuracy=None, accuracy_on=None
+    )
     assert json.loads((folder / "task.json").read_text()) == {"resolution": 16, "class_names": list("0123456789")}
 
     source = data.load("digits")

@@ -254,8 +254,9 @@ def test_a_keras_file_remembers_the_resolution_of_the_weights(golden, tmp_path):
     model.resolution = 64
     model.save(tmp_path / "model.keras")
     assert keras.saving.load_model(tmp_path / "model.keras").resolution == 64
-    older = {name: value for name, value in model.get_config().items() if name != "resolution"}
+    older = {name: value for name, value in model.get_config().items() if name != "card"}
     assert BiT.from_config(older).resolution is None
+    assert BiT.from_config({**older, "resolution": 64}).resolution == 64
 
 
 def test_backbone_alone_makes_a_keras_file_round_trip(golden, tmp_path):

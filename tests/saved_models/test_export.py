@@ -14,6 +14,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 import bit_keras
+from bit_keras.checkpoints.formats import read_card
 from bit_keras.saved_models import check, export, reusable, writer
 from bit_keras.saved_models.check import relative_difference
 from bit_keras.saved_models.export import export_saved_model
@@ -207,6 +208,8 @@ def test_exports_from_jax(tmp_path, golden_npz):
     assert len(loaded.trainable_variables) == 2  # the backbone is frozen
     names = (tmp_path / "reusable" / "assets" / "class_names.txt").read_text()
     assert names.startswith("class 0\nclass 1\n")
+    for kind in ("reusable", "serving"):
+        assert read_card(tmp_path / kind).class_names == tuple(names.splitlines())
     serving = load(tmp_path / "serving")
     served = serving.signatures["serving_default"](images=images)
     assert relative_difference(expected, served["logits"].numpy()) < 1e-5

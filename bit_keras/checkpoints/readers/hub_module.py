@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bit_keras.checkpoints.card import KEY, MAX_BYTES, Card
 from bit_keras.checkpoints.checks import CheckpointError, check_bytes, check_finite, check_floats, promised_bytes
 from bit_keras.checkpoints.names import as_convolution, layer_path, normalize_key, weight_key
 
@@ -53,6 +54,23 @@ def read_saved_model(path: str | os.PathLike) -> dict[str, np.ndarray]:
 def is_saved_model(path: Path) -> bool:
     """Tells whether `path` is a SavedModel directory."""
     return (path / "saved_model.pb").is_file()
+
+
+def read_card(path: str | os.PathLike) -> Card | None:
+    """Returns the card among the assets of a SavedModel; without one, the class names; None if there are none.
+
+    Raises:
+        CheckpointError: the card is damaged.
+        OSError: a file cannot be opened or read.
+    """
+    assets = Path(path) / "assets"
+    card, names = assets / f"{KEY}.json", assets / "class_names.txt"
+    if card.is_file():
+        with open(card, "rb") as file:
+            return Card.from_json(file.read(MAX_BYTES + 1), card)
+    if names.is_file():
+        return Card(class_names=tuple(names.read_text(encoding="utf-8").splitlines()))
+    return None
 
 
 def _read(path: Path, reader) -> dict[str, np.ndarray]:

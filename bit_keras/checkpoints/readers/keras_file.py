@@ -3,6 +3,7 @@
 Weights are found by the names of their layers. The saved configuration is never deserialized, so it cannot run code.
 """
 
+import json
 import os
 import tempfile
 import zipfile
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bit_keras.checkpoints.card import MAX_BYTES, Card
 from bit_keras.checkpoints.checks import CheckpointError, check_bytes, reading
 from bit_keras.checkpoints.names import as_convolution, layer_path, weight_key
 from bit_keras.checkpoints.readers.hdf5 import Hdf5File, open_hdf5
@@ -40,6 +42,27 @@ def read_keras(path: str | os.PathLike) -> dict[str, np.ndarray]:
         check_bytes(path, archive.getinfo(WEIGHTS).file_size)
         with open_hdf5(archive.extract(WEIGHTS, scratch)) as file:
             return read_layers(file)
+
+
+def read_card(path: str | os.PathLike) -> Card | None:
+    """Returns the card of the BiT in a `.keras` archive; None if it has none, or its configuration is damaged.
+
+    Files of earlier versions have no card, but may have a resolution.
+
+    Raises:
+        CheckpointError: the card is damaged.
+        OSError: the file cannot be opened or read.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive, archive.open("config.json") as file:
+            config = json.loads(file.read(MAX_BYTES))["config"]
+    except (KeyError, TypeError, ValueError, RuntimeError, RecursionError, zipfile.BadZipFile, zlib.error):
+        return None
+    if not isinstance(config, dict):
+        return None
+    if "card" in config:
+        return Card.from_dict(config["card"], path)
+    return Card(resolution=config["resolution"]) if isinstance(config.get("resolution"), int) else None
 
 
 def read_layers(file: Hdf5File) -> dict[str, np.ndarray]:

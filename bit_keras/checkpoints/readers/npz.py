@@ -1,4 +1,7 @@
-"""Official npz files (https://storage.googleapis.com/bit_models/): one array for each official key."""
+"""Official npz files (https://storage.googleapis.com/bit_models/): one array for each official key.
+
+Ours hold a card as well. Code that takes arrays by their official keys, as the official code and timm do, ignores it.
+"""
 
 import contextlib
 import os
@@ -10,6 +13,7 @@ from tokenize import TokenError
 
 import numpy as np
 
+from bit_keras.checkpoints import card as cards
 from bit_keras.checkpoints.checks import (
     CheckpointError,
     check_bytes,
@@ -23,6 +27,7 @@ from bit_keras.system.files import whole
 
 # The methods of np.savez and np.savez_compressed. Decoders of other methods may allocate gigabytes at once.
 _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_CARD = f"{cards.KEY}.npy"
 # What a damaged file raises. RuntimeError: an encrypted member. The last three: a header that is no Python literal.
 _ERRORS = (
     *(ValueError, OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error),
@@ -45,6 +50,8 @@ class NpzArrays(Mapping):
         self._members: dict[str, zipfile.ZipInfo] = {}
         self.shapes: dict[str, tuple[int, ...]] = {}
         for member in archive.infolist():
+            if member.filename == _CARD:
+                continue
             key = normalize_key(member.filename.removesuffix(".npy"))
             if key in self._members:
                 raise CheckpointError(
@@ -104,12 +111,34 @@ def read_npz(path: str | os.PathLike) -> dict[str, np.ndarray]:
         return dict(arrays)
 
 
-def write_npz(arrays: dict[str, np.ndarray], path: str | os.PathLike) -> None:
+def read_card(path: str | os.PathLike) -> cards.Card | None:
+    """Returns the card of an npz file, None if it has none.
+
+    Raises:
+        CheckpointError: it is no npz file, or its card is damaged.
+        OSError: the file cannot be opened or read.
+    """
+    with reading(path, "npz file of arrays", _ERRORS), zipfile.ZipFile(path) as archive:
+        if _CARD not in archive.namelist():
+            return None
+        member = archive.getinfo(_CARD)
+        if member.compress_type not in _COMPRESSIONS or member.file_size > cards.MAX_BYTES:
+            raise CheckpointError(
+                f"{path}: its card must be stored or deflated, with at most {cards.MAX_BYTES:,} bytes; got "
+                f"{member.file_size:,}"
+            )
+        with archive.open(member) as stream:
+            text = np.lib.format.read_array(stream, allow_pickle=False).astype(np.uint8).tobytes()
+    return cards.Card.from_json(text, path)
+
+
+def write_npz(arrays: dict[str, np.ndarray], path: str | os.PathLike, card: cards.Card | None = None) -> None:
     """Writes {official key: array} as an npz file, whole or not at all.
 
     Args:
         arrays: in the official shapes.
         path: the file, which must end in ".npz"; an existing file is replaced.
+        card: of the weights; None writes none.
 
     Raises:
         ValueError: the name does not end in ".npz".
@@ -117,8 +146,9 @@ def write_npz(arrays: dict[str, np.ndarray], path: str | os.PathLike) -> None:
     path = Path(path)
     if path.suffix != ".npz":
         raise ValueError(f'the name of an npz file must end in ".npz", got {str(path)!r}')
+    text = {} if card is None else {cards.KEY: np.frombuffer(card.to_json().encode(), np.uint8)}
     with whole(path) as temporary:
-        np.savez(temporary, **arrays)
+        np.savez(temporary, **arrays, **text)
 
 
 def _check_header(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bit_keras.checkpoints import card as cards
 from bit_keras.checkpoints.checks import CheckpointError, check_bytes, check_finite, reading
 from bit_keras.checkpoints.names import is_head
 from bit_keras.system.files import whole
@@ -34,6 +35,8 @@ _OTHERS = {
 _TIMM = {official: name for name, official in reversed(_OTHERS.items())}
 # Metadata key under which our own files carry a hash of their names and values: the format has no checksum.
 _DIGEST = "bit_keras.sha256"
+# What a damaged file raises, besides the package's own error.
+_ERRORS = (OSError, ValueError, OverflowError)
 _FLOATS = ("F64", "F32", "F16", "BF16")
 
 
@@ -57,18 +60,36 @@ def read_safetensors(path: str | os.PathLike) -> dict[str, np.ndarray]:
     if not path.is_file():
         raise FileNotFoundError(f"no such weight file: {path}")
     safetensors = _safetensors()
-    errors = (safetensors.SafetensorError, OSError, ValueError, OverflowError)
+    errors = (safetensors.SafetensorError, *_ERRORS)
     with reading(path, "safetensors file", errors), safetensors.safe_open(path, framework="numpy") as tensors:
         check_bytes(path, path.stat().st_size)
         return _read(path, tensors)
 
 
-def write_safetensors(arrays: Mapping[str, np.ndarray], path: str | os.PathLike) -> None:
+def read_card(path: str | os.PathLike) -> cards.Card | None:
+    """Returns the card of a safetensors file, None if it has none.
+
+    Raises:
+        ImportError: the package safetensors is not installed.
+        CheckpointError: it is no safetensors file, or its card is damaged.
+        OSError: the file cannot be opened or read.
+    """
+    safetensors = _safetensors()
+    errors = (safetensors.SafetensorError, *_ERRORS)
+    with reading(path, "safetensors file", errors), safetensors.safe_open(path, framework="numpy") as tensors:
+        text = (tensors.metadata() or {}).get(cards.KEY)
+    return None if text is None else cards.Card.from_json(text, path)
+
+
+def write_safetensors(
+    arrays: Mapping[str, np.ndarray], path: str | os.PathLike, card: cards.Card | None = None
+) -> None:
     """Writes {official key: array} as a state dict that timm's `resnetv2_*_bit` models load, whole or not at all.
 
     Args:
         arrays: in the official shapes.
         path: the file, which must end in ".safetensors"; an existing file is replaced.
+        card: of the weights, for the metadata; None writes none.
 
     Raises:
         ValueError: the name does not end in ".safetensors".
@@ -84,8 +105,11 @@ def write_safetensors(arrays: Mapping[str, np.ndarray], path: str | os.PathLike)
     hasher = hashlib.sha256()
     for name in sorted(tensors):
         _hash(hasher, name, tensors[name])
+    metadata = {"format": "pt", _DIGEST: hasher.hexdigest()}
+    if card is not None:
+        metadata[cards.KEY] = card.to_json()
     with whole(path) as temporary:
-        save_file(tensors, temporary, metadata={"format": "pt", _DIGEST: hasher.hexdigest()})
+        save_file(tensors, temporary, metadata=metadata)
 
 
 def official_key(name: str) -> str | None:

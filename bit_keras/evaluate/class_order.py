@@ -1,0 +1,39 @@
+"""The outputs of a head for the classes of a data set."""
+
+import itertools
+from collections.abc import Sequence
+
+MATCHES = ("names", "order")
+_SHOWN = 5  # differences in a message
+
+
+def output_order(outputs: Sequence[str] | None, classes: Sequence[str], match: str | None) -> list[int] | None:
+    """Returns the index of the output for each class of the data; None if they are in the same order.
+
+    Args:
+        outputs: names of the outputs of the head, as many as there are classes; None where they are not known.
+        classes: names of the classes of the data.
+        match: "names", "order" or None; see `bit_keras.evaluate`.
+
+    Raises:
+        ValueError: the names differ, or stand in another order, and `match` does not allow it.
+    """
+    if outputs is None or match == "order" or tuple(outputs) == tuple(classes):
+        return None
+    if set(outputs) == set(classes):
+        if match == "names":
+            return [outputs.index(name) for name in classes]
+        way_out = "--match_classes=names takes the outputs by their names, "
+    else:
+        way_out = ""
+    differing = [(k, a, b) for k, (a, b) in enumerate(zip(outputs, classes)) if a != b]
+    lines = [
+        f"  output {k} is {a!r}, class {k} of the data is {b!r}" for k, a, b in itertools.islice(differing, _SHOWN)
+    ]
+    if len(differing) > _SHOWN:
+        lines.append(f"  and {len(differing) - _SHOWN:,} more")
+    what = "stand in another order" if way_out else "differ"
+    raise ValueError(
+        f"the class names of the weights and of the data must be the same; {len(differing):,} of {len(classes):,} "
+        f"{what}; {way_out}--match_classes=order takes them in their order:\n" + "\n".join(lines)
+    )
