@@ -34,19 +34,6 @@ USED = {
     "//tests/system": ("benchmarks", "bit_keras.evaluate", "examples", "export", "hub_modules", "pretraining"),
 }
 
-# Tests that take more than five minutes.
-SLOW = (
-    "tests/export/test_tfhub.py",
-    "tests/finetune/test_finetune_distributed.py",
-    "tests/finetune/test_finetuner.py",
-    "tests/finetune/test_kill.py",
-    "tests/finetune/test_without_tensorflow.py",
-    "tests/rules/test_jit_compile.py",
-    "tests/saved_models/test_export.py",
-    "tests/saved_models/test_layer.py",
-    "tests/test_demo.py",
-)
-
 # Tests that read the whole checkout, which cannot be listed as dependencies.
 UNCACHED = ("tests/test_build_files.py",)
 
@@ -175,7 +162,6 @@ def _tests(folder: Path, deps: set[str]) -> str:
     return _rule(
         "pytest_tests",
         srcs=_glob(["test_*.py"]),
-        slow=_list(path.name for path in map(Path, SLOW) if path.parent == folder),
         uncached=_list(path.name for path in map(Path, UNCACHED) if path.parent == folder),
         data=_data(_label(folder)),
         deps=_labels(folder, deps),

@@ -1,13 +1,12 @@
 """One py_test per pytest file."""
 
-def pytest_tests(srcs, deps, data = [], slow = [], uncached = []):
+def pytest_tests(srcs, deps, data = [], uncached = []):
     """Defines a py_test, named after the file, for each pytest file.
 
     Args:
       srcs: files to test, each named test_*.py.
       deps: py_library targets, for all of them.
       data: files read at run time, for all of them.
-      slow: those of srcs that take more than five minutes.
       uncached: those of srcs that read other files than their dependencies; they always run.
     """
     for src in srcs:
@@ -18,6 +17,6 @@ def pytest_tests(srcs, deps, data = [], slow = [], uncached = []):
             args = ["$(rootpath %s)" % src],
             data = data + ["//:setup.cfg"],
             deps = deps,
-            size = "large" if src in slow else "medium",
+            size = "large",  # up to 15 minutes: some take five, and more on a busy machine
             tags = ["external"] if src in uncached else [],
         )
