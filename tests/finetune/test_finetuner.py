@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterable
 
 import keras
 import numpy as np
@@ -25,6 +26,36 @@ SMALL["eval_every"] = 100  # only once, at the end
 
 def run(workdir, **changes):
     return bit_keras.finetune(workdir=str(workdir), **{**SMALL, **changes})
+
+
+def few_images(seed: int = 0) -> data.Source:
+    """Ten classes of four images, half of them in the test split: for tests in which nothing is learned."""
+    images = np.random.default_rng(seed).integers(0, 256, (40, 8, 8, 3), np.uint8)
+    labels = np.arange(40) % 10
+    return data.from_arrays(images[:20], labels[:20], images[20:], labels[20:])
+
+
+class _Stopped(Exception):
+    pass
+
+
+@pytest.fixture
+def stopped_at_fit(monkeypatch) -> Callable[..., tuple]:
+    """Returns a function that starts a run and returns the arguments of `fit`: model, batches and those with names."""
+
+    def start(workdir, **changes) -> tuple[keras.Model, Iterable, dict]:
+        def fit(model, batches, **kwargs):
+            arguments.extend((model, batches, kwargs))
+            raise _Stopped
+
+        arguments = []
+        with monkeypatch.context() as patch:
+            patch.setattr(keras.Model, "fit", fit)
+            with pytest.raises(_Stopped):
+                run(workdir, **changes)
+        return tuple(arguments)
+
+    return start
 
 
 @pytest.mark.any_backend
@@ -124,51 +155,36 @@ def test_a_cut_off_run_goes_on_and_ends_as_it_would_have(tmp_path, monkeypatch, 
     assert again.summary == resumed.summary
 
 
-def test_a_preset_file_gets_a_new_head_and_the_rule_of_few_examples(tmp_path, golden_npz, monkeypatch):
-    fitted = {}
-    fit = keras.Model.fit
-
-    def watch(model, batches, **kwargs):
-        fitted.update(kwargs, head=model.get_layer("head").get_weights(), kernel=model.backbone.weights[0].numpy())
-        fitted["images"], fitted["labels"] = next(iter(batches))
-        return fit(model, batches, **kwargs)
-
-    monkeypatch.setattr(keras.Model, "fit", watch)
-    run(tmp_path, model=str(golden_npz), variant="R17x0.5", examples_per_class=2)
-    assert not any(weights.any() for weights in fitted["head"])
+def test_a_preset_file_gets_a_new_head_and_the_rule_of_few_examples(tmp_path, golden_npz, stopped_at_fit):
+    model, batches, fitted = stopped_at_fit(tmp_path, model=str(golden_npz), variant="R17x0.5", examples_per_class=2)
+    assert not any(weights.any() for weights in model.get_layer("head").get_weights())
     with np.load(golden_npz) as archive:
-        np.testing.assert_array_equal(fitted["kernel"], archive["resnet/root_block/standardized_conv2d/kernel"])
+        kernel = archive["resnet/root_block/standardized_conv2d/kernel"]
+    np.testing.assert_array_equal(model.backbone.weights[0].numpy(), kernel)
     schedule = next(c for c in fitted["callbacks"] if isinstance(c, bit_keras.rules.HyperRuleCallback)).schedule
     assert schedule == bit_keras.HyperRule(20, (8, 8), 16, steps=12, resolution=16).schedule
-    assert fitted["images"].shape == (16, 16, 16, 3)
+    images, _ = next(iter(batches))
+    assert images.shape == (16, 16, 16, 3)
 
 
-def test_the_head_of_a_run_on_the_same_classes_is_kept_and_any_other_one_is_new(tmp_path, monkeypatch, caplog):
+def test_the_head_of_a_run_on_the_same_classes_is_kept_and_any_other_one_is_new(tmp_path, stopped_at_fit, caplog):
     caplog.set_level("INFO", "bit_keras")
-    first = run(tmp_path / "first", model="BiT-mini-R17x0.5", steps=5)
-    weights = str(tmp_path / "first" / "weights.npz")
-    heads = []
-    fit = keras.Model.fit
+    first = run(tmp_path / "first", model="BiT-mini-R17x0.5", dataset=few_images(), steps=5)
+    again = {"model": str(tmp_path / "first" / "weights.npz"), "dataset": few_images(), "steps": 5}
 
-    def watch(model, *args, **kwargs):
-        heads.append(model.get_layer("head").get_weights())
-        return fit(model, *args, **kwargs)
+    def head(name, **changes):
+        model, _, _ = stopped_at_fit(tmp_path / name, **{**again, **changes})
+        return model.get_layer("head").get_weights()
 
-    monkeypatch.setattr(keras.Model, "fit", watch)
-    run(tmp_path / "second", model=weights, steps=5)
-    np.testing.assert_array_equal(heads.pop()[0], first.model.get_layer("head").get_weights()[0])
-    assert f"the head of {weights} is kept: its 10 classes are those of the data" in caplog.text
+    np.testing.assert_array_equal(head("second")[0], first.model.get_layer("head").get_weights()[0])
+    assert f"the head of {again['model']} is kept: its 10 classes are those of the data" in caplog.text
 
     caplog.clear()
-    random = np.random.default_rng(0)
-    images, labels = random.integers(0, 256, (20, 8, 8, 3), np.uint8), np.arange(20) % 10
-    others = data.from_arrays(images, labels, images, labels)  # ten classes, but not those of the digits
-    run(tmp_path / "third", model=weights, dataset=others, steps=5)
-    assert not any(weight.any() for weight in heads.pop())
-    assert f"a new head of 10 classes; the head of {weights} had 10: 0, 1" in caplog.text
+    others = few_images(seed=1)  # ten classes, but not the same ones
+    assert not any(weight.any() for weight in head("third", dataset=others))
+    assert f"a new head of 10 classes; the head of {again['model']} had 10: 0, 1" in caplog.text
 
-    run(tmp_path / "fourth", model=weights, steps=5, new_head=True)
-    assert not any(weight.any() for weight in heads.pop())
+    assert not any(weight.any() for weight in head("fourth", new_head=True))
     assert "new_head" not in json.loads((tmp_path / "second" / "config.json").read_text())
 
 
@@ -202,7 +218,7 @@ OTHER = {
     "manual_dir": None,  # tests/data
     "loader": "grain",
     "skip_unreadable": None,  # below
-    "examples_per_class": 3,
+    "examples_per_class": 1,
     "seed": 1,
     "small_batch": None,  # test_config.py
     "scale": "linear",
@@ -230,8 +246,11 @@ def test_the_list_of_other_values_is_complete():
 
 
 def test_every_setting_changes_the_run_and_the_same_settings_do_not(tmp_path, tiny_network):
+    images = few_images()
+
     def weights(name, **changes):
-        return np.concatenate([w.ravel() for w in run(tmp_path / name, **changes).model.get_weights()])
+        model = run(tmp_path / name, **{"dataset": images, **changes}).model
+        return np.concatenate([w.ravel() for w in model.get_weights()])
 
     default = weights("default")
     np.testing.assert_allclose(weights("same"), default, rtol=0, atol=1e-6)
@@ -261,7 +280,7 @@ def test_a_run_may_go_on_with_rematerialization(tmp_path, tiny_network):
 
 def test_a_frozen_part_does_not_move(tmp_path, golden_npz, caplog):
     caplog.set_level("INFO", "bit_keras")
-    result = run(tmp_path, model=str(golden_npz), freeze="block3", steps=6)
+    result = run(tmp_path, model=str(golden_npz), freeze="block3", dataset=few_images(), steps=6)
     before, after = read_npz(golden_npz), read_npz(tmp_path / "weights.npz")
     moved = {key.split("/")[1] for key in after if "/head/" not in key and not np.array_equal(before[key], after[key])}
     assert moved == {"block4", "group_norm"}
@@ -330,10 +349,10 @@ def test_the_program_says_how_to_go_on_after_a_signal(tmp_path):
     assert (tmp_path / "run" / "checkpoint" / "last.weights.h5").is_file()
 
 
-def test_the_program_trains_and_exports(tmp_path):
+def test_the_program_trains_and_exports(tmp_path, run_program):
     flags = {**SMALL, "steps": 5, "workdir": tmp_path / "run", "export_dir": tmp_path / "saved_model"}
-    command = [sys.executable, "-m", "bit_keras.finetune", *(f"--{name}={value}" for name, value in flags.items())]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    program = ["bit_keras.finetune", *(f"--{name}={value}" for name, value in flags.items())]
+    done = run_program(*program)
     assert done.returncode == 0, done.stderr
     accuracy = json.loads((tmp_path / "run" / "report" / "summary.json").read_text())["test_accuracy"]
     assert f"test accuracy {accuracy:.4f}" in done.stdout
@@ -341,9 +360,7 @@ def test_the_program_trains_and_exports(tmp_path):
     assert "random weights" in done.stderr
     assert (tmp_path / "saved_model" / "assets" / "class_names.txt").read_text().split() == list("0123456789")
 
-    refused = subprocess.run(
-        [*command, "--seed=3", f"--export_dir={tmp_path / 'other'}"], capture_output=True, text=True, check=False
-    )
+    refused = run_program(*program, "--seed=3", f"--export_dir={tmp_path / 'other'}")
     assert refused.returncode == 1
     assert "seed: 0 there, 3 asked for" in refused.stderr
     assert "Traceback" not in refused.stderr
