@@ -1,6 +1,8 @@
 """Fixtures shared by the tests."""
 
+import contextlib
 import http.server
+import io
 import json
 import os
 import subprocess
@@ -63,7 +65,35 @@ def regularized(golden_npz) -> Callable[[], keras.Model]:
 
 
 @pytest.fixture(scope="session")
-def reusable_saved_model(regularized, tmp_path_factory) -> Path:
+def check_here() -> Callable[[], contextlib.AbstractContextManager]:
+    """Context in which SavedModels are checked in this process: another one imports TensorFlow, for seconds.
+
+    The tests of the programs that export check in another process, as users do.
+    """
+
+    @contextlib.contextmanager
+    def context() -> Iterator[None]:
+        import tensorflow as tf
+
+        from bit_keras.saved_models import check, writer
+
+        def run_here(fault: str, program: Path, *arguments) -> str:
+            assert program == Path(check.__file__)
+            with contextlib.redirect_stdout(io.StringIO()) as output, tf.device("/CPU:0"):
+                faults = check.check(*map(str, arguments))
+            if faults:
+                raise RuntimeError(f"{fault}:\n{faults}")
+            return output.getvalue()
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(writer, "run_python", run_here)
+            yield
+
+    return context
+
+
+@pytest.fixture(scope="session")
+def reusable_saved_model(regularized, check_here, tmp_path_factory) -> Path:
     """The model of `regularized` as a reusable SavedModel with the class names "digit 0" to "digit 9", moved after
     writing.
     """
@@ -71,7 +101,8 @@ def reusable_saved_model(regularized, tmp_path_factory) -> Path:
 
     folder = tmp_path_factory.mktemp("reusable")
     names = [f"digit {k}" for k in range(10)]
-    written = bit_keras.export_saved_model(regularized(), folder / "new" / "written", class_names=names)
+    with check_here():
+        written = bit_keras.export_saved_model(regularized(), folder / "new" / "written", class_names=names)
     assert [path.name for path in (folder / "new").iterdir()] == ["written"]
     return written.rename(folder / "moved")
 

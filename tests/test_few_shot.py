@@ -4,6 +4,7 @@ import json
 import shutil
 import signal
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 
 from bit_keras import BiT, data, few_shot, save_npz
 from bit_keras.runs import program
+from bit_keras.runs import run as training_run
 from bit_keras.training import TrainingInterrupted
 
 
@@ -52,8 +54,10 @@ def test_the_penalty_of_the_probe_follows_the_scale_of_the_features():
 
 
 def test_a_sweep_goes_on_where_it_was(golden_npz, tmp_path, monkeypatch):
+    monkeypatch.setattr(training_run.report, "write", lambda *arguments: None)  # figures of the runs, which are slow
     options = {"steps": 5, "batch_size": 8, "resolution": 16, "eval_every": 5}
-    sweep = {"models": [str(golden_npz)], "datasets": ["digits"], "workdir": tmp_path, "shots": [1, 2]}
+    task, workdir = _arrays(tmp_path / "task.npz", 0), tmp_path / "sweep"
+    sweep = {"models": [str(golden_npz)], "datasets": [task], "workdir": workdir, "shots": [1, 2]}
     calls = []
     for name in ("finetune", "_features"):
         function = getattr(few_shot, name)
@@ -64,11 +68,11 @@ def test_a_sweep_goes_on_where_it_was(golden_npz, tmp_path, monkeypatch):
     assert len(records) == 4
     assert sorted(calls) == ["_features"] * 3 + ["finetune"] * 2  # features of the test images: once
     assert all(0 <= record["test_accuracy"] <= 1 for record in records)
-    assert json.loads((tmp_path / "few_shot.json").read_text())["runs"] == records
+    assert json.loads((workdir / "few_shot.json").read_text())["runs"] == records
     assert few_shot.sweep(**sweep, seeds=1, **options) == records
     assert len(calls) == 5
-    assert (tmp_path / "few_shot.md").read_text() == few_shot.table(records)
-    assert (tmp_path / "few_shot.png").read_bytes().startswith(b"\x89PNG")
+    assert (workdir / "few_shot.md").read_text() == few_shot.table(records)
+    assert (workdir / "few_shot.png").read_bytes().startswith(b"\x89PNG")
     with pytest.raises(FileExistsError, match="steps"):
         few_shot.sweep(**sweep, seeds=1, **{**options, "steps": 6})
 
@@ -85,7 +89,13 @@ def weights(tmp_path, golden_npz):
 
 
 @pytest.fixture
-def measured(monkeypatch):
+def _undrawn(monkeypatch):
+    """Makes the sweep leave its figure empty: drawing is the slowest step where nothing is trained."""
+    monkeypatch.setattr(few_shot.Figure, "savefig", lambda figure, path, **options: Path(path).touch())
+
+
+@pytest.fixture
+def measured(monkeypatch, _undrawn):
     """Replaces trainings: records the runs, and returns a different accuracy for each."""
     runs = []
 
@@ -208,12 +218,10 @@ def test_messages_are_shown_unless_they_are_not_wanted(verbose, measured, tmp_pa
 
 
 def test_a_head_that_was_trained_for_the_task_is_not_kept(tmp_path, monkeypatch):
-    options = []
-    finetune = few_shot.finetune
-    monkeypatch.setattr(few_shot, "finetune", lambda *args, **given: options.append(given) or finetune(*args, **given))
+    options, result = [], SimpleNamespace(test_accuracy=0.5)
+    monkeypatch.setattr(few_shot, "finetune", lambda *args, **given: options.append(given) or result)
     run = few_shot.Run("R17x0.5", "digits", "fine-tuned", 1, 0)
-    source = data.load("digits")
-    few_shot._finetuned(run, source, tmp_path, {"steps": 5, "batch_size": 4, "resolution": 16, "eval_every": 5})
+    few_shot._finetuned(run, data.load("digits"), tmp_path, {"steps": 5})
     assert options[0]["new_head"]
 
 
@@ -234,7 +242,7 @@ def test_the_program_says_what_is_wrong_without_a_traceback(run_program, flags, 
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.usefixtures("no_flags")
+@pytest.mark.usefixtures("no_flags", "_undrawn")
 @pytest.mark.parametrize(
     ("interruption", "status", "said"),
     [
@@ -266,6 +274,7 @@ def test_an_interrupted_sweep_says_how_to_resume_and_does(interruption, status, 
     assert [record["test_accuracy"] for record in records] == [0, 0.1, 0.5, 0.5]
 
 
+@pytest.mark.usefixtures("_undrawn")
 def test_the_settings_of_the_data_reach_data_and_batches(tmp_path, monkeypatch):
     loaded, batches, tuned = [], [], []
     load, test_batches = data.load, data.test_batches

@@ -1,5 +1,6 @@
 """Modules for TF Hub, used by a consumer in a separate process without the library."""
 
+import functools
 import http.server
 import json
 import os
@@ -34,23 +35,19 @@ def build(golden_npz: Path) -> bit_keras.BiT:
     return model
 
 
-def run(command: list, **environment: str) -> subprocess.CompletedProcess:
-    variables = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2", "KERAS_BACKEND": "tensorflow", **environment}
-    return subprocess.run(list(map(str, command)), capture_output=True, text=True, env=variables, check=False)
-
-
-def run_program(*arguments) -> subprocess.CompletedProcess:
-    path = os.pathsep.join([str(ROOT), *sys.path])
-    return run([sys.executable, "-m", "export.tfhub", *arguments], PYTHONPATH=path)
+@pytest.fixture(scope="module")
+def model(golden_npz) -> bit_keras.BiT:
+    return build(golden_npz)
 
 
 @pytest.fixture(scope="module")
-def classifier(golden_npz, tmp_path_factory) -> Path:
+def classifier(run_program, golden_npz, tmp_path_factory) -> Path:
     """Folder that the program wrote, moved afterwards."""
     folder = tmp_path_factory.mktemp("classifier")
     (folder / "names.txt").write_text("".join(f"{name}\n" for name in CLASS_NAMES))
     written = folder / "new" / "written"
-    result = run_program(f"--model={golden_npz}", f"--class_names={folder / 'names.txt'}", f"--output={written}")
+    names = f"--class_names={folder / 'names.txt'}"
+    result = run_program("export.tfhub", f"--model={golden_npz}", names, f"--output={written}")
     assert result.returncode == 0, result.stderr
     heading, row, last = result.stdout.splitlines()
     assert heading.startswith("artefact                bytes      max difference  img/s, batch 1")
@@ -61,14 +58,17 @@ def classifier(golden_npz, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def features(golden_npz, tmp_path_factory) -> Path:
+def features(check_here, golden_npz, tmp_path_factory) -> Path:
     """Folder of a feature vector module with a regularizer, whose stem and first two blocks are frozen."""
     model = build(golden_npz)
     for layer in model.backbone.layers:
         layer.trainable = not layer.name.startswith(("root_block", "block1", "block2"))
     model.backbone.get_layer("group_norm").gamma.regularizer = keras.regularizers.L2(0.01)
     folder = tmp_path_factory.mktemp("features") / "written"
-    artefact = export_module(model, folder, "feature-vector", name="features")
+    with check_here(), pytest.MonkeyPatch.context() as patch:
+        # Small images: the program measures on large ones.
+        patch.setattr(tfhub, "measure", functools.partial(tfhub.measure, size=32))
+        artefact = export_module(model, folder, "feature-vector", name="features")
     assert artefact.path == folder / "features"
     assert artefact.max_difference < 1e-5
     assert min(artefact.images_per_second.values()) > 0
@@ -94,8 +94,9 @@ def test_modules_in_use(classifier, features, golden_activations, tmp_path, serv
 
     consumer = TESTS / "consumers" / "tfhub_module.py"
     directories = [classifier / "module", features / "features"]
-    cache = {"TFHUB_CACHE_DIR": str(tmp_path / "cache")}
-    result = run([sys.executable, consumer, *directories, tmp_path / "data.npz", serve(Handler)], **cache)
+    environment = {**os.environ, "TFHUB_CACHE_DIR": str(tmp_path / "cache")}
+    command = [sys.executable, consumer, *directories, tmp_path / "data.npz", serve(Handler)]
+    result = subprocess.run(list(map(str, command)), capture_output=True, text=True, env=environment, check=False)
     assert result.returncode == 0, result.stderr
     facts = json.loads(result.stdout.splitlines()[-1])
 
@@ -127,7 +128,7 @@ def test_a_feature_vector_has_no_logits(features):
         module.class_names  # noqa: B018
 
 
-def test_what_is_written(classifier, golden_npz):
+def test_what_is_written(classifier, model):
     assert sorted(os.listdir(classifier)) == ["module", "module.tar.gz", "summary.json"]
     (row,) = json.loads((classifier / "summary.json").read_text())["artefacts"]
     assert row["name"] == "module, classification"
@@ -137,12 +138,12 @@ def test_what_is_written(classifier, golden_npz):
     card = read_card(classifier / "module")
     assert (card.variant, card.class_names) == ("R17x0.5", tuple(CLASS_NAMES))
     stored = sum(path.stat().st_size for path in (classifier / "module/variables").iterdir())
-    assert 1 <= stored / (4 * build(golden_npz).count_params()) < 1.05
+    assert 1 <= stored / (4 * model.count_params()) < 1.05
 
 
-def test_a_module_is_a_weight_file(classifier, golden_npz):
-    model, expected = bit_keras.BiT.from_preset(classifier / "module"), build(golden_npz)
-    for variable, wanted in zip(model.variables, expected.variables):
+def test_a_module_is_a_weight_file(classifier, model):
+    found = bit_keras.BiT.from_preset(classifier / "module")
+    for variable, wanted in zip(found.variables, model.variables):
         np.testing.assert_array_equal(variable.numpy(), wanted.numpy())
 
 
@@ -193,21 +194,21 @@ def test_archives_that_are_refused(tmp_path):
         ("classification", [*CLASS_NAMES[1:], "a\nb"], r"one line that is not empty, got \['a\\nb'\]"),
     ],
 )
-def test_arguments_are_refused(kind, class_names, message, tmp_path):
+def test_arguments_are_refused(model, kind, class_names, message, tmp_path):
     with pytest.raises(ValueError, match=message):
-        export_module(bit_keras.BiT("R17x0.5", 10), tmp_path / "output", kind, class_names)
+        export_module(model, tmp_path / "output", kind, class_names)
     assert os.listdir(tmp_path) == []
 
 
-def test_another_backend_is_refused(tmp_path, monkeypatch):
+def test_another_backend_is_refused(model, tmp_path, monkeypatch):
     monkeypatch.setattr(keras.config, "backend", lambda: "jax")
     with pytest.raises(ValueError, match="KERAS_BACKEND must be tensorflow to write a module, got jax"):
-        export_module(bit_keras.BiT("R17x0.5", 10), tmp_path / "output")
+        export_module(model, tmp_path / "output")
 
 
-def test_an_existing_output_is_refused(tmp_path):
+def test_an_existing_output_is_refused(model, tmp_path):
     with pytest.raises(FileExistsError, match=f"that does not exist yet, got {tmp_path}"):
-        export_module(bit_keras.BiT("R17x0.5", 10), tmp_path)
+        export_module(model, tmp_path)
 
 
 def test_a_mismatch_is_reported(tmp_path, monkeypatch):
@@ -247,7 +248,7 @@ STEPS = [(writer, "_write"), (writer, "_check"), (tfhub, "write_archive"), (tfhu
 
 
 @pytest.mark.parametrize("step", STEPS, ids=[name for _, name in STEPS])
-def test_a_fault_leaves_nothing_behind(tmp_path, monkeypatch, step):
+def test_a_fault_leaves_nothing_behind(model, tmp_path, monkeypatch, step):
     def fail(*_):
         raise RuntimeError("no disk")
 
@@ -255,7 +256,7 @@ def test_a_fault_leaves_nothing_behind(tmp_path, monkeypatch, step):
     for module, name in STEPS:
         monkeypatch.setattr(module, name, fail if (module, name) == step else lambda *_: {})
     with pytest.raises(RuntimeError, match="no disk"):
-        export_module(bit_keras.BiT("R17x0.5", 10), tmp_path / "output")
+        export_module(model, tmp_path / "output")
     assert os.listdir(tmp_path) == []
 
 
@@ -315,10 +316,10 @@ def test_published_labels(monkeypatch, tmp_path):
     assert found == ["n00000000 imagenet21k, b", "n00000001 imagenet21k, b"]
 
 
-def test_program_that_fails_writes_nothing(golden_npz, tmp_path):
+def test_program_that_fails_writes_nothing(run_program, golden_npz, tmp_path):
     (tmp_path / "names.txt").write_text("one\ntwo\n")
     names = f"--class_names={tmp_path / 'names.txt'}"
-    result = run_program(f"--model={golden_npz}", names, f"--output={tmp_path / 'output'}")
+    result = run_program("export.tfhub", f"--model={golden_npz}", names, f"--output={tmp_path / 'output'}")
     assert result.returncode == 1
     assert "got 2 names for 10 outputs" in result.stderr
     assert "Traceback" not in result.stderr

@@ -36,18 +36,12 @@ def model(weights) -> bit_keras.BiT:
 
 
 @pytest.fixture(scope="module")
-def program(weights, tmp_path_factory) -> tuple[Path, str]:
+def program(run_program, weights, tmp_path_factory) -> tuple[Path, str]:
     """The directory that the program wrote, and its output."""
     output = tmp_path_factory.mktemp("tpu") / "new" / "tpu"
-    command = [sys.executable, "-m", "export.tpu", f"--model={weights}", f"--output={output}"]
-    result = subprocess.run(
-        [*command, f"--batch_sizes={','.join(map(str, BATCH_SIZES))}", f"--resolution={SIZE}"],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "KERAS_BACKEND": "tensorflow", "CUDA_VISIBLE_DEVICES": "-1"},
-        cwd=Path(tpu.__file__).parents[1],
-        check=False,
-    )
+    sizes = f"--batch_sizes={','.join(map(str, BATCH_SIZES))}"
+    flags = [f"--model={weights}", f"--output={output}", sizes, f"--resolution={SIZE}"]
+    result = run_program("export.tpu", *flags, environment={**os.environ, "CUDA_VISIBLE_DEVICES": "-1"})
     assert result.returncode == 0, result.stderr
     return output, result.stdout
 
@@ -255,6 +249,14 @@ def test_the_resolution_is_that_of_the_weights(weights, tmp_path, monkeypatch, k
 def test_a_failed_check_leaves_nothing_behind(model, tmp_path, monkeypatch):
     monkeypatch.setattr(tpu, "folded", lambda model, dtype: folded(model, "float32"))
     monkeypatch.setattr(tpu, "measure", lambda run, size: {1: 1.0, 8: 1.0})
+
+    def check_here(fault: str, program: Path, *arguments) -> None:
+        """Checks in this process: the program of `program` does so in others, which import TensorFlow for seconds."""
+        assert program == Path(tpu_check.__file__)
+        if faults := tpu_check.main(*map(str, arguments)):
+            raise RuntimeError(f"{fault} ({faults})")
+
+    monkeypatch.setattr(tpu, "run_python", check_here)
     with pytest.raises(RuntimeError, match=r"the converter form is faulty (.|\n)*must be bf16, got f32"):
         export_tpu(model, tmp_path / "tpu", (1,), SIZE)
     assert os.listdir(tmp_path) == []

@@ -4,6 +4,8 @@ On the tensorflow backend XLA compiles for the CPU here; whether its kernels for
 """
 
 import functools
+import os
+import sys
 from collections.abc import Callable
 
 import keras
@@ -15,8 +17,18 @@ from bit_keras import data
 from bit_keras.distill import distill
 from bit_keras.pretrain import pretrain
 from bit_keras.rules import HyperRuleCallback, MixUp
+from bit_keras.runs import network
 
 without_torch = pytest.mark.skipif(keras.backend.backend() == "torch", reason="Keras compiles by itself on the others")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _fast_compilation():
+    """XLA reads the flag when it first compiles. The tests run each program three times only."""
+    with pytest.MonkeyPatch.context() as patch:
+        if "XLA_FLAGS" not in os.environ:
+            patch.setenv("XLA_FLAGS", "--xla_backend_optimization_level=0")
+        yield
 
 
 @functools.cache
@@ -34,8 +46,32 @@ def pretrain_a_network(golden_npz, **settings):
     pretrain("R17x0.5", source(32), **settings)
 
 
-def distill_with_mixup(golden_npz, **settings):
-    distill("R17x0.5", golden_npz, source(32), **settings)
+def one_convolution(variant, num_classes, dtype=None, remat=False) -> keras.Model:
+    """A network for steps whose loss is tested: those of a BiT are compiled in the other cases."""
+    model = keras.Sequential(
+        [
+            keras.Input((None, None, 3)),
+            keras.layers.Conv2D(8, 3, activation="relu", dtype=dtype, name="conv"),
+            keras.layers.GlobalAveragePooling2D(dtype=dtype),
+            keras.layers.Dense(num_classes, dtype="float32", name="head"),
+        ],
+        name="one_convolution",
+    )
+    model.num_classes = num_classes
+    return model
+
+
+def pretrain_a_convolution(golden_npz, **settings):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys.modules["bit_keras.pretrain"], "BiT", one_convolution)
+        pretrain_a_network(golden_npz, **settings)
+
+
+def distill_into_a_convolution(golden_npz, **settings):
+    """With MixUp, from a BiT as the teacher."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(network, "BiT", one_convolution)
+        distill("R17x0.5", golden_npz, source(32), **settings)
 
 
 class Trained(Exception):
@@ -73,15 +109,15 @@ def three_updates(program: Callable, jit_compile: bool, workdir, **settings) -> 
     """
     fit, graph, found = keras.Model.fit, Graph(), []
 
-    def fit_three(network, batches, callbacks, **epochs):
-        assert network.jit_compile == jit_compile
-        before = [weight.numpy() for weight in network.trainable_variables]
+    def fit_three(model, batches, callbacks, **epochs):
+        assert model.jit_compile == jit_compile
+        before = [weight.numpy() for weight in model.trainable_variables]
         callbacks = [callback for callback in callbacks if isinstance(callback, HyperRuleCallback | MixUp)]
         if keras.backend.backend() == "tensorflow":
             callbacks.append(graph)
         steps = 3 * settings.get("accumulate", 1)
-        fit(network, batches, steps_per_epoch=steps, callbacks=callbacks, shuffle=False, verbose=0)
-        for weight, old in zip(network.trainable_variables, before):
+        fit(model, batches, steps_per_epoch=steps, callbacks=callbacks, shuffle=False, verbose=0)
+        for weight, old in zip(model.trainable_variables, before):
             found.append((weight.path, weight.numpy(), weight.numpy() - old))
         raise Trained
 
@@ -93,6 +129,21 @@ def three_updates(program: Callable, jit_compile: bool, workdir, **settings) -> 
     weights, changes = ({path: array[k] for path, *array in found} for k in (0, 1))
     assert len(weights) == len(found)
     return weights, changes, graph.operations() if graph.graph else set()
+
+
+@pytest.fixture(scope="module")
+def uncompiled(golden_npz, tmp_path_factory) -> Callable:
+    """Function that returns the results of an uncompiled run, which tests with the same settings share."""
+    runs = {}
+
+    def run(program: Callable, settings: dict) -> tuple[dict, dict, set[str]]:
+        key = program, tuple(settings.items())
+        if key not in runs:
+            workdir = tmp_path_factory.mktemp("uncompiled")
+            runs[key] = three_updates(functools.partial(program, golden_npz), False, workdir, **settings)
+        return runs[key]
+
+    return run
 
 
 def differences(changes: dict, expected: dict) -> float:
@@ -116,19 +167,19 @@ def check_kernels(operations: set[str]) -> None:
 CASES = {
     "accumulate and remat": (finetune, {"accumulate": 2, "remat": True}, {}),
     "freeze and MixUp": (finetune, {"freeze": "block2", "num_train": 20_000}, None),
-    "sigmoid": (pretrain_a_network, {"loss": "sigmoid"}, None),
-    "distillation with MixUp": (distill_with_mixup, {}, None),
+    "sigmoid": (pretrain_a_convolution, {"loss": "sigmoid"}, None),
+    "distillation with MixUp": (distill_into_a_convolution, {}, None),
 }
 
 
 @without_torch
 @pytest.mark.any_backend
 @pytest.mark.parametrize("case", CASES)
-def test_a_compiled_step_trains_the_same(case, golden_npz, tmp_path):
+def test_a_compiled_step_trains_the_same(case, uncompiled, golden_npz, tmp_path):
     program, settings, others = CASES[case]
+    expected, changes, _ = uncompiled(program, settings if others is None else others)
     program = functools.partial(program, golden_npz)
-    expected, changes, _ = three_updates(program, False, tmp_path / "0", **settings if others is None else others)
-    weights, received, operations = three_updates(program, True, tmp_path / "1", **settings)
+    weights, received, operations = three_updates(program, True, tmp_path, **settings)
     for path, array in expected.items():
         # For weights that are initialized to 0 the value is the change, which is as inexact as the gradient.
         allowed = 1e-5 * np.abs(array).max() + 1e-3 * np.abs(changes[path]).max()
@@ -141,13 +192,15 @@ def test_a_compiled_step_trains_the_same(case, golden_npz, tmp_path):
 @pytest.mark.parametrize(
     ("program", "precision"), [(finetune, "mixed_bfloat16"), (pretrain_a_network, "mixed_float16")]
 )
-def test_in_half_precision_a_compiled_step_is_about_as_close_to_float32(program, precision, golden_npz, tmp_path):
+def test_in_half_precision_a_compiled_step_is_about_as_close_to_float32(
+    program, precision, uncompiled, golden_npz, tmp_path
+):
     """Half-precision gradients depend on fusion, which changes where they are rounded, so float32 is the reference."""
+    _, exact, _ = uncompiled(program, {})
+    _, rounded, _ = uncompiled(program, {"precision": precision})
     program = functools.partial(program, golden_npz)
-    _, exact, _ = three_updates(program, False, tmp_path / "0")
-    _, uncompiled, _ = three_updates(program, False, tmp_path / "1", precision=precision)
-    _, compiled, operations = three_updates(program, True, tmp_path / "2", precision=precision)
-    assert 0 < differences(compiled, exact) < 2 * differences(uncompiled, exact) < 1
+    _, compiled, operations = three_updates(program, True, tmp_path, precision=precision)
+    assert 0 < differences(compiled, exact) < 2 * differences(rounded, exact) < 1
     check_kernels(operations)
 
 

@@ -1,7 +1,5 @@
 """Exports are loaded by consumers in separate processes without the library."""
 
-import contextlib
-import io
 import json
 import os
 import subprocess
@@ -15,7 +13,7 @@ from sklearn.datasets import load_digits
 
 import bit_keras
 from bit_keras.checkpoints.formats import read_card
-from bit_keras.saved_models import check, export, reusable, writer
+from bit_keras.saved_models import export, reusable, writer
 from bit_keras.saved_models.check import relative_difference
 from bit_keras.saved_models.export import export_saved_model
 from bit_keras.system import processes
@@ -30,8 +28,11 @@ def model(regularized) -> bit_keras.BiT:
 
 
 @pytest.fixture(scope="module")
-def facts(model, reusable_saved_model, tmp_path_factory) -> dict[str, dict]:
-    """Results of two consumers of the SavedModel, {name: facts}, which run one after the other in one process."""
+def consumed(model, reusable_saved_model, tmp_path_factory) -> tuple[dict[str, dict], str, Path]:
+    """Results of three consumers of the SavedModel, which run one after the other in one process.
+
+    {name: facts} of two; what saved_model_cli shows, and the folder with its "images.npy" and "logits.npy".
+    """
     folder = tmp_path_factory.mktemp("data")
     data = {f"images_{k}": random_images(*shape) for k, shape in enumerate([(1, 32, 32), (3, 57, 90), (2, 128, 65)])}
     data |= {name.replace("images", "logits"): logits_of(model, images) for name, images in data.items()}
@@ -41,17 +42,33 @@ def facts(model, reusable_saved_model, tmp_path_factory) -> dict[str, dict]:
     images = np.tile(images, 3).astype(np.float32)  # [32, 40, 40, 3]
     labels, logits = digits.target[:32], logits_of(model, images)
     np.savez(folder / "hub_keras_layer.npz", images=images, labels=labels, logits=logits)
+    np.save(folder / "images.npy", random_images(2, 48, 40))
+    signature = ["--dir", str(reusable_saved_model), "--tag_set", "serve", "--signature_def", "serving_default"]
+    inputs = ["--inputs", f"images={folder / 'images.npy'}", "--outdir", str(folder)]
+    commands = [["show", *signature], ["run", *signature, *inputs]]
+
     names = ("loaders", "hub_keras_layer")
     programs = [[f"{CONSUMERS / name}.py", str(reusable_saved_model), f"{folder / name}.npz"] for name in names]
-    lines = run([sys.executable, "-c", _RUN_ALL, json.dumps(programs)]).splitlines()
-    return dict(zip(names, map(json.loads, lines[-2:]), strict=True))
+    # Last: it changes settings of TensorFlow.
+    programs.append([f"{CONSUMERS / 'serving_cli'}.py", json.dumps(commands)])
+    output = run([sys.executable, "-c", _RUN_ALL, json.dumps(programs)])
+    *found, shown, _ = output.split(_SEPARATOR)
+    facts = {name: json.loads(each.splitlines()[-1]) for name, each in zip(names, found, strict=True)}
+    return facts, shown, folder
 
 
-_RUN_ALL = """
+@pytest.fixture(scope="module")
+def facts(consumed) -> dict[str, dict]:
+    return consumed[0]
+
+
+_SEPARATOR = "=== next consumer ===\n"
+_RUN_ALL = f"""
 import json, runpy, sys
 
 for sys.argv in json.loads(sys.argv[1]):
     runpy.run_path(sys.argv[0], run_name="__main__")
+    print({_SEPARATOR!r}, end="")
 """
 
 
@@ -88,18 +105,9 @@ def run(command: list, **environment: str) -> str:
 
 
 @pytest.fixture
-def _check_in_this_process(monkeypatch):
-    """Checks in this process: starting another one takes far longer than the check of a small SavedModel."""
-
-    def run_here(fault: str, program: Path, *arguments) -> str:
-        assert program == Path(check.__file__)
-        with contextlib.redirect_stdout(io.StringIO()) as output:
-            faults = check.check(*map(str, arguments))
-        if faults:
-            raise RuntimeError(f"{fault}:\n{faults}")
-        return output.getvalue()
-
-    monkeypatch.setattr(writer, "run_python", run_here)
+def _check_in_this_process(check_here):
+    with check_here():
+        yield
 
 
 def test_hub_keras_layer_fine_tunes(model, facts):
@@ -129,18 +137,12 @@ def test_loads_without_keras(model, facts):
         assert not loaded["library_imported"]
 
 
-def test_serving_signature_in_saved_model_cli(model, reusable_saved_model, tmp_path):
-    images = random_images(2, 48, 40)
-    np.save(tmp_path / "images.npy", images)
-    signature = ["--dir", str(reusable_saved_model), "--tag_set", "serve", "--signature_def", "serving_default"]
-    inputs = ["--inputs", f"images={tmp_path / 'images.npy'}", "--outdir", str(tmp_path)]
-
-    commands = [["show", *signature], ["run", *signature, *inputs]]
-    shown = run([sys.executable, CONSUMERS / "serving_cli.py", json.dumps(commands)])
-
+def test_serving_signature_in_saved_model_cli(model, consumed):
+    _, shown, folder = consumed
     assert "inputs['images'] tensor_info:\n      dtype: DT_FLOAT\n      shape: (-1, -1, -1, 3)" in shown
     assert "outputs['logits'] tensor_info:\n      dtype: DT_FLOAT\n      shape: (-1, 10)" in shown
-    difference = relative_difference(logits_of(model, images), np.load(tmp_path / "logits.npy"))
+    images = np.load(folder / "images.npy")
+    difference = relative_difference(logits_of(model, images), np.load(folder / "logits.npy"))
     assert difference < 1e-5, difference
 
 
@@ -159,7 +161,8 @@ def test_nothing_compiles_with_xla(reusable_saved_model):
 
 
 @pytest.mark.usefixtures("_check_in_this_process")
-def test_backbone_in_mixed_precision(tmp_path, golden_npz):
+def test_backbone_in_mixed_precision(tmp_path, golden_npz, monkeypatch):
+    monkeypatch.setattr(writer, "_CHECK_SIZES", ((1, 32, 32),))  # bfloat16 is slow on a CPU
     model = bit_keras.BiT("R17x0.5", 10, dtype="mixed_bfloat16")
     bit_keras.load_weights(model, golden_npz)
     path = export_saved_model(model.backbone, tmp_path / "backbone")
