@@ -1,5 +1,6 @@
 """The comparison of students with and without a teacher: its table, its plot, and a complete series."""
 
+import functools
 import json
 
 import numpy as np
@@ -7,6 +8,7 @@ import numpy as np
 from benchmarks import distillation
 from bit_keras import data
 from bit_keras.checkpoints import provenance
+from bit_keras.runs import run
 
 
 def _results():
@@ -44,10 +46,13 @@ def test_a_series_to_its_end(golden_npz, tmp_path, monkeypatch):
     images, labels = np.random.default_rng(0).integers(0, 256, (20, 8, 8, 3), np.uint8), np.arange(20) % 10
     source = data.from_arrays(images, labels, images, labels, class_names="0123456789")
     monkeypatch.setattr(data, "load", lambda name: source)
+    monkeypatch.setattr(run.report, "write", lambda *arguments: None)  # figures of the runs, which are slow
+    for name in ("finetune", "distill"):  # evaluated once, at the end
+        monkeypatch.setattr(distillation, name, functools.partial(getattr(distillation, name), eval_every=100))
     settings = {"epochs": [3.0], "seeds": 1, "examples_per_class": 1, "teacher_steps": 5, "model": "R17x0.5"}
     settings |= {"batch_size": 5, "resolution": 16, "flip": False}
     results = distillation.compare(str(golden_npz), "digits", tmp_path, **settings)
-    assert [run["student"] for run in results["runs"]] == ["alone", "distilled"]
+    assert [each["student"] for each in results["runs"]] == ["alone", "distilled"]
     assert json.loads((tmp_path / "distillation.json").read_text()) == results
     assert (tmp_path / "distillation.md").read_text() == distillation.table(results)
     assert (tmp_path / "distillation.png").read_bytes().startswith(b"\x89PNG")

@@ -9,6 +9,7 @@ import pytest
 
 import bit_keras
 from bit_keras import data
+from bit_keras.runs import run
 from examples import migration
 
 FOLDER = Path(migration.__file__).parent
@@ -17,10 +18,11 @@ GOLDEN = Path(__file__).parent / "fixtures" / "golden_r_small.npz"
 
 
 @pytest.fixture(scope="module")
-def module(tmp_path_factory) -> str:
+def module(check_here, tmp_path_factory) -> str:
     """A feature vector module, like those of TF Hub."""
     backbone = bit_keras.BiT.from_preset(GOLDEN).backbone
-    return str(bit_keras.export_saved_model(backbone, tmp_path_factory.mktemp("exported") / "module"))
+    with check_here():
+        return str(bit_keras.export_saved_model(backbone, tmp_path_factory.mktemp("exported") / "module"))
 
 
 @pytest.fixture
@@ -72,11 +74,12 @@ def test_module_weights(module):
     assert not np.any(model(images))
 
 
-def test_official_tf2(source, tmp_path):
+def test_official_tf2(source, tmp_path, monkeypatch):
     from examples.migration.official_tf2 import pieces, program
 
+    monkeypatch.setattr(run.report, "write", lambda *arguments: None)  # figures, which are slow
     settings = {"batch_size": 4, "steps": 5, "resolution": 32}
-    model, accuracy = program(str(GOLDEN), source, str(tmp_path), **settings)
+    model, accuracy = program(str(GOLDEN), source, str(tmp_path), eval_every=5, **settings)
     assert 0 <= accuracy <= 1
     assert model.output_shape == (None, 3)
     assert (tmp_path / "weights.npz").is_file()

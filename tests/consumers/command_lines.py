@@ -37,6 +37,7 @@ def _run(module: str, arguments: list[str]) -> int:
     status = 1
     try:
         runpy.run_module(module, run_name="__main__", alter_sys=True)
+        status = 0
     except SystemExit as end:
         status = end.code or 0
     finally:

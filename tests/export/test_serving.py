@@ -44,14 +44,14 @@ def model(golden_npz) -> BiT:
 
 
 @pytest.fixture(scope="module")
-def program(golden_npz, tmp_path_factory) -> tuple[Path, str]:
+def program(run_program, golden_npz, tmp_path_factory) -> tuple[Path, str]:
     """The directory that the program wrote, and its output."""
     folder = tmp_path_factory.mktemp("published")
     names = folder / "names.txt"
     names.write_text("\n".join(CLASS_NAMES) + "\n")
     settings = {"model": golden_npz, "output": folder / "models", "name": NAME, "version": VERSION}
     settings |= {"resolution": RESOLUTION, "class_names": names}
-    result = run_program(**settings)
+    result = run_program("export.serving", *flags_of(**settings))
     assert result.returncode == 0, result.stderr
     return folder / "models", result.stdout
 
@@ -85,9 +85,8 @@ def expected(model, files) -> np.ndarray:
     return logits_of(model, np.stack(images))
 
 
-def run_program(**settings) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "export.serving", *(f"--{name}={value}" for name, value in settings.items())]
-    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(serving.__file__).parents[1])
+def flags_of(**settings) -> list[str]:
+    return [f"--{name}={value}" for name, value in settings.items()]
 
 
 def logits_of(model, images: np.ndarray) -> np.ndarray:
@@ -444,17 +443,12 @@ def test_grpc_client(grpc_address, files, expected, monkeypatch, capsys):
     assert error.value.code() == grpc.StatusCode.NOT_FOUND
 
 
-def test_saved_model_cli(version_path, files, expected, tmp_path):
+def test_saved_model_cli(run_program, version_path, files, expected, tmp_path):
     signature = ["--dir", version_path, "--tag_set", "serve", "--signature_def", "serve_bytes"]
     np.save(tmp_path / "files.npy", np.array([path.read_bytes() for path in files]))
     inputs = ["--inputs", f"image_bytes={tmp_path / 'files.npy'}", "--outdir", tmp_path]
     commands = [list(map(str, command)) for command in (["show", *signature], ["run", *signature, *inputs])]
-    result = subprocess.run(
-        [sys.executable, CONSUMERS / "serving_cli.py", json.dumps(commands)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    result = run_program("tests.consumers.serving_cli", json.dumps(commands))
     assert result.returncode == 0, result.stderr
     shown = result.stdout
     assert "inputs['image_bytes'] tensor_info:\n      dtype: DT_STRING\n      shape: (-1)" in shown
@@ -520,21 +514,22 @@ def test_another_backend_is_refused(model, tmp_path, monkeypatch):
         serving.export_serving(model, tmp_path)
 
 
-def test_a_failed_check_leaves_nothing(model, version_path, tmp_path, monkeypatch):
+def test_a_failed_check_leaves_nothing(check_here, model, version_path, tmp_path, monkeypatch):
     monkeypatch.setitem(writer._WRITERS, "serving", lambda _, path, *rest: shutil.copytree(version_path, path))
     output, head = tmp_path / "new" / "models", model.get_layer("head")
     weights = head.get_weights()
     head.set_weights([weight * 1.001 for weight in weights])
     try:
-        with pytest.raises(RuntimeError, match=r"\n0/logits: differs by .*allowed is 1e-05"):
+        with check_here(), pytest.raises(RuntimeError, match=r"\n0/logits: differs by .*allowed is 1e-05"):
             serving.export_serving(model, output, class_names=CLASS_NAMES, resolution=RESOLUTION)
     finally:
         head.set_weights(weights)
     assert os.listdir(tmp_path) == []
 
 
-def test_the_program_reports_errors(tmp_path):
-    result = run_program(model=tmp_path / "none.npz", output=tmp_path / "models")
+def test_the_program_reports_errors(run_program, tmp_path):
+    flags = flags_of(model=tmp_path / "none.npz", output=tmp_path / "models")
+    result = run_program("export.serving", *flags)
     assert result.returncode == 1
     assert "none.npz" in result.stderr
     assert os.listdir(tmp_path) == []

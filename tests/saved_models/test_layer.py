@@ -3,13 +3,11 @@
 import http.server
 import io
 import json
-import os
 import shutil
-import subprocess
-import sys
 import tarfile
 import types
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -18,8 +16,6 @@ import pytest
 
 from bit_keras.checkpoints import CheckpointError
 from bit_keras.saved_models.layer import SavedModelLayer
-
-CONSUMERS = Path(__file__).parents[1] / "consumers"
 
 
 class Affine:
@@ -112,12 +108,16 @@ def affine_model(path: Path, **arguments) -> keras.Model:
     return model
 
 
-def run_consumer(name: str, *arguments, **environment: str) -> dict:
-    variables = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2", "PYTHONPATH": os.pathsep.join(sys.path), **environment}
-    command = [sys.executable, CONSUMERS / name, *arguments]
-    result = subprocess.run(list(map(str, command)), capture_output=True, text=True, env=variables, check=False)
-    assert result.returncode == 0, result.stderr
-    return json.loads(result.stdout.splitlines()[-1])
+@pytest.fixture(scope="session")
+def run_consumer(run_program) -> Callable[..., dict]:
+    """Function that runs a consumer in another process and returns the JSON that it prints."""
+
+    def run(name: str, *arguments) -> dict:
+        result = run_program(f"tests.consumers.{name}", *arguments)
+        assert result.returncode == 0, result.stderr
+        return json.loads(result.stdout.splitlines()[-1])
+
+    return run
 
 
 # A BiT
@@ -143,10 +143,10 @@ def test_training_is_that_of_the_keras_model(regularized, reusable_saved_model):
             a.assign(b.value)
 
 
-def test_one_step_is_that_of_hub_keras_layer(reusable_saved_model, tmp_path):
+def test_one_step_is_that_of_hub_keras_layer(run_consumer, reusable_saved_model, tmp_path):
     images, labels = random_images(4, 33, 33), np.arange(4)
     np.savez(tmp_path / "data.npz", images=images, labels=labels)
-    run_consumer("layer_hub_step.py", reusable_saved_model, tmp_path / "data.npz", tmp_path / "step.npz")
+    run_consumer("layer_hub_step", reusable_saved_model, tmp_path / "data.npz", tmp_path / "step.npz")
     layer = SavedModelLayer(reusable_saved_model)
     model = keras.Sequential([keras.Input((None, None, 3)), layer])
     model.compile(keras.optimizers.SGD(0.1), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
@@ -160,11 +160,11 @@ def test_one_step_is_that_of_hub_keras_layer(reusable_saved_model, tmp_path):
             np.testing.assert_allclose(variable, expected[f"weight_{k}"], rtol=1e-5, atol=1e-5)
 
 
-def test_two_replicas_train_as_one(affine, tmp_path):
+def test_two_replicas_train_as_one(run_consumer, affine, tmp_path):
     inputs, targets = random_rows(), np.ones((8, 4), np.float32)
     np.savez(tmp_path / "data.npz", inputs=inputs, targets=targets)
 
-    facts = run_consumer("layer_mirrored.py", affine, tmp_path / "data.npz")
+    facts = run_consumer("layer_mirrored", affine, tmp_path / "data.npz")
 
     model = affine_model(affine)
     model.fit(inputs, targets, batch_size=8, epochs=3, shuffle=False, verbose=0)
@@ -366,7 +366,7 @@ def test_weights_file(affine, tmp_path):
     np.testing.assert_array_equal(other(random_rows()), model(random_rows()))
 
 
-def test_an_embedded_saved_model_moves(reusable_saved_model, tmp_path):
+def test_an_embedded_saved_model_moves(run_consumer, reusable_saved_model, tmp_path):
     handle = shutil.copytree(reusable_saved_model, tmp_path / "handle")
     images = keras.Input((None, None, 3))
     layer = SavedModelLayer(handle, embed=True)
@@ -378,7 +378,7 @@ def test_an_embedded_saved_model_moves(reusable_saved_model, tmp_path):
     keras.saving.load_model(tmp_path / "first.keras", safe_mode=False).save(tmp_path / "second.keras")
     np.savez(tmp_path / "data.npz", images=random_images(2, 33, 33), outputs=expected)
 
-    facts = run_consumer("layer_load.py", tmp_path / "second.keras", tmp_path / "data.npz")
+    facts = run_consumer("layer_load", tmp_path / "second.keras", tmp_path / "data.npz")
 
     assert facts["difference"] < 1e-6
     assert facts["trainable_weights"] == 56
