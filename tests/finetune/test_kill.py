@@ -16,14 +16,14 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from PIL import Image
 
 import bit_keras
 
 ROOT = Path(bit_keras.__file__).parents[1]
 KILLS = {"tensorflow": 10, "jax": 2, "torch": 2}[keras.backend.backend()]
 SETTINGS = {
-    "model": "R17x0.5",
-    "dataset": "digits",
+    "model": "tiny",  # of finetune_forks.py
     "steps": 24,
     "batch_size": 16,
     "resolution": 16,
@@ -37,8 +37,9 @@ CLOCKS = ("seconds", "images_per_second")
 class _Forks:
     """One process that has imported everything, and forks for each run."""
 
-    def __init__(self, log: Path):
+    def __init__(self, log: Path, dataset: Path):
         self._log = log
+        self._settings = {**SETTINGS, "dataset": str(dataset)}
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
         with log.open("w") as stderr:
             self._process = subprocess.Popen(
@@ -53,7 +54,7 @@ class _Forks:
 
     def run(self, workdir: Path, kill_after: float | None = None) -> int:
         """Returns the exit status of a run, -9 if it was killed."""
-        self._process.stdin.write(json.dumps({**SETTINGS, "workdir": str(workdir)}) + "\n")
+        self._process.stdin.write(json.dumps({**self._settings, "workdir": str(workdir)}) + "\n")
         child = int(self._process.stdout.readline())
         if kill_after is not None and not select.select([self._process.stdout], [], [], kill_after)[0]:
             with contextlib.suppress(ProcessLookupError):  # it has just ended
@@ -68,7 +69,13 @@ class _Forks:
 
 @pytest.fixture
 def forks(tmp_path):
-    forks = _Forks(tmp_path / "log.txt")
+    pixels = np.random.default_rng(0)
+    for label in "left", "right":
+        (tmp_path / "images" / label).mkdir(parents=True)
+        for number in range(20):
+            image = pixels.integers(0, 256, (8, 8, 3), np.uint8)
+            Image.fromarray(image).save(tmp_path / "images" / label / f"{number}.png")
+    forks = _Forks(tmp_path / "log.txt", tmp_path / "images")
     yield forks
     forks.close()
 
