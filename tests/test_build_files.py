@@ -90,11 +90,9 @@ def test_libraries_do_not_depend_on_each_other_in_a_circle():
 
 def test_the_tables_name_files_of_this_checkout():
     marked = {
-        folder / name
-        for folder, arguments in _declared("pytest_tests")
-        for name in [*arguments.get("slow", ()), *arguments.get("uncached", ())]
+        folder / name for folder, arguments in _declared("pytest_tests") for name in arguments.get("uncached", ())
     }
-    assert marked == {ROOT / name for name in (*build_files.SLOW, *build_files.UNCACHED)}
+    assert marked == {ROOT / name for name in build_files.UNCACHED}
     assert not [path for path in marked if not path.is_file()]
     for target, data in build_files.DATA.items():
         folder = ROOT / target.removeprefix("//").partition(":")[0]

@@ -9,6 +9,7 @@ import os
 from collections.abc import Mapping
 
 from bit_keras.checkpoints.checks import CheckpointError
+from bit_keras.system.logs import logger
 from bit_keras.system.version import VERSION
 from bit_keras.zoo.presets import Preset
 
@@ -61,6 +62,21 @@ class Card:
     def to_json(self) -> str:
         """Returns the known values as JSON, equal for equal cards."""
         return json.dumps(self.to_dict(), ensure_ascii=False, sort_keys=True)
+
+    def of_head(self, num_classes: int, path: str | os.PathLike) -> "Card":
+        """Returns the card without class names, with a warning, if a head does not have an output for each of them.
+
+        Args:
+            num_classes: outputs of the head.
+            path: the file, for the message.
+        """
+        if self.class_names is None or len(self.class_names) == num_classes:
+            return self
+        logger.warning(
+            "%s names %d classes, but its head has %d outputs; the names are not used",
+            *(path, len(self.class_names), num_classes),
+        )
+        return dataclasses.replace(self, class_names=None)
 
     @classmethod
     def from_dict(cls, values, path: str | os.PathLike) -> "Card":

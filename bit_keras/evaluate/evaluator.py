@@ -141,7 +141,9 @@ def evaluate(
             f"outputs, {source.name} has {source.num_classes:,} classes: fine-tune the model on these data first"
         )
 
-    outputs = output_order(provenance.read_card(file).class_names, source.class_names, match_classes)
+    outputs = output_order(
+        provenance.read_card(file).of_head(num_classes, model).class_names, source.class_names, match_classes
+    )
 
     # Predict
     with contextlib.closing(_watched(batches, source.num_test)) as watched:  # also removes the bar after an error

@@ -233,7 +233,7 @@ class BiT(keras.Model):
             model.card = Card(variant=variant, weights=origin(preset))
         else:
             card = provenance.read_card(preset if os.fspath(preset) in PRESETS else path)
-            model.card = dataclasses.replace(card, variant=variant)
+            model.card = dataclasses.replace(card.of_head(num_classes, preset), variant=variant)
         return model
 
     @functools.wraps(keras.Model.fit)

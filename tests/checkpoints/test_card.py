@@ -1,7 +1,9 @@
 """The card in every format of weights: as written, as others read it, and as a stranger may have written it."""
 
 import dataclasses
+import io
 import json
+import zipfile
 
 import numpy as np
 import pytest
@@ -107,6 +109,21 @@ def test_a_damaged_card_is_an_error_of_the_file(golden_npz, tmp_path, text, mess
         np.savez(tmp_path / "bad.npz", **archive, **{cards.KEY: np.frombuffer(text.encode(), np.uint8)})
     with pytest.raises(CheckpointError, match=rf"bad\.npz.*{message}"):
         BiT.from_preset(tmp_path / "bad.npz")
+
+
+def test_names_that_do_not_fit_the_head_are_not_used(golden_npz, tmp_path, caplog):
+    write_npz(read_weights(golden_npz), tmp_path / "mine.npz", dataclasses.replace(CARD, class_names=("a", "b")))
+    assert BiT.from_preset(tmp_path / "mine.npz").class_names is None
+    assert "mine.npz names 2 classes, but its head has 10 outputs; the names are not used" in caplog.text
+
+
+def test_a_header_that_promises_another_size_allocates_nothing(tmp_path):
+    text = CARD.to_json().encode()
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": (2**60,)})
+    with zipfile.ZipFile(tmp_path / "bad.npz", "w") as archive:
+        archive.writestr(f"{cards.KEY}.npy", header.getvalue() + text)
+    assert read_card(tmp_path / "bad.npz") == CARD
 
 
 def test_a_large_card_is_not_read(tmp_path):

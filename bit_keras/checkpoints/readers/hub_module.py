@@ -69,7 +69,7 @@ def read_card(path: str | os.PathLike) -> Card | None:
         with open(card, "rb") as file:
             return Card.from_json(file.read(MAX_BYTES + 1), card)
     if names.is_file():
-        return Card(class_names=tuple(names.read_text(encoding="utf-8").splitlines()))
+        return Card(class_names=tuple(names.read_text(encoding="utf-8", errors="replace").splitlines()))
     return None
 
 

@@ -128,7 +128,8 @@ def read_card(path: str | os.PathLike) -> cards.Card | None:
                 f"{member.file_size:,}"
             )
         with archive.open(member) as stream:
-            text = np.lib.format.read_array(stream, allow_pickle=False).astype(np.uint8).tobytes()
+            _read_header(stream)
+            text = stream.read()  # the array, of bytes; its header may promise another size
     return cards.Card.from_json(text, path)
 
 
@@ -156,12 +157,18 @@ def _check_header(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo)
     if member.compress_type not in _COMPRESSIONS:
         raise CheckpointError(f"{path}: {member.filename} must be stored or deflated")
     with archive.open(member) as stream:
-        version = np.lib.format.read_magic(stream)
-        read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, _, dtype = read_header(stream)
+        shape, dtype = _read_header(stream)
         check_floats(path, member.filename, dtype)
         if any(size < 0 for size in shape) or promised_bytes(shape, dtype) != member.file_size - stream.tell():
             raise CheckpointError(
                 f"{path}: {member.filename} states {dtype} {shape}, which is not the size of its data, "
                 f"{member.file_size - stream.tell()} bytes"
             )
+
+
+def _read_header(stream) -> tuple[tuple[int, ...], np.dtype]:
+    """Reads the header of an array and returns its shape and type."""
+    version = np.lib.format.read_magic(stream)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(stream)
+    return shape, dtype
