@@ -1,13 +1,13 @@
 """Fine-tuning on several devices and in several processes gives the results of one device."""
 
+import contextlib
 import csv
 import json
 import os
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,6 @@ from bit_keras.finetune import finetuner
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = ROOT / "tests" / "consumers" / "finetune_distributed.py"
-SECONDS = 300  # timeout for a process that hangs
 
 # Neither the batch size nor the number of devices divides 13. Few training examples: no MixUp.
 NUM_TRAIN, NUM_TEST = 40, 13
@@ -37,39 +36,61 @@ def _arrays(num_train: int) -> dict[str, np.ndarray]:
 
 
 @pytest.fixture(scope="module")
-def finetune(tmp_path_factory, golden_npz) -> Callable:
-    """Returns a function of one list of runs and one environment per process; it returns the output of each process."""
+def data_folder(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("data")
     np.savez(folder / "few.npz", **_arrays(NUM_TRAIN))
     np.savez(folder / "many.npz", **_arrays(20_000))
+    return folder
 
-    def start(runs: list[dict], variables: dict[str, str], name: str) -> subprocess.Popen:
-        runs = [
-            json.dumps({"model": str(golden_npz), **SETTINGS, **run, "workdir": str(run["workdir"])}) for run in runs
+
+@contextlib.contextmanager
+def _program(data_folder: Path, golden_npz: Path, **variables: str) -> Iterator[Callable[..., list[list[str]]]]:
+    """Starts the program and yields a function of one list of runs and one environment per process.
+
+    The function returns the lines that each process printed.
+    """
+    path = os.pathsep.join([str(ROOT), *sys.path])
+    program = subprocess.Popen(
+        [sys.executable, "-W", "ignore", PROGRAM],
+        env={**os.environ, "PYTHONPATH": path, **variables},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        bufsize=1,
+    )
+
+    def complete(run: dict) -> dict:
+        given = {"model": str(golden_npz), **SETTINGS, **run, "workdir": str(run["workdir"])}
+        return {**given, "data": str(data_folder / f"{given.get('data', 'few')}.npz")}
+
+    def finetune(runs: list[list[dict]], variables: list[dict[str, str]]) -> list[list[str]]:
+        processes = [
+            {"runs": [complete(run) for run in mine], "variables": environment}
+            for mine, environment in zip(runs, variables, strict=True)
         ]
-        path = os.pathsep.join([str(ROOT), *sys.path])
-        return subprocess.Popen(
-            [sys.executable, PROGRAM, folder / f"{name}.npz", *runs],
-            env={**os.environ, "PYTHONPATH": path, **variables},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        program.stdin.write(json.dumps(processes) + "\n")
+        said = json.loads(program.stdout.readline())
+        for status, _, errors in said:
+            assert status == 0, errors
+        return [[line for line in output.splitlines() if "[Gloo]" not in line] for _, output, _ in said]
 
-    def run(runs: list[list[dict]], variables: list[dict[str, str]], name: str = "few") -> list[list[str]]:
-        processes = [start(*each, name) for each in zip(runs, variables, strict=True)]
-        deadline = time.monotonic() + SECONDS
-        try:
-            said = [process.communicate(timeout=max(1, deadline - time.monotonic())) for process in processes]
-        finally:
-            for process in processes:
-                process.kill()
-                process.wait()
-        for process, (_, errors) in zip(processes, said):
-            assert process.returncode == 0, errors
-        return [[line for line in output.splitlines() if "[Gloo]" not in line] for output, _ in said]
+    yield finetune
+    program.communicate()
 
-    return run
+
+@pytest.fixture(scope="module")
+def on_tensorflow(data_folder, golden_npz) -> Iterator[Callable]:
+    with _program(data_folder, golden_npz, KERAS_BACKEND="tensorflow") as finetune:
+        yield finetune
+
+
+@pytest.fixture(scope="module")
+def on_jax(data_folder, golden_npz, tmp_path_factory) -> Iterator[Callable]:
+    # Most processes compile the same programs.
+    cache = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("compiled"))}
+    cache |= {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    with _program(data_folder, golden_npz, KERAS_BACKEND="jax", **cache) as finetune:
+        yield finetune
 
 
 def _free_ports(count: int) -> list[int]:
@@ -85,9 +106,7 @@ def _free_ports(count: int) -> list[int]:
 def _tf_workers() -> list[dict[str, str]]:
     cluster = {"worker": [f"127.0.0.1:{port}" for port in _free_ports(2)]}
     tasks = [{"type": "worker", "index": index} for index in range(2)]
-    return [
-        {"KERAS_BACKEND": "tensorflow", "TF_CONFIG": json.dumps({"cluster": cluster, "task": task})} for task in tasks
-    ]
+    return [{"TF_CONFIG": json.dumps({"cluster": cluster, "task": task})} for task in tasks]
 
 
 def _jax_processes() -> list[dict[str, str]]:
@@ -105,28 +124,28 @@ def _jax_processes() -> list[dict[str, str]]:
 
 def _jax(devices: int) -> dict[str, str]:
     flags = f"--xla_backend_optimization_level=0 --xla_force_host_platform_device_count={devices}"
-    return {"KERAS_BACKEND": "jax", "XLA_FLAGS": flags}
+    return {"XLA_FLAGS": flags}
 
 
 @pytest.fixture(scope="module")
-def tensorflow_runs(finetune, tmp_path_factory) -> Path:
+def tensorflow_runs(on_tensorflow, tmp_path_factory) -> Path:
     """Folder of the runs "one" (one device) and "mirrored" (two devices; interrupted after step 2 and resumed)."""
     folder = tmp_path_factory.mktemp("tensorflow")
     mirrored = {"workdir": folder / "mirrored", "distribute": "mirrored"}
     runs = [{"workdir": folder / "one"}, {**mirrored, "signal_at": 2}, mirrored]
-    ((_, cut, resumed),) = finetune([runs], [{"KERAS_BACKEND": "tensorflow", "LOGICAL_CPUS": "2"}])
+    ((_, cut, resumed),) = on_tensorflow([runs], [{"LOGICAL_CPUS": "2"}])
     assert cut == "stopped by SIGTERM; the state is saved"
     assert json.loads(resumed)["shape"] == [3, 10]
     return folder
 
 
 @pytest.fixture(scope="module")
-def jax_runs(finetune, tmp_path_factory) -> Path:
+def jax_runs(on_jax, tmp_path_factory) -> Path:
     """Like `tensorflow_runs`: "one", and "four" (four devices, which accumulate two micro-batches)."""
     folder = tmp_path_factory.mktemp("jax")
     four = {"workdir": folder / "four", "distribute": "data_parallel", "accumulate": 2}
     runs = [{"workdir": folder / "one"}, {**four, "signal_at": 3}, four]
-    ((_, cut, resumed),) = finetune([runs], [_jax(4)])
+    ((_, cut, resumed),) = on_jax([runs], [_jax(4)])
     assert cut == "stopped by SIGTERM; the state is saved"
     assert json.loads(resumed)["shape"] == [3, 10]
     return folder
@@ -168,40 +187,38 @@ def test_jax_devices_accumulating_and_resumed(jax_runs, golden_npz):
     _assert_same_run(jax_runs / "one", jax_runs / "four", golden_npz)
 
 
-def test_workers_of_tf_distribute(finetune, tensorflow_runs, golden_npz):
+def test_workers_of_tf_distribute(on_tensorflow, tensorflow_runs, golden_npz):
     """A signal to one worker ends all of them after the same step; resumed, they give the results of one device."""
     workdir = tensorflow_runs / "workers"
     run = {"workdir": workdir, "distribute": "multi_worker"}
-    said = finetune([[run, run], [{**run, "signal_at": 2}, run]], _tf_workers())
+    said = on_tensorflow([[run, run], [{**run, "signal_at": 2}, run]], _tf_workers())
     for cut, resumed in said:
         assert cut == "stopped by SIGTERM; the state is saved"
         assert json.loads(resumed)["shape"] == [3, 10]
     _assert_same_run(tensorflow_runs / "one", workdir, golden_npz)
 
 
-def test_processes_of_jax(finetune, jax_runs, golden_npz):
+def test_processes_of_jax(on_jax, jax_runs, golden_npz):
     workdir = jax_runs / "processes"
     run = {"workdir": workdir, "distribute": "data_parallel"}
-    said = finetune([[run, run], [{**run, "signal_at": 2}, run]], _jax_processes())
+    said = on_jax([[run, run], [{**run, "signal_at": 2}, run]], _jax_processes())
     for cut, resumed in said:
         assert cut == "stopped by SIGTERM; the state is saved"
         assert json.loads(resumed)["shape"] == [3, 10]
     _assert_same_run(jax_runs / "one", workdir, golden_npz)
 
 
-def test_workers_of_different_settings_end_together(finetune, tmp_path):
+def test_workers_of_different_settings_end_together(on_jax, tmp_path):
     runs = [[{"workdir": tmp_path / "run", "distribute": "data_parallel", "seed": seed}] for seed in range(2)]
-    for said in finetune(runs, _jax_processes()):
+    for said in on_jax(runs, _jax_processes()):
         assert said == ["DistributionError: all workers must have the same settings and data"]
     assert not (tmp_path / "run").exists()
 
 
-def test_mixup_on_replicas_is_part_of_the_run(finetune, tmp_path):
+def test_mixup_on_replicas_is_part_of_the_run(on_tensorflow, tmp_path):
     """With MixUp the results depend on the number of replicas, which is thus part of the run's identity."""
-    run = {"workdir": tmp_path / "run", "steps": 5, "eval_every": 5}
-    mixed, refused = finetune(
-        [[{**run, "distribute": "mirrored"}, run]], [{"KERAS_BACKEND": "tensorflow", "LOGICAL_CPUS": "2"}], "many"
-    )[0][:2]
+    run = {"workdir": tmp_path / "run", "steps": 5, "eval_every": 5, "data": "many"}
+    ((mixed, refused, *_),) = on_tensorflow([[{**run, "distribute": "mirrored"}, run]], [{"LOGICAL_CPUS": "2"}])
     assert json.loads(mixed)["shape"] == [3, 10]
     assert float(_rows(tmp_path / "run")[-1]["loss"]) < 5
     assert refused.startswith("FileExistsError")
