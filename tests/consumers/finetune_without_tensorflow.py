@@ -1,7 +1,7 @@
 """Program: runs `bit_keras.finetune` and `bit_keras.evaluate` per line of JSON settings.
 
 With --blocked TensorFlow cannot be imported. Prints one line of JSON per run. The setting "kill_at" raises an error
-after that many steps; "evaluate" evaluates the weights.
+after that many steps; "evaluate" evaluates the weights; "num_test" leaves the first test examples only.
 """
 
 import dataclasses
@@ -15,9 +15,10 @@ def main() -> None:
     if "--blocked" in sys.argv:
         sys.modules.update(dict.fromkeys(_TENSORFLOW))  # None makes an import fail
     import keras
+    import numpy as np
 
     import bit_keras
-    from bit_keras import training
+    from bit_keras import data, training
     from bit_keras.evaluate.evaluator import evaluate
     from bit_keras.finetune import FinetuneConfig
 
@@ -35,6 +36,9 @@ def main() -> None:
 
     def one(settings: dict) -> dict:
         kill_at, evaluated = settings.pop("kill_at", None), settings.pop("evaluate", False)
+        if num_test := settings.pop("num_test", None):
+            source = data.load(settings["dataset"])
+            settings["dataset"] = dataclasses.replace(source, test=source.test.take(np.arange(num_test)))
         stop = training.StopOnDivergence
         if kill_at:
             training.StopOnDivergence = lambda *arguments: Kill(kill_at)
@@ -54,7 +58,7 @@ def main() -> None:
             "tensorflow": sys.modules.get("tensorflow") is not None,
         }
 
-    names = {field.name for field in dataclasses.fields(FinetuneConfig)} | {"kill_at", "evaluate"}
+    names = {field.name for field in dataclasses.fields(FinetuneConfig)} | {"kill_at", "evaluate", "num_test"}
     for line in sys.stdin:
         settings = json.loads(line)
         if unknown := set(settings) - names:

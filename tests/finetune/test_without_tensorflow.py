@@ -1,9 +1,11 @@
 """Fine-tuning and evaluation where TensorFlow cannot be imported, and the same first step on every backend."""
 
+import functools
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,20 +16,26 @@ CONSUMER = Path(__file__).parents[1] / "consumers" / "finetune_without_tensorflo
 SMALL = {"model": "R17x0.5", "batch_size": 16, "resolution": 16, "flip": False, "schedule": "upstream", "seed": 1}
 
 
-def _run(backend: str, *runs: dict, blocked: bool = True) -> list[dict]:
-    """Runs the consumer in one process; returns its record of each run."""
-    variables = {"KERAS_BACKEND": backend, "XLA_FLAGS": "--xla_backend_optimization_level=0"}
+def _run(backend: str, runs: dict[str, dict], cache: Path) -> dict[str, dict]:
+    """Runs the consumer in one process, without TensorFlow on other backends; returns its record of each run."""
+    variables = {
+        "KERAS_BACKEND": backend,
+        "XLA_FLAGS": "--xla_backend_optimization_level=0",
+        "JAX_COMPILATION_CACHE_DIR": str(cache),  # several runs compile the same programs
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "OMP_NUM_THREADS": "1",  # torch: the threads would only wait for each other
+    }
     process = subprocess.run(
-        [sys.executable, "-W", "error::UserWarning", CONSUMER, *(["--blocked"] if blocked else [])],
-        input="\n".join(map(json.dumps, runs)),
+        [sys.executable, "-W", "error::UserWarning", CONSUMER, *(["--blocked"] if backend != "tensorflow" else [])],
+        input="\n".join(map(json.dumps, runs.values())),
         env={**os.environ, **variables, "PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,
         check=False,
     )
     assert process.returncode == 0, process.stderr
-    assert process.returncode == 0, process.stderr
-    return [json.loads(line) for line in process.stdout.splitlines() if line.startswith("{")]
+    records = [json.loads(line) for line in process.stdout.splitlines() if line.startswith("{")]
+    return dict(zip(runs, records, strict=True))
 
 
 @pytest.fixture(scope="module")
@@ -46,50 +54,68 @@ def folder(tmp_path_factory) -> Path:
     return root
 
 
-@pytest.mark.parametrize("backend", ["jax", "torch"])
-def test_learns_goes_on_and_is_evaluated(backend, folder, tmp_path):
+@pytest.fixture(scope="module")
+def records(folder, golden_npz, tmp_path_factory) -> Callable[[str], tuple[Path, dict[str, dict]]]:
+    """Function of a backend that makes all its runs; it returns their folder and their records."""
     digits = {**SMALL, "dataset": "digits", "steps": 40, "batch_size": 32, "eval_every": 40}
     of_folder = {**SMALL, "dataset": str(folder / "folder"), "steps": 12, "eval_every": 12, "random_crop": False}
-    whole, killed, resumed, table, refused, tfds = _run(
-        backend,
-        {**digits, "workdir": str(tmp_path / "digits"), "evaluate": True},
-        {**of_folder, "workdir": str(tmp_path / "cut_off"), "checkpoint_every": 1, "kill_at": 9},
-        {**of_folder, "workdir": str(tmp_path / "cut_off"), "checkpoint_every": 1},
-        {**of_folder, "workdir": str(tmp_path / "table"), "dataset": str(folder / "table.csv")},
-        {**digits, "workdir": str(tmp_path / "exported"), "export_dir": str(tmp_path / "new")},
-        {**digits, "workdir": str(tmp_path / "tfds"), "dataset": "cifar10"},
+    cut_off = {**of_folder, "workdir": "cut_off", "checkpoint_every": 4}
+    first = {**SMALL, "model": str(golden_npz), "variant": "R17x0.5", "dataset": "digits", "num_test": 16, "steps": 5}
+    first |= {"schedule": "hyperrule", "base_lr": 0.1, "eval_every": 1, "loader": "grain"}
+    without_tensorflow = {
+        "whole": {**digits, "workdir": "digits", "evaluate": True},
+        "killed": {**cut_off, "kill_at": 9},
+        "resumed": cut_off,
+        "table": {**of_folder, "workdir": "table", "dataset": str(folder / "table.csv")},
+        "refused": {**digits, "workdir": "exported", "export_dir": str(folder / "new")},
+        "tfds": {**digits, "workdir": "tfds", "dataset": "cifar10"},
+    }
+
+    @functools.cache
+    def make(backend: str) -> tuple[Path, dict[str, dict]]:
+        root = tmp_path_factory.mktemp(backend)
+        runs = {"first": {**first, "workdir": "first"}, **({} if backend == "tensorflow" else without_tensorflow)}
+        runs = {name: {**run, "workdir": str(root / run["workdir"])} for name, run in runs.items()}
+        return root, _run(backend, runs, root / "compiled")
+
+    return make
+
+
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_learns_goes_on_and_is_evaluated(backend, records):
+    root, of = records(backend)
+    whole, killed, resumed, table, refused, tfds = (
+        of[name] for name in ("whole", "killed", "resumed", "table", "refused", "tfds")
     )
     assert whole["test_accuracy"] > 0.2, "chance is 0.1"
     assert whole["evaluated"] == pytest.approx(whole["test_accuracy"])
     assert whole["tensorflow"] is False
-    config = json.loads((tmp_path / "digits" / "config.json").read_text())
+    config = json.loads((root / "digits" / "config.json").read_text())
     assert (config["loader"], config["backend"]) == ("grain", backend)
-    assert not (tmp_path / "digits" / "tensorboard").exists()
-    assert (tmp_path / "digits" / "report" / "worst_mistakes.png").is_file()
+    assert not (root / "digits" / "tensorboard").exists()
+    assert (root / "digits" / "report" / "worst_mistakes.png").is_file()
 
     assert killed == {"error": "Killed: after 9 steps"}
     assert resumed["test_accuracy"] >= 0.75, "chance is 0.5"
     assert table["test_accuracy"] >= 0.75
     uninterrupted, ended = (
-        dict(np.load(tmp_path / name / "weights.npz", allow_pickle=False)) for name in ("table", "cut_off")
+        dict(np.load(root / name / "weights.npz", allow_pickle=False)) for name in ("table", "cut_off")
     )
     for name, array in uninterrupted.items():  # folder and CSV file give the same batches
         np.testing.assert_array_equal(ended[name], array, err_msg=name)
 
     assert "ImportError: export_dir needs TensorFlow, which is not installed" in refused["error"]
-    assert not (tmp_path / "exported").exists()
+    assert not (root / "exported").exists()
     assert "DataError: TensorFlow Datasets need TensorFlow" in tfds["error"]
     assert tfds["error"].endswith("got 'cifar10'")
 
 
-def test_backends_agree_on_the_first_step(golden_npz, tmp_path):
+def test_backends_agree_on_the_first_step(records):
     """Compares the loss of a new head of zeros, and those after updates, which depend on the whole network."""
-    settings = {**SMALL, "model": str(golden_npz), "variant": "R17x0.5", "dataset": "digits", "steps": 5}
-    settings |= {"schedule": "hyperrule", "base_lr": 0.1, "eval_every": 1, "loader": "grain"}
     losses = {}
     for backend in ("tensorflow", "jax", "torch"):
-        (record,) = _run(backend, {**settings, "workdir": str(tmp_path / backend)}, blocked=backend != "tensorflow")
-        losses[backend] = record["losses"][:3]  # later ones amplify rounding
+        _, of = records(backend)
+        losses[backend] = of["first"]["losses"][:3]  # later ones amplify rounding
     assert losses["jax"][0] == pytest.approx(np.log(10), abs=1e-4)
     assert abs(losses["jax"][-1] - np.log(10)) > 0.01
     assert losses["jax"] == pytest.approx(losses["tensorflow"], abs=1e-4)
