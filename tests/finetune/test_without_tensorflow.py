@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from bit_keras.checkpoints import read_npz
+
 CONSUMER = Path(__file__).parents[1] / "consumers" / "finetune_without_tensorflow.py"
 SMALL = {"model": "R17x0.5", "batch_size": 16, "resolution": 16, "flip": False, "schedule": "upstream", "seed": 1}
 
@@ -98,9 +100,7 @@ def test_learns_goes_on_and_is_evaluated(backend, records):
     assert killed == {"error": "Killed: after 9 steps"}
     assert resumed["test_accuracy"] >= 0.75, "chance is 0.5"
     assert table["test_accuracy"] >= 0.75
-    uninterrupted, ended = (
-        dict(np.load(root / name / "weights.npz", allow_pickle=False)) for name in ("table", "cut_off")
-    )
+    uninterrupted, ended = (read_npz(root / name / "weights.npz") for name in ("table", "cut_off"))
     for name, array in uninterrupted.items():  # folder and CSV file give the same batches
         np.testing.assert_array_equal(ended[name], array, err_msg=name)
 
