@@ -365,7 +365,7 @@ def test_images_are_served_at_the_resolution_of_the_weights(golden_npz, tmp_path
     class _Written(Exception):
         pass
 
-    def write(model, path, options, class_names):
+    def write(model, path, options, *names_and_card):
         raise _Written(options.resolution)
 
     model = bit_keras.BiT.from_preset(golden_npz)
