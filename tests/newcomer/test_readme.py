@@ -17,7 +17,7 @@ def test_the_python_code_of_the_pages_is_one_program():
     ast.parse(code)
     assert 'cifar10", workdir' not in code  # would download
     shown = sum(len(readme.blocks([page], "python")) for page in PAGES)
-    assert shown == len(readme.blocks(PAGES, "python")) == 4
+    assert shown == len(readme.blocks(PAGES, "python")) == 5
 
 
 @pytest.mark.parametrize("there", [*readme._PYTHON, *readme._BEFORE])
