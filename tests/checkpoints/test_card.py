@@ -38,6 +38,7 @@ def model(golden_npz) -> BiT:
     return model
 
 
+@pytest.mark.any_backend
 @pytest.mark.parametrize("name", ["mine.npz", "mine.safetensors", "mine.keras"])
 def test_a_file_says_what_its_weights_are_for(model, tmp_path, name):
     path = tmp_path / name
@@ -132,6 +133,7 @@ def test_a_large_card_is_not_read(tmp_path):
         read_card(tmp_path / "bad.npz")
 
 
+@pytest.mark.any_backend
 def test_copies_of_a_network_keep_its_card(model):
     copy = BiT.from_config(model.get_config())
     assert copy.card == CARD
