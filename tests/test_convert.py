@@ -77,9 +77,9 @@ def test_the_source_must_be_what_was_asked_for(golden_npz, tmp_path):
 def test_a_copy_with_one_other_number_is_not_kept(golden_npz, tmp_path, monkeypatch):
     write = checkpoints.write_npz
 
-    def write_wrong(arrays, path):
+    def write_wrong(arrays, path, card):
         gamma = arrays["resnet/group_norm/gamma"]
-        write(arrays | {"resnet/group_norm/gamma": np.nextafter(gamma, np.float32(9))}, path)
+        write(arrays | {"resnet/group_norm/gamma": np.nextafter(gamma, np.float32(9))}, path, card)
 
     monkeypatch.setattr(checkpoints, "write_npz", write_wrong)
     with pytest.raises(RuntimeError, match=r"a\.npz was read again and differs in resnet/group_norm/gamma$"):
