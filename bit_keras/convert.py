@@ -19,7 +19,7 @@ from bit_keras import checkpoints
 from bit_keras.checkpoints.card import Card
 from bit_keras.checkpoints.formats import detect_format, read_weights
 from bit_keras.checkpoints.reference import peer
-from bit_keras.network.model import BiT
+from bit_keras.network.model import BiT, save_npz
 from bit_keras.saved_models.check import relative_difference
 from bit_keras.saved_models.export import export_saved_model
 from bit_keras.system import command_line
@@ -104,7 +104,7 @@ def convert(
 
 
 _WRITERS: dict[str, Callable[[BiT, Path], None]] = {
-    ".npz": lambda model, path: checkpoints.write_npz(checkpoints.collect_weights(model), path, model.card),
+    ".npz": save_npz,
     ".safetensors": lambda model, path: checkpoints.write_safetensors(
         checkpoints.collect_weights(model), path, model.card
     ),

@@ -75,8 +75,7 @@ def export_serving(
     """
     output, path = Path(output), new_version(output, name, version)
     read_models_config(output)  # raises before anything is written
-    class_names = model.class_names if class_names is None else class_names
-    check_arguments(model, path, "serving", class_names, options)
+    class_names = check_arguments(model, path, "serving", class_names, options)
     resolution = options["resolution"] = provenance.serving_resolution(model, options.get("resolution"))
     precision = ServingOptions(model.num_classes, **options).precision
     with _without_new_empty_folders(path), whole(path) as written:

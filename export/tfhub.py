@@ -67,10 +67,8 @@ def export_module(
     """
     output = Path(output)
     _check_arguments(output, kind, class_names)
-    if class_names is None and kind == "classification":
-        class_names = model.class_names
     network = model if kind == "classification" else model.backbone
-    check_arguments(network, output, "reusable", class_names, {})
+    class_names = check_arguments(network, output, "reusable", class_names, {})
     with files.whole(output) as written:
         written.mkdir()
         directory, destination = written / name, output / name

@@ -95,8 +95,8 @@ class Card:
         for name, value in known.items():
             if not _CHECKS[name](value):
                 raise CheckpointError(
-                    f"{path}: {name} of its card has the invalid value {str(value)[:100]!r}; write the file again with "
-                    "bit_keras.save_npz"
+                    f"{path}: {name} of its card has the invalid value {str(value)[:100]!r}; "
+                    "bit_keras.load_weights reads the weights without it"
                 )
         return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in known.items()})
 

@@ -3,7 +3,6 @@
 A run's folder holds config.json with its settings and data, and task.json with values derived from them.
 """
 
-import dataclasses
 import hashlib
 import json
 import os
@@ -50,12 +49,10 @@ def read_card(model: str | os.PathLike) -> Card:
     Raises:
         CheckpointError: the card of the file is damaged.
     """
-    if row := PRESETS.get(os.fspath(model)):
-        return Card.of_preset(row)
-    path = Path(model)
-    card = (formats.read_card(path) if path.exists() else None) or Card()
-    recorded = vars(_run_card(path) or Card())
-    return dataclasses.replace(card, **{name: recorded[name] for name, value in vars(card).items() if value is None})
+    known = {}
+    for card in reversed(_recorded(model).values()):
+        known |= {name: value for name, value in vars(card).items() if value is not None}
+    return Card(**known)
 
 
 def training_resolution(model: str | os.PathLike) -> tuple[int, str] | None:
@@ -64,19 +61,19 @@ def training_resolution(model: str | os.PathLike) -> tuple[int, str] | None:
     Args:
         model: as in `read_card`.
     """
-    card = read_card(model)
-    pixels = card.training_resolution or card.resolution
-    return (pixels, f"the weights were trained at {pixels} ({_source(model)})") if pixels else None
+    return _trained_at(_recorded(model))
 
 
 def best_resolution(model: str | os.PathLike) -> tuple[int, str] | None:
     """Returns the recommended resolution of weights in pixels, and the reason; None if unknown."""
-    row, card = PRESETS.get(os.fspath(model)), read_card(model)
+    row = PRESETS.get(os.fspath(model))
     if row and row.evaluation_resolution:
         return row.evaluation_resolution, f"the published accuracy of {row.name} was measured at that"
-    if card.resolution in (None, card.training_resolution):
-        return training_resolution(model)
-    return card.resolution, f"the weights are for {card.resolution} ({_source(model)})"
+    recorded = _recorded(model)
+    for source, card in recorded.items():
+        if card.resolution not in (None, card.training_resolution):
+            return card.resolution, f"the weights are for {card.resolution} ({source})"
+    return _trained_at(recorded)
 
 
 def choose_resolution(model: str | os.PathLike, resolution: int | None, otherwise: tuple[int, str]) -> tuple[int, str]:
@@ -130,6 +127,25 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def _recorded(model: str | os.PathLike) -> dict[str, Card]:
+    """Returns {source: card} of all that is known about weights, the most reliable source first."""
+    if row := PRESETS.get(os.fspath(model)):
+        return {"table of published weights": Card.of_preset(row)}
+    path = Path(model)
+    cards = {
+        f"card of {model}": formats.read_card(path) if path.exists() else None,
+        f"records in {run_folder(path)}": _run_card(path),
+    }
+    return {source: card for source, card in cards.items() if card is not None}
+
+
+def _trained_at(recorded: dict[str, Card]) -> tuple[int, str] | None:
+    for source, card in recorded.items():
+        if pixels := card.training_resolution or card.resolution:
+            return pixels, f"the weights were trained at {pixels} ({source})"
+    return None
+
+
 def _run_card(path: Path) -> Card | None:
     """Returns what the run that wrote a file recorded: earlier versions wrote no cards. None if no run is known."""
     folder = run_folder(path)
@@ -144,16 +160,6 @@ def _run_card(path: Path) -> Card | None:
         "data": config["data"],
     }
     return Card.from_dict(recorded, folder)
-
-
-def _source(model: str | os.PathLike) -> str:
-    """Names the source of the resolution in `read_card`."""
-    if os.fspath(model) in PRESETS:
-        return "table of published weights"
-    of_file = formats.read_card(model) if Path(model).exists() else None
-    if of_file and (of_file.training_resolution or of_file.resolution):
-        return f"card of {model}"
-    return f"records in {run_folder(model)}"
 
 
 def _read(path: Path) -> dict:

@@ -20,20 +20,19 @@ def output_order(outputs: Sequence[str] | None, classes: Sequence[str], match: s
     """
     if outputs is None or match == "order" or tuple(outputs) == tuple(classes):
         return None
-    if set(outputs) == set(classes):
-        if match == "names":
-            return [outputs.index(name) for name in classes]
-        way_out = "--match_classes=names takes the outputs by their names, "
-    else:
-        way_out = ""
+    have_same_names = set(outputs) == set(classes)
+    if have_same_names and match == "names":
+        return [outputs.index(name) for name in classes]
     differing = [(k, a, b) for k, (a, b) in enumerate(zip(outputs, classes)) if a != b]
     lines = [
         f"  output {k} is {a!r}, class {k} of the data is {b!r}" for k, a, b in itertools.islice(differing, _SHOWN)
     ]
     if len(differing) > _SHOWN:
         lines.append(f"  and {len(differing) - _SHOWN:,} more")
-    what = "stand in another order" if way_out else "differ"
+    fault = "differ;"
+    if have_same_names:
+        fault = "stand in another order; --match_classes=names takes the outputs by their names,"
     raise ValueError(
         f"the class names of the weights and of the data must be the same; {len(differing):,} of {len(classes):,} "
-        f"{what}; {way_out}--match_classes=order takes them in their order:\n" + "\n".join(lines)
+        f"{fault} --match_classes=order takes them in their order:\n" + "\n".join(lines)
     )

@@ -125,7 +125,7 @@ def evaluate(
         source = dataclasses.replace(source, test=source.train)
     rule = HyperRule(source.num_train, source.image_size, resolution=resolution)
     default = rule.crop, "the HyperRule's for these data, since the training resolution of the weights is not known"
-    file = fetch(os.fspath(model)) if is_url(os.fspath(model)) else model
+    file = fetch(os.fspath(model)) if is_url(os.fspath(model)) else model  # once: each time it is hashed
     crop, reason = provenance.choose_resolution(file, resolution, default)
     batches = data.test_batches(source, batch_size=batch_size, crop=crop, loader=loader)
     logger.info("%s: %d examples of the %s split", source.name, source.num_test, split)
@@ -133,7 +133,7 @@ def evaluate(
 
     # Model
     with doing(f"loading {model}"):
-        network = open_classifier(model, variant, precision)
+        network = open_classifier(file, variant, precision)
     num_classes = network.output_shape[-1]
     if num_classes != source.num_classes:
         raise ValueError(

@@ -23,7 +23,7 @@ from bit_keras.network.model import BiT, save_npz
 from bit_keras.rules import rule_callbacks, steps_made
 from bit_keras.rules.schedules import CosineSchedule, Schedule
 from bit_keras.runs.config import RunConfig
-from bit_keras.runs.workdir import PLACES, claim, comparable, join
+from bit_keras.runs.workdir import claim, comparable, join
 from bit_keras.system.files import write_lines
 from bit_keras.system.logs import OUTCOME, doing, logger
 from bit_keras.system.optional import is_installed
@@ -138,7 +138,7 @@ class Run:
             predictions = predict(predictor, self.test_batches, multi_label=source.multi_label)
         network = distribution.plain(network)
         tested = f"{source.num_test:,} test examples of {source.name}"
-        network.card = dataclasses.replace(network.card, accuracy=predictions.accuracy, accuracy_on=tested)
+        network.card = dataclasses.replace(self._card(network), accuracy=predictions.accuracy, accuracy_on=tested)
         rates = [row["images_per_second"] for row in log.rows if math.isfinite(row["images_per_second"])]
         best_row = training.best_row(log.rows)
         summary = {
@@ -171,15 +171,13 @@ class Run:
 
     def _card(self, network: keras.Model) -> Card:
         """Returns the card of a network that this run trains."""
-        start = getattr(self.config, "model", None)
-        described = {name: value for name, value in self.source.describe().items() if name not in PLACES}
         return Card(
             variant=getattr(network, "variant_name", None),
             class_names=tuple(self.source.class_names),
             resolution=self.crop,
             training_resolution=self.crop,
-            weights=None if start in (None, *VARIANTS) else origin(start),
-            data={**described, "name": origin(self.source.name)},
+            weights=None if self.config.model in VARIANTS else origin(self.config.model),
+            data={**self.source.describe(), "name": origin(self.source.name)},
         )
 
     def _claim(self) -> None:

@@ -89,8 +89,7 @@ def export_saved_model(
     from bit_keras.saved_models.writer import write_checked
 
     path = Path(path)
-    class_names = getattr(model, "class_names", None) if class_names is None else class_names
-    check_arguments(model, path, kind, class_names, options)
+    class_names = check_arguments(model, path, kind, class_names, options)
     if kind == "serving":
         options["resolution"] = provenance.serving_resolution(model, options.get("resolution"))
     with files.whole(path) as written:
@@ -100,8 +99,10 @@ def export_saved_model(
 
 def check_arguments(
     model: keras.Model, path: Path, kind: str, class_names: Sequence[str] | None, options: dict
-) -> None:
-    """Raises what `export_saved_model` raises before it writes anything."""
+) -> Sequence[str] | None:
+    """Raises what `export_saved_model` raises before it writes anything; returns the class names to write."""
+    if class_names is None:
+        class_names = getattr(model, "class_names", None)  # of a BiT
     if kind not in KINDS:
         raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
     if options and kind != "serving":
@@ -125,6 +126,7 @@ def check_arguments(
 
         given = {name: value for name, value in options.items() if name != "resolution" or value is not None}
         ServingOptions(model.num_classes, **given)  # raises
+    return class_names
 
 
 def _check_class_names(class_names: Sequence[str], num_outputs: int) -> None:

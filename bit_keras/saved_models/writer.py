@@ -120,7 +120,7 @@ def _assets(model: keras.Model, names_file: Path) -> dict[str, Path]:
     """Returns the files that become assets of the SavedModel: the class names, if given, and the card of a BiT."""
     assets = {"class_names": names_file} if names_file.exists() else {}
     if isinstance(model, BiT):
-        names = _names(names_file) or model.class_names
+        names = _names(names_file)
         card = dataclasses.replace(model.card, class_names=names and tuple(names))
         assets["card"] = names_file.with_name(f"{KEY}.json")
         assets["card"].write_text(card.to_json(), encoding="utf-8")

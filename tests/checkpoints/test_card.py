@@ -49,6 +49,10 @@ def test_a_file_says_what_its_weights_are_for(model, tmp_path, name):
     assert (again.card, again.resolution, again.class_names) == (CARD, 48, CARD.class_names)
 
 
+def test_every_value_is_checked_when_it_is_read():
+    assert cards._CHECKS.keys() == {field.name for field in dataclasses.fields(Card)}
+
+
 def test_a_new_head_has_no_names_and_tells_what_it_came_from(model, tmp_path):
     bit_keras.save_npz(model, tmp_path / "mine.npz")
     card = BiT.from_preset(tmp_path / "mine.npz", num_classes=3).card

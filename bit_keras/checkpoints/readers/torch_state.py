@@ -3,10 +3,11 @@
 Their convolutions are [out, in, height, width], and their norms call gamma and beta weight and bias.
 """
 
+import contextlib
 import hashlib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -35,8 +36,6 @@ _OTHERS = {
 _TIMM = {official: name for name, official in reversed(_OTHERS.items())}
 # Metadata key under which our own files carry a hash of their names and values: the format has no checksum.
 _DIGEST = "bit_keras.sha256"
-# What a damaged file raises, besides the package's own error.
-_ERRORS = (OSError, ValueError, OverflowError)
 _FLOATS = ("F64", "F32", "F16", "BF16")
 
 
@@ -59,9 +58,7 @@ def read_safetensors(path: str | os.PathLike) -> dict[str, np.ndarray]:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no such weight file: {path}")
-    safetensors = _safetensors()
-    errors = (safetensors.SafetensorError, *_ERRORS)
-    with reading(path, "safetensors file", errors), safetensors.safe_open(path, framework="numpy") as tensors:
+    with _open(path) as tensors:
         check_bytes(path, path.stat().st_size)
         return _read(path, tensors)
 
@@ -74,9 +71,7 @@ def read_card(path: str | os.PathLike) -> cards.Card | None:
         CheckpointError: it is no safetensors file, or its card is damaged.
         OSError: the file cannot be opened or read.
     """
-    safetensors = _safetensors()
-    errors = (safetensors.SafetensorError, *_ERRORS)
-    with reading(path, "safetensors file", errors), safetensors.safe_open(path, framework="numpy") as tensors:
+    with _open(path) as tensors:
         text = (tensors.metadata() or {}).get(cards.KEY)
     return None if text is None else cards.Card.from_json(text, path)
 
@@ -150,6 +145,15 @@ def _safetensors():
     except ImportError as error:
         raise ImportError("safetensors files need a package: pip install 'bit-keras[safetensors]'") from error
     return safetensors
+
+
+@contextlib.contextmanager
+def _open(path: str | os.PathLike) -> Iterator:
+    """Opens a safetensors file; what a damaged one raises within the block becomes a CheckpointError."""
+    safetensors = _safetensors()
+    errors = (safetensors.SafetensorError, OSError, ValueError, OverflowError)
+    with reading(path, "safetensors file", errors), safetensors.safe_open(path, framework="numpy") as tensors:
+        yield tensors
 
 
 def _read(path: Path, tensors) -> dict[str, np.ndarray]:
