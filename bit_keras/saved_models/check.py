@@ -29,8 +29,8 @@ def relative_difference(expected: np.ndarray, found: np.ndarray) -> float:
     return float("inf") if np.isnan(difference) else difference
 
 
-def check(kind: str, directory: str, expected_file: str, tolerance: str) -> str | None:
-    """Compares a SavedModel with expected outputs, and prints the largest relative difference.
+def check(kind: str, directory: str, expected_file: str, tolerance: float) -> tuple[float, list[str]]:
+    """Compares a SavedModel with expected outputs.
 
     Args:
         kind: "reusable" or "serving".
@@ -39,7 +39,7 @@ def check(kind: str, directory: str, expected_file: str, tolerance: str) -> str 
         tolerance: largest relative difference allowed.
 
     Returns:
-        None, or the list of faults.
+        The largest relative difference, and the faults.
     """
     import tensorflow as tf
 
@@ -48,7 +48,7 @@ def check(kind: str, directory: str, expected_file: str, tolerance: str) -> str 
         expected = dict(archive)
     loaded = tf.saved_model.load(directory)
     faults, largest = list(_storage_faults(loaded, Path(directory))), 0.0
-    for name, found, wanted, allowed in compare(loaded, expected, float(tolerance)):
+    for name, found, wanted, allowed in compare(loaded, expected, tolerance):
         found = np.asarray(found)
         difference = relative_difference(wanted, found)
         largest = max(largest, difference)
@@ -58,8 +58,7 @@ def check(kind: str, directory: str, expected_file: str, tolerance: str) -> str 
     if kind == "reusable":
         # Last: training may change the state that the comparisons above depend on.
         faults += _training_faults(loaded, expected)
-    print(largest)
-    return "\n".join(faults) or None
+    return largest, faults
 
 
 def _reusable(loaded, expected: dict[str, np.ndarray], tolerance: float) -> Iterator[tuple]:
@@ -166,5 +165,11 @@ def _training_faults(loaded, expected: dict[str, np.ndarray]) -> Iterator[str]:
         yield f"no gradient reaches {', '.join(missing)}"
 
 
+def _main(kind: str, directory: str, expected_file: str, tolerance: str) -> str | None:
+    largest, faults = check(kind, directory, expected_file, float(tolerance))
+    print(largest)
+    return "\n".join(faults) or None
+
+
 if __name__ == "__main__":
-    sys.exit(check(*sys.argv[1:]))
+    sys.exit(_main(*sys.argv[1:]))
