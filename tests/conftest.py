@@ -4,6 +4,7 @@ import contextlib
 import http.server
 import json
 import os
+import runpy
 import subprocess
 import sys
 import threading
@@ -35,6 +36,39 @@ def golden_npz() -> Path:
     return FIXTURES / "golden_r_small.npz"
 
 
+@contextlib.contextmanager
+def _tiny() -> Iterator[None]:
+    from bit_keras.zoo.variants import VARIANTS
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(VARIANTS, "tiny", None)  # restores the table
+        runpy.run_path(str(ROOT / "tests" / "consumers" / "tiny.py"))
+        yield
+
+
+@pytest.fixture(scope="module")
+def tiny() -> Iterator[None]:
+    """Adds the variant "tiny" of tests/consumers/tiny.py, for tests that need no particular network."""
+    with _tiny():
+        yield
+
+
+@pytest.fixture(scope="session")
+def tiny_npz(tmp_path_factory) -> Path:
+    """Random weights of the variant "tiny" with 10 classes."""
+    import bit_keras
+
+    keras.utils.set_random_seed(0)
+    with _tiny():
+        model = bit_keras.BiT("tiny", 10)
+    head = model.get_layer("head")
+    random = np.random.default_rng(0)
+    head.set_weights([random.normal(0, 0.2, weight.shape) for weight in head.weights])
+    path = tmp_path_factory.mktemp("tiny") / "tiny.npz"
+    bit_keras.save_npz(model, path)
+    return path
+
+
 @pytest.fixture(scope="session")
 def golden_h5() -> Path:
     """The same weights as Keras 2 saved that network."""
@@ -49,13 +83,14 @@ def golden_activations() -> dict[str, np.ndarray]:
 
 
 @pytest.fixture(scope="session")
-def regularized(golden_npz) -> Callable[[], keras.Model]:
+def regularized(tiny_npz) -> Callable[[], keras.Model]:
     """Returns a function that makes a BiT with these weights and two regularizers."""
     import bit_keras
 
     def make() -> bit_keras.BiT:
-        model = bit_keras.BiT("R17x0.5", 10)
-        bit_keras.load_weights(model, golden_npz)
+        with _tiny():
+            model = bit_keras.BiT("tiny", 10)
+            bit_keras.load_weights(model, tiny_npz)
         model.get_layer("head").kernel.regularizer = keras.regularizers.L2(0.01)
         model.backbone.get_layer("root_block_standardized_conv2d").kernel.regularizer = keras.regularizers.L1(0.001)
         return model

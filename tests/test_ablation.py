@@ -11,6 +11,8 @@ from benchmarks.ablation import NORMALIZATIONS, renormalize
 from bit_keras import BiT
 from bit_keras.network.layers import GroupNormalization, StandardizedConv2D
 
+pytestmark = pytest.mark.usefixtures("tiny")
+
 GN_WS, GN, BN, BN_WS = NORMALIZATIONS
 
 
@@ -60,7 +62,7 @@ def test_all_networks_of_a_seed_begin_with_the_same_kernels():
     kernels = []
     for normalization in NORMALIZATIONS:
         keras.utils.set_random_seed(3)
-        network = renormalize(BiT("R17x0.5", 2), normalization)
+        network = renormalize(BiT("tiny", 2), normalization)
         kernels.append([v.numpy() for v in network.trainable_variables if v.name == "kernel"])
     for others in kernels[1:]:
         for a, b in zip(kernels[0], others, strict=True):
@@ -99,8 +101,8 @@ def test_the_table_has_median_range_and_paper():
         for number, row in enumerate(NORMALIZATIONS)
         for accuracy in (0.2, 0.1, 0.4)
     ]
-    assert ablation.table(records, "R17x0.5 on digits").splitlines() == [
-        "| normalization | R17x0.5 on digits | R50x1 on ImageNet (paper) |",
+    assert ablation.table(records, "tiny on digits").splitlines() == [
+        "| normalization | tiny on digits | R50x1 on ImageNet (paper) |",
         "|---|---|---|",
         "| GN+WS | 20.0 (10.0 to 40.0) | 76.0 |",
         "| GN | 30.0 (20.0 to 50.0) | 70.2 |",
@@ -124,16 +126,16 @@ def test_an_interrupted_ablation_resumes(tmp_path, monkeypatch):
 
     monkeypatch.setattr(ablation, "_measure", measure_two)
     with pytest.raises(Interruption):
-        ablation.ablate("R17x0.5", "digits", tmp_path, **settings)
+        ablation.ablate("tiny", "digits", tmp_path, **settings)
     assert not (tmp_path / "ablation.json").exists()
     monkeypatch.setattr(ablation, "_measure", lambda *run: calls.append(run[2]) or measure(*run))
-    records = ablation.ablate("R17x0.5", "digits", tmp_path, **settings)
+    records = ablation.ablate("tiny", "digits", tmp_path, **settings)
     assert calls == list(NORMALIZATIONS)
     assert [record["normalization"] for record in records] == ["GN+WS", "GN", "BN", "BN+WS"]
     assert json.loads((tmp_path / "ablation.json").read_text())["runs"] == records
-    assert (tmp_path / "ablation.md").read_text() == ablation.table(records, "R17x0.5 on digits")
+    assert (tmp_path / "ablation.md").read_text() == ablation.table(records, "tiny on digits")
     with pytest.raises(FileExistsError, match="min_area"):
-        ablation.ablate("R17x0.5", "digits", tmp_path, **{**settings, "min_area": 0.4})
+        ablation.ablate("tiny", "digits", tmp_path, **{**settings, "min_area": 0.4})
 
 
 def test_moving_averages_are_updated(tmp_path, monkeypatch):
@@ -141,7 +143,7 @@ def test_moving_averages_are_updated(tmp_path, monkeypatch):
     monkeypatch.setattr(ablation, "NORMALIZATIONS", (BN,))
     monkeypatch.setattr(ablation, "renormalize", lambda *args: networks.append(renormalize(*args)) or networks[-1])
     settings = {"steps": 5, "seeds": 1, "batch_size": 8, "resolution": 8, "eval_every": 5}
-    ablation.ablate("R17x0.5", "digits", tmp_path, **settings)
+    ablation.ablate("tiny", "digits", tmp_path, **settings)
     (network,) = networks
     for layer in network.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
@@ -151,5 +153,5 @@ def test_moving_averages_are_updated(tmp_path, monkeypatch):
 
 def test_too_few_steps_are_refused_before_anything_is_written(tmp_path):
     with pytest.raises(ValueError, match="ascending numbers of steps"):
-        ablation.ablate("R17x0.5", "digits", tmp_path / "run", steps=2)
+        ablation.ablate("tiny", "digits", tmp_path / "run", steps=2)
     assert not (tmp_path / "run").exists()

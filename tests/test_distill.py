@@ -9,6 +9,8 @@ from bit_keras.distill import DistillConfig, Distiller, distill
 from bit_keras.rules import MixUp
 from bit_keras.rules.schedules import CosineSchedule
 
+pytestmark = pytest.mark.usefixtures("tiny")
+
 
 def _linear(kernel) -> keras.Model:
     model = keras.Sequential([keras.Input((2, 2, 3)), keras.layers.Flatten(), keras.layers.Dense(4, use_bias=False)])
@@ -63,18 +65,18 @@ def test_the_student_comes_to_say_what_the_teacher_says_of_mixed_images(kernels)
 
 def test_refuses_other_classes_and_temperatures(kernels):
     with pytest.raises(ValueError, match="same classes, got 4 and 5"):
-        Distiller(BiT("R17x0.5", 5), _linear(kernels[0]))
+        Distiller(BiT("tiny", 5), _linear(kernels[0]))
     with pytest.raises(ValueError, match="temperature must be more than 0, got 0"):
         Distiller(_linear(kernels[0]), _linear(kernels[1]), 0)
 
 
 @pytest.mark.any_backend
-def test_a_run_to_its_end(golden_npz, tmp_path):
+def test_a_run_to_its_end(tiny_npz, tmp_path):
     random = np.random.default_rng(0)
     images, labels = random.integers(0, 256, (16, 8, 8, 3), np.uint8), np.arange(16) % 10
     source = data.from_arrays(images, labels, images, labels, class_names="0123456789")
     settings = {"batch_size": 8, "resolution": 16, "epochs": 3, "eval_every": 3}
-    result = distill("R17x0.5", str(golden_npz), source, tmp_path / "run", **settings)
+    result = distill("tiny", str(tiny_npz), source, tmp_path / "run", **settings)
     with open(tmp_path / "run" / "metrics.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [float(row["step"]) for row in rows] == [3, 6]
@@ -86,7 +88,7 @@ def test_a_run_to_its_end(golden_npz, tmp_path):
     np.testing.assert_allclose(again.predict_on_batch(batch), expected, atol=1e-5)
     assert np.abs(expected).max() > 0  # the head was initialized with zeros
     with pytest.raises(FileExistsError, match="temperature"):
-        distill("R17x0.5", str(golden_npz), source, tmp_path / "run", **settings, temperature=2.0)
+        distill("tiny", str(tiny_npz), source, tmp_path / "run", **settings, temperature=2.0)
 
 
 @pytest.mark.parametrize(
@@ -101,4 +103,4 @@ def test_a_run_to_its_end(golden_npz, tmp_path):
 )
 def test_refuses_settings_out_of_range(change, message):
     with pytest.raises(ValueError, match=message):
-        DistillConfig(**{"model": "R17x0.5", "teacher": "t.npz", "dataset": "digits", "workdir": "w", **change})
+        DistillConfig(**{"model": "tiny", "teacher": "t.npz", "dataset": "digits", "workdir": "w", **change})

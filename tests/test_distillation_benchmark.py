@@ -4,11 +4,14 @@ import functools
 import json
 
 import numpy as np
+import pytest
 
 from benchmarks import distillation
 from bit_keras import data
 from bit_keras.checkpoints import provenance
 from bit_keras.runs import run
+
+pytestmark = pytest.mark.usefixtures("tiny")
 
 
 def _results():
@@ -42,16 +45,16 @@ def test_plot():
     assert len(axes.collections) == 2  # the ranges
 
 
-def test_a_series_to_its_end(golden_npz, tmp_path, monkeypatch):
+def test_a_series_to_its_end(tiny_npz, tmp_path, monkeypatch):
     images, labels = np.random.default_rng(0).integers(0, 256, (20, 8, 8, 3), np.uint8), np.arange(20) % 10
     source = data.from_arrays(images, labels, images, labels, class_names="0123456789")
     monkeypatch.setattr(data, "load", lambda name: source)
     monkeypatch.setattr(run.report, "write", lambda *arguments: None)  # figures of the runs, which are slow
     for name in ("finetune", "distill"):  # evaluated once, at the end
         monkeypatch.setattr(distillation, name, functools.partial(getattr(distillation, name), eval_every=100))
-    settings = {"epochs": [3.0], "seeds": 1, "examples_per_class": 1, "teacher_steps": 5, "model": "R17x0.5"}
+    settings = {"epochs": [3.0], "seeds": 1, "examples_per_class": 1, "teacher_steps": 5, "model": "tiny"}
     settings |= {"batch_size": 5, "resolution": 16, "flip": False}
-    results = distillation.compare(str(golden_npz), "digits", tmp_path, **settings)
+    results = distillation.compare(str(tiny_npz), "digits", tmp_path, **settings)
     assert [each["student"] for each in results["runs"]] == ["alone", "distilled"]
     assert json.loads((tmp_path / "distillation.json").read_text()) == results
     assert (tmp_path / "distillation.md").read_text() == distillation.table(results)
@@ -65,4 +68,4 @@ def test_a_series_to_its_end(golden_npz, tmp_path, monkeypatch):
     assert configs[0]["data"]["num_train"] == 10
 
     # A second start must write byte-identical weights of the teacher, because they identify the students' runs.
-    assert distillation.compare(str(golden_npz), "digits", tmp_path, **settings) == results
+    assert distillation.compare(str(tiny_npz), "digits", tmp_path, **settings) == results

@@ -15,9 +15,11 @@ from bit_keras.runs import program
 from bit_keras.runs import run as training_run
 from bit_keras.training import TrainingInterrupted
 
+pytestmark = pytest.mark.usefixtures("tiny")
+
 
 def _records():
-    accuracies = {("R17x0.5", "fine-tuned"): (0.2, 0.3, 0.1), ("zoo/weights.npz", "linear probe"): (0.5, 0.9, 0.6)}
+    accuracies = {("tiny", "fine-tuned"): (0.2, 0.3, 0.1), ("zoo/weights.npz", "linear probe"): (0.5, 0.9, 0.6)}
     return [
         {"model": model, "dataset": "a/digits.npz", "method": method, "shots": shots, "seed": seed, "test_accuracy": x}
         for (model, method), values in accuracies.items()
@@ -30,7 +32,7 @@ def test_the_table_has_median_and_range():
     assert few_shot.table(_records()).splitlines() == [
         "| task | weights | method | 1 per class | 5 per class |",
         "|---|---|---|---|---|",
-        "| digits | random R17x0.5 | fine-tuned | 20.0 (10.0 to 30.0) | 22.0 (11.0 to 33.0) |",
+        "| digits | random tiny | fine-tuned | 20.0 (10.0 to 30.0) | 22.0 (11.0 to 33.0) |",
         "| digits | weights | linear probe | 60.0 (50.0 to 90.0) | 66.0 (55.0 to 99.0) |",
     ]
 
@@ -39,7 +41,7 @@ def test_the_plot_has_a_line_for_each_row_of_the_table():
     (axes,) = few_shot.plot(_records()).axes
     assert axes.get_title() == "digits"
     lines = {line.get_label(): line.get_ydata() for line in axes.lines}
-    np.testing.assert_allclose(lines["random R17x0.5, fine-tuned"], [0.2, 0.22])
+    np.testing.assert_allclose(lines["random tiny, fine-tuned"], [0.2, 0.22])
     np.testing.assert_allclose(lines["weights, linear probe"], [0.6, 0.66])
     assert len(axes.collections) == 2  # the ranges
 
@@ -53,11 +55,11 @@ def test_the_penalty_of_the_probe_follows_the_scale_of_the_features():
     assert (scores.argmax(axis=1) == labels).mean() > 0.9
 
 
-def test_a_sweep_goes_on_where_it_was(golden_npz, tmp_path, monkeypatch):
+def test_a_sweep_goes_on_where_it_was(tiny_npz, tmp_path, monkeypatch):
     monkeypatch.setattr(training_run.report, "write", lambda *arguments: None)  # figures of the runs, which are slow
     options = {"steps": 5, "batch_size": 8, "resolution": 16, "eval_every": 5}
     task, workdir = _arrays(tmp_path / "task.npz", 0), tmp_path / "sweep"
-    sweep = {"models": [str(golden_npz)], "datasets": [task], "workdir": workdir, "shots": [1, 2]}
+    sweep = {"models": [str(tiny_npz)], "datasets": [task], "workdir": workdir, "shots": [1, 2]}
     calls = []
     for name in ("finetune", "_features"):
         function = getattr(few_shot, name)
@@ -78,13 +80,13 @@ def test_a_sweep_goes_on_where_it_was(golden_npz, tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def weights(tmp_path, golden_npz):
+def weights(tmp_path, tiny_npz):
     """Two weight files with the same name and different weights."""
     paths = [tmp_path / name / "weights.npz" for name in ("a", "b")]
     for path in paths:
         path.parent.mkdir()
-    shutil.copy(golden_npz, paths[0])
-    save_npz(BiT("R17x0.5", 10), paths[1])
+    shutil.copy(tiny_npz, paths[0])
+    save_npz(BiT("tiny", 10), paths[1])
     return [str(path) for path in paths]
 
 
@@ -133,11 +135,11 @@ def test_weights_of_one_name_are_measured_each(weights, measured, tmp_path):
 
 def test_data_sets_of_one_name_are_measured_each(measured, tmp_path):
     datasets = [_arrays(tmp_path / name / "task.npz", seed) for seed, name in enumerate("ab")]
-    _sweep(["R17x0.5"], tmp_path / "sweep", datasets)
+    _sweep(["tiny"], tmp_path / "sweep", datasets)
     assert len(measured) == 4
     table = (tmp_path / "sweep" / "few_shot.md").read_text()
-    assert "| a/task.npz | random R17x0.5 |" in table
-    titles = [axes.get_title() for axes in few_shot.plot(_sweep(["R17x0.5"], tmp_path / "sweep", datasets)).axes]
+    assert "| a/task.npz | random tiny |" in table
+    titles = [axes.get_title() for axes in few_shot.plot(_sweep(["tiny"], tmp_path / "sweep", datasets)).axes]
     assert titles == ["a/task.npz", "b/task.npz"]
 
 
@@ -153,12 +155,12 @@ def test_another_content_is_measured_anew(weights, measured, tmp_path):
 
 
 def test_the_record_of_another_run_in_the_place_of_a_run_is_not_used(measured, tmp_path):
-    (first, *_) = _sweep(["R17x0.5"], tmp_path)
+    (first, *_) = _sweep(["tiny"], tmp_path)
     for record in (tmp_path / "runs").glob("*/few_shot.json"):
         content = json.loads(record.read_text())
         content["identity"]["shots"] = 99
         record.write_text(json.dumps(content))
-    assert _sweep(["R17x0.5"], tmp_path)[0] != first
+    assert _sweep(["tiny"], tmp_path)[0] != first
 
 
 def test_labels_are_as_short_as_they_can_be():
@@ -189,7 +191,7 @@ def test_labels_are_as_short_as_they_can_be():
         ({"shots": (100_000,)}, data.DataError, "100000"),
         ({"seeds": 0}, ValueError, "seeds must be 1 or more, got 0"),
         ({"models": ["nosuch"]}, ValueError, "no file is called 'nosuch'"),
-        ({"models": "R17x0.5"}, ValueError, "models must be a list of one or more, got 'R17x0.5'"),
+        ({"models": "tiny"}, ValueError, "models must be a list of one or more, got 'tiny'"),
         ({"datasets": ["/nosuch"]}, data.DataError, "nosuch"),
         ({"lr": 0.1}, TypeError, "no argument 'lr'; did you mean base_lr"),
         ({"seed": 1}, TypeError, "no argument 'seed'; did you mean seeds"),
@@ -199,28 +201,28 @@ def test_labels_are_as_short_as_they_can_be():
 )
 def test_settings_are_checked_before_the_folder_is_claimed(change, error, message, measured, tmp_path):
     with pytest.raises(error, match=message):
-        _sweep(**{"models": ["R17x0.5"], "workdir": tmp_path / "sweep", **change})
+        _sweep(**{"models": ["tiny"], "workdir": tmp_path / "sweep", **change})
     assert not (tmp_path / "sweep").exists()
-    _sweep(["R17x0.5"], tmp_path / "sweep")
+    _sweep(["tiny"], tmp_path / "sweep")
 
 
 def test_scikit_learn_is_asked_for_before_anything_is_measured(measured, tmp_path, monkeypatch):
     monkeypatch.setattr(few_shot, "is_installed", lambda name: False)
     with pytest.raises(ImportError, match=r"pip install \"bit-keras\[few-shot\]\""):
-        _sweep(["R17x0.5"], tmp_path / "sweep")
+        _sweep(["tiny"], tmp_path / "sweep")
     assert not (tmp_path / "sweep").exists()
 
 
 @pytest.mark.parametrize("verbose", [True, False])
 def test_messages_are_shown_unless_they_are_not_wanted(verbose, measured, tmp_path, capsys):
-    _sweep(["R17x0.5"], tmp_path, verbose=verbose)
-    assert ("R17x0.5-digits-fine-tuned-1-0" in capsys.readouterr().out) == verbose
+    _sweep(["tiny"], tmp_path, verbose=verbose)
+    assert ("tiny-digits-fine-tuned-1-0" in capsys.readouterr().out) == verbose
 
 
 def test_a_head_that_was_trained_for_the_task_is_not_kept(tmp_path, monkeypatch):
     options, result = [], SimpleNamespace(test_accuracy=0.5)
     monkeypatch.setattr(few_shot, "finetune", lambda *args, **given: options.append(given) or result)
-    run = few_shot.Run("R17x0.5", "digits", "fine-tuned", 1, 0)
+    run = few_shot.Run("tiny", "digits", "fine-tuned", 1, 0)
     few_shot._finetuned(run, data.load("digits"), tmp_path, {"steps": 5})
     assert options[0]["new_head"]
 
@@ -235,7 +237,7 @@ def test_a_head_that_was_trained_for_the_task_is_not_kept(tmp_path, monkeypatch)
     ],
 )
 def test_the_program_says_what_is_wrong_without_a_traceback(run_program, flags, message, tmp_path):
-    done = run_program("bit_keras.few_shot", "--models=R17x0.5", f"--workdir={tmp_path / 'run'}", *flags)
+    done = run_program("bit_keras.few_shot", "--models=tiny", f"--workdir={tmp_path / 'run'}", *flags)
     assert done.returncode == 1
     assert message in done.stderr
     assert "Traceback" not in done.stderr
@@ -263,13 +265,13 @@ def test_an_interrupted_sweep_says_how_to_resume_and_does(interruption, status, 
     monkeypatch.setattr(few_shot, "_Probe", lambda: lambda *arguments: 0.5)
     monkeypatch.setattr(sys, "argv", ["few_shot.py"])
     with pytest.raises(SystemExit) as end:
-        program.run("bit_keras.few_shot", lambda: _sweep(["R17x0.5"], tmp_path, seeds=2))
+        program.run("bit_keras.few_shot", lambda: _sweep(["tiny"], tmp_path, seeds=2))
     assert end.value.code == status
     err = capsys.readouterr().err
     assert said in err
     assert err.endswith("\n  python -m bit_keras.few_shot\n")
     assert not (tmp_path / "few_shot.json").exists()
-    records = _sweep(["R17x0.5"], tmp_path, seeds=2)
+    records = _sweep(["tiny"], tmp_path, seeds=2)
     assert calls == [0, 1, 1], "the first one was measured once"
     assert [record["test_accuracy"] for record in records] == [0, 0.1, 0.5, 0.5]
 
@@ -287,17 +289,17 @@ def test_the_settings_of_the_data_reach_data_and_batches(tmp_path, monkeypatch):
     monkeypatch.setattr(few_shot, "finetune", lambda *arguments, **given: tuned.append(given) or result)
     places = {"data_dir": str(tmp_path / "one"), "manual_dir": str(tmp_path / "two")}
     options = {"loader": "grain", "skip_unreadable": True, "resolution": 16}
-    records = _sweep(["R17x0.5"], tmp_path / "sweep", **places, **options)
+    records = _sweep(["tiny"], tmp_path / "sweep", **places, **options)
     assert loaded == [{**places, "skip_unreadable": True}]
     assert batches == ["grain", "grain"]
     assert tuned[0].items() >= {**places, **options}.items()
-    elsewhere = _sweep(["R17x0.5"], tmp_path / "sweep", data_dir=str(tmp_path / "moved"), **options)
+    elsewhere = _sweep(["tiny"], tmp_path / "sweep", data_dir=str(tmp_path / "moved"), **options)
     assert elsewhere == records
     assert len(tuned) == 1, "a moved folder makes no other run"
 
 
 def test_a_sweep_of_an_earlier_version_resumes(measured, tmp_path):
     given = {"steps": 5, "data_dir": None, "manual_dir": None, "loader": None, "skip_unreadable": False}
-    records = _sweep(["R17x0.5"], tmp_path, steps=5)
-    assert _sweep(["R17x0.5"], tmp_path, **given) == records
+    records = _sweep(["tiny"], tmp_path, steps=5)
+    assert _sweep(["tiny"], tmp_path, **given) == records
     assert len(measured) == 2

@@ -12,6 +12,8 @@ from bit_keras import BiT, data
 from bit_keras.checkpoints import read_npz
 from bit_keras.pretrain import PretrainConfig, SigmoidCrossEntropy, pretrain
 
+pytestmark = pytest.mark.usefixtures("tiny")
+
 SETTINGS = {"batch_size": 16, "resolution": 16, "min_area": 0.5, "epochs": 2, "eval_every": 8}
 
 
@@ -42,7 +44,7 @@ def test_the_sigmoid_loss_is_the_sum_over_the_classes_in_numpy():
 
 @pytest.mark.any_backend
 def test_a_network_learns_from_random_weights(source, tmp_path):
-    result = pretrain("R17x0.5", source, tmp_path / "run", **{**SETTINGS, "epochs": 6, "eval_every": 48})
+    result = pretrain("tiny", source, tmp_path / "run", **{**SETTINGS, "epochs": 6, "eval_every": 48})
     assert result.test_accuracy > 0.8
     assert json.loads((tmp_path / "run" / "report" / "summary.json").read_text())["steps"] == 48
     again = BiT.from_preset(tmp_path / "run" / "weights.npz")
@@ -52,7 +54,7 @@ def test_a_network_learns_from_random_weights(source, tmp_path):
 
 
 def test_the_schedule_and_the_head_are_those_of_the_paper(source, tmp_path):
-    pretrain("R17x0.5", source, tmp_path / "run", **SETTINGS, loss="sigmoid", weight_decay=0.1)
+    pretrain("tiny", source, tmp_path / "run", **SETTINGS, loss="sigmoid", weight_decay=0.1)
     with open(tmp_path / "run" / "metrics.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [int(float(row["step"])) for row in rows] == [8, 16]
@@ -64,7 +66,7 @@ def test_the_schedule_and_the_head_are_those_of_the_paper(source, tmp_path):
 
 def test_a_run_that_was_cut_off_ends_like_an_uninterrupted_one(source, tmp_path, monkeypatch):
     settings = {**SETTINGS, "epochs": 0.75, "eval_every": 6, "checkpoint_every": 3}
-    pretrain("R17x0.5", source, tmp_path / "whole", **settings)
+    pretrain("tiny", source, tmp_path / "whole", **settings)
 
     class Cut(Exception):
         pass
@@ -81,8 +83,8 @@ def test_a_run_that_was_cut_off_ends_like_an_uninterrupted_one(source, tmp_path,
 
     monkeypatch.setattr(training.Checkpoint, "save", save_and_cut)
     with pytest.raises(Cut):
-        pretrain("R17x0.5", source, tmp_path / "cut", **settings)
-    pretrain("R17x0.5", source, tmp_path / "cut", **settings)
+        pretrain("tiny", source, tmp_path / "cut", **settings)
+    pretrain("tiny", source, tmp_path / "cut", **settings)
     whole, cut = (read_npz(tmp_path / name / "weights.npz") for name in ("whole", "cut"))
     for key, array in whole.items():
         np.testing.assert_allclose(cut[key], array, rtol=0, atol=1e-6 * np.abs(array).max(), err_msg=key)
@@ -91,7 +93,7 @@ def test_a_run_that_was_cut_off_ends_like_an_uninterrupted_one(source, tmp_path,
 def test_imagenet_by_its_name(mock_tfds, tmp_path):
     with mock_tfds("imagenet2012", {"train": 1_281_167, "validation": 50_000}, num_examples=8):
         settings = {"batch_size": 8, "resolution": 8, "epochs": 5 * 8 / 1_281_167}
-        result = pretrain("R17x0.5", "imagenet2012", tmp_path / "run", **settings, data_dir=str(tmp_path / "tfds"))
+        result = pretrain("tiny", "imagenet2012", tmp_path / "run", **settings, data_dir=str(tmp_path / "tfds"))
     assert result.summary["steps"] == 5
     assert result.model.num_classes == 1_000
 
@@ -116,7 +118,7 @@ def test_refuses_settings_out_of_range(change, message):
 def test_the_head_bias_of_the_sigmoid_loss():
     from bit_keras.pretrain import _loss
 
-    network = BiT("R17x0.5", 4)
+    network = BiT("tiny", 4)
     _loss("sigmoid", network)
     head = keras.ops.convert_to_numpy(network.layers[-1].bias)
     np.testing.assert_allclose(1 / (1 + np.exp(-head)), 1 / (1 + 4), rtol=1e-6)

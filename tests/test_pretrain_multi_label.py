@@ -13,6 +13,8 @@ from bit_keras.finetune import finetune
 from bit_keras.metrics import predict
 from bit_keras.pretrain import precision_at_1, pretrain
 
+pytestmark = pytest.mark.usefixtures("tiny")
+
 SETTINGS = {"batch_size": 8, "resolution": 8, "min_area": 0.5, "loss": "sigmoid", "loader": "tf.data"}
 SETTINGS |= {"epochs": 2.5, "eval_every": 5}  # 5 updates, the smallest number with all drops
 
@@ -59,7 +61,7 @@ def npz(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def whole(folder, tmp_path_factory):
-    return pretrain("R17x0.5", folder, tmp_path_factory.mktemp("whole") / "run", **SETTINGS)
+    return pretrain("tiny", folder, tmp_path_factory.mktemp("whole") / "run", **SETTINGS)
 
 
 def test_records_train_with_several_labels(whole, folder):
@@ -77,7 +79,7 @@ def test_records_train_with_several_labels(whole, folder):
 
 
 def test_arrays_make_the_numbers_of_the_same_records(whole, npz, tmp_path):
-    result = pretrain("R17x0.5", npz, tmp_path / "run", **SETTINGS)
+    result = pretrain("tiny", npz, tmp_path / "run", **SETTINGS)
     assert result.summary["test_loss"] == pytest.approx(whole.summary["test_loss"], rel=1e-5)
     identity = json.loads((tmp_path / "run" / "config.json").read_text())
     assert identity["data"]["kind"] == "arrays"
@@ -99,10 +101,10 @@ def test_precision_at_1():
 @pytest.mark.parametrize(
     ("use", "what"),
     [
-        (lambda source, run: pretrain("R17x0.5", source, run, **{**SETTINGS, "loss": "softmax"}), "loss softmax"),
-        (lambda source, run: finetune("R17x0.5", source, run), "fine-tuning"),
-        (lambda source, run: distill("R17x0.5", "R17x0.5", source, run), "distillation"),
-        (lambda source, run: evaluate("R17x0.5", source), "evaluation"),
+        (lambda source, run: pretrain("tiny", source, run, **{**SETTINGS, "loss": "softmax"}), "loss softmax"),
+        (lambda source, run: finetune("tiny", source, run), "fine-tuning"),
+        (lambda source, run: distill("tiny", "tiny", source, run), "distillation"),
+        (lambda source, run: evaluate("tiny", source), "evaluation"),
     ],
 )
 def test_what_takes_one_label_refuses_before_it_writes(npz, tmp_path, use, what):

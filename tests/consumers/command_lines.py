@@ -10,6 +10,8 @@ import runpy
 import sys
 import tempfile
 
+import tiny  # noqa: F401  adds the variant
+
 import bit_keras  # slow, and therefore imported once
 
 assert bit_keras.__version__

@@ -19,6 +19,7 @@ import jax
 import keras
 import numpy as np
 import tensorflow as tf
+import tiny  # noqa: F401  adds the variant
 
 import bit_keras
 from bit_keras import data, training

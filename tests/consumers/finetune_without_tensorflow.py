@@ -16,6 +16,7 @@ def main() -> None:
         sys.modules.update(dict.fromkeys(_TENSORFLOW))  # None makes an import fail
     import keras
     import numpy as np
+    import tiny  # noqa: F401  adds the variant
 
     import bit_keras
     from bit_keras import data, training

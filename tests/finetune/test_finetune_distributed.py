@@ -17,12 +17,14 @@ from bit_keras import data
 from bit_keras.checkpoints import read_npz
 from bit_keras.finetune import finetuner
 
+pytestmark = pytest.mark.usefixtures("tiny")
+
 ROOT = Path(__file__).parents[2]
 PROGRAM = ROOT / "tests" / "consumers" / "finetune_distributed.py"
 
 # Neither the batch size nor the number of devices divides 13. Few training examples: no MixUp.
 NUM_TRAIN, NUM_TEST = 40, 13
-SETTINGS = {"variant": "R17x0.5", "steps": 6, "eval_every": 3, "batch_size": 8, "resolution": 16, "base_lr": 0.01}
+SETTINGS = {"variant": "tiny", "steps": 6, "eval_every": 3, "batch_size": 8, "resolution": 16, "base_lr": 0.3}
 
 
 def _arrays(num_train: int) -> dict[str, np.ndarray]:
@@ -44,7 +46,7 @@ def data_folder(tmp_path_factory) -> Path:
 
 
 @contextlib.contextmanager
-def _program(data_folder: Path, golden_npz: Path, **variables: str) -> Iterator[Callable[..., list[list[str]]]]:
+def _program(data_folder: Path, tiny_npz: Path, **variables: str) -> Iterator[Callable[..., list[list[str]]]]:
     """Starts the program and yields a function of one list of runs and one environment per process.
 
     The function returns the lines that each process printed.
@@ -60,7 +62,7 @@ def _program(data_folder: Path, golden_npz: Path, **variables: str) -> Iterator[
     )
 
     def complete(run: dict) -> dict:
-        given = {"model": str(golden_npz), **SETTINGS, **run, "workdir": str(run["workdir"])}
+        given = {"model": str(tiny_npz), **SETTINGS, **run, "workdir": str(run["workdir"])}
         return {**given, "data": str(data_folder / f"{given.get('data', 'few')}.npz")}
 
     def finetune(runs: list[list[dict]], variables: list[dict[str, str]]) -> list[list[str]]:
@@ -79,17 +81,17 @@ def _program(data_folder: Path, golden_npz: Path, **variables: str) -> Iterator[
 
 
 @pytest.fixture(scope="module")
-def on_tensorflow(data_folder, golden_npz) -> Iterator[Callable]:
-    with _program(data_folder, golden_npz, KERAS_BACKEND="tensorflow") as finetune:
+def on_tensorflow(data_folder, tiny_npz) -> Iterator[Callable]:
+    with _program(data_folder, tiny_npz, KERAS_BACKEND="tensorflow") as finetune:
         yield finetune
 
 
 @pytest.fixture(scope="module")
-def on_jax(data_folder, golden_npz, tmp_path_factory) -> Iterator[Callable]:
+def on_jax(data_folder, tiny_npz, tmp_path_factory) -> Iterator[Callable]:
     # Most processes compile the same programs.
     cache = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("compiled"))}
     cache |= {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
-    with _program(data_folder, golden_npz, KERAS_BACKEND="jax", **cache) as finetune:
+    with _program(data_folder, tiny_npz, KERAS_BACKEND="jax", **cache) as finetune:
         yield finetune
 
 
@@ -156,9 +158,9 @@ def _rows(workdir: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def _assert_same_run(first: Path, second: Path, golden_npz: Path) -> None:
+def _assert_same_run(first: Path, second: Path, tiny_npz: Path) -> None:
     """Compares weights, logs and the final evaluation."""
-    before, a, b = (read_npz(path) for path in (golden_npz, first / "weights.npz", second / "weights.npz"))
+    before, a, b = (read_npz(path) for path in (tiny_npz, first / "weights.npz", second / "weights.npz"))
     assert set(a) == set(b)
     for key, weights in a.items():
         np.testing.assert_allclose(b[key], weights, rtol=0, atol=1e-5 * np.abs(weights).max(), err_msg=key)
@@ -179,15 +181,15 @@ def _assert_same_run(first: Path, second: Path, golden_npz: Path) -> None:
     assert len(writers) == 1
 
 
-def test_mirrored_and_resumed(tensorflow_runs, golden_npz):
-    _assert_same_run(tensorflow_runs / "one", tensorflow_runs / "mirrored", golden_npz)
+def test_mirrored_and_resumed(tensorflow_runs, tiny_npz):
+    _assert_same_run(tensorflow_runs / "one", tensorflow_runs / "mirrored", tiny_npz)
 
 
-def test_jax_devices_accumulating_and_resumed(jax_runs, golden_npz):
-    _assert_same_run(jax_runs / "one", jax_runs / "four", golden_npz)
+def test_jax_devices_accumulating_and_resumed(jax_runs, tiny_npz):
+    _assert_same_run(jax_runs / "one", jax_runs / "four", tiny_npz)
 
 
-def test_workers_of_tf_distribute(on_tensorflow, tensorflow_runs, golden_npz):
+def test_workers_of_tf_distribute(on_tensorflow, tensorflow_runs, tiny_npz):
     """A signal to one worker ends all of them after the same step; resumed, they give the results of one device."""
     workdir = tensorflow_runs / "workers"
     run = {"workdir": workdir, "distribute": "multi_worker"}
@@ -195,17 +197,17 @@ def test_workers_of_tf_distribute(on_tensorflow, tensorflow_runs, golden_npz):
     for cut, resumed in said:
         assert cut == "stopped by SIGTERM; the state is saved"
         assert json.loads(resumed)["shape"] == [3, 10]
-    _assert_same_run(tensorflow_runs / "one", workdir, golden_npz)
+    _assert_same_run(tensorflow_runs / "one", workdir, tiny_npz)
 
 
-def test_processes_of_jax(on_jax, jax_runs, golden_npz):
+def test_processes_of_jax(on_jax, jax_runs, tiny_npz):
     workdir = jax_runs / "processes"
     run = {"workdir": workdir, "distribute": "data_parallel"}
     said = on_jax([[run, run], [{**run, "signal_at": 2}, run]], _jax_processes())
     for cut, resumed in said:
         assert cut == "stopped by SIGTERM; the state is saved"
         assert json.loads(resumed)["shape"] == [3, 10]
-    _assert_same_run(jax_runs / "one", workdir, golden_npz)
+    _assert_same_run(jax_runs / "one", workdir, tiny_npz)
 
 
 def test_workers_of_different_settings_end_together(on_jax, tmp_path):
@@ -224,11 +226,11 @@ def test_mixup_on_replicas_is_part_of_the_run(on_tensorflow, tmp_path):
     assert refused.startswith("FileExistsError")
 
 
-def test_dry_run_says_on_how_many_devices(monkeypatch, golden_npz, tmp_path):
+def test_dry_run_says_on_how_many_devices(monkeypatch, tiny_npz, tmp_path):
     cluster = {"worker": ["a:1", "b:1", "c:1"]}
     monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": cluster, "task": {"type": "worker", "index": 1}}))
     source = data.from_arrays(*_arrays(NUM_TRAIN).values())
-    arguments = {"model": str(golden_npz), "dataset": source, "workdir": tmp_path / "run", "distribute": "multi_worker"}
+    arguments = {"model": str(tiny_npz), "dataset": source, "workdir": tmp_path / "run", "distribute": "multi_worker"}
     text = finetuner.dry_run(**arguments, batch_size=9)
     assert "devices    3 (multi_worker)" in text.splitlines()
     assert "activations per device" in text

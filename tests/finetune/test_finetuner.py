@@ -20,7 +20,9 @@ from bit_keras.finetune import FinetuneConfig, finetuner
 from bit_keras.runs import network
 from bit_keras.runs import run as training_run
 
-SMALL = {"model": "R17x0.5", "dataset": "digits", "steps": 12, "batch_size": 16, "resolution": 16, "flip": False}
+pytestmark = pytest.mark.usefixtures("tiny")
+
+SMALL = {"model": "tiny", "dataset": "digits", "steps": 12, "batch_size": 16, "resolution": 16, "flip": False}
 SMALL["eval_every"] = 100  # only once, at the end
 
 
@@ -89,7 +91,7 @@ def test_learns_and_writes_all_that_a_run_should_leave(tmp_path, capsys):
 
     card = result.model.card
     assert card == bit_keras.BiT.from_preset(folder / "weights.npz").card
-    assert (card.variant, card.resolution, card.training_resolution, card.weights) == ("R17x0.5", 16, 16, None)
+    assert (card.variant, card.resolution, card.training_resolution, card.weights) == ("tiny", 16, 16, None)
     assert (card.class_names, card.data["num_train"]) == (tuple("0123456789"), 1437)
     assert (card.accuracy, card.accuracy_on) == (result.test_accuracy, "360 test examples of digits")
     assert bit_keras.BiT.from_preset(folder / "best.npz").card == dataclasses.replace(
@@ -98,7 +100,7 @@ def test_learns_and_writes_all_that_a_run_should_leave(tmp_path, capsys):
     assert json.loads((folder / "task.json").read_text()) == {"resolution": 16, "class_names": list("0123456789")}
 
     source = data.load("digits")
-    saved = bit_keras.BiT.from_preset(folder / "weights.npz", variant="R17x0.5")
+    saved = bit_keras.BiT.from_preset(folder / "weights.npz", variant="tiny")
     for a, b in zip(saved.get_weights(), result.model.get_weights()):
         np.testing.assert_array_equal(a, b)
     images, labels = zip(*data.test_batches(source, batch_size=360, crop=16).as_numpy_iterator())
@@ -155,10 +157,10 @@ def test_a_cut_off_run_goes_on_and_ends_as_it_would_have(tmp_path, monkeypatch, 
     assert again.summary == resumed.summary
 
 
-def test_a_preset_file_gets_a_new_head_and_the_rule_of_few_examples(tmp_path, golden_npz, stopped_at_fit):
-    model, batches, fitted = stopped_at_fit(tmp_path, model=str(golden_npz), variant="R17x0.5", examples_per_class=2)
+def test_a_preset_file_gets_a_new_head_and_the_rule_of_few_examples(tmp_path, tiny_npz, stopped_at_fit):
+    model, batches, fitted = stopped_at_fit(tmp_path, model=str(tiny_npz), variant="tiny", examples_per_class=2)
     assert not any(weights.any() for weights in model.get_layer("head").get_weights())
-    with np.load(golden_npz) as archive:
+    with np.load(tiny_npz) as archive:
         kernel = archive["resnet/root_block/standardized_conv2d/kernel"]
     np.testing.assert_array_equal(model.backbone.weights[0].numpy(), kernel)
     schedule = next(c for c in fitted["callbacks"] if isinstance(c, bit_keras.rules.HyperRuleCallback)).schedule
@@ -188,7 +190,7 @@ def test_the_head_of_a_run_on_the_same_classes_is_kept_and_any_other_one_is_new(
     assert "new_head" not in json.loads((tmp_path / "second" / "config.json").read_text())
 
 
-def test_other_weights_under_the_same_name_are_another_run(tmp_path, golden_npz, tiny_network, monkeypatch):
+def test_other_weights_under_the_same_name_are_another_run(tmp_path, tiny_network, monkeypatch):
     monkeypatch.setattr(finetuner, "open_network", lambda model, num_classes, *rest: network.BiT(model, num_classes))
     weights = tmp_path / "mine.npz"
     weights.write_bytes(b"one")

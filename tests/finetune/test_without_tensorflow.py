@@ -15,7 +15,7 @@ from PIL import Image
 from bit_keras.checkpoints import read_npz
 
 CONSUMER = Path(__file__).parents[1] / "consumers" / "finetune_without_tensorflow.py"
-SMALL = {"model": "R17x0.5", "batch_size": 16, "resolution": 16, "flip": False, "schedule": "upstream", "seed": 1}
+SMALL = {"model": "tiny", "batch_size": 16, "resolution": 16, "flip": False, "schedule": "upstream", "seed": 1}
 
 
 def _run(backend: str, runs: dict[str, dict], cache: Path) -> dict[str, dict]:
@@ -57,12 +57,12 @@ def folder(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def records(folder, golden_npz, tmp_path_factory) -> Callable[[str], tuple[Path, dict[str, dict]]]:
+def records(folder, tiny_npz, tmp_path_factory) -> Callable[[str], tuple[Path, dict[str, dict]]]:
     """Function of a backend that makes all its runs; it returns their folder and their records."""
     digits = {**SMALL, "dataset": "digits", "steps": 40, "batch_size": 32, "eval_every": 40}
     of_folder = {**SMALL, "dataset": str(folder / "folder"), "steps": 12, "eval_every": 12, "random_crop": False}
     cut_off = {**of_folder, "workdir": "cut_off", "checkpoint_every": 4}
-    first = {**SMALL, "model": str(golden_npz), "variant": "R17x0.5", "dataset": "digits", "num_test": 16, "steps": 5}
+    first = {**SMALL, "model": str(tiny_npz), "variant": "tiny", "dataset": "digits", "num_test": 16, "steps": 5}
     first |= {"schedule": "hyperrule", "base_lr": 0.1, "eval_every": 1, "loader": "grain"}
     without_tensorflow = {
         "whole": {**digits, "workdir": "digits", "evaluate": True},

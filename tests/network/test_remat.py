@@ -12,6 +12,8 @@ from bit_keras.network.layers import StandardizedConv2D
 from bit_keras.network.model import BiT
 from bit_keras.saved_models.export import export_saved_model
 
+pytestmark = pytest.mark.usefixtures("tiny")
+
 SMALL = "R17x0.5"
 
 
@@ -103,8 +105,8 @@ def test_files_and_folding_do_not_notice(golden_npz, tmp_path):
     np.testing.assert_array_equal(other(IMAGES), logits)
 
 
-def test_a_saved_model_is_that_of_the_plain_network(golden_npz, tmp_path):
-    remat = BiT.from_preset(golden_npz, remat=True)
+def test_a_saved_model_is_that_of_the_plain_network(tiny_npz, tmp_path):
+    remat = BiT.from_preset(tiny_npz, remat=True)
     export_saved_model(remat, tmp_path / "exported")
     assert b"internal_grad_fn" not in (tmp_path / "exported" / "saved_model.pb").read_bytes()
     assert remat.backbone.remat

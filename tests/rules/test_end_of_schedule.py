@@ -6,7 +6,7 @@ import pytest
 
 from bit_keras import BiT, HyperRule
 
-pytestmark = pytest.mark.any_backend
+pytestmark = [pytest.mark.any_backend, pytest.mark.usefixtures("tiny")]
 
 RULE = HyperRule(100, (32, 32), batch_size=4, steps=5)
 IMAGES, LABELS = np.zeros((12, 16, 16, 3), "float32"), np.arange(12) % 3
@@ -19,7 +19,7 @@ def compiled(model: keras.Model) -> keras.Model:
 
 
 def backbone_and_head() -> keras.Model:
-    backbone = BiT("R17x0.5", 3).backbone
+    backbone = BiT("tiny", 3).backbone
     return keras.Model(backbone.input, keras.layers.Dense(3)(backbone.output))
 
 
@@ -34,7 +34,7 @@ def warnings_of(caplog):
 
 
 def test_a_finished_training_that_goes_on_warns_at_its_beginning(warnings_of, tmp_path):
-    model = compiled(BiT("R17x0.5", 3))
+    model = compiled(BiT("tiny", 3))
     assert not warnings_of(model, epochs=3, callbacks=RULE.callbacks())
     (warning,) = warnings_of(model)
     assert FINISHED in warning
@@ -48,7 +48,7 @@ def test_a_finished_training_that_goes_on_warns_at_its_beginning(warnings_of, tm
 
 
 def test_a_training_that_is_longer_than_its_schedule_warns_at_its_beginning(warnings_of):
-    model = compiled(BiT("R17x0.5", 3))
+    model = compiled(BiT("tiny", 3))
     assert not warnings_of(model, epochs=1)
     (warning,) = warnings_of(model, epochs=3, initial_epoch=1)
     assert "ends after 5 updates, 3 of them made, and this training makes 6" in warning
@@ -59,7 +59,7 @@ def test_an_interrupted_training_is_not_taken_for_one_that_stops_in_time(warning
         def on_train_batch_end(self, batch, logs=None):
             raise KeyboardInterrupt
 
-    model = compiled(BiT("R17x0.5", 3))
+    model = compiled(BiT("tiny", 3))
     with pytest.raises(KeyboardInterrupt):
         warnings_of(model, callbacks=[*RULE.callbacks(), Interrupt()])
     assert len(warnings_of(model, epochs=3)) == 1

@@ -19,6 +19,7 @@ from bit_keras.pretrain import pretrain
 from bit_keras.rules import HyperRuleCallback, MixUp
 from bit_keras.runs import network
 
+pytestmark = pytest.mark.usefixtures("tiny")
 without_torch = pytest.mark.skipif(keras.backend.backend() == "torch", reason="Keras compiles by itself on the others")
 
 
@@ -38,12 +39,12 @@ def source(num_train: int) -> data.Source:
     return data.from_arrays(images, labels, images[:10], labels[:10], class_names="0123456789", name="noise")
 
 
-def finetune(golden_npz, num_train=32, **settings):
-    bit_keras.finetune(golden_npz, source(num_train), steps=10, base_lr=0.03, **settings)
+def finetune(tiny_npz, num_train=32, **settings):
+    bit_keras.finetune(tiny_npz, source(num_train), steps=10, base_lr=0.03, **settings)
 
 
-def pretrain_a_network(golden_npz, **settings):
-    pretrain("R17x0.5", source(32), **settings)
+def pretrain_a_network(tiny_npz, **settings):
+    pretrain("tiny", source(32), **settings)
 
 
 def one_convolution(variant, num_classes, dtype=None, remat=False) -> keras.Model:
@@ -61,17 +62,17 @@ def one_convolution(variant, num_classes, dtype=None, remat=False) -> keras.Mode
     return model
 
 
-def pretrain_a_convolution(golden_npz, **settings):
+def pretrain_a_convolution(tiny_npz, **settings):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys.modules["bit_keras.pretrain"], "BiT", one_convolution)
-        pretrain_a_network(golden_npz, **settings)
+        pretrain_a_network(tiny_npz, **settings)
 
 
-def distill_into_a_convolution(golden_npz, **settings):
+def distill_into_a_convolution(tiny_npz, **settings):
     """With MixUp, from a BiT as the teacher."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(network, "BiT", one_convolution)
-        distill("R17x0.5", golden_npz, source(32), **settings)
+        distill("tiny", tiny_npz, source(32), **settings)
 
 
 class Trained(Exception):
@@ -132,7 +133,7 @@ def three_updates(program: Callable, jit_compile: bool, workdir, **settings) -> 
 
 
 @pytest.fixture(scope="module")
-def uncompiled(golden_npz, tmp_path_factory) -> Callable:
+def uncompiled(tiny_npz, tmp_path_factory) -> Callable:
     """Function that returns the results of an uncompiled run, which tests with the same settings share."""
     runs = {}
 
@@ -140,7 +141,7 @@ def uncompiled(golden_npz, tmp_path_factory) -> Callable:
         key = program, tuple(settings.items())
         if key not in runs:
             workdir = tmp_path_factory.mktemp("uncompiled")
-            runs[key] = three_updates(functools.partial(program, golden_npz), False, workdir, **settings)
+            runs[key] = three_updates(functools.partial(program, tiny_npz), False, workdir, **settings)
         return runs[key]
 
     return run
@@ -166,7 +167,7 @@ def check_kernels(operations: set[str]) -> None:
 # micro-batches and rematerialization, which affect rounding only.
 CASES = {
     "accumulate and remat": (finetune, {"accumulate": 2, "remat": True}, {}),
-    "freeze and MixUp": (finetune, {"freeze": "block2", "num_train": 20_000}, None),
+    "freeze and MixUp": (finetune, {"freeze": "root_block", "num_train": 20_000}, None),
     "sigmoid": (pretrain_a_convolution, {"loss": "sigmoid"}, None),
     "distillation with MixUp": (distill_into_a_convolution, {}, None),
 }
@@ -175,10 +176,10 @@ CASES = {
 @without_torch
 @pytest.mark.any_backend
 @pytest.mark.parametrize("case", CASES)
-def test_a_compiled_step_trains_the_same(case, uncompiled, golden_npz, tmp_path):
+def test_a_compiled_step_trains_the_same(case, uncompiled, tiny_npz, tmp_path):
     program, settings, others = CASES[case]
     expected, changes, _ = uncompiled(program, settings if others is None else others)
-    program = functools.partial(program, golden_npz)
+    program = functools.partial(program, tiny_npz)
     weights, received, operations = three_updates(program, True, tmp_path, **settings)
     for path, array in expected.items():
         # For weights that are initialized to 0 the value is the change, which is as inexact as the gradient.
@@ -193,12 +194,12 @@ def test_a_compiled_step_trains_the_same(case, uncompiled, golden_npz, tmp_path)
     ("program", "precision"), [(finetune, "mixed_bfloat16"), (pretrain_a_network, "mixed_float16")]
 )
 def test_in_half_precision_a_compiled_step_is_about_as_close_to_float32(
-    program, precision, uncompiled, golden_npz, tmp_path
+    program, precision, uncompiled, tiny_npz, tmp_path
 ):
     """Half-precision gradients depend on fusion, which changes where they are rounded, so float32 is the reference."""
     _, exact, _ = uncompiled(program, {})
     _, rounded, _ = uncompiled(program, {"precision": precision})
-    program = functools.partial(program, golden_npz)
+    program = functools.partial(program, tiny_npz)
     _, compiled, operations = three_updates(program, True, tmp_path, precision=precision)
     assert 0 < differences(compiled, exact) < 2 * differences(rounded, exact) < 1
     check_kernels(operations)

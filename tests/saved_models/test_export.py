@@ -18,6 +18,8 @@ from bit_keras.saved_models.check import relative_difference
 from bit_keras.saved_models.export import export_saved_model
 from bit_keras.system import processes
 
+pytestmark = pytest.mark.usefixtures("tiny")
+
 CONSUMERS = Path(__file__).parents[1] / "consumers"
 CLASS_NAMES = [f"digit {k}" for k in range(10)]
 
@@ -114,7 +116,7 @@ def test_hub_keras_layer_fine_tunes(model, facts):
     facts = facts["hub_keras_layer"]
     assert facts["logits"] < 1e-5, facts
     assert facts["output_shape"] == [None, 10]
-    assert facts["trainable_weights"] == len(model.trainable_variables) == 54
+    assert facts["trainable_weights"] == len(model.trainable_variables) == 15
     assert facts["non_trainable_weights"] == 0
     assert facts["regularization_losses"] == 2
     assert facts["regularization_loss"] == pytest.approx(float(sum(model.losses)), rel=1e-5)
@@ -131,7 +133,7 @@ def test_loads_without_keras(model, facts):
     for loaded in facts["loaders"].values():
         assert len(loaded["differences"]) == 12
         assert max(loaded["differences"].values()) < 1e-5, loaded
-        assert loaded["variables"] == loaded["trainable_variables"] == 54
+        assert loaded["variables"] == loaded["trainable_variables"] == 15
         assert loaded["regularization_loss"] == pytest.approx(float(sum(model.losses)), rel=1e-5)
         assert loaded["class_names"] == CLASS_NAMES
         assert not loaded["library_imported"]
@@ -161,10 +163,10 @@ def test_nothing_compiles_with_xla(reusable_saved_model):
 
 
 @pytest.mark.usefixtures("_check_in_this_process")
-def test_backbone_in_mixed_precision(tmp_path, golden_npz, monkeypatch):
+def test_backbone_in_mixed_precision(tmp_path, tiny_npz, monkeypatch):
     monkeypatch.setattr(writer, "_CHECK_SIZES", ((1, 32, 32),))  # bfloat16 is slow on a CPU
-    model = bit_keras.BiT("R17x0.5", 10, dtype="mixed_bfloat16")
-    bit_keras.load_weights(model, golden_npz)
+    model = bit_keras.BiT("tiny", 10, dtype="mixed_bfloat16")
+    bit_keras.load_weights(model, tiny_npz)
     path = export_saved_model(model.backbone, tmp_path / "backbone")
     assert sorted(os.listdir(path / "assets")) == []
     images = random_images(2, 64, 64)

@@ -131,7 +131,7 @@ def test_training_is_that_of_the_keras_model(regularized, reusable_saved_model):
         model.compile(
             keras.optimizers.SGD(0.01, momentum=0.9), keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         )
-    assert len(found.trainable_weights) == len(found.weights) == 54
+    assert len(found.trainable_weights) == len(found.weights) == 15
     for k in (0, 2, 4):
         losses = [model.train_on_batch(images[k : k + 2], labels[k : k + 2]) for model in (found, expected)]
         assert losses[0] == pytest.approx(losses[1], rel=1e-5)
@@ -381,7 +381,7 @@ def test_an_embedded_saved_model_moves(run_consumer, reusable_saved_model, tmp_p
     facts = run_consumer("layer_load", tmp_path / "second.keras", tmp_path / "data.npz")
 
     assert facts["difference"] < 1e-6
-    assert facts["trainable_weights"] == 56
+    assert facts["trainable_weights"] == 17
     assert facts["losses"] == 1
     assert facts["class_names"] == 10
     assert facts["folder_left"] is False

@@ -12,6 +12,8 @@ from bit_keras.checkpoints import CheckpointError, read_npz, read_weights
 from bit_keras.checkpoints.readers.hub_module import read_saved_model
 from tests.checkpoints.official import random_arrays
 
+pytestmark = pytest.mark.usefixtures("tiny")
+
 GAMMA = "resnet/group_norm/gamma"
 
 
@@ -57,10 +59,10 @@ def test_numbers_on_layer_names_are_taken_off(tmp_path, write):
     assert list(read_weights(tmp_path / "module")) == ["resnet/block1/unit01/a/standardized_conv2d/kernel"]
 
 
-def test_our_own_export(golden_npz, tmp_path):
-    model = BiT.from_preset(golden_npz)
+def test_our_own_export(tiny_npz, tmp_path):
+    model = BiT.from_preset(tiny_npz)
     export_saved_model(model, tmp_path / "exported")
-    assert _same(read_weights(tmp_path / "exported"), read_npz(golden_npz))
+    assert _same(read_weights(tmp_path / "exported"), read_npz(tiny_npz))
     assert BiT.from_preset(tmp_path / "exported").num_classes == 10
 
 
