@@ -1,12 +1,15 @@
 """Fixtures shared by the tests."""
 
+import atexit
 import contextlib
 import http.server
 import json
 import os
 import runpy
+import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +18,11 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before the first import of
 if os.environ.get("KERAS_BACKEND") == "jax":
     # Compiles random numbers, once per shape, ten times faster; tests have many shapes and little arithmetic.
     os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+    # Many tests compile the same programs. Workers and programs inherit the folder from the process that makes it.
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="bit_keras_jax")
+        atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
 import keras
 import numpy as np
