@@ -69,7 +69,7 @@ def _hold_out_groups(
     contents = list(zip(np.split(pairs % len(targets), begins), np.split(sizes, begins)))
     groups_of_class = np.bincount(pairs % len(targets), minlength=len(targets))
     for label in np.flatnonzero(groups_of_class == 1):
-        only = names[group_of[labels == label][0]]
+        only = str(names[group_of[labels == label][0]])
         raise DataError(f"class {class_names[label]!r} must have images of 2 groups or more, {purpose}, got {only!r}")
     counts = np.bincount(labels, minlength=len(targets))
     random = np.random.RandomState(seed)
