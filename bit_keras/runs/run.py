@@ -174,7 +174,7 @@ class Run:
                 save_npz(network, self.folder / "weights.npz")
                 report.write(
                     *(self.folder / "report", log.rows, self.schedule, predictions, source.class_names, summary),
-                    evaluated_on=chosen_on,
+                    chosen_on,
                 )
             export(network)
 

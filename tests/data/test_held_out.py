@@ -69,11 +69,8 @@ def test_few_large_groups_are_divided_all_the_same():
 
 
 def test_groups_that_cannot_be_divided_are_refused():
-    labels = np.array([0, 0, 1, 1])
-    with pytest.raises(data.DataError, match="class 'b' must have images of 2 groups or more, .*, got 'q'$"):
-        hold_out(labels, NAMES, 0.5, 0, "to train and to test", np.array(["p", "r", "q", "q"], dtype=object))
-    labels = np.array(
-        [0, 1, 1, 2, 2, 0]
-    )  # a is in p and r, b in p and q, c in q and r: two of them hold out a whole class
-    with pytest.raises(data.DataError, match="found no division of 3 groups .* the column split"):
-        hold_out(labels, NAMES, 0.5, 0, "to train and to test", np.array(list("ppqqrr"), dtype=object))
+    with pytest.raises(data.DataError, match=r"class 'b' must have images of 2 groups or more, .*, got 'q'$"):
+        hold_out(np.array([0, 0, 1, 1]), NAMES, 0.5, 0, "to train and to test", np.array(["p", "r", "q", "q"]))
+    labels = np.array([0, 1, 1, 2, 2, 0])  # a is in p and r, b in p and q, c in q and r
+    with pytest.raises(data.DataError, match=r"found no division of 3 groups .* the column split"):
+        hold_out(labels, NAMES, 0.5, 0, "to train and to test", np.array(list("ppqqrr")))

@@ -183,7 +183,7 @@ def _flip_length(path):
         (lambda p: p.with_name("class_names.txt").unlink(), r"must hold the names of the classes"),
         (
             lambda p: p.with_name("validation-00000-of-00001").unlink(),
-            r"train and one of test, validation, valid, val, got train",
+            r"one of test, validation, valid, val, got train",
         ),
     ],
 )
