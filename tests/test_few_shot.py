@@ -120,7 +120,8 @@ def _arrays(path, seed):
     return str(path)
 
 
-def test_a_validation_split_is_not_used(weights, _undrawn, tmp_path, monkeypatch):
+@pytest.mark.usefixtures("_undrawn")
+def test_a_validation_split_is_not_used(weights, tmp_path, monkeypatch):
     path = Path(_arrays(tmp_path / "task.npz", 0))
     with np.load(path) as archive:
         arrays = dict(archive)

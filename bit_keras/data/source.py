@@ -149,7 +149,10 @@ class Source:
         return dataclasses.replace(self, train=train, validation=validation, identity=identity)
 
     def without_validation(self) -> "Source":
-        """Returns this task without its validation split: the best weights of a run are chosen on the test split."""
+        """Returns this task without its validation split: the best weights of a run are chosen on the test split.
+
+        A share that `hold_out` has taken from the training split does not return to it.
+        """
         identity = {name: value for name, value in self.identity.items() if name != "validation"}
         return dataclasses.replace(self, validation=None, identity=identity)
 
@@ -164,7 +167,10 @@ class Source:
             return dataclasses.replace(self, test=examples, test_split=split)
         if SPLIT_NAMES.get(self.test_split.lower()) == split:  # for want of a test split
             return self
-        raise DataError(f"{self.name} has no {split} split, only {self.describe_splits()}")
+        raise DataError(
+            f"{self.name} has no {split} split, only {self.describe_splits()}; in Python, `hold_out` of the opened data "
+            "takes one from the training examples"
+        )
 
     def describe_splits(self) -> str:
         """Returns the numbers of examples, such as "1,437 training and 360 test examples"."""

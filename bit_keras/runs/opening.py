@@ -63,7 +63,10 @@ def open_source(config: RunConfig, dataset: str | os.PathLike | data.Source) -> 
             are listed in a file next to the workdir.
     """
     source = dataset if isinstance(dataset, data.Source) else _load(config)
-    return source if config.validation is None else source.hold_out(config.validation)
+    if config.validation is None:
+        return source
+    with doing(f"holding out {config.validation:g} of the training images for validation"):
+        return source.hold_out(config.validation)
 
 
 def _load(config: RunConfig) -> data.Source:

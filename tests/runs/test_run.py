@@ -21,7 +21,10 @@ SETTINGS = {"model": "R17x0.5", "steps": 12, "eval_every": 1, "batch_size": 8, "
 
 @pytest.fixture
 def saved(monkeypatch) -> dict:
-    """Replaces the network by one linear layer, which begins with zeros, and draws no figures; {file: the card it was written with}."""
+    """Replaces the network by one linear layer, which begins with zeros, and draws no figures.
+
+    Returns {file: the card it was written with}, and under "report" the arguments of the report.
+    """
 
     def build(variant, num_classes, dtype=None, remat=False):
         return keras.Sequential(
