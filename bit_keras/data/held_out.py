@@ -1,5 +1,6 @@
 """Holds out a share of labelled examples, for testing or validation."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -63,19 +64,21 @@ def _hold_out_groups(
 ) -> np.ndarray:
     """Tries several random orders of the groups and returns the division that comes nearest to the targets."""
     names, group_of = np.unique(groups.astype(str), return_inverse=True)
-    # [G, number of classes in the group]: the classes of each group, and how many examples it has of them.
     pairs, sizes = np.unique(group_of * len(targets) + labels, return_counts=True)
-    begins = np.searchsorted(pairs // len(targets), np.arange(1, len(names)))
-    contents = list(zip(np.split(pairs % len(targets), begins), np.split(sizes, begins)))
+    contents = [[] for _ in names]
+    for pair, size in zip(pairs.tolist(), sizes.tolist()):
+        group, label = divmod(pair, len(targets))
+        contents[group].append((label, size))
     groups_of_class = np.bincount(pairs % len(targets), minlength=len(targets))
     for label in np.flatnonzero(groups_of_class == 1):
         only = str(names[group_of[labels == label][0]])
         raise DataError(f"class {class_names[label]!r} must have images of 2 groups or more, {purpose}, got {only!r}")
     counts = np.bincount(labels, minlength=len(targets))
     random = np.random.RandomState(seed)
-    found = [_divide(random.permutation(len(names)), contents, counts, targets) for _ in range(_ORDERS)]
+    orders = (random.permutation(len(names)).tolist() for _ in range(_ORDERS))
+    found = [_divide(order, contents, counts.tolist(), targets.tolist()) for order in orders]
     distance, chosen = min(found, key=lambda division: division[0])  # the first of equal ones
-    if distance == np.inf:
+    if distance == math.inf:
         raise DataError(
             f"found no division of {len(names)} groups that has every class on both sides, {purpose}; state it in the "
             "column split, or make the groups smaller"
@@ -84,18 +87,32 @@ def _hold_out_groups(
 
 
 def _divide(
-    order: np.ndarray, contents: list[tuple[np.ndarray, np.ndarray]], counts: np.ndarray, targets: np.ndarray
+    order: list[int], contents: list[list[tuple[int, int]]], counts: list[int], targets: list[int]
 ) -> tuple[float, list[int]]:
-    """Returns the groups to hold out, taken in this order, and the distance from the targets; infinite if it fails."""
-    held, chosen = np.zeros_like(counts), []
+    """Holds out groups in this order, as long as that brings the classes nearer to their targets.
+
+    Args:
+        order: indices of the groups.
+        contents: for each group, its classes and how many examples it has of each.
+        counts: number of examples of each class.
+        targets: how many of them to hold out.
+
+    Returns:
+        The relative distance from the targets, summed over the classes, infinite if a class is missing; the groups.
+    """
+    held, chosen = [0] * len(counts), []
     for group in order:
-        classes, sizes = contents[group]
-        before, after, goal = held[classes], held[classes] + sizes, targets[classes]
-        is_nearer = np.sum((np.abs(after - goal) - np.abs(before - goal)) / goal) < 0
-        if (after < counts[classes]).all() and (is_nearer or (before == 0).any()):
-            held[classes] = after
+        leaves_some = all(held[label] + size < counts[label] for label, size in contents[group])
+        is_missing = any(held[label] == 0 for label, _ in contents[group])
+        change = sum(
+            (abs(held[label] + size - targets[label]) - abs(held[label] - targets[label])) / targets[label]
+            for label, size in contents[group]
+        )
+        if leaves_some and (is_missing or change < 0):
             chosen.append(group)
-    present = counts > 0
-    if (held[present] == 0).any():
-        return np.inf, chosen
-    return float(np.sum(np.abs(held - targets)[present] / targets[present])), chosen
+            for label, size in contents[group]:
+                held[label] += size
+    present = [label for label, count in enumerate(counts) if count]
+    if any(held[label] == 0 for label in present):
+        return math.inf, chosen
+    return sum(abs(held[label] - targets[label]) / targets[label] for label in present), chosen

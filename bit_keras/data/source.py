@@ -168,8 +168,8 @@ class Source:
         if SPLIT_NAMES.get(self.test_split.lower()) == split:  # for want of a test split
             return self
         raise DataError(
-            f"{self.name} has no {split} split, only {self.describe_splits()}; in Python, `hold_out` of the opened data "
-            "takes one from the training examples"
+            f"{self.name} has no {split} split, only {self.describe_splits()}; in Python, `hold_out` of the opened "
+            "data takes one from the training examples"
         )
 
     def describe_splits(self) -> str:
