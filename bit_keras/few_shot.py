@@ -46,7 +46,10 @@ METHODS = ("fine-tuned", "linear probe")
 
 _NO_SKLEARN = 'a linear probe needs scikit-learn: pip install "bit-keras[few-shot]"'
 # Settings of fine-tuning that the sweep chooses itself.
-_SET_HERE = ("model", "variant", "dataset", "workdir", "examples_per_class", "seed", "new_head", "export_dir")
+_SET_HERE = (
+    *("model", "variant", "dataset", "workdir", "validation"),
+    *("examples_per_class", "seed", "new_head", "export_dir"),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,7 +159,7 @@ def _open(models: list[str], name: str, workdir: str | os.PathLike, shots: list[
     """Returns the data of a task, after checking the settings and the number of examples of all its runs."""
     for model in models:
         config = make_config(FinetuneConfig, model, name, workdir, options)
-    source = open_source(config, name)
+    source = open_source(config, name).without_validation()  # no weights are chosen: only the last ones are measured
     for count in shots:
         plan.task(dataclasses.replace(config, examples_per_class=count), source)
     return source

@@ -122,6 +122,21 @@ def _arrays(path, seed):
     return str(path)
 
 
+@pytest.mark.usefixtures("_undrawn")
+def test_a_validation_split_is_not_used(weights, tmp_path, monkeypatch):
+    path = Path(_arrays(tmp_path / "task.npz", 0))
+    with np.load(path) as archive:
+        arrays = dict(archive)
+    np.savez(path, **arrays, validation_images=arrays["test_images"], validation_labels=arrays["test_labels"])
+    sources = []
+    monkeypatch.setattr(few_shot, "_finetuned", lambda run, source, folder, options: sources.append(source) or 0.5)
+    monkeypatch.setattr(few_shot, "_Probe", lambda: lambda *arguments: 0.5)
+    few_shot.sweep(weights[:1], [str(path)], tmp_path / "sweep", shots=[1], seeds=1)
+    (source,) = sources
+    assert source.validation is None
+    assert "validation" not in json.dumps(source.describe()), "sweeps of earlier versions resume"
+
+
 def test_weights_of_one_name_are_measured_each(weights, measured, tmp_path):
     records = _sweep(weights, tmp_path / "sweep")
     assert measured == [(model, "digits") for model in weights for _ in few_shot.METHODS]
@@ -196,6 +211,7 @@ def test_labels_are_as_short_as_they_can_be():
         ({"lr": 0.1}, TypeError, "no argument 'lr'; did you mean base_lr"),
         ({"seed": 1}, TypeError, "no argument 'seed'; did you mean seeds"),
         ({"export_dir": "e"}, TypeError, "no argument 'export_dir'"),
+        ({"validation": 0.1}, TypeError, "no argument 'validation'"),
         ({"batch_size": 0}, ValueError, "batch_size must be 1 or more"),
     ],
 )

@@ -119,7 +119,7 @@ def test_what_takes_one_label_refuses_before_it_writes(npz, tmp_path, use, what)
     [
         ({"train_labels": TRAIN[1] * 2}, "train_labels, a matrix, must have a row for each of 16 images"),
         ({"test_labels": TEST[1] & False}, "test_labels, a matrix, must have a row for each of 5 images"),
-        ({"test_labels": TEST[1].argmax(axis=1)}, "both splits must have labels of one kind"),
+        ({"test_labels": TEST[1].argmax(axis=1)}, "all splits must have labels of one kind"),
         ({"class_names": ["a", "b"]}, "labels must have a column for each of 2 classes, got 3"),
     ],
 )

@@ -18,12 +18,14 @@ class Examples:
         labels: int64 [N], or [N, L] padded with -1.
         in_files: True if `images` are names of files.
         orientations: EXIF orientations, int32 [N], to turn the images upright; None if all of them are upright.
+        groups: names of the groups that a split must not divide, such as patients or cameras, [N]; None for none.
     """
 
     images: np.ndarray
     labels: np.ndarray
     in_files: bool = False
     orientations: np.ndarray | None = None
+    groups: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -48,7 +50,7 @@ class Examples:
         return image, self.labels[index]
 
     def take(self, indices: np.ndarray) -> "Examples":
-        orientations = None if self.orientations is None else self.orientations[indices]
-        return dataclasses.replace(
-            self, images=self.images[indices], labels=self.labels[indices], orientations=orientations
-        )
+        columns = {name: getattr(self, name) for name in ("images", "labels", "orientations", "groups")}
+        return dataclasses.replace(self, **{name: c[indices] for name, c in columns.items() if c is not None})
+
+    subset = take

@@ -8,6 +8,8 @@ import numpy as np
 
 from bit_keras.data import few_shot
 from bit_keras.data.errors import DataError, check_labels
+from bit_keras.data.held_out import hold_out
+from bit_keras.data.splits import SPLIT_NAMES
 
 
 class Split(Protocol):
@@ -23,7 +25,10 @@ class Split(Protocol):
         """Number of examples."""
 
     def take(self, indices: np.ndarray) -> "Split":
-        """The examples at these indices of `labels`; `indices` must be ascending."""
+        """The examples at these indices of `labels`, for random access; `indices` must be ascending."""
+
+    def subset(self, indices: np.ndarray) -> "Split":
+        """As `take`, for too many examples to read them into memory."""
 
 
 class Stream(Split, Protocol):
@@ -54,6 +59,8 @@ class Source:
         test: the test split.
         identity: the kind of source and a fingerprint of its data.
         multi_label: True if an image may have several labels.
+        validation: the split that the best weights of a run are chosen on; None if the test split has to serve for it.
+        test_split: name of the test split in the data: that of a validation split if there is no other one.
     """
 
     name: str
@@ -63,6 +70,8 @@ class Source:
     test: Split
     identity: dict
     multi_label: bool = False
+    validation: Split | None = None
+    test_split: str = "test"
 
     @property
     def num_classes(self) -> int:
@@ -77,6 +86,11 @@ class Source:
     def num_test(self) -> int:
         """Number of test examples."""
         return len(self.test)
+
+    @property
+    def num_validation(self) -> int:
+        """Number of validation examples, 0 without a validation split."""
+        return 0 if self.validation is None else len(self.validation)
 
     def check_one_label(self, what: str) -> None:
         """Raises DataError if images may have several labels, which `what` does not support."""
@@ -103,6 +117,71 @@ class Source:
         identity = {**self.identity, "few_shot": [*self.identity.get("few_shot", []), drawn]}
         return dataclasses.replace(self, train=self.train.take(indices), identity=identity)
 
+    def hold_out(self, share: float, seed: int = 0) -> "Source":
+        """Returns this task with a share of its training split as the validation split.
+
+        Args:
+            share: fraction of the examples of each class, in [0, 1), at least one; 0 holds out none. Where the training
+                split has groups, they are held out as a whole, and the share is approximate. In multi-label data it is
+                a share of all examples.
+            seed: of the choice, in [0, 2**32).
+
+        Raises:
+            DataError: the task has a validation split, a class has too few examples, or groups cannot be divided.
+            ValueError: `share` is out of its range.
+        """
+        check_share(share)
+        if self.validation is not None:
+            raise DataError(
+                f"{self.name} has a validation split of {self.num_validation:,} examples, so that no share of the "
+                f"training split can be held out as well; got validation={share:g}: leave it out"
+            )
+        if not share:
+            return self
+        labels, class_names = self.train.labels, self.class_names
+        if self.multi_label:
+            labels, class_names = np.zeros(len(labels), np.int64), ["any"]
+        check_labels("training labels", labels, len(class_names))
+        groups = getattr(self.train, "groups", None)
+        is_held_out = hold_out(labels, class_names, share, seed, "to train and to validate", groups)
+        train, validation = (self.train.subset(np.flatnonzero(chosen)) for chosen in (~is_held_out, is_held_out))
+        identity = {**self.identity, "held_out": {"share": share, "seed": seed}}
+        return dataclasses.replace(self, train=train, validation=validation, identity=identity)
+
+    def without_validation(self) -> "Source":
+        """Returns this task without its validation split: the best weights of a run are chosen on the test split.
+
+        A share that `hold_out` has taken from the training split does not return to it.
+        """
+        identity = {name: value for name, value in self.identity.items() if name != "validation"}
+        return dataclasses.replace(self, validation=None, identity=identity)
+
+    def tested_on(self, split: str) -> "Source":
+        """Returns this task with another split, "train" or "validation", in place of the test split.
+
+        Raises:
+            DataError: the task has no validation split.
+        """
+        examples = getattr(self, split)
+        if examples is not None:
+            return dataclasses.replace(self, test=examples, test_split=split)
+        if SPLIT_NAMES.get(self.test_split.lower()) == split:  # for want of a test split
+            return self
+        raise DataError(
+            f"{self.name} has no {split} split, only {self.describe_splits()}; in Python, `hold_out` of the opened "
+            "data takes one from the training examples"
+        )
+
+    def describe_splits(self) -> str:
+        """Returns the numbers of examples, such as "1,437 training and 360 test examples"."""
+        validation = f", {self.num_validation:,} validation" if self.validation is not None else ""
+        return f"{self.num_train:,} training{validation} and {self.describe_test()}"
+
+    def describe_test(self) -> str:
+        """Returns the number of test examples, and the name of their split unless it is "test"."""
+        other = "" if self.test_split == "test" else f" (the {self.test_split} split)"
+        return f"{self.num_test:,} test examples{other}"
+
     def describe_balance(self) -> str:
         """Returns one line about the number of training images per class; see the function `describe_balance`.
 
@@ -119,10 +198,17 @@ class Source:
         return {
             "name": self.name,
             "num_train": self.num_train,
+            **({} if self.validation is None else {"num_validation": self.num_validation}),
             "num_test": self.num_test,
             "num_classes": self.num_classes,
             **self.identity,
         }
+
+
+def check_share(share: float) -> None:
+    """Raises ValueError unless a share for validation is in its range."""
+    if not 0 <= share < 1:
+        raise ValueError(f"validation must lie in [0, 1), as a share of the training images, got {share}")
 
 
 def median_size(sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:

@@ -26,7 +26,7 @@ from bit_keras.system.checks import check_choice, check_name_or_path, known_argu
 from bit_keras.system.files import whole, write_json
 from bit_keras.system.logs import doing, logger, shows_messages
 
-SPLITS = ("test", "train")
+SPLITS = ("test", "validation", "train")
 
 _COLUMNS = (
     progress.TextColumn("{task.description}"),
@@ -86,7 +86,7 @@ def evaluate(
         source: "digits", a TFDS name, a folder of class folders, or a source made by `bit_keras.data`.
         output: new or empty folder for metrics.json, per_class.csv, predictions.csv and confusion_matrix.png, all of
             them or none; None writes nothing.
-        split: "test" or "train".
+        split: "test", "validation" or "train".
         data_dir, manual_dir, skip_unreadable: as in `bit_keras.data.load`; not used if `source` is already opened.
         loader: "tf.data" or "grain"; None for the first of them that is installed.
         batch_size: images per batch, 1 or more.
@@ -121,8 +121,8 @@ def evaluate(
         with doing(f"opening {source}"):
             source = data.load(source, data_dir=data_dir, manual_dir=manual_dir, skip_unreadable=skip_unreadable)
     source.check_one_label("evaluation")
-    if split == "train":
-        source = dataclasses.replace(source, test=source.train)
+    if split != "test":
+        source = source.tested_on(split)
     rule = HyperRule(source.num_train, source.image_size, resolution=resolution)
     default = rule.crop, "the HyperRule's for these data, since the training resolution of the weights is not known"
     file = fetch(os.fspath(model)) if is_url(os.fspath(model)) else model  # once: each time it is hashed

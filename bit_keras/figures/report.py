@@ -21,6 +21,7 @@ def write(
     predictions: Predictions,
     class_names: tuple[str, ...],
     summary: dict,
+    evaluated_on: str = "test",
 ) -> None:
     """Writes learning_curve.png, learning_rate.png, confusion_matrix.png, worst_mistakes.png and summary.json.
 
@@ -33,9 +34,10 @@ def write(
         predictions: of the final network on the test examples.
         class_names: K names.
         summary: written to summary.json, so JSON-serializable; "test_accuracy" is shown in titles.
+        evaluated_on: split of the evaluations in `metrics`, "test" or "validation".
     """
     figures = {
-        "learning_curve": learning_curve(metrics, summary["test_accuracy"]),
+        "learning_curve": learning_curve(metrics, summary["test_accuracy"], evaluated_on),
         "learning_rate": learning_rate_curve(schedule),
     }
     if not predictions.multi_label:
@@ -47,13 +49,13 @@ def write(
     write_json(Path(folder, "summary.json"), summary)
 
 
-def learning_curve(metrics: list[dict[str, float]], test_accuracy: float) -> Figure:
-    """Plots loss and accuracy against updates, on augmented training batches and on the test split."""
+def learning_curve(metrics: list[dict[str, float]], test_accuracy: float, evaluated_on: str = "test") -> Figure:
+    """Plots loss and accuracy against updates, on augmented training batches and on the evaluated split."""
     figure = Figure(figsize=(9, 4), layout="constrained")
     steps = [row["step"] for row in metrics]
     for axes, name, title in zip(figure.subplots(1, 2), ("loss", "accuracy"), ("cross-entropy (nats)", "accuracy")):
         axes.plot(steps, [row[name] for row in metrics], ".-", color="tab:blue", label="training (augmented)")
-        axes.plot(steps, [row[f"val_{name}"] for row in metrics], ".-", color="tab:orange", label="test")
+        axes.plot(steps, [row[f"val_{name}"] for row in metrics], ".-", color="tab:orange", label=evaluated_on)
         axes.set(xlabel="update", ylabel=title, xlim=(0, None), ylim=(0, 1) if name == "accuracy" else (0, None))
         axes.grid(alpha=0.3)
     axes.legend(loc="lower right")

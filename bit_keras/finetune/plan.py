@@ -55,8 +55,7 @@ def describe(
     lines = [
         f"model      {config.model}: {row.name}, {parameters:,} weights with a head of {source.num_classes} classes",
         f"trained    {'all' if config.freeze == 'none' else config.freeze}, in {config.precision}",
-        f"data       {source.name}: {source.num_train:,} training and {source.num_test:,} test examples, "
-        f"{source.image_size[0]}x{source.image_size[1]} pixels",
+        f"data       {source.name}: {source.describe_splits()}, {source.image_size[0]}x{source.image_size[1]} pixels",
         f"images     resized to {rule.resize}, cropped to {rule.crop}; evaluated at {rule.crop}",
         f"batch      {config.batch_size} images"
         + (f" in {config.accumulate} micro-batches" if config.accumulate > 1 else ""),

@@ -6,6 +6,7 @@ import keras
 
 from bit_keras.checkpoints import provenance
 from bit_keras.data import LOADERS, Source
+from bit_keras.data.source import check_share
 from bit_keras.distribution import DISTRIBUTIONS
 from bit_keras.system.checks import check_choice, check_kind
 
@@ -20,7 +21,7 @@ _FREE = ("workdir", "dataset", "data_dir", "manual_dir", "checkpoint_every", "di
 GROUPS = {
     "model": ("model", "models", "variant", "teacher", "temperature", "new_head", "freeze"),
     "data": (
-        *("dataset", "datasets", *DATA_OPTIONS, "examples_per_class", "shots", "seeds"),
+        *("dataset", "datasets", *DATA_OPTIONS, "validation", "examples_per_class", "shots", "seeds"),
         *("resolution", "flip", "random_crop", "min_area"),
     ),
     "training": (
@@ -50,7 +51,7 @@ class RunConfig:
     dataset: str = option(
         "",
         '"digits", a TFDS name such as "cifar10", a folder of class folders or of TFRecord files, a CSV file '
-        '"path,label[,split]", or an npz file of arrays.',
+        '"path,label[,split][,group]", or an npz file of arrays.',
     )
     workdir: str = option("", "Folder of the run: config.json, metrics.csv, weights.npz, report/ and more.")
     data_dir: str | None = option(None, "Folder of the TFDS data sets; TFDS's own default if not given.")
@@ -59,6 +60,11 @@ class RunConfig:
         None, '"tf.data", or "grain" without TensorFlow; if not given, the first of them that is installed.'
     )
     skip_unreadable: bool = option(False, "Leave out image files that cannot be read, instead of stopping.")
+    validation: float | None = option(
+        None,
+        "Share of the training images, in [0, 1), to hold out for choosing best.npz, if the data have no validation "
+        "split; the same images for every --seed. If not given, the test images choose best.npz then.",
+    )
     seed: int = option(0, "Seed of order, augmentation, MixUp and random weights, in [0, 2**31).")
     batch_size: int | None = option(512, "Images per update.")
     accumulate: int = option(1, "Micro-batches per update, whose gradients are accumulated to save memory.")
@@ -79,6 +85,8 @@ class RunConfig:
         for name in ("model", "dataset", "workdir"):
             if not getattr(self, name):
                 raise ValueError(f"{name} must be given")
+        if self.validation is not None:
+            check_share(self.validation)
         if not 0 <= self.seed < 2**31:
             raise ValueError(f"seed must lie in [0, 2**31), got {self.seed}")
         for name in ("batch_size", "eval_every", "checkpoint_every"):
@@ -104,6 +112,8 @@ class RunConfig:
             mixup_parts: of the distribution; 1 if the run does not use MixUp.
         """
         settings = {name: value for name, value in dataclasses.asdict(self).items() if name not in _FREE}
+        if not self.validation:  # not recorded by earlier versions, whose runs still resume
+            del settings["validation"]
         if mixup_parts > 1:
             settings["mixup_parts"] = mixup_parts
         contents = {name: provenance.fingerprint(settings[name]) for name in ("model", "teacher") if name in settings}

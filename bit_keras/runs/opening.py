@@ -59,10 +59,17 @@ def open_source(config: RunConfig, dataset: str | os.PathLike | data.Source) -> 
     """Returns the data of a run; opens them by name unless `dataset` is already a source.
 
     Raises:
-        DataError: as `bit_keras.data.load`; images that cannot be read are listed in a file next to the workdir.
+        DataError: as `bit_keras.data.load` and, with `config.validation`, `Source.hold_out`. Images that cannot be read
+            are listed in a file next to the workdir.
     """
-    if isinstance(dataset, data.Source):
-        return dataset
+    source = dataset if isinstance(dataset, data.Source) else _load(config)
+    if config.validation is None:
+        return source
+    with doing(f"holding out {config.validation:g} of the training images for validation"):
+        return source.hold_out(config.validation)
+
+
+def _load(config: RunConfig) -> data.Source:
     try:
         with doing(f"opening {config.dataset}"):
             return data.load(

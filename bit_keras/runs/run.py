@@ -23,7 +23,7 @@ from bit_keras.network.model import BiT, save_npz
 from bit_keras.rules import rule_callbacks, steps_made
 from bit_keras.rules.schedules import CosineSchedule, Schedule
 from bit_keras.runs.config import RunConfig
-from bit_keras.runs.workdir import claim, comparable, join
+from bit_keras.runs.workdir import claim, comparable, is_of, join
 from bit_keras.system.files import write_lines
 from bit_keras.system.logs import OUTCOME, doing, logger
 from bit_keras.system.optional import is_installed
@@ -60,9 +60,20 @@ class Run:
         return Path(self.config.workdir)
 
     @functools.cached_property
+    def validation_batches(self) -> Iterable:
+        """All examples that choose the best weights, those of the test split if there is no validation split.
+
+        Every evaluation during training reads them again.
+        """
+        source = self.source if self.source.validation is None else self.source.tested_on("validation")
+        return data.test_batches(source, crop=self.crop, **self._reading)
+
+    @property
     def test_batches(self) -> Iterable:
-        """All test examples; every evaluation reads them again."""
-        return data.test_batches(self.source, crop=self.crop, **self._reading)
+        """All test examples."""
+        if self.source.validation is None:
+            return self.validation_batches
+        return data.test_batches(self.source, crop=self.crop, **{**self._reading, "keep": False})  # read only once
 
     def train_batches(self, start_step: int, shard: tuple[int, int]) -> Iterable:
         """Returns the batches from `start_step` on; see `bit_keras.data.train_batches`."""
@@ -137,8 +148,9 @@ class Run:
             predictor = distribution.predictor(network)
             predictions = predict(predictor, self.test_batches, multi_label=source.multi_label)
         network = distribution.plain(network)
-        tested = f"{source.num_test:,} test examples of {source.name}"
+        tested = f"{source.describe_test()} of {source.name}"
         network.card = dataclasses.replace(self._card(network), accuracy=predictions.accuracy, accuracy_on=tested)
+        chosen_on, examples = self._chosen_on
         rates = [row["images_per_second"] for row in log.rows if math.isfinite(row["images_per_second"])]
         best_row = training.best_row(log.rows)
         summary = {
@@ -146,8 +158,10 @@ class Run:
             "test_loss": predictions.loss,
             "test_examples": source.num_test,
             "train_examples": source.num_train,
-            "best_test_accuracy": best_row["val_accuracy"],
+            **({} if source.validation is None else {"validation_examples": source.num_validation}),
+            f"best_{chosen_on}_accuracy": best_row["val_accuracy"],
             "best_step": best_row["step"],
+            "best_chosen_on": examples,
             "steps": self.schedule.total_steps,
             "seconds": round(sum(row["seconds"] for row in log.rows), 1),
             "images_per_second": round(statistics.median(rates), 1) if rates else None,
@@ -159,15 +173,32 @@ class Run:
             with doing("writing weights and report"):
                 save_npz(network, self.folder / "weights.npz")
                 report.write(
-                    *(self.folder / "report", log.rows, self.schedule, predictions, source.class_names, summary)
+                    *(self.folder / "report", log.rows, self.schedule, predictions, source.class_names, summary),
+                    chosen_on,
                 )
             export(network)
 
         distribution.in_turn(write)
+        logger.log(OUTCOME, "best.npz of update %d, chosen on %s", best_row["step"], examples)
         logger.log(OUTCOME, "test accuracy %.4f on %s examples", predictions.accuracy, f"{source.num_test:,}")
         logger.log(OUTCOME, "weights in %s", self.folder / "weights.npz")
         logger.log(OUTCOME, "report in %s", self.folder / "report")
         return network, summary
+
+    @property
+    def _chosen_on(self) -> tuple[str, str]:
+        """The split that chooses the best weights, and a text with its number of examples."""
+        source = self.source
+        if source.validation is None:
+            return "test", f"the same {source.describe_test()} that test_accuracy is measured on"
+        return "validation", f"{source.num_validation:,} validation examples"
+
+    def _write_best(self, network: BiT, log: training.MetricsLog) -> None:
+        if self.source.validation is not None:
+            on = f"{self._chosen_on[1]} of {self.source.name}, which chose these weights"
+            accuracy = log.rows[-1]["val_accuracy"]
+            network.card = dataclasses.replace(self._card(network), accuracy=accuracy, accuracy_on=on)
+        save_npz(network, self.folder / "best.npz")
 
     def _card(self, network: keras.Model) -> Card:
         """Returns the card of a network that this run trains."""
@@ -204,7 +235,7 @@ class Run:
         if distribution.is_chief:
             only_on_chief += _tensorboard(self.folder / "tensorboard")
             if isinstance(best_of, BiT):
-                only_on_chief.append(training.BestWeights(log, lambda: save_npz(best_of, self.folder / "best.npz")))
+                only_on_chief.append(training.BestWeights(log, lambda: self._write_best(best_of, log)))
         # The order matters: for each event Keras calls the callbacks in this order.
         # - Validation, schedule and progress add their values to the logs before the log writes its row.
         # - A diverged loss raises before the state is saved, so that the last good checkpoint remains.
@@ -212,7 +243,7 @@ class Run:
         #   between the two repeats the epoch and writes the same weights again.
         # - The checkpoint saves the log's rows; only then a signal ends the training.
         return [
-            training.Validation(distribution.predictor(network), self.test_batches, source.multi_label),
+            training.Validation(distribution.predictor(network), self.validation_batches, source.multi_label),
             *rule_callbacks(schedule, self.mixup_alpha, config.seed),
             training.StopOnDivergence(source.num_classes, schedule, config.accumulate, self._name_batch),
             progress,
@@ -224,10 +255,8 @@ class Run:
 
     def _log_plan(self) -> None:
         source, config = self.source, self.config
-        logger.info(
-            "%s: %s training and %s test examples of %s classes",
-            *(source.name, f"{source.num_train:,}", f"{source.num_test:,}", f"{source.num_classes:,}"),
-        )
+        logger.info("%s: %s of %s classes", source.name, source.describe_splits(), f"{source.num_classes:,}")
+        logger.info("best.npz will be chosen on %s", self._chosen_on[1])
         mixup = f"MixUp {self.mixup_alpha:g}" if self.mixup_alpha else "no MixUp"
         logger.info("%s", self.schedule)
         logger.info(
@@ -269,6 +298,8 @@ def open_run(
 ) -> Run:
     """Logs what a run will do and checks that all workers agree on it; writes nothing yet.
 
+    A run that an earlier version has begun, which used no validation split beside a test split, continues without it.
+
     Args:
         config, source, schedule, distribution, crop, mixup_alpha, augmentation: see `Run`.
         identity: what else affects the results of the run, besides settings and data; JSON-able.
@@ -276,6 +307,10 @@ def open_run(
     Raises:
         DistributionError: the workers have different settings or data.
     """
+    without = source.without_validation()
+    if source.validation is not None and is_of(config.workdir, without.describe()):
+        logger.info("%s was begun without the validation split, and continues without it", config.workdir)
+        source = without
     identity = {**(identity or {}), **config.identity(source, distribution.mixup_parts if mixup_alpha else 1)}
     run = Run(config, source, schedule, distribution, crop, augmentation, mixup_alpha, identity)
     run._log_plan()

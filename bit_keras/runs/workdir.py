@@ -54,6 +54,16 @@ def join(workdir: str | os.PathLike, config: dict) -> Path:
     return folder
 
 
+def is_of(workdir: str | os.PathLike, source_description: dict) -> bool:
+    """Returns whether the folder belongs to a run on data with this description, `bit_keras.data.Source.describe()`."""
+    try:
+        record = json.loads(Path(workdir, CONFIG).read_text())
+    except (OSError, ValueError):
+        return False
+    now = json.loads(json.dumps({"data": source_description}))
+    return isinstance(record, dict) and comparable(record).get("data") == comparable(now)["data"]
+
+
 def comparable(record: dict) -> dict:
     """Returns the part of a record that identifies a run: what its data are, not their name or location.
 

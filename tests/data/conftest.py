@@ -20,12 +20,12 @@ def numbered_image(number: int, height: int = 6, width: int = 9) -> np.ndarray:
 
 
 class Numbered(tfds.core.GeneratorBasedBuilder):
-    """Images that contain their number, from 0 in train and from 100 in test; the label is number % 3."""
+    """Images that contain their number, from 0 in train, 50 in validation and 100 in test; the label is number % 3."""
 
     VERSION = tfds.core.Version("1.2.3")
     BUILDER_CONFIGS = [  # noqa: RUF012, as TFDS requires
         tfds.core.BuilderConfig(name=name)
-        for name in ("fixed", "varied", "unlabelled_test", "grey", "stray_label", "no_label", "train_only")
+        for name in ("fixed", "varied", "validated", "unlabelled_test", "grey", "stray_label", "no_label", "train_only")
     ]
 
     def _info(self):
@@ -44,7 +44,7 @@ class Numbered(tfds.core.GeneratorBasedBuilder):
             "train": self._generate_examples(range(NUM_TRAIN)),
             "test": self._generate_examples(range(100, 100 + NUM_TEST)),
         }
-        if self.builder_config.name == "unlabelled_test":
+        if self.builder_config.name in ("validated", "unlabelled_test"):
             splits = {**splits, "validation": self._generate_examples(range(50, 50 + NUM_TEST))}
         if self.builder_config.name == "train_only":
             del splits["test"]

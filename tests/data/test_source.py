@@ -77,5 +77,32 @@ def test_few_shot_error_names_the_class_and_its_count(array_source):
         array_source.few_shot(14, seed=0)
 
 
+@pytest.mark.parametrize("share", [-0.1, 1, 1.5, float("nan")])
+def test_a_share_out_of_range(array_source, share):
+    with pytest.raises(ValueError, match=r"validation must lie in \[0, 1\), as a share of the training images, got"):
+        array_source.hold_out(share)
+
+
+def test_a_held_out_share_of_any_source(any_source, numbers_of):
+    source = any_source.hold_out(0.4, seed=3)
+    train, validation = (numbers_of(streams.in_order(split)) for split in (source.train, source.validation))
+    assert sorted([*train, *validation]) == sorted(numbers_of(streams.in_order(any_source.train)))
+    assert len(validation) == 3 if len(train) == 6 else 15
+    assert source.describe_splits() == f"{len(train)} training, {len(validation)} validation and 11 test examples"
+    assert source.describe()["held_out"] == {"share": 0.4, "seed": 3}
+    assert source.without_validation().describe() != any_source.describe()
+    with pytest.raises(data.DataError, match="has a validation split of"):
+        source.hold_out(0.1)
+
+
+def test_the_split_that_is_tested_on(array_source):
+    source = array_source.hold_out(0.2)
+    assert source.tested_on("train").test is source.train
+    assert source.tested_on("validation").test is source.validation
+    message = "arrays has no validation split, only 40 training and 11 test examples"
+    with pytest.raises(data.DataError, match=message):
+        array_source.tested_on("validation")
+
+
 def test_median_size_takes_height_and_width_by_themselves():
     assert median_size([(10, 300), (20, 100), (90, 200)]) == (20, 200)

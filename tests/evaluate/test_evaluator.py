@@ -145,6 +145,10 @@ def test_every_example_of_the_split_once_at_the_resolution_of_the_rule(source, n
     np.testing.assert_array_equal(found.predictions.labels, np.arange(12) % 3)
     assert not len(found.predictions.mistake_images)
 
+    found = evaluate("any", source.hold_out(0.25), split="validation", resolution=8)
+    assert (found.metrics["split"], found.metrics["examples"]) == ("validation", 3)
+    np.testing.assert_array_equal(found.predictions.labels, np.arange(3))
+
 
 def test_the_resolution_of_the_weights_comes_before_that_of_the_rule(source, network, tmp_path, caplog):
     caplog.set_level("INFO", "bit_keras")
@@ -181,7 +185,8 @@ def test_a_bar_in_a_terminal(source, network, monkeypatch, capsys):
     [
         ({"model": ""}, ValueError, "model must be given"),
         ({"source": ""}, ValueError, "dataset must be given"),
-        ({"split": "validation"}, ValueError, "split must be one of test, train; got 'validation'"),
+        ({"split": "dev"}, ValueError, "split must be one of test, validation, train; got 'dev'"),
+        ({"split": "validation"}, ValueError, "arrays has no validation split, only"),
         ({"precision": "float16"}, ValueError, "precision must be one of float32"),
         ({"batch_size": 0}, ValueError, "batch_size must be 1 or more, got 0"),
         ({"resolution": 0}, ValueError, "resolution must be 1 or more, got 0"),

@@ -37,6 +37,9 @@ def test_learning_curve_shows_both_splits_at_their_steps():
         for line, name in zip(axes.lines, names):
             np.testing.assert_array_equal(line.get_xdata(), [5, 10])
             np.testing.assert_array_equal(line.get_ydata(), [row[name] for row in METRICS])
+    assert [line.get_label() for line in accuracy.lines] == ["training (augmented)", "test"]
+    _, accuracy = report.learning_curve(METRICS, 0.6, "validation").axes
+    assert [line.get_label() for line in accuracy.lines] == ["training (augmented)", "validation"]
 
 
 def test_learning_rate_curve_shows_every_update():

@@ -16,6 +16,8 @@ GOOD = FinetuneConfig(model="R17x0.5", dataset="digits", workdir="w")
         ({"model": ""}, "model must be given"),
         ({"workdir": ""}, "workdir must be given"),
         ({"seed": -1}, "seed must lie in [0, 2**31), got -1"),
+        ({"validation": 1.0}, "validation must lie in [0, 1), as a share of the training images, got 1.0"),
+        ({"validation": -0.1}, "validation must lie in [0, 1), as a share of the training images, got -0.1"),
         ({"examples_per_class": 0}, "examples_per_class must be 1 or more, got 0"),
         ({"eval_every": 0}, "eval_every must be 1 or more, got 0"),
         ({"schedule": "cosine"}, "schedule must be one of hyperrule, upstream; got 'cosine'"),
@@ -44,6 +46,7 @@ def test_refuses_settings_out_of_range(change, message):
         ({"resolution": (32, 48)}, TypeError, "resolution must be an integer or None; got a value of type tuple"),
         ({"base_lr": "0.1"}, TypeError, "base_lr must be a number or None; got '0.1'"),
         ({"base_lr": float("inf")}, ValueError, "base_lr must be a finite number, got inf"),
+        ({"validation": "0.1"}, TypeError, "validation must be a number or None; got '0.1'"),
         ({"data_dir": 3}, TypeError, "data_dir must be a string or None; got 3"),
     ],
 )

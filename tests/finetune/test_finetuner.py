@@ -220,6 +220,7 @@ OTHER = {
     "manual_dir": None,  # tests/data
     "loader": "grain",
     "skip_unreadable": None,  # below
+    "validation": 0.5,
     "examples_per_class": 1,
     "seed": 1,
     "small_batch": None,  # test_config.py

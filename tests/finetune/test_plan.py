@@ -58,6 +58,11 @@ def test_the_page_of_cifar10(mock_tfds, tmp_path):
         assert line in text.splitlines()
 
 
+def test_the_splits_are_counted(cifar, tmp_path):
+    text = finetuner.dry_run("R17x0.5", cifar, tmp_path / "run", validation=0.3)
+    assert "data       arrays: 30 training, 10 validation and 10 test examples, 32x32 pixels" in text
+
+
 def test_a_file_is_described_by_its_shapes(cifar, golden_npz, tmp_path):
     text = finetuner.dry_run(str(golden_npz), cifar, tmp_path, schedule="upstream", steps=100, freeze="block2")
     assert f"{golden_npz}: R17x0.5, 2,087,978 weights" in text

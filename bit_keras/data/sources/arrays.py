@@ -13,6 +13,7 @@ from bit_keras.data.examples import Examples
 from bit_keras.data.source import Source
 
 _ARRAYS = {"train_images", "train_labels", "test_images", "test_labels"}
+_VALIDATION = {"validation_images", "validation_labels"}
 
 
 def from_arrays(
@@ -22,6 +23,8 @@ def from_arrays(
     test_labels: np.ndarray,
     class_names: Sequence[str] | None = None,
     name: str = "arrays",
+    validation_images: np.ndarray | None = None,
+    validation_labels: np.ndarray | None = None,
 ) -> Source:
     """Returns a source of arrays in memory.
 
@@ -33,30 +36,38 @@ def from_arrays(
         test_labels: the same for the M test images.
         class_names: one name per class; None for "0" up to the largest training label or the last column.
         name: name of the task.
+        validation_images, validation_labels: as the test split, of images to choose the best weights on; None for none.
 
     Raises:
         DataError: an array has the wrong type or shape, is empty, or contains a label out of range.
     """
-    train = _examples("train", train_images, train_labels)
-    test = _examples("test", test_images, test_labels)
+    if (validation_images is None) != (validation_labels is None):
+        raise DataError("validation_images and validation_labels must be given together, got one of them")
+    arrays = {"train": (train_images, train_labels), "test": (test_images, test_labels)}
+    if validation_images is not None:
+        arrays["validation"] = validation_images, validation_labels
+    splits = {split: _examples(split, *pair) for split, pair in arrays.items()}
+    train = splits["train"]
     multi_label = train.labels.ndim == 2
-    shapes = [np.shape(train_labels), np.shape(test_labels)]
-    if shapes[0][1:] != shapes[1][1:]:
-        raise DataError(f"both splits must have labels of one kind and of the same classes, got the shapes {shapes}")
+    shapes = [np.shape(labels) for _, labels in arrays.values()]
+    if len({shape[1:] for shape in shapes}) > 1:
+        raise DataError(f"all splits must have labels of one kind and of the same classes, got the shapes {shapes}")
     if class_names is None:
         class_names = [str(label) for label in range(shapes[0][1] if multi_label else train.labels.max() + 1)]
     if multi_label and len(class_names) != shapes[0][1]:
         raise DataError(f"labels must have a column for each of {len(class_names)} classes, got {shapes[0][1]}")
-    check_labels("train_labels", train.labels, len(class_names))
-    check_labels("test_labels", test.labels, len(class_names))
+    for split, examples in splits.items():
+        check_labels(f"{split}_labels", examples.labels, len(class_names))
+    identity = {"kind": "arrays", "fingerprint": _fingerprint(class_names, train, splits["test"])}
+    if "validation" in splits:
+        identity["validation"] = _fingerprint(class_names, splits["validation"])
     return Source(
         name=name,
         class_names=tuple(class_names),
         image_size=train.images.shape[1:3],
-        train=train,
-        test=test,
-        identity={"kind": "arrays", "fingerprint": _fingerprint(train, test, class_names)},
+        identity=identity,
         multi_label=multi_label,
+        **splits,
     )
 
 
@@ -65,7 +76,8 @@ def open_arrays(path: str | os.PathLike) -> Source:
 
     Args:
         path: file with the arrays "train_images", "train_labels", "test_images", "test_labels" and optionally
-            "class_names", as in `from_arrays`. Greyscale images may be [N, H, W]; their values are repeated.
+            "validation_images", "validation_labels" and "class_names", as in `from_arrays`. Greyscale images may be
+            [N, H, W]; their values are repeated.
 
     Raises:
         DataError: the file cannot be read or does not contain these arrays.
@@ -76,10 +88,13 @@ def open_arrays(path: str | os.PathLike) -> Source:
             arrays = {name: archive[name] for name in archive.files}
     except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise DataError(f"{path} cannot be read as an npz file of arrays: {error}") from error
-    if set(arrays) - {"class_names"} != _ARRAYS:
-        raise DataError(f"{path} must hold {', '.join(sorted(_ARRAYS))} and may hold class_names, got {list(arrays)}")
-    for name in ("train_images", "test_images"):
-        if arrays[name].ndim == 3:
+    if set(arrays) - {"class_names"} not in (_ARRAYS, _ARRAYS | _VALIDATION):
+        raise DataError(
+            f"{path} must hold {', '.join(sorted(_ARRAYS))} and may hold {', '.join(sorted(_VALIDATION))} and "
+            f"class_names, got {list(arrays)}"
+        )
+    for name in arrays:
+        if name.endswith("_images") and arrays[name].ndim == 3:
             arrays[name] = np.repeat(arrays[name][..., None], 3, axis=-1)
     class_names = arrays.pop("class_names", None)
     return from_arrays(**arrays, class_names=None if class_names is None else class_names.tolist(), name=path.stem)
@@ -116,9 +131,10 @@ def _label_indices(split: str, matrix: np.ndarray, length: int) -> np.ndarray:
     return indices
 
 
-def _fingerprint(train: Examples, test: Examples, class_names: Sequence[str]) -> str:
+def _fingerprint(class_names: Sequence[str], *splits: Examples) -> str:
     digest = hashlib.sha256(repr(list(class_names)).encode())
-    for array in (train.images, train.labels, test.images, test.labels):
-        digest.update(repr(array.shape).encode())
-        digest.update(np.ascontiguousarray(array))
+    for split in splits:
+        for array in (split.images, split.labels):
+            digest.update(repr(array.shape).encode())
+            digest.update(np.ascontiguousarray(array))
     return digest.hexdigest()

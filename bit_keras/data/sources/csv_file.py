@@ -8,20 +8,22 @@ from pathlib import Path
 
 from bit_keras.data.errors import DataError, shortened
 from bit_keras.data.source import Source
-from bit_keras.data.sources.image_files import TEST_SPLITS, Classes, open_image_files
-from bit_keras.system.logs import logger
+from bit_keras.data.sources.image_files import Classes, open_image_files
+from bit_keras.data.splits import SPLIT_NAMES, assign
 
 _ONE_LABEL = "every image must have one label, because fine-tuning ends in a softmax over the classes"
 _SEPARATORS = "|;"  # between several labels in one cell
+_COLUMNS = ("path", "label", "split", "group")  # the last two are optional
 
 
 @dataclasses.dataclass(frozen=True, order=True)
 class _Row:
-    """One image; `split` is "" if the file has no such column."""
+    """One image; `split` and `group` are "" if the file has no such column."""
 
     label: str
     path: Path
     split: str
+    group: str
 
 
 def open_table(path: str | os.PathLike, seed: int = 0, skip_unreadable: bool = False) -> Source:
@@ -29,10 +31,10 @@ def open_table(path: str | os.PathLike, seed: int = 0, skip_unreadable: bool = F
 
     Args:
         path: UTF-8 file of comma-separated values with a header and the columns `path`, relative to the file's
-            folder, `label`, one per image, and optionally `split`. Images of the split `train` are for training; those
-            of the first of `test`, `validation` and `val` that exists are for testing, and the others are not used.
-            Without the column `split` the images are split as in `open_folder`. The order of the rows has no effect;
-            classes are sorted by name.
+            folder, `label`, one per image, and optionally `split` and `group`. The splits have the names of
+            `open_folder`, in any case; without the column `split` the images are split as there. The images of a group,
+            for example of one patient or camera, are all in one split. The order of the rows has no effect; classes are
+            sorted by name.
         seed: of the split of a file without splits, in [0, 2**32).
         skip_unreadable: True leaves out the images that cannot be used, as if they were not listed.
 
@@ -44,19 +46,19 @@ def open_table(path: str | os.PathLike, seed: int = 0, skip_unreadable: bool = F
     if not path.is_file():
         raise DataError(f"no such file: {path}")
     rows = sorted(_read(path))
-    splits = {row.split for row in rows}
-    if splits == {""}:
-        train, test = _classes(rows, ""), None
-    else:
-        present = [name for name in TEST_SPLITS if name in splits]
-        if not present or "train" not in splits:
-            raise DataError(
-                f"{path}: the splits must be train and one of {', '.join(TEST_SPLITS)}, got {', '.join(sorted(splits))}"
-            )
-        train, test = _classes(rows, "train"), _classes(rows, present[0])
-        if present[1:]:
-            logger.info("%s: tested on %s; %s is not used", path, present[0], " and ".join(present[1:]))
-    source = open_image_files(path.stem, path.parent, train, test, seed=seed, skip_unreadable=skip_unreadable)
+    present = {row.split for row in rows}
+    names = {"train": ""} if present == {""} else assign(path, present)
+    groups = {row.path: row.group for row in rows} if rows[0].group else None
+    _check_groups(path, rows)
+    source = open_image_files(
+        path.stem,
+        path.parent,
+        {split: _classes(rows, name) for split, name in names.items()},
+        test_split=names.get("test", "test"),
+        groups=groups,
+        seed=seed,
+        skip_unreadable=skip_unreadable,
+    )
     return dataclasses.replace(source, identity={**source.identity, **_identity(source, path.parent, rows)})
 
 
@@ -88,13 +90,23 @@ def _read(path: Path) -> list[_Row]:
 
 
 def _check_header(path: Path, header: list[str]) -> None:
-    if sorted(header) in (["label", "path"], ["label", "path", "split"]):
+    if {"path", "label"} <= set(header) <= set(_COLUMNS) and len(set(header)) == len(header):
         return
     several = sum(name.startswith("label") for name in header) > 1
     raise DataError(
-        f"{path}, line 1: the columns must be path, label and optionally split, separated by commas, got "
+        f"{path}, line 1: the columns must be path, label and optionally split and group, separated by commas, got "
         f"{', '.join(header) or 'none'}{f'; {_ONE_LABEL}' if several else ''}"
     )
+
+
+def _check_groups(path: Path, rows: list[_Row]) -> None:
+    first = {}
+    for row in rows:
+        if row.group and first.setdefault(row.group, row.split) != row.split:
+            raise DataError(
+                f"{path}: a group must be in one split, got {row.group!r} in {first[row.group]} and {row.split}; "
+                "without the column group the splits are used as they are"
+            )
 
 
 def _fault(root: Path, header: list[str], cells: list[str]) -> str:
@@ -107,15 +119,15 @@ def _fault(root: Path, header: list[str], cells: list[str]) -> str:
         return f"{' and '.join(empty)} must not be empty"
     if any(separator in cell["label"] for separator in _SEPARATORS):
         return f"the label {cell['label']!r} reads like several labels; {_ONE_LABEL}"
-    allowed = ("train", *TEST_SPLITS)
-    if "split" in cell and cell["split"] not in allowed:
-        return f"the split must be one of {', '.join(allowed)}, got {cell['split']!r}"
+    if "split" in cell and cell["split"].lower() not in SPLIT_NAMES:
+        return f"the split must be one of {', '.join(SPLIT_NAMES)}, got {cell['split']!r}"
     path = _row(root, cell).path
     return "" if path.is_file() else f"no such file: {path}"
 
 
 def _row(root: Path, cell: dict[str, str]) -> _Row:
-    return _Row(cell["label"], Path(os.path.normpath(root / cell["path"])), cell.get("split", ""))
+    path = Path(os.path.normpath(root / cell["path"]))
+    return _Row(cell["label"], path, cell.get("split", "").lower(), cell.get("group", ""))
 
 
 def _classes(rows: list[_Row], split: str) -> Classes:
@@ -127,12 +139,17 @@ def _classes(rows: list[_Row], split: str) -> Classes:
 
 
 def _identity(source: Source, root: Path, rows: list[_Row]) -> dict[str, str]:
-    """Returns the identity with a fingerprint that also covers labels and splits, for the files that are used."""
-    used = {*source.train.images, *source.test.images}
-    listed = [
-        (Path(os.path.relpath(row.path, root)).as_posix(), row.label, row.split)
-        for row in rows
-        if str(row.path) in used
-    ]
-    content = repr((source.identity["fingerprint"], listed))
-    return {"kind": "csv", "fingerprint": hashlib.sha256(content.encode()).hexdigest()}
+    """Returns the identity with fingerprints that also cover labels, splits and groups, for the files that are used."""
+
+    def fingerprint(name: str, images: set[str]) -> str:
+        listed = [
+            (Path(os.path.relpath(row.path, root)).as_posix(), row.label, row.split, *filter(None, [row.group]))
+            for row in rows
+            if str(row.path) in images
+        ]
+        return hashlib.sha256(repr((source.identity[name], listed)).encode()).hexdigest()
+
+    identity = {"kind": "csv", "fingerprint": fingerprint("fingerprint", {*source.train.images, *source.test.images})}
+    if source.validation is not None:
+        identity["validation"] = fingerprint("validation", {*source.validation.images})
+    return identity

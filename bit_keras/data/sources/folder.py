@@ -5,18 +5,18 @@ from pathlib import Path
 
 from bit_keras.data.errors import DataError
 from bit_keras.data.source import Source
-from bit_keras.data.sources.image_files import TEST_SPLITS, Classes, open_image_files
-from bit_keras.system.logs import logger
+from bit_keras.data.sources.image_files import Classes, open_image_files
+from bit_keras.data.splits import FOR_TESTING, SPLIT_NAMES, assign
 
 
 def open_folder(root: str | os.PathLike, seed: int = 0, skip_unreadable: bool = False) -> Source:
     """Opens a folder of images.
 
     Args:
-        root: folder with `train/<class>/<image>` and the same classes in `test`, `validation` or `val`, or folder
-            with `<class>/<image>`. With splits, the first of `test`, `validation` and `val` that exists is for
-            testing, and the others are not used. Without splits, 20 % of the images of each class, at least one, are
-            for testing, chosen by a permutation of the sorted file names. Hidden files, and files next to the class
+        root: folder with `train/<class>/<image>` and the same classes in `test`, or in `validation`, `valid` or `val`,
+            or in both; or folder with `<class>/<image>`. The names of the splits may be in any case; data without
+            `test` are tested on the validation split. Without splits, 20 % of the images of each class, at least one,
+            are for testing, chosen by a permutation of the sorted file names. Hidden files, and files next to the class
             folders, are ignored. Every image is decoded here once, so that training does not fail on a damaged one.
         seed: of the split of a folder without splits, in [0, 2**32).
         skip_unreadable: True leaves out the images that cannot be used, as if they did not exist.
@@ -28,14 +28,18 @@ def open_folder(root: str | os.PathLike, seed: int = 0, skip_unreadable: bool = 
     root = Path(root).expanduser()
     if not root.is_dir():
         raise DataError(f"no such folder: {root}")
-    present = [name for name in TEST_SPLITS if (root / name).is_dir()]
-    if present and (root / "train").is_dir():
-        train, test = _classes(root / "train"), _classes(root / present[0])
-        if present[1:]:
-            logger.info("%s: tested on %s; %s is not used", root, present[0], " and ".join(present[1:]))
-    else:
-        train, test = _classes(root), None
-    return open_image_files(root.resolve().name, root, train, test, seed=seed, skip_unreadable=skip_unreadable)
+    present = [path.name for path in root.iterdir() if path.name.lower() in SPLIT_NAMES and path.is_dir()]
+    names = {"train": "."}
+    if {"train"} < {SPLIT_NAMES[name.lower()] for name in present}:
+        names = assign(root, present)
+    return open_image_files(
+        root.resolve().name,
+        root,
+        {split: _classes(root / name) for split, name in names.items()},
+        test_split=names.get("test", "test"),
+        seed=seed,
+        skip_unreadable=skip_unreadable,
+    )
 
 
 def _classes(root: Path) -> Classes:
@@ -50,7 +54,7 @@ def _classes(root: Path) -> Classes:
             if path.is_dir():
                 raise DataError(
                     f"a class folder must hold images only, got the folder {path}; a root with splits needs train "
-                    f"and one of {', '.join(TEST_SPLITS)}"
+                    f"and one of {FOR_TESTING}"
                 )
     if not classes:
         raise DataError(f"{root} must hold one folder for each class, got none")

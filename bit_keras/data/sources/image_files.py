@@ -9,58 +9,71 @@ import numpy as np
 
 from bit_keras.data.errors import DataError
 from bit_keras.data.examples import Examples
+from bit_keras.data.held_out import hold_out
 from bit_keras.data.source import Source, median_size
 from bit_keras.data.sources.scan import Look, scan
 
-TEST_SPLITS = ("test", "validation", "val")  # the first one that exists is used
 _TEST_SHARE = 0.2  # fraction of the images for testing, in data without splits
 
 Classes = dict[str, list[Path]]  # {class: its files}, both sorted
 
 
 def open_image_files(
-    name: str, root: Path, train: Classes, test: Classes | None, *, seed: int = 0, skip_unreadable: bool = False
+    name: str,
+    root: Path,
+    splits: Mapping[str, Classes],
+    *,
+    test_split: str = "test",
+    groups: Mapping[Path, str] | None = None,
+    seed: int = 0,
+    skip_unreadable: bool = False,
 ) -> Source:
     """Returns a source of image files, each of which is decoded once to check it.
 
     Args:
         name: name of the task.
         root: folder; the fingerprint contains the paths relative to it.
-        train: {class: its files}, both sorted.
-        test: the same for the test split. If None, `train` is split: 20 % of the images of each class, at least one,
-            are for testing, chosen by a permutation with `seed`.
+        splits: {class: its files}, both sorted, of "train" and optionally "test" and "validation". Without "test", 20 %
+            of the images of each class, at least one, are for testing, chosen by a permutation with `seed`.
+        test_split: name of the test split in the data.
+        groups: the group of each file, which is divided neither here nor by `Source.hold_out`; None for no groups.
         seed: of the split, in [0, 2**32); not used if a test split is given.
         skip_unreadable: True leaves out the images that cannot be used, as if they did not exist.
 
     Raises:
         DataError: the splits differ in their classes, a class has too few images, or an image cannot be used.
     """
-    if test is not None and train.keys() != test.keys():
-        raise DataError(
-            f"{name}: both splits must have the same classes; only in train: {sorted(train.keys() - test.keys())}, "
-            f"only in test: {sorted(test.keys() - train.keys())}"
-        )
-    looks = scan([*_flatten(train), *_flatten(test or {})], skip_unreadable)
-    train = _only(looks, train)
+    names = {**{split: split for split in splits}, "test": test_split}
+    train = splits["train"]
+    for split, classes in splits.items():
+        if train.keys() != classes.keys():
+            raise DataError(
+                f"{name}: all splits must have the same classes; "
+                f"only in train: {sorted(train.keys() - classes.keys())}, "
+                f"only in {names[split]}: {sorted(classes.keys() - train.keys())}"
+            )
+    looks = scan([path for classes in splits.values() for path in _flatten(classes)], skip_unreadable)
+    splits = {split: _only(looks, classes) for split, classes in splits.items()}
     identity = {"kind": "folder"}
-    if test is None:
-        train, test = _divide(train, seed)
+    if "test" not in splits:
+        splits["train"], splits["test"] = _divide(splits["train"], seed, groups)
         if seed:  # an identity without it means seed 0
             identity["split_seed"] = seed
-    else:
-        test = _only(looks, test)
-    for split, classes in {"train": train, "test": test}.items():
+    for split, classes in splits.items():
         empty = [label for label, files in classes.items() if not files]
         if empty:
-            raise DataError(f"{name}: every class must have images that can be used; none in {split}: {empty}")
-    train_files, test_files = _flatten(train), _flatten(test)
+            raise DataError(f"{name}: every class must have images that can be used; none in {names[split]}: {empty}")
+    train_files, test_files = _flatten(splits["train"]), _flatten(splits["test"])
+    identity["fingerprint"] = _fingerprint(root, train_files + test_files)
+    if "validation" in splits:
+        identity["validation"] = _fingerprint(root, _flatten(splits["validation"]))
     return Source(
         name=name,
         class_names=tuple(train),
         image_size=median_size([looks[path].size for path in train_files]),
-        train=_examples(train, looks),
-        test=_examples(test, looks),
-        identity={**identity, "fingerprint": _fingerprint(root, train_files + test_files)},
+        identity=identity,
+        test_split=test_split,
+        **{split: _examples(classes, looks, groups) for split, classes in splits.items()},
     )
 
 
@@ -68,29 +81,42 @@ def _only(looks: Mapping[Path, Look], classes: Classes) -> Classes:
     return {label: [path for path in files if path in looks] for label, files in classes.items()}
 
 
-def _divide(classes: Classes, seed: int) -> tuple[Classes, Classes]:
+def _divide(classes: Classes, seed: int, groups: Mapping[Path, str] | None) -> tuple[Classes, Classes]:
     """Splits the files of each class into training and test files, at least one of each."""
-    train, test = {}, {}
-    for name, files in classes.items():
-        if len(files) < 2:
-            raise DataError(f"class {name!r} must have 2 images or more, to train and to test, got {len(files)}")
-        order = np.random.RandomState(seed).permutation(len(files))
-        num_test = max(1, round(_TEST_SHARE * len(files)))
-        test[name] = [files[i] for i in sorted(order[:num_test])]
-        train[name] = [files[i] for i in sorted(order[num_test:])]
-    return train, test
+    files = _flatten(classes)
+    chosen = hold_out(
+        _labels(classes), list(classes), _TEST_SHARE, seed, "to train and to test", _groups(files, groups)
+    )
+    test = {path for path, is_chosen in zip(files, chosen, strict=True) if is_chosen}
+    return (
+        {label: [path for path in paths if path not in test] for label, paths in classes.items()},
+        {label: [path for path in paths if path in test] for label, paths in classes.items()},
+    )
 
 
 def _flatten(classes: Classes) -> list[Path]:
     return [path for files in classes.values() for path in files]
 
 
-def _examples(classes: Classes, looks: Mapping[Path, Look]) -> Examples:
+def _labels(classes: Classes) -> np.ndarray:
+    return np.repeat(np.arange(len(classes)), [len(files) for files in classes.values()])
+
+
+def _groups(files: Sequence[Path], groups: Mapping[Path, str] | None) -> np.ndarray | None:
+    return None if groups is None else np.array([groups[path] for path in files], dtype=object)
+
+
+def _examples(classes: Classes, looks: Mapping[Path, Look], groups: Mapping[Path, str] | None) -> Examples:
     files = _flatten(classes)
-    labels = np.repeat(np.arange(len(classes)), [len(files) for files in classes.values()])
     orientations = np.array([looks[path].orientation for path in files], np.int32)
     names = np.array([str(path) for path in files], dtype=object)
-    return Examples(names, labels, in_files=True, orientations=orientations if (orientations > 1).any() else None)
+    return Examples(
+        names,
+        _labels(classes),
+        in_files=True,
+        orientations=orientations if (orientations > 1).any() else None,
+        groups=_groups(files, groups),
+    )
 
 
 def _fingerprint(root: Path, paths: Sequence[Path]) -> str:

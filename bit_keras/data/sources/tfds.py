@@ -19,14 +19,15 @@ from bit_keras.data.sources import tfds_errors
 
 _SHUFFLE_BYTES = 2**30  # size of the shuffle buffer of encoded images: all of CIFAR, some 10,000 of ImageNet
 _SAMPLE = 64  # images from which the median size is estimated
+_RECORD = r".*-(\d+)-of-\d+.*__(\d+)"  # TFDS's identifier of a record: the numbers of its file and in its file
 _RETRIES = 4  # per request; with TFDS's default of 10 a missing network is reported after 3.5 minutes
 
 
 def open_tfds(name: str, data_dir: str | None = None, manual_dir: str | None = None) -> Source:
     """Opens a dataset of TensorFlow Datasets, which is downloaded and prepared if necessary.
 
-    The split "train" is for training. The split "test" is for testing, or "validation" if there is no test split or
-    it has no labels (label -1, as in imagenet2012).
+    The split "train" is for training, "validation" for validation and "test" for testing. If there is no test split or
+    it has no labels (label -1, as in imagenet2012), "validation" is for testing.
 
     Args:
         name: "name", "name/config" or "name:version".
@@ -44,14 +45,18 @@ def open_tfds(name: str, data_dir: str | None = None, manual_dir: str | None = N
         raise tfds_errors.not_opened(name, error) from error
     _prepare(builder, manual_dir)
     _check_features(name, builder.info.features)
-    train, test = _Stream(builder, "train"), _Stream(builder, _test_split(name, builder))
+    names = _splits(name, builder)
+    splits = {split: _Stream(builder, found) for split, found in names.items()}
+    identity = {"kind": "tfds", "fingerprint": builder.info.full_name}
+    if "validation" in names:
+        identity["validation"] = names["validation"]
     return Source(
         name=name,
         class_names=tuple(builder.info.features["label"].names),
-        image_size=_image_size(builder.info.features["image"], train),
-        train=train,
-        test=test,
-        identity={"kind": "tfds", "fingerprint": builder.info.full_name},
+        image_size=_image_size(builder.info.features["image"], splits["train"]),
+        identity=identity,
+        test_split=names["test"],
+        **splits,
     )
 
 
@@ -76,13 +81,24 @@ def _few_retries() -> Iterator[None]:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Stream:
-    """A `Split` of a prepared dataset: sequential access to encoded images."""
+    """A `Split` of a prepared dataset: sequential access to encoded images.
+
+    Attributes:
+        builder: of the dataset.
+        split: name of the split.
+        is_chosen: bool, for each record in the order of the files, whether it belongs to this split; None for all.
+    """
 
     builder: tfds.core.DatasetBuilder
     split: str
+    is_chosen: np.ndarray | None = None
 
     def __len__(self) -> int:
-        return self.builder.info.splits[self.split].num_examples
+        return self._info.num_examples if self.is_chosen is None else np.count_nonzero(self.is_chosen)
+
+    @property
+    def _info(self) -> tfds.core.SplitInfo:
+        return self.builder.info.splits[self.split]
 
     @functools.cached_property
     def labels(self) -> np.ndarray:
@@ -94,7 +110,7 @@ class _Stream:
 
     def shuffled(self, seed: int, start: int, shard: tuple[int, int] = (0, 1)) -> tf.data.Dataset:
         """Shuffles the files, and then the examples within a buffer."""
-        bytes_per_example = max(1, self.builder.info.splits[self.split].num_bytes // len(self))
+        bytes_per_example = max(1, self._info.num_bytes // self._info.num_examples)
         buffer_size = max(1, min(len(self), _SHUFFLE_BYTES // bytes_per_example))
 
         @tf.autograph.experimental.do_not_convert  # AutoGraph would convert TFDS's code as well
@@ -120,9 +136,41 @@ class _Stream:
         images, labels = zip(*((image, label) for _, (image, label) in examples.as_numpy_iterator()))
         return Examples(np.array(images, dtype=object), np.array(labels, np.int64))
 
+    def subset(self, indices: np.ndarray) -> "_Stream":
+        """Leaves the examples in their files; each pass over the subset reads all records."""
+        records = np.concatenate(
+            list(self._numbered().map(lambda _, __, record: record).batch(1_024).as_numpy_iterator())
+        )
+        is_chosen = np.zeros(self._info.num_examples, bool)
+        is_chosen[records[indices]] = True
+        return dataclasses.replace(self, is_chosen=is_chosen)
+
     def _open(self, shuffle_seed: tf.Tensor | None = None) -> tf.data.Dataset:
         """Returns the dataset of (encoded image, label); with a seed the order of the files is shuffled."""
-        features = self.builder.as_dataset(
+        if self.is_chosen is None:
+            return self._features(shuffle_seed).map(lambda example: (example["image"], example["label"]))
+        return self._numbered(shuffle_seed).map(lambda image, label, _: (image, label))
+
+    def _numbered(self, shuffle_seed: tf.Tensor | None = None) -> tf.data.Dataset:
+        """Returns the dataset of (encoded image, label, number of the record in the order of the files)."""
+        lengths = self._info.shard_lengths
+        begins = tf.constant(np.cumsum([0, *lengths[:-1]]), tf.int64)
+
+        def number(example: dict) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+            shard, index = (  # an identifier is, for example, "cifar10-train.tfrecord-00000-of-00001__12"
+                tf.strings.to_number(tf.strings.regex_replace(example["tfds_id"], _RECORD, group), tf.int64)
+                for group in (r"\1", r"\2")
+            )
+            return example["image"], example["label"], tf.gather(begins, shard) + index
+
+        examples = self._features(shuffle_seed, add_tfds_id=True).map(number)
+        if self.is_chosen is None:
+            return examples
+        is_chosen = tf.constant(self.is_chosen)
+        return examples.filter(lambda image, label, record: tf.gather(is_chosen, record))
+
+    def _features(self, shuffle_seed: tf.Tensor | None, add_tfds_id: bool = False) -> tf.data.Dataset:
+        return self.builder.as_dataset(
             split=self.split,
             shuffle_files=shuffle_seed is not None,
             decoders=tfds.decode.PartialDecoding(
@@ -134,9 +182,9 @@ class _Stream:
                 enable_ordering_guard=False,  # it would reject shuffled files of an ordered dataset
                 try_autocache=False,  # each pass is a new dataset, so a cache would only need memory
                 skip_prefetch=True,
+                add_tfds_id=add_tfds_id,
             ),
         )
-        return features.map(lambda example: (example["image"], example["label"]))
 
 
 def _check_features(name: str, features: tfds.features.FeatureConnector) -> None:
@@ -150,15 +198,20 @@ def _check_features(name: str, features: tfds.features.FeatureConnector) -> None
         )
 
 
-def _test_split(name: str, builder: tfds.core.DatasetBuilder) -> str:
+def _splits(name: str, builder: tfds.core.DatasetBuilder) -> dict[str, str]:
+    """Returns {split: its name in the dataset} of "train", "test" and, if there are both, "validation"."""
     splits = builder.info.splits
-    if "train" in splits and "test" in splits:
-        first = _Stream(builder, "test").in_order().take(1)
-        if all(label >= 0 for _, label in first.as_numpy_iterator()):
-            return "test"
+    if "train" in splits and "test" in splits and _is_labelled(builder, "test"):
+        has_validation = "validation" in splits and _is_labelled(builder, "validation")
+        return {split: split for split in ("train", "test", *(["validation"] if has_validation else []))}
     if "train" in splits and "validation" in splits:
-        return "validation"
+        return {"train": "train", "test": "validation"}
     raise DataError(f'{name} must have a split "train" and a labelled "test" or "validation", it has {list(splits)}')
+
+
+def _is_labelled(builder: tfds.core.DatasetBuilder, split: str) -> bool:
+    first = _Stream(builder, split).in_order().take(1)
+    return all(label >= 0 for _, label in first.as_numpy_iterator())
 
 
 def _image_size(feature: tfds.features.Image, train: _Stream) -> tuple[int, int]:

@@ -13,8 +13,8 @@ from google.protobuf.message import DecodeError
 from bit_keras.data.errors import DataError, check_labels
 from bit_keras.data.loaders import preprocessing, streams
 from bit_keras.data.source import Source, median_size
-from bit_keras.data.sources.image_files import TEST_SPLITS
 from bit_keras.data.sources.shards import find_shards
+from bit_keras.data.splits import SPLIT_NAMES, assign
 from bit_keras.system.logs import doing, logger
 
 _IMAGE = "image/encoded"
@@ -58,6 +58,8 @@ class Records:
         chosen = {name: getattr(self, name)[indices] for name in ("file", "offset", "length", "labels")}
         return dataclasses.replace(self, **chosen)
 
+    subset = take
+
     def _read(self, indices: tf.data.Dataset) -> tf.data.Dataset:
         sizes = np.array([os.path.getsize(name) for name in self.files], np.int64)
         with tf.device("CPU"):  # leaves the accelerator's memory to the model
@@ -85,32 +87,36 @@ def open_tfrecords(root: str | os.PathLike) -> Source:
 
     Args:
         root: folder with uncompressed files of the split "train", such as "train-00000-of-00010" or
-            "train-0.tfrecord", and of "test", "validation" or "val", of which the first one that exists is for testing;
-            and with "class_names.txt" or "labels.txt", one name per line. Records are `tf.train.Example`s with
-            "image/encoded", one encoded image, and "image/class/label", "label" or "labels": one or several int64 in
-            [0, number of classes).
+            "train-0.tfrecord", and of "test", or of "validation", "valid" or "val", or of both; without "test" the
+            validation split is for testing; and with "class_names.txt" or "labels.txt", one name per line. Records are
+            `tf.train.Example`s with "image/encoded", one encoded image, and "image/class/label", "label" or "labels":
+            one or several int64 in [0, number of classes).
 
     Raises:
         DataError: the folder does not have these files, or a file cannot be read or contains a faulty record.
     """
     root = Path(root).expanduser()
     class_names = _read_names(root)
-    present = [name for name in TEST_SPLITS if find_shards(root, name)]
-    if not present:
-        raise DataError(f"{root} must hold TFRecord files of one of the splits {', '.join(TEST_SPLITS)}, got none")
-    splits = [_scan(find_shards(root, name), len(class_names)) for name in ("train", present[0])]
-    multi_label = any(split.labels.ndim == 2 for split in splits)
+    names = assign(root, [name for name in SPLIT_NAMES if find_shards(root, name)])
+    splits = {split: _scan(find_shards(root, name), len(class_names)) for split, name in names.items()}
+    multi_label = any(records.labels.ndim == 2 for records in splits.values())
     if multi_label:
-        splits = [dataclasses.replace(split, labels=split.labels.reshape(len(split), -1)) for split in splits]
-    train, test = splits
+        for split, records in splits.items():
+            splits[split] = dataclasses.replace(records, labels=records.labels.reshape(len(records), -1))
+    identity = {
+        "kind": "tfrecords",
+        "fingerprint": _fingerprint(class_names, [splits["train"], splits["test"]]),
+    }
+    if "validation" in splits:
+        identity["validation"] = _fingerprint(class_names, [splits["validation"]])
     return Source(
         name=root.resolve().name,
         class_names=class_names,
-        image_size=_image_size(train),
-        train=train,
-        test=test,
-        identity={"kind": "tfrecords", "fingerprint": _fingerprint(class_names, splits)},
+        image_size=_image_size(splits["train"]),
+        identity=identity,
         multi_label=multi_label,
+        test_split=names["test"],
+        **splits,
     )
 
 

@@ -73,6 +73,22 @@ def test_fingerprint_changes_with_the_data(changes):
     assert data.from_arrays(**_arguments(**changes)).describe()["fingerprint"] != before["fingerprint"]
 
 
+def test_validation_arrays(tmp_path):
+    validation = {"validation_images": IMAGES[1:], "validation_labels": LABELS[1:]}
+    source = data.from_arrays(**_arguments(**validation))
+    np.testing.assert_array_equal(source.validation.images, IMAGES[1:])
+    np.testing.assert_array_equal(source.validation.labels, LABELS[1:])
+    assert source.without_validation().describe() == data.from_arrays(**_arguments()).describe()
+    other = data.from_arrays(**_arguments(**validation | {"validation_labels": LABELS[:2]}))
+    assert other.describe()["validation"] != source.describe()["validation"]
+    np.savez(tmp_path / "three.npz", **_arguments(**validation))
+    assert data.load(tmp_path / "three.npz").describe() == {**source.describe(), "name": "three"}
+    with pytest.raises(data.DataError, match="validation_images and validation_labels must be given together"):
+        data.from_arrays(**_arguments(validation_images=IMAGES))
+    with pytest.raises(data.DataError, match=r"validation_labels must lie in \[0, 3\), got 3"):
+        data.from_arrays(**_arguments(**validation | {"validation_labels": np.array([0, 3])}))
+
+
 def test_a_file_of_arrays(tmp_path):
     random = np.random.default_rng(0)
     images, labels = random.integers(0, 256, (4, 5, 6), np.uint8), np.array([0, 1, 2, 0])

@@ -67,16 +67,55 @@ def test_columns_in_another_order_and_files_of_other_programs(rows, write):
     assert _same(data.load(path.with_suffix(".CSV")), expected)
 
 
-@pytest.mark.parametrize("name", ["validation", "val"])
-def test_validation_is_tested_on_without_test_only(name, rows, write, caplog):
+@pytest.mark.parametrize("name", ["validation", "valid", "val", "Val"])
+def test_validation_is_tested_on_without_test_only(name, rows, write):
     renamed = [[path, label, name if split == "test" else split] for path, label, split in rows]
     assert _same(data.load(write(renamed)), data.load(write(rows)))
     mixed = [[path, label, name if i % 4 == 0 else split] for i, (path, label, split) in enumerate(rows)]
-    with caplog.at_level("INFO", logger="bit_keras"):
-        source = data.load(write(mixed))
-    assert f"tested on test; {name} is not used" in caplog.text
-    assert source.num_train == sum(split == "train" for _, _, split in mixed)
-    assert source.num_test == sum(split == "test" for _, _, split in mixed)
+    path = write(mixed)
+    source = data.load(path)
+    for split, examples in (("train", source.train), (name, source.validation), ("test", source.test)):
+        assert sorted(examples.images) == sorted(str(path.parent / row[0]) for row in mixed if row[2] == split)
+    following = {"a": "b", "b": "c", "c": "a"}
+    other = [[row[0], following[row[1]], name] if row[2] == name else row for row in mixed]
+    assert data.load(write(other)).describe()["validation"] != source.describe()["validation"]
+    used = [row for row in mixed if row[2] != name]
+    assert data.load(write(used)).describe() == source.without_validation().describe()
+
+
+def test_two_names_of_validation(rows, write):
+    names = {0: "val", 1: "valid"}
+    mixed = [[path, label, names.get(i % 4, split)] for i, (path, label, split) in enumerate(rows)]
+    with pytest.raises(data.DataError, match=r"mine\.csv must have one validation split, got both val and valid"):
+        data.load(write(mixed))
+
+
+def test_a_group_is_in_one_split(rows, write):
+    header = ("path", "label", "group")
+    by_number = sorted(rows, key=lambda row: row[0].rpartition("/")[-1])
+    grouped = [[path, label, f"camera {i // 4}"] for i, (path, label, _) in enumerate(by_number)]
+    path = write(grouped, header=header)
+    source = data.load(path).hold_out(0.2)
+    group_of = {str(path.parent / image): group for image, _, group in grouped}
+    splits = [[group_of[image] for image in split.images] for split in (source.train, source.validation, source.test)]
+    assert sum(map(len, splits)) == len(rows)
+    assert len({group for split in splits for group in split}) == sum(len(set(split)) for split in splits)
+    for examples in (source.validation, source.test):
+        assert set(examples.labels) == {0, 1, 2}
+        assert 6 <= len(examples) <= 13
+    moved = [[image, label, group.replace("2", "1")] for image, label, group in grouped]
+    assert data.load(write(moved, header=header)).describe()["fingerprint"] != source.describe()["fingerprint"]
+
+
+def test_a_group_that_the_column_split_divides(rows, write):
+    header = ("path", "label", "split", "group")
+    places = {3: "north", 40: "north"}
+    lines = [[*row, places.get(i, f"camera {i}")] for i, row in enumerate(rows)]
+    assert {rows[i][2] for i in places} == {"train", "test"}
+    with pytest.raises(data.DataError, match=r"a group must be in one split, got 'north' in t.* and t.*; without"):
+        data.load(write(lines, header=header))
+    alone = [[*row, f"camera {i}"] for i, row in enumerate(rows)]
+    assert _same(data.load(write(alone, header=header)), data.load(write(rows)))
 
 
 def test_file_without_splits_is_divided_by_seed(rows, write):
@@ -138,7 +177,10 @@ def test_skipped_images_are_as_if_not_listed(rows, write, image_folder):
 @pytest.mark.parametrize(
     ("header", "message"),
     [
-        (("path", "class"), "line 1: the columns must be path, label and optionally split, .* got path, class$"),
+        (
+            ("path", "class"),
+            "line 1: the columns must be path, label and optionally split and .* got path, class$",
+        ),
         (("path", "label", "width"), "got path, label, width$"),
         (("path", "label", "label"), "got path, label, label; every image must have one label, because .* softmax"),
         (("path", "label_1", "label_2"), "got path, label_1, label_2; every image must have one label"),
@@ -168,7 +210,7 @@ def test_all_faulty_lines_are_named(rows, write, image_folder):
         "line 5: path must not be empty",
         f"line 6: the label 'a|b' reads like several labels; {one_label}",
         f"line 7: the label 'a; b' reads like several labels; {one_label}",
-        "line 8: the split must be one of train, test, validation, val, got 'dev'",
+        "line 8: the split must be one of train, test, validation, valid, val, got 'dev'",
         "line 9: must have 3 cells, got 2",
         f"line 10: no such file: {image_folder / 'train' / 'a'}",
         f"line 11: lists {image_folder / same[0]} again, after line 2; {one_label}",
@@ -190,8 +232,8 @@ def test_lines_are_counted_across_quoted_line_breaks(rows, write):
 @pytest.mark.parametrize(
     ("splits", "message"),
     [
-        (("train", "train"), "the splits must be train and one of test, validation, val, got train$"),
-        (("val", "test"), "the splits must be train and one of test, validation, val, got test, val$"),
+        (("train", "train"), "the splits must be train and one of test, validation, valid, val, got train$"),
+        (("val", "test"), "the splits must be train and one of test, validation, valid, val, got test, val$"),
     ],
 )
 def test_missing_splits(splits, message, rows, write):

@@ -8,6 +8,7 @@ from PIL import Image
 
 from bit_keras import data
 from bit_keras.data.loaders import streams
+from tests.data.conftest import numbered_image
 
 
 def _write(path, image, encode=tf.io.encode_png):
@@ -30,20 +31,74 @@ def test_attributes(image_folder):
     assert (source.num_train, source.num_test) == (40, 11)
 
 
-@pytest.mark.parametrize("name", ["validation", "val"])
-def test_other_names_of_the_test_split(image_folder, name):
+@pytest.mark.parametrize("name", ["validation", "valid", "val", "Val", "VALID"])
+def test_without_test_the_validation_split_is_tested_on(image_folder, name):
     expected = data.load(image_folder)
     (image_folder / "test").rename(image_folder / name)
-    assert data.load(image_folder).num_test == expected.num_test
+    source = data.load(image_folder)
+    assert (source.num_test, source.validation, source.test_split) == (expected.num_test, None, name)
+    assert source.describe_splits() == f"40 training and 11 test examples (the {name} split)"
 
 
-def test_validation_beside_test_is_not_looked_at(image_folder, caplog):
-    expected = data.load(image_folder).describe()
-    (image_folder / "val" / "another class").mkdir(parents=True)
-    (image_folder / "val" / "another class" / "1.png").write_text("no image")
-    with caplog.at_level("INFO", logger="bit_keras"):
-        assert data.load(image_folder).describe() == expected
-    assert "tested on test; val is not used" in caplog.text
+@pytest.mark.parametrize("name", ["validation", "valid", "val", "Val"])
+def test_validation_beside_test(image_folder, numbers_of, name):
+    expected = data.load(image_folder)
+    for number in range(200, 206):
+        _write(image_folder / name / "abc"[number % 3] / f"{number}.png", numbered_image(number))
+    source = data.load(image_folder)
+    assert sorted(numbers_of(streams.in_order(source.validation))) == list(range(200, 206))
+    assert sorted(numbers_of(streams.in_order(source.test))) == list(range(100, 111))
+    assert source.describe_splits() == "40 training, 6 validation and 11 test examples"
+    assert source.without_validation().describe() == expected.describe(), "runs of earlier versions must resume"
+    _write(image_folder / name / "a" / "206.png", numbered_image(204))
+    assert data.load(image_folder).describe()["validation"] != source.describe()["validation"]
+
+
+def test_splits_in_any_case_and_beside_other_files(image_folder):
+    for name in ("train", "test"):
+        (image_folder / name).rename(image_folder / name.upper())
+    (image_folder / "val").write_text("notes")  # no folder
+    (image_folder / "Valid Images").mkdir()  # not a split
+    source = data.load(image_folder)
+    assert (source.num_train, source.num_validation, source.num_test) == (40, 0, 11)
+
+
+def test_two_validation_splits(image_folder):
+    shutil.copytree(image_folder / "test", image_folder / "valid")
+    shutil.copytree(image_folder / "test", image_folder / "Val")
+    with pytest.raises(data.DataError, match=r"numbered must have one validation split, got both Val and valid"):
+        data.load(image_folder)
+
+
+def test_faults_of_the_validation_split(image_folder):
+    shutil.copytree(image_folder / "test", image_folder / "val")
+    for path in (image_folder / "val" / "b").iterdir():
+        path.write_text("no image")
+    with pytest.raises(data.DataError, match=r"images cannot be used"):
+        data.load(image_folder)
+    with pytest.raises(data.DataError, match=r"images that can be used; none in validation: \['b'\]"):
+        data.load(image_folder, skip_unreadable=True)
+    shutil.move(image_folder / "val" / "c", image_folder / "val" / "d")
+    with pytest.raises(data.DataError, match=r"only in train: \['c'\], only in validation: \['d'\]"):
+        data.load(image_folder)
+
+
+def test_a_held_out_share_of_a_single_tree(single_tree):
+    with pytest.raises(data.DataError, match="class 'two' must have 2 images or more, to train and to validate, got 1"):
+        data.load(single_tree).hold_out(0.25)
+    shutil.rmtree(single_tree / "two")
+    whole = data.load(single_tree)
+    source = whole.hold_out(0.25)
+    assert [np.bincount(split.labels).tolist() for split in (source.train, source.validation)] == [[3, 12], [1, 4]]
+    twenty = [path for path in whole.train.images if "twenty" in path]
+    expected = {twenty[k] for k in np.random.RandomState(0).permutation(16)[:4]}
+    assert {path for path in source.validation.images if "twenty" in path} == expected
+    assert sorted([*source.train.images, *source.validation.images]) == sorted(whole.train.images)
+    assert source.test is whole.test
+    descriptions = [whole.hold_out(share, seed).describe() for share, seed in ((0.25, 0), (0.25, 1), (0.3, 0), (0, 0))]
+    assert descriptions[0] == source.describe()
+    assert descriptions[3] == whole.describe()
+    assert len({json.dumps(description) for description in descriptions}) == 4
 
 
 def test_hidden_and_loose_files_are_ignored(image_folder):
@@ -199,7 +254,7 @@ def test_no_classes(tmp_path):
 
 def test_train_without_test(image_folder):
     shutil.rmtree(image_folder / "test")
-    with pytest.raises(data.DataError, match="needs train and one of test, validation, val"):
+    with pytest.raises(data.DataError, match="needs train and one of test, validation, valid, val"):
         data.load(image_folder)
 
 

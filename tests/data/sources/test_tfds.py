@@ -108,6 +108,53 @@ def test_labels_stand_in_the_order_of_the_examples(tfds_dir, numbers_of):
 def test_unlabelled_test_split_gives_way_to_validation(tfds_dir, numbers_of):
     source = data.load("numbered/unlabelled_test", data_dir=str(tfds_dir))
     assert sorted(numbers_of(streams.in_order(source.test))) == list(range(50, 61))
+    assert source.validation is None
+    assert source.describe_splits() == "40 training and 11 test examples (the validation split)"
+    assert source.tested_on("validation") is source
+
+
+def test_validation_beside_test_is_the_validation_split(tfds_dir, numbers_of):
+    source = data.load("numbered/validated", data_dir=str(tfds_dir))
+    assert (source.num_train, source.num_validation, source.num_test, source.test_split) == (40, 11, 11, "test")
+    assert sorted(numbers_of(streams.in_order(source.validation))) == list(range(50, 61))
+    assert sorted(numbers_of(streams.in_order(source.test))) == list(range(100, 111))
+    assert source.describe()["num_validation"] == 11
+    before = {"name": source.name, "num_train": 40, "num_test": 11, "num_classes": 3, "kind": "tfds"}
+    before["fingerprint"] = "numbered/validated/1.2.3"
+    assert source.without_validation().describe() == before, "runs of earlier versions must resume"
+
+
+def test_a_held_out_share_stays_in_its_files(tfds_dir, numbers_of):
+    whole = data.load("numbered/fixed", data_dir=str(tfds_dir))
+    source = whole.hold_out(0.2)
+    train, validation = (numbers_of(streams.in_order(split)) for split in (source.train, source.validation))
+    assert not isinstance(source.train, data.examples.Examples)
+    assert sorted([*train, *validation]) == list(range(40))
+    assert (source.num_train, source.num_validation) == (len(train), len(validation)) == (31, 9)
+    assert np.bincount([number % 3 for number in validation]).tolist() == [3, 3, 3]
+    expected = np.random.RandomState(0).permutation(14)[:3]  # of the 14 images of class 0, in the order of the stream
+    of_class_0 = [number for number in numbers_of(streams.in_order(whole.train)) if number % 3 == 0]
+    assert {number for number in validation if number % 3 == 0} == {of_class_0[k] for k in expected}
+
+    passes = np.reshape(numbers_of(streams.shuffled(source.train, seed=1).take(93)), (3, 31))
+    assert all(sorted(one_pass) == sorted(train) for one_pass in passes)
+    assert numbers_of(streams.shuffled(source.train, 1, start=40).take(20)) == passes.reshape(-1)[40:60].tolist()
+    few = numbers_of(streams.in_order(source.few_shot(2, seed=0).train))
+    assert len(few) == 6
+    assert set(few) <= set(train)
+
+
+def test_share_and_validation_of_public_datasets(mocked):
+    with mocked("cifar10", 50):
+        source = data.load("cifar10").hold_out(0.1)
+        labels = [label for _, label in streams.in_order(data.load("cifar10").train).as_numpy_iterator()]
+        assert source.num_validation == sum(max(1, round(0.1 * count)) for count in np.bincount(labels))
+        assert source.num_train + source.num_validation == 50
+    with mocked("oxford_flowers102", 20):
+        source = data.load("oxford_flowers102")
+        assert (source.num_train, source.num_validation, source.num_test) == (1_020, 1_020, 6_149)
+        with pytest.raises(data.DataError, match=r"flowers102 has a validation split of 1,020 .* got validation=0\.1"):
+            source.hold_out(0.1)
 
 
 def test_stray_label_stops_training_and_few_shot(tfds_dir):

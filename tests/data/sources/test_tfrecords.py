@@ -112,6 +112,27 @@ def test_one_label(tmp_path):
     assert few.identity["fingerprint"] != one.identity["fingerprint"]
 
 
+def test_validation_beside_test_and_a_held_out_share(tmp_path, source):
+    root = _folder(tmp_path / "three", test="test.tfrecord")
+    before = data.load(root)
+    _write(root / "valid-00000-of-00001", [_record(200 + n, _labels(n, True)) for n in range(3)])
+    three = data.load(root)
+    assert three.without_validation().describe() == before.describe(), "runs of earlier versions must resume"
+    assert three.describe()["num_validation"] == 3
+    assert _numbers(streams.in_order(three.validation), 9) == [200, 201, 202]
+    assert _numbers(streams.in_order(three.test), 9) == [100, 101, 102, 103, 104]
+    (root / "valid-00000-of-00001").rename(root / "validation-00000-of-00001")
+    assert data.load(root).describe()["validation"] != three.describe()["validation"]
+    _write(root / "val-00000-of-00001", [_record(200, [0])])
+    with pytest.raises(data.DataError, match="must have one validation split, got both val and validation"):
+        data.load(root)
+
+    held_out = source.hold_out(0.2)  # several labels: a share of all examples
+    train, validation = (_numbers(streams.in_order(split), 99) for split in (held_out.train, held_out.validation))
+    assert validation == sorted(np.random.RandomState(0).permutation(NUM_TRAIN)[:5])
+    assert sorted([*train, *validation]) == list(range(NUM_TRAIN))
+
+
 def _with_three_names(root):
     (root / "class_names.txt").write_text("a\nb\nc\n")
     return root
@@ -160,7 +181,10 @@ def _flip_length(path):
             r"00000-of-00003: image/encoded of",
         ),
         (lambda p: p.with_name("class_names.txt").unlink(), r"must hold the names of the classes"),
-        (lambda p: p.with_name("validation-00000-of-00001").unlink(), r"one of the splits test, validation, val"),
+        (
+            lambda p: p.with_name("validation-00000-of-00001").unlink(),
+            r"one of test, validation, valid, val, got train",
+        ),
     ],
 )
 def test_faulty_files_are_refused(tmp_path, spoil, message):
