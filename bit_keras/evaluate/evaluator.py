@@ -16,8 +16,8 @@ from bit_keras import data
 from bit_keras.checkpoints import provenance
 from bit_keras.checkpoints.remote.download import fetch, is_url
 from bit_keras.evaluate.class_order import MATCHES, output_order
-from bit_keras.evaluate.classifier import SavedModelClassifier, open_classifier
 from bit_keras.figures import report
+from bit_keras.inference.classifier import SavedModelClassifier, open_classifier
 from bit_keras.metrics import Predictions, classification, predict
 from bit_keras.rules.hyperrule import HyperRule
 from bit_keras.runs.config import PRECISIONS
