@@ -159,7 +159,8 @@ class Run:
             with doing("writing weights and report"):
                 save_npz(network, self.folder / "weights.npz")
                 report.write(
-                    *(self.folder / "report", log.rows, self.schedule, predictions, source.class_names, summary)
+                    *(self.folder / "report", log.rows, self.schedule, predictions, source.class_names, summary),
+                    files=data.test_names(source),
                 )
             export(network)
 

@@ -16,10 +16,12 @@ def file_reader(crop: int) -> Callable[[bytes], np.ndarray]:
     def prepare(encoded: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
         return preprocessing.test_image(preprocessing.upright(preprocessing.decode(encoded), orientation), crop=crop)
 
+    run = prepare.get_concrete_function()  # traced here, and not by several threads at the same time
+
     def read(encoded: bytes) -> np.ndarray:
         try:
             with tf.device("CPU"):  # leaves the accelerator's memory to the model
-                return prepare(tf.constant(encoded), tf.constant(exif.orientation(encoded), tf.int32)).numpy()
+                return run(tf.constant(encoded), tf.constant(exif.orientation(encoded), tf.int32)).numpy()
         except tf.errors.OpError as error:
             raise ValueError("cannot be decoded as JPEG, PNG, BMP, WebP or GIF") from error
 
