@@ -202,10 +202,11 @@ def _names(given, card: Card, num_classes: int) -> tuple[str, ...]:
             return _published_names(card.labels)
         except ConnectionError as error:
             fault = f"the names of the classes cannot be downloaded ({error})"
-    lists = [f"--class_names={name}" for name, size in LABELS.items() if size == num_classes]
+    lists = [f", or --class_names={name}" for name, size in LABELS.items() if size == num_classes]
     logger.warning(
-        '%s, so that they are called "class 0" to "class %d"; %s',
-        *(fault, num_classes - 1, " or ".join(["--class_names=FILE, one name per line in their order,", *lists])),
+        '%s, so that they are called "class 0" to "class %d"; name them by --class_names=FILE, with one name per line '
+        "in the order of the outputs%s",
+        *(fault, num_classes - 1, "".join(lists)),
     )
     return tuple(f"class {index}" for index in range(num_classes))
 

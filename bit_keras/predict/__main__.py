@@ -15,6 +15,7 @@ Example:
 import contextlib
 import functools
 import os
+import signal
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -97,15 +98,20 @@ def main(*images: str) -> None:
     total = None if is_listed else sum(1 for _ in find(images))
     rows = predictor.iterate(_paths(images, values.from_file), thumbnails=contact_sheet.SIDE if values.sheet else None)
     with watched(rows, total) as found:
-        _write(found, predictor.top)
+        first = _write(found, predictor.top)
     if not found.count:
         raise ValueError("the list of images is empty")
+    if values.csv:
+        logger.info("table in %s", values.csv)
+    if values.sheet:
+        contact_sheet.write(values.sheet, first)
+        logger.info("contact sheet in %s", values.sheet)
     if found.errors == found.count:
         raise ValueError("none of the images can be read")
 
 
-def _write(found: Watched, top: int) -> None:
-    """Writes the results, those on standard output while there are more."""
+def _write(found: Watched, top: int) -> list[Prediction]:
+    """Writes the CSV file and, from time to time, standard output; returns the predictions for the contact sheet."""
     values = flags.FLAGS
     waiting, first = [], []
     with contextlib.nullcontext() if values.csv is None else _open_csv(values.csv) as file:
@@ -113,23 +119,23 @@ def _write(found: Watched, top: int) -> None:
         for row in found:
             if table is not None:
                 table.write(row)
-            if values.sheet and len(first) < contact_sheet.MOST:
+            if len(first) < contact_sheet.MOST:
                 first.append(row)
             waiting.append(row)
             if len(waiting) == (values.batch_size if values.json else _LINES_TOGETHER):
                 found.without_bar(functools.partial(_print, waiting))
                 waiting = []
         found.without_bar(functools.partial(_print, waiting))
-    if values.csv:
-        logger.info("table in %s", values.csv)
-    if values.sheet:
-        contact_sheet.write(values.sheet, first)
-        logger.info("contact sheet of %s images in %s", f"{len(first):,}", values.sheet)
+    return first
 
 
 def _print(rows: list[Prediction]) -> None:
     lines = [tables.json_line(row) for row in rows] if flags.FLAGS.json else tables.table(rows)
-    print("".join(f"{line}\n" for line in lines), end="", flush=True)
+    try:
+        print("".join(f"{line}\n" for line in lines), end="", flush=True)
+    except BrokenPipeError:  # the reader has ended, such as head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it once more at its end
+        sys.exit(128 + signal.SIGPIPE)
 
 
 @contextlib.contextmanager

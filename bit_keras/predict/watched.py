@@ -72,6 +72,7 @@ class Watched:
 
     def log(self) -> None:
         seconds = time.perf_counter() - self._began
-        logger.info("%s images in %.1f s, %.0f images/s", f"{self.count:,}", seconds, self.count / seconds)
+        images = f"{self.count:,} image{'s' * (self.count != 1)}"
+        logger.info("%s in %.1f s, %.0f images/s", images, seconds, self.count / seconds)
         if self.errors:
-            logger.warning("%s of %s images cannot be read", f"{self.errors:,}", f"{self.count:,}")
+            logger.warning("%s of %s cannot be read", f"{self.errors:,}", images)
