@@ -8,6 +8,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
+from PIL import Image
 
 from bit_keras.checkpoints import provenance
 from bit_keras.checkpoints.card import Card
@@ -231,9 +232,6 @@ def _published_names(labels: str) -> tuple[str, ...]:
 
 
 def _thumbnail(image: np.ndarray, side: int) -> np.ndarray:
-    """Returns an image in [-1, 1] as uint8 [side, side, 3]; a mean of pixels, if there are several for each of it."""
-    step = max(1, image.shape[0] // side)
-    size = image.shape[0] // step
-    blocks = image[: size * step, : size * step].reshape(size, step, size, step, 3).mean(axis=(1, 3))
-    pixels = preprocessing_numpy.bilinear(blocks, side) * 127.5 + 127.5
-    return np.clip(np.round(pixels), 0, 255).astype(np.uint8)
+    """Returns an image in [-1, 1] as uint8 [side, side, 3]."""
+    pixels = np.clip(np.round(image * 127.5 + 127.5), 0, 255).astype(np.uint8)
+    return np.asarray(Image.fromarray(pixels).resize((side, side), Image.Resampling.BILINEAR))
