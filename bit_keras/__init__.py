@@ -5,7 +5,7 @@ from bit_keras.system import startup, version
 
 startup.import_backend()  # before any import below uses it
 
-from bit_keras import finetune
+from bit_keras import finetune, predict
 from bit_keras.finetune import FinetuneResult
 from bit_keras.network.class_names import class_names, decode_predictions
 from bit_keras.network.folding import folded
@@ -29,5 +29,6 @@ __all__ = [
     "folded",
     "list_presets",
     "load_weights",
+    "predict",
     "save_npz",
 ]

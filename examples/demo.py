@@ -1,4 +1,4 @@
-"""The whole workflow in a few minutes on two CPU cores: fine-tune on real images, evaluate, export, reload with TF Hub.
+"""The whole workflow in a few minutes on two CPU cores: fine-tune on real images, evaluate, export, reload, predict.
 
 Example:
     python -m examples.demo --workdir=demo_output
@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 from absl import flags
+from PIL import Image
 
 import bit_keras
 from bit_keras import data
@@ -28,7 +29,8 @@ RESOLUTION = 32
 def demo(workdir: str, steps: int) -> None:
     """Fine-tunes the bundled network on handwritten digits, exports it and compares the export in hub.KerasLayer.
 
-    For comparison it then trains the same network from random weights, with as many updates.
+    For comparison it then trains the same network from random weights, with as many updates. In the end it names images
+    from files.
     """
     saved_model = Path(workdir, "saved_model")
     if saved_model.exists():
@@ -54,6 +56,8 @@ def demo(workdir: str, steps: int) -> None:
     print(f"  from {PRETRAINED}: {result.test_accuracy:.2%}")
     print(f"  from random weights:   {control.test_accuracy:.2%}")
 
+    name_images(Path(workdir), saved_model)
+
 
 def train(model: str, workdir: str, steps: int, **options):
     """Trains on the digits, with small images and few updates."""
@@ -67,6 +71,19 @@ def train(model: str, workdir: str, steps: int, **options):
         flip=False,  # a mirrored 2 is not a 2
         **options,
     )
+
+
+def name_images(workdir: Path, saved_model: Path) -> None:
+    """Writes a few test digits as files and prints their classes, by the weights of the run and by the SavedModel."""
+    folder, digits = workdir / "new_images", data.load("digits").test
+    folder.mkdir()
+    for number in range(5):
+        image, label = digits.read(number)
+        Image.fromarray(image).save(folder / f"image_{number}_of_a_{label}.png")
+    print(f"\nnew images, by the weights of the run and by the exported SavedModel (bit-predict --model=... {folder}):")
+    models = workdir / "weights.npz", saved_model
+    for rows in zip(*(bit_keras.predict(model, folder, top=1, verbose=False) for model in models)):
+        print(f"  {Path(rows[0].file).name}", *(f"{row.name} ({row.probability:.1%})" for row in rows), sep="  ")
 
 
 def compare_with_hub(model: bit_keras.BiT, saved_model: Path) -> None:

@@ -16,7 +16,14 @@ def test_the_demo_runs_to_its_end(tmp_path, capfd, monkeypatch):
         json.loads((tmp_path / "demo" / folder / "report" / "summary.json").read_text())["test_accuracy"]
         for folder in (".", "random_weights")
     )
-    assert printed.splitlines()[-3:] == [
+    *lines, title = printed.splitlines()[:-5]
+    assert lines.pop() == ""
+    assert title.startswith("new images, by the weights of the run and by the exported SavedModel")
+    for line in printed.splitlines()[-5:]:
+        file, *of_run = line.split()
+        assert file.startswith("image_")
+        assert of_run[:2] == of_run[2:], "the SavedModel has the same weights"
+    assert lines[-3:] == [
         "test accuracy after 12 updates",
         f"  from BiT-mini-R17x0.5: {pretrained:.2%}",
         f"  from random weights:   {control:.2%}",

@@ -22,8 +22,8 @@ FLOORS = (
     ("checkpoints", "data", "figures", "training"),
     ("network",),
     ("saved_models",),
-    ("runs",),
-    ("convert", "distill", "evaluate", "few_shot", "finetune", "pretrain"),
+    ("inference", "runs"),
+    ("convert", "distill", "evaluate", "few_shot", "finetune", "predict", "pretrain"),
 )
 RANKS = {f"bit_keras.{name}": rank for rank, names in enumerate(FLOORS) for name in names}
 RANKS["bit_keras"] = len(FLOORS)  # the public names
@@ -43,13 +43,14 @@ MAY_IMPORT_TENSORFLOW = {
     "bit_keras.checkpoints.reference",
     "bit_keras.data.loaders.decoded",
     "bit_keras.data.loaders.preprocessing",
+    "bit_keras.data.loaders.single_tf",
     "bit_keras.data.loaders.streams",
     "bit_keras.data.loaders.tf_data",
     "bit_keras.data.sources.tfds",
     "bit_keras.data.sources.tfds_errors",
     "bit_keras.data.sources.tfrecords",
     "bit_keras.distribution.engine_tf",
-    "bit_keras.evaluate.classifier",
+    "bit_keras.inference.classifier",
     "bit_keras.network.convolution_tf",
     "bit_keras.network.execution",
     "bit_keras.rules.mixup",

@@ -18,8 +18,8 @@ from bit_keras.zoo.variants import VARIANTS
 
 CONFIG = "config.json"
 _TASK = "task.json"
-# Side in pixels of served images if the weights' resolution is unknown.
-_SERVED = 224
+# Side in pixels of images to serve and predict if the weights' resolution is unknown.
+UNKNOWN_RESOLUTION = 224
 # Names of the weight files of a run, without the suffix of the format.
 _WRITTEN = ("weights", "best")
 
@@ -35,6 +35,25 @@ def run_folder(model: str | os.PathLike) -> Path | None:
     path = path.resolve() if path.is_symlink() else path
     is_of_a_run = path.name.partition(".")[0] in _WRITTEN and {"data", "backend"} <= _read(path.parent / CONFIG).keys()
     return path.parent if is_of_a_run else None
+
+
+def weights_of_run(model: str | os.PathLike) -> str | os.PathLike:
+    """Returns best.npz, or else weights.npz, for the folder of a run, and logs which; any other model as it is.
+
+    Raises:
+        FileNotFoundError: a folder has neither, and is no SavedModel.
+    """
+    folder = Path(model)
+    if os.fspath(model) in PRESETS or not folder.is_dir() or (folder / "saved_model.pb").exists():
+        return model
+    files = [path for name in reversed(_WRITTEN) if (path := folder / f"{name}.npz").is_file()]
+    if not files:
+        state = "of a run that has written no weights yet" if (folder / CONFIG).is_file() else "without weights"
+        raise FileNotFoundError(
+            f"{folder} is a folder {state}: it must hold best.npz or weights.npz, as that of a run, or saved_model.pb"
+        )
+    logger.info("of the run in %s: %s", folder, files[0].name)
+    return files[0]
 
 
 def read_card(model: str | os.PathLike) -> Card:
@@ -107,8 +126,10 @@ def serving_resolution(network, resolution: int | None = None) -> int:
     if known is not None:
         logger.info("served at %d pixels, which the weights are for (model.resolution)", known)
         return known
-    logger.info("served at %d pixels; the training resolution of the weights is unknown (model.resolution)", _SERVED)
-    return _SERVED
+    logger.info(
+        "served at %d pixels; the training resolution of the weights is unknown (model.resolution)", UNKNOWN_RESOLUTION
+    )
+    return UNKNOWN_RESOLUTION
 
 
 def fingerprint(model: str | os.PathLike) -> str | None:

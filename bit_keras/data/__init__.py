@@ -1,6 +1,6 @@
 """Images and labels: sources that open the data, and batches for training and evaluation."""
 
-from bit_keras.data.batches import LOADERS, choose_loader, test_batches, train_batches, train_names
+from bit_keras.data.batches import LOADERS, choose_loader, test_batches, test_names, train_batches, train_names
 from bit_keras.data.errors import DataError
 from bit_keras.data.loading import load
 from bit_keras.data.source import Source
@@ -14,6 +14,7 @@ __all__ = [
     "from_arrays",
     "load",
     "test_batches",
+    "test_names",
     "train_batches",
     "train_names",
 ]

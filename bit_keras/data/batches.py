@@ -158,6 +158,12 @@ def train_names(source: Source, *, batch_size: int, seed: int, step: int, loader
     return [str(split.images[index]) if split.in_files else f"training image {index}" for index in indices]
 
 
+def test_names(source: Source) -> list[str]:
+    """Returns the file of each image in `test_batches`, in their order; [] for data that are not in files of images."""
+    split = source.test
+    return [str(path) for path in split.images] if isinstance(split, Examples) and split.in_files else []
+
+
 def _engine(loader: str | None):
     if choose_loader(loader) == "tf.data":
         from bit_keras.data.loaders import tf_data as engine

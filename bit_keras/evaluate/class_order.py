@@ -10,8 +10,10 @@ _SHOWN = 5  # differences in a message
 def output_order(outputs: Sequence[str] | None, classes: Sequence[str], match: str | None) -> list[int] | None:
     """Returns the index of the output for each class of the data; None if they are in the same order.
 
+    Classes of the head that the data have no images of come last: the result has all outputs.
+
     Args:
-        outputs: names of the outputs of the head, as many as there are classes; None where they are not known.
+        outputs: names of the outputs of the head, at least as many as there are classes; None where they are not known.
         classes: names of the classes of the data.
         match: "names", "order" or None; see `bit_keras.evaluate`.
 
@@ -20,6 +22,9 @@ def output_order(outputs: Sequence[str] | None, classes: Sequence[str], match: s
     """
     if outputs is None or match == "order" or tuple(outputs) == tuple(classes):
         return None
+    if len(outputs) > len(classes):
+        _check_known(outputs, classes)
+        return [*map(outputs.index, classes), *(k for k, name in enumerate(outputs) if name not in classes)]
     have_same_names = set(outputs) == set(classes)
     if have_same_names and match == "names":
         return [outputs.index(name) for name in classes]
@@ -36,3 +41,13 @@ def output_order(outputs: Sequence[str] | None, classes: Sequence[str], match: s
         f"the class names of the weights and of the data must be the same; {len(differing):,} of {len(classes):,} "
         f"{fault} --match_classes=order takes them in their order:\n" + "\n".join(lines)
     )
+
+
+def _check_known(outputs: Sequence[str], classes: Sequence[str]) -> None:
+    unknown = [repr(name) for name in classes if name not in outputs]
+    if unknown:
+        more = f" and {len(unknown) - _SHOWN:,} more" if len(unknown) > _SHOWN else ""
+        raise ValueError(
+            f"the classes of the data must be among the {len(outputs):,} of the weights; {len(unknown):,} of "
+            f"{len(classes):,} are not: {', '.join(unknown[:_SHOWN])}{more}"
+        )

@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import dataclasses
+import itertools
 import os
 import time
 from collections.abc import Generator, Iterable, Iterator
@@ -15,9 +16,10 @@ from rich import progress
 from bit_keras import data
 from bit_keras.checkpoints import provenance
 from bit_keras.checkpoints.remote.download import fetch, is_url
+from bit_keras.data.errors import shortened
 from bit_keras.evaluate.class_order import MATCHES, output_order
-from bit_keras.evaluate.classifier import SavedModelClassifier, open_classifier
 from bit_keras.figures import report
+from bit_keras.inference.classifier import SavedModelClassifier, open_classifier
 from bit_keras.metrics import Predictions, classification, predict
 from bit_keras.rules.hyperrule import HyperRule
 from bit_keras.runs.config import PRECISIONS
@@ -26,7 +28,8 @@ from bit_keras.system.checks import check_choice, check_name_or_path, known_argu
 from bit_keras.system.files import whole, write_json
 from bit_keras.system.logs import doing, logger, shows_messages
 
-SPLITS = ("test", "validation", "train")
+SPLITS = ("test", "validation", "train", "all")
+_MISTAKES = 24  # highest-loss errors to draw
 
 _COLUMNS = (
     progress.TextColumn("{task.description}"),
@@ -45,18 +48,20 @@ class Evaluation:
             "examples": their number N;
             "top1_accuracy", "top5_accuracy": fraction of examples whose true class is the predicted one, or among the
             five most likely ones (None for fewer than five classes), in [0, 1];
-            "mean_per_class_accuracy": mean of the accuracies per class, in [0, 1];
+            "mean_per_class_accuracy": mean of the accuracies of the classes that have examples, in [0, 1];
             "expected_calibration_error": see `classification.expected_calibration_error`, of the softmax, in [0, 1];
             "cross_entropy": mean, in nats.
         per_class: rows of `classification.per_class`.
-        predictions: logits [N, K] and true classes [N]; no images.
-        class_names: names of the K classes.
+        predictions: logits [N, K] and true classes [N]; images only if they were drawn.
+        class_names: names of the K classes; those of the data, then those that only the weights know.
+        files: file of each example; () for data that are not in files of images.
     """
 
     metrics: dict
     per_class: list[dict]
     predictions: Predictions
     class_names: tuple[str, ...]
+    files: tuple[str, ...] = ()
 
 
 @known_arguments
@@ -84,9 +89,9 @@ def evaluate(
         model: name of published weights, path or address of any format that `BiT.from_preset` reads. A SavedModel
             directory is run itself, with images in [0, 1].
         source: "digits", a TFDS name, a folder of class folders, or a source made by `bit_keras.data`.
-        output: new or empty folder for metrics.json, per_class.csv, predictions.csv and confusion_matrix.png, all of
-            them or none; None writes nothing.
-        split: "test", "validation" or "train".
+        output: new or empty folder for metrics.json, per_class.csv, predictions.csv, confusion_matrix.png and
+            worst_mistakes.png, all of them or none; None writes nothing.
+        split: "test", "validation", "train", or "all" for all of them, such as a whole folder without splits.
         data_dir, manual_dir, skip_unreadable: as in `bit_keras.data.load`; not used if `source` is already opened.
         loader: "tf.data" or "grain"; None for the first of them that is installed.
         batch_size: images per batch, 1 or more.
@@ -95,7 +100,8 @@ def evaluate(
         precision: "float32", "mixed_bfloat16" or "mixed_float16"; a SavedModel has its own.
         variant: architecture that a weight file must have; None infers it from the shapes.
         match_classes: if the class names of the weights (`BiT.class_names`) are not those of the data, "names" takes
-            the outputs by their names, and "order" in their order; None raises an error.
+            the outputs by their names, and "order" in their order; None raises an error. If the data only lack some of
+            the classes of the weights, the outputs are always taken by their names.
         verbose: False shows only warnings.
 
     Raises:
@@ -118,43 +124,45 @@ def evaluate(
 
     # Data
     if not isinstance(source, data.Source):
-        with doing(f"opening {source}"):
-            source = data.load(source, data_dir=data_dir, manual_dir=manual_dir, skip_unreadable=skip_unreadable)
+        source = _load(source, data_dir=data_dir, manual_dir=manual_dir, skip_unreadable=skip_unreadable)
     source.check_one_label("evaluation")
-    if split != "test":
-        source = source.tested_on(split)
+    splits = _splits(source, split)
+    num_examples = sum(each.num_test for each in splits)
     rule = HyperRule(source.num_train, source.image_size, resolution=resolution)
     default = rule.crop, "the HyperRule's for these data, since the training resolution of the weights is not known"
     file = fetch(os.fspath(model)) if is_url(os.fspath(model)) else model  # once: each time it is hashed
     crop, reason = provenance.choose_resolution(file, resolution, default)
-    batches = data.test_batches(source, batch_size=batch_size, crop=crop, loader=loader)
-    logger.info("%s: %d examples of the %s split", source.name, source.num_test, split)
+    batches = [data.test_batches(each, batch_size=batch_size, crop=crop, loader=loader) for each in splits]
+    which = "all splits" if split == "all" else f"the {split} split"
+    logger.info("%s: %d examples of %s", source.name, num_examples, which)
     logger.info("evaluated at %d pixels: %s", crop, reason)
 
     # Model
     with doing(f"loading {model}"):
         network = open_classifier(file, variant, precision)
     num_classes = network.output_shape[-1]
-    if num_classes != source.num_classes:
+    names = provenance.read_card(file).of_head(num_classes, model).class_names
+    has_all_classes = num_classes == source.num_classes
+    if not has_all_classes and (num_classes < source.num_classes or names is None or match_classes == "order"):
         raise ValueError(
             f"the head must have an output for each class of the data; {os.fspath(model)} has {num_classes:,} "
             f"outputs, {source.name} has {source.num_classes:,} classes: fine-tune the model on these data first"
         )
-
-    outputs = output_order(
-        provenance.read_card(file).of_head(num_classes, model).class_names, source.class_names, match_classes
-    )
+    outputs = output_order(names, source.class_names, match_classes)
+    names = source.class_names if has_all_classes else tuple(names[k] for k in outputs)
+    if not has_all_classes:
+        lacking = shortened([repr(name) for name in names[source.num_classes :]])
+        logger.info("classes of the weights that the data have no images of: %s", ", ".join(lacking))
 
     # Predict
-    with contextlib.closing(_watched(batches, source.num_test)) as watched:  # also removes the bar after an error
-        predictions = predict(network, watched, num_mistakes=0)
+    classifier = network if outputs is None else _InOrder(network, outputs)
+    with contextlib.closing(_watched(itertools.chain(*batches), num_examples)) as watched:  # also removes the bar
+        predictions = predict(classifier, watched, num_mistakes=0 if output is None else _MISTAKES)
     _check_finite(predictions.logits)
-    if outputs is not None:
-        predictions = dataclasses.replace(predictions, logits=predictions.logits[:, outputs])
 
     # Measure
-    classes, probabilities = classification.top_classes(predictions.logits, min(5, source.num_classes))
-    per_class = classification.per_class(predictions.labels, predictions.classes, source.class_names)
+    classes, probabilities = classification.top_classes(predictions.logits, min(5, num_classes))
+    per_class = classification.per_class(predictions.labels, predictions.classes, names)
     is_right = predictions.classes == predictions.labels
     evaluation = Evaluation(
         {
@@ -163,19 +171,18 @@ def evaluate(
             "split": split,
             "resolution": crop,
             **_computation(network, precision),
-            "classes": source.num_classes,
+            "classes": num_classes,
             "examples": len(predictions.labels),
             "top1_accuracy": predictions.accuracy,
-            "top5_accuracy": classification.top_k_accuracy(classes, predictions.labels)
-            if source.num_classes >= 5
-            else None,
+            "top5_accuracy": classification.top_k_accuracy(classes, predictions.labels) if num_classes >= 5 else None,
             "mean_per_class_accuracy": classification.mean_per_class_accuracy(per_class),
             "expected_calibration_error": classification.expected_calibration_error(probabilities[:, 0], is_right),
             "cross_entropy": classification.cross_entropy(predictions.logits, predictions.labels),
         },
         per_class,
         predictions,
-        source.class_names,
+        names,
+        tuple(name for each in splits for name in data.test_names(each)),
     )
 
     # Write
@@ -188,6 +195,34 @@ def _check_given(**values) -> None:
     for name, value in values.items():
         if value is None or (isinstance(value, str) and not value):
             raise ValueError(f"{name} must be given, got {value!r}")
+
+
+def _load(name: str | os.PathLike, **options) -> data.Source:
+    try:
+        with doing(f"opening {name}"):
+            return data.load(name, **options)
+    except data.DataError as error:
+        if error.files:
+            raise data.DataError(f"{error}\n--skip_unreadable leaves them out", error.files) from error
+        raise
+
+
+def _splits(source: data.Source, split: str) -> list[data.Source]:
+    """Returns sources whose test splits are evaluated one after the other."""
+    if split == "all":
+        names = ("train",) if source.validation is None else ("train", "validation")
+        return [*map(source.tested_on, names), source]
+    return [source if split == "test" else source.tested_on(split)]
+
+
+class _InOrder:
+    """A classifier with its outputs in another order."""
+
+    def __init__(self, network, outputs: list[int]):
+        self._network, self._outputs = network, outputs
+
+    def predict_on_batch(self, images: np.ndarray) -> np.ndarray:
+        return np.asarray(self._network.predict_on_batch(images))[:, self._outputs]
 
 
 def _check_output(output: str | os.PathLike | None) -> None:
@@ -226,7 +261,7 @@ def _watched(batches: Iterable, num_examples: int) -> Generator:
 
 
 def _write(folder: Path, evaluation: Evaluation, classes: np.ndarray, probabilities: np.ndarray) -> None:
-    """Writes the four files; `classes` and `probabilities` are those of `classification.top_classes`."""
+    """Writes the five files; `classes` and `probabilities` are those of `classification.top_classes`."""
     with whole(folder.resolve()) as temporary:  # `whole` needs a name, which "." lacks
         temporary.mkdir()
         write_json(temporary / "metrics.json", evaluation.metrics)
@@ -235,6 +270,8 @@ def _write(folder: Path, evaluation: Evaluation, classes: np.ndarray, probabilit
         _write_csv(temporary / "predictions.csv", *_prediction_rows(evaluation, classes, probabilities))
         figure = report.confusion_matrix(evaluation.predictions, evaluation.class_names)
         figure.savefig(temporary / "confusion_matrix.png", dpi=100)
+        figure = report.worst_mistakes(evaluation.predictions, evaluation.class_names, evaluation.files)
+        figure.savefig(temporary / "worst_mistakes.png", dpi=100)
 
 
 def _prediction_rows(
@@ -242,18 +279,26 @@ def _prediction_rows(
 ) -> tuple[list[str], Iterator[list]]:
     """Returns the header and the rows of predictions.csv."""
     ranks = range(1, classes.shape[1] + 1)
-    header = ["index", "label", "predicted", *(f"class_{k}" for k in ranks), *(f"probability_{k}" for k in ranks)]
+    header = [
+        "index",
+        "file",
+        "label",
+        "predicted",
+        *(f"class_{k}" for k in ranks),
+        *(f"probability_{k}" for k in ranks),
+    ]
     names = evaluation.class_names
-    examples = zip(evaluation.predictions.labels, classes, probabilities)
+    files = evaluation.files or itertools.repeat("")
+    examples = zip(files, evaluation.predictions.labels, classes, probabilities)
     rows = (
-        [index, names[label], names[best[0]], *(names[k] for k in best), *(f"{p:.6g}" for p in scores)]
-        for index, (label, best, scores) in enumerate(examples)
+        [index, file, names[label], names[best[0]], *(names[k] for k in best), *(f"{p:.6g}" for p in scores)]
+        for index, (file, label, best, scores) in enumerate(examples)
     )
     return header, rows
 
 
 def _write_csv(path: Path, header: list[str], rows: Iterable[list]) -> None:
-    with open(path, "w", newline="", encoding="utf-8") as file:
+    with open(path, "w", newline="", encoding="utf-8", errors="backslashreplace") as file:
         writer = csv.writer(file)
         writer.writerow(header)
         writer.writerows(rows)

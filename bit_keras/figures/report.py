@@ -1,11 +1,13 @@
 """Figures and summary of a run."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
 
+from bit_keras.figures import pictures
 from bit_keras.metrics import Predictions
 from bit_keras.rules.schedules import Schedule
 from bit_keras.system.files import whole, write_json
@@ -22,6 +24,7 @@ def write(
     class_names: tuple[str, ...],
     summary: dict,
     evaluated_on: str = "test",
+    files: Sequence[str] = (),
 ) -> None:
     """Writes learning_curve.png, learning_rate.png, confusion_matrix.png, worst_mistakes.png and summary.json.
 
@@ -35,6 +38,7 @@ def write(
         class_names: K names.
         summary: written to summary.json, so JSON-serializable; "test_accuracy" is shown in titles.
         evaluated_on: split of the evaluations in `metrics`, "test" or "validation".
+        files: as in `worst_mistakes`.
     """
     figures = {
         "learning_curve": learning_curve(metrics, summary["test_accuracy"], evaluated_on),
@@ -42,7 +46,7 @@ def write(
     }
     if not predictions.multi_label:
         figures["confusion_matrix"] = confusion_matrix(predictions, class_names)
-        figures["worst_mistakes"] = worst_mistakes(predictions, class_names)
+        figures["worst_mistakes"] = worst_mistakes(predictions, class_names, files)
     for name, figure in figures.items():
         with whole(Path(folder, f"{name}.png")) as path:
             figure.savefig(path, dpi=100)
@@ -95,21 +99,23 @@ def confusion_matrix(predictions: Predictions, class_names: tuple[str, ...]) -> 
     return figure
 
 
-def worst_mistakes(predictions: Predictions, class_names: tuple[str, ...]) -> Figure:
-    """Draws the misclassified images with the highest loss, in falling order, with true and predicted class below."""
-    columns, rows = 6, max(1, -(-len(predictions.mistakes) // 6))
-    figure = Figure(figsize=(1.7 * columns, 2.2 * rows + 0.6), layout="constrained")
+def worst_mistakes(predictions: Predictions, class_names: Sequence[str], files: Sequence[str] = ()) -> Figure:
+    """Draws the misclassified images with the highest loss, in falling order, with true and predicted class below.
+
+    Args:
+        predictions: with the images of its mistakes.
+        class_names: K names.
+        files: name of the file of each example, shown as well; () if they have none.
+    """
     if not len(predictions.mistakes):
+        figure = Figure(figsize=(10.2, 2.8), layout="constrained")
         figure.suptitle("no errors")
         return figure
-    figure.suptitle("highest-loss errors")
-    axes = figure.subplots()  # one for all images: laying out many axes takes seconds
-    for place, (image, number) in enumerate(zip(predictions.mistake_images, predictions.mistakes)):
-        left, top = 1.15 * (place % columns), -1.5 * (place // columns)
-        axes.imshow(np.clip((image + 1) / 2, 0, 1), extent=(left, left + 1, top - 1, top))
+    captions = []
+    for number in predictions.mistakes:
         true, predicted = (class_names[classes[number]] for classes in (predictions.labels, predictions.classes))
-        # Two lines, so that long names do not run into each other.
-        axes.text(left + 0.5, top - 1.05, f"true {true},\npredicted {predicted}", fontsize=8, ha="center", va="top")
-    axes.set(xlim=(-0.1, 1.15 * columns), ylim=(-1.5 * rows, 0.1), aspect="equal")
-    axes.set_axis_off()
-    return figure
+        # Separate lines, so that long names do not run into each other.
+        lines = [f"true {true},", f"predicted {predicted}", *([pictures.short_name(files[number])] if files else [])]
+        captions.append("\n".join(lines))
+    images = np.clip((predictions.mistake_images + 1) / 2, 0, 1)
+    return pictures.grid(images, captions, "highest-loss errors", lines=3 if files else 2)

@@ -1,11 +1,8 @@
 """Fine-tuning with the BiT-HyperRule, as a function and as a program (`python -m bit_keras.finetune`)."""
 
-import inspect
-import sys
-import types
-
 from bit_keras.finetune.config import FinetuneConfig
 from bit_keras.finetune.result import FinetuneResult
+from bit_keras.system.callable_module import make_callable
 from bit_keras.system.logs import shows_messages
 
 __all__ = ["FinetuneConfig", "FinetuneResult", "finetune"]
@@ -48,11 +45,4 @@ def finetune(model: str, dataset, workdir: str, *, verbose: bool = True, **optio
     return finetuner.run(model, dataset, workdir, **options)
 
 
-class _CallableModule(types.ModuleType):
-    """Makes `bit_keras.finetune` a package and a function: calling the module calls the function."""
-
-    __call__ = staticmethod(finetune)
-
-
-sys.modules[__name__].__class__ = _CallableModule
-__signature__ = inspect.signature(finetune)  # for help() and notebooks
+make_callable(__name__, finetune)

@@ -74,9 +74,7 @@ def predict(model: keras.Model, batches: Iterable, num_mistakes: int = 24, multi
         images, targets = np.asarray(images), np.asarray(targets)
         batch_labels = targets > 0 if multi_label else targets.argmax(axis=-1)
         size = max(size, len(images))
-        # The model would be traced or compiled again for another size, so a smaller batch repeats its images.
-        padded = images if len(images) == size else np.resize(images, (size, *images.shape[1:]))
-        batch_logits = np.asarray(model.predict_on_batch(padded), np.float32)[: len(images)]
+        batch_logits = logits_of(model, images, size)
         if not multi_label:
             losses = _cross_entropy(batch_logits, batch_labels)
             wrong = np.flatnonzero(batch_logits.argmax(axis=-1) != batch_labels)
@@ -93,6 +91,15 @@ def predict(model: keras.Model, batches: Iterable, num_mistakes: int = 24, multi
         np.array([image for _, _, image in worst]),
         np.array([index for _, index, _ in worst], np.int64),
     )
+
+
+def logits_of(model: keras.Model, images: np.ndarray, size: int) -> np.ndarray:
+    """Returns the logits of a batch, float32 [N, K], which is padded to `size` images.
+
+    The model would be traced or compiled again for another size, so a smaller batch repeats its images.
+    """
+    padded = images if len(images) == size else np.resize(images, (size, *images.shape[1:]))
+    return np.asarray(model.predict_on_batch(padded), np.float32)[: len(images)]
 
 
 def _cross_entropy(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:

@@ -72,7 +72,7 @@ def decode_predictions(logits, top: int = 5, activation: str | None = None) -> l
     scores = _activate(logits, default_activation(num_classes) if activation is None else activation)
     # Logits are ranked, not scores: the scores of confident predictions all round to 1.
     order = np.argsort(-logits, axis=1, kind="stable")[:, :top]
-    names = [(wordnet_id, _first_lemma(lemmas)) for wordnet_id, lemmas in class_names(labels)]
+    names = [(wordnet_id, first_lemma(lemmas)) for wordnet_id, lemmas in class_names(labels)]
     return [[(*names[k], float(row[k])) for k in best] for row, best in zip(scores, order)]
 
 
@@ -91,7 +91,8 @@ def _read(labels: str, content: str, rule: str) -> list[str]:
     return lines
 
 
-def _first_lemma(lemmas: str) -> str:
+def first_lemma(lemmas: str) -> str:
+    """Returns the first of the lemmas of a class, with "_" for a space: "tabby" of "tabby, tabby_cat"."""
     return lemmas.partition(",")[0].strip().replace(" ", "_")
 
 

@@ -56,6 +56,23 @@ def in_training(training: bool | None) -> Iterator[None]:
         _training.reset(token)
 
 
+def is_eager(value) -> bool:
+    """Tells whether a value is a tensor with values: not one of a graph that is being traced."""
+    if not keras.ops.is_tensor(value):
+        return False
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return not tf.is_symbolic_tensor(value)
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return not isinstance(value, jax.core.Tracer)
+    import torch
+
+    return not torch.compiler.is_compiling() and value.device.type != "meta"
+
+
 def rematerialize(function: Callable) -> Callable:
     """`keras.remat`; on torch it runs outside of what torch.compile traces."""
     function = keras.remat(function)

@@ -17,6 +17,7 @@ from bit_keras import checkpoints
 from bit_keras.checkpoints import names, provenance
 from bit_keras.checkpoints.card import Card, origin
 from bit_keras.network import execution
+from bit_keras.network.input_range import RangeCheck
 from bit_keras.network.layers import GroupNormalization, StandardizedConv2D
 from bit_keras.rules import with_schedule_end
 from bit_keras.system.checks import check_integer, check_names, known_arguments
@@ -165,6 +166,7 @@ class BiT(keras.Model):
         self.backbone = backbone
         self.num_classes = num_classes
         self.card = Card(variant=variant)
+        self._range_check = RangeCheck()
 
     @property
     def class_names(self) -> tuple[str, ...] | None:
@@ -235,6 +237,23 @@ class BiT(keras.Model):
             card = provenance.read_card(preset if os.fspath(preset) in PRESETS else path)
             model.card = dataclasses.replace(card.of_head(num_classes, preset), variant=variant)
         return model
+
+    # In addition to Keras, these warn once of images outside of [-1, 1]. Their own graphs have no values to look at.
+
+    def call(self, inputs, training=None, mask=None):
+        if not training:
+            self._range_check.look(inputs)
+        return super().call(inputs, training=training, mask=mask)
+
+    @functools.wraps(keras.Model.predict)
+    def predict(self, x, *args, **kwargs):
+        self._range_check.look(x)
+        return super().predict(x, *args, **kwargs)
+
+    @functools.wraps(keras.Model.predict_on_batch)
+    def predict_on_batch(self, x):
+        self._range_check.look(x)
+        return super().predict_on_batch(x)
 
     @functools.wraps(keras.Model.fit)
     def fit(self, *args, **kwargs):

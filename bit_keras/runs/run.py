@@ -175,6 +175,7 @@ class Run:
                 report.write(
                     *(self.folder / "report", log.rows, self.schedule, predictions, source.class_names, summary),
                     chosen_on,
+                    data.test_names(source),
                 )
             export(network)
 

@@ -1,6 +1,7 @@
 """The names of a batch's images, compared with the batch itself."""
 
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -39,3 +40,12 @@ def test_files_are_named_by_their_paths(image_folder, loader):
 def test_streams_have_no_names(tfds_dir):
     source = data.load("numbered/fixed", data_dir=str(tfds_dir))
     assert data.train_names(source, batch_size=4, seed=0, step=1) == []
+
+
+def test_test_examples_are_named_by_their_files(image_folder, tfds_dir):
+    source = data.load(image_folder)
+    assert data.test_names(source) == list(source.test.images)
+    assert {Path(name).parent.parent.name for name in data.test_names(source)} == {"test"}
+    images, labels = np.zeros((6, 4, 4, 3), np.uint8), np.arange(6) % 3
+    assert data.test_names(data.from_arrays(images, labels, images, labels)) == []
+    assert data.test_names(data.load("numbered/fixed", data_dir=str(tfds_dir))) == []

@@ -26,3 +26,14 @@ def test_other_names_are_listed(match):
         output_order(outputs, classes, match)
     assert "a5" not in str(error.value)
     assert output_order(outputs, classes, "order") is None
+
+
+def test_classes_without_images_come_last():
+    outputs, classes = ("dog", "cat", "emu", "ant"), ("cat", "emu")
+    for match in (None, "names"):
+        assert output_order(outputs, classes, match) == [1, 2, 0, 3]
+
+
+def test_unknown_classes_are_listed():
+    with pytest.raises(ValueError, match=r"among the 20 of the weights; 7 of 9 are not: 'b0', .*'b4' and 2 more$"):
+        output_order([f"a{k}" for k in range(20)], ["a3", "a0", *(f"b{k}" for k in range(7))], None)

@@ -9,17 +9,19 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from matplotlib.image import imread
+from PIL import Image
 from rich.console import Console
 from sklearn.metrics import balanced_accuracy_score, log_loss, recall_score, top_k_accuracy_score
 
 from bit_keras import data, export_saved_model
+from bit_keras.checkpoints.card import Card
 from bit_keras.evaluate import __main__, evaluator
 from bit_keras.evaluate.__main__ import summary
 from bit_keras.evaluate.evaluator import evaluate
 from bit_keras.network.model import BiT
 from bit_keras.saved_models import writer
 
-FILES = {"metrics.json", "per_class.csv", "predictions.csv", "confusion_matrix.png"}
+FILES = {"metrics.json", "per_class.csv", "predictions.csv", "confusion_matrix.png", "worst_mistakes.png"}
 NUMBERS = (
     *("top1_accuracy", "top5_accuracy", "mean_per_class_accuracy"),
     *("expected_calibration_error", "cross_entropy"),
@@ -134,7 +136,7 @@ def test_every_example_of_the_split_once_at_the_resolution_of_the_rule(source, n
     assert found.metrics["top5_accuracy"] is None, "of three classes"
     assert "top-5" not in summary(found.metrics)
     rows = read_csv(tmp_path / "predictions.csv")
-    assert list(rows[0]) == ["index", "label", "predicted"] + [
+    assert list(rows[0]) == ["index", "file", "label", "predicted"] + [
         f"{x}_{k}" for x in ("class", "probability") for k in (1, 2, 3)
     ]
     assert [row["label"] for row in rows] == [source.class_names[k] for k in (0, 1, 2, 0, 1, 2, 0)]
@@ -185,7 +187,7 @@ def test_a_bar_in_a_terminal(source, network, monkeypatch, capsys):
     [
         ({"model": ""}, ValueError, "model must be given"),
         ({"source": ""}, ValueError, "dataset must be given"),
-        ({"split": "dev"}, ValueError, "split must be one of test, validation, train; got 'dev'"),
+        ({"split": "dev"}, ValueError, "split must be one of test, validation, train, all; got 'dev'"),
         ({"split": "validation"}, ValueError, "arrays has no validation split, only"),
         ({"precision": "float16"}, ValueError, "precision must be one of float32"),
         ({"batch_size": 0}, ValueError, "batch_size must be 1 or more, got 0"),
@@ -252,3 +254,83 @@ def test_the_program_passes_the_settings_of_the_data_on(monkeypatch):
     with pytest.raises(ZeroDivisionError):
         __main__.main()
     assert called[0].items() >= given.items()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Six images of each of two classes, whose channel is the brightest, in files of several formats."""
+    random = np.random.default_rng(0)
+    for channel, name in ((2, "ant"), (0, "wren's nest")):
+        for k in range(6):
+            image = random.integers(0, 200, (9, 12, 3), np.uint8)
+            image[:, :, channel] += 50
+            path = tmp_path / "birds" / name / f"{k}.{'png' if k % 2 else 'bmp'}"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image).save(path)
+    return tmp_path / "birds"
+
+
+@pytest.fixture
+def names(monkeypatch):
+    """The names of the stub's three outputs, as its card states them."""
+    card = Card(class_names=("wren's nest", "emu", "ant"))
+    monkeypatch.setattr(evaluator.provenance, "read_card", lambda path: card)
+    return card.class_names
+
+
+def test_a_whole_folder_that_lacks_a_class_of_the_weights(folder, network, names, tmp_path, caplog):
+    caplog.set_level("INFO", "bit_keras")
+    found = evaluate("any", folder, tmp_path / "out", split="all", resolution=8, batch_size=5)
+    assert "classes of the weights that the data have no images of: 'emu'" in caplog.text
+    assert found.metrics["examples"] == 12
+    assert found.metrics["classes"] == 3
+    assert found.metrics["top1_accuracy"] == found.metrics["mean_per_class_accuracy"] == 1
+    assert found.class_names == ("ant", "wren's nest", "emu")
+    assert found.predictions.logits.shape == (12, 3)
+    rows = read_csv(tmp_path / "out" / "per_class.csv")
+    assert [(row["class"], row["examples"], row["recall"]) for row in rows] == [
+        *(("ant", "6", "1.0"), ("wren's nest", "6", "1.0"), ("emu", "0", ""))
+    ]
+    rows = read_csv(tmp_path / "out" / "predictions.csv")
+    assert sorted(row["file"] for row in rows) == sorted(map(str, folder.rglob("*.*")))  # each once
+    assert all(row["file"].split("/")[-2] == row["label"] == row["predicted"] for row in rows)
+    assert list(found.files) == [row["file"] for row in rows]
+
+
+def test_both_splits_are_the_sum_of_the_two(folder, network, names):
+    both, train, test = (evaluate("any", folder, split=split, resolution=8) for split in ("all", "train", "test"))
+    assert both.files == train.files + test.files
+    np.testing.assert_array_equal(
+        both.predictions.logits, np.concatenate([train.predictions.logits, test.predictions.logits])
+    )
+
+
+def test_classes_that_the_weights_do_not_know(folder, network, names):
+    (folder / "ant").rename(folder / "unknown")
+    with pytest.raises(ValueError, match=r"must be among the 3 of the weights; 1 of 2 are not: 'unknown'"):
+        evaluate("any", folder, resolution=8)
+    with pytest.raises(ValueError, match="has 3 outputs, birds has 2 classes"):
+        evaluate("any", folder, resolution=8, match_classes="order")
+
+
+def test_an_image_that_cannot_be_read(folder, network, names, tmp_path):
+    bad = folder / "ant" / "3.png"
+    bad.write_bytes(b"\x89PNG damaged")
+    with pytest.raises(data.DataError, match=r"1 of 12 images cannot be used:[\s\S]*3\.png[\s\S]*--skip_unreadable"):
+        evaluate("any", folder, resolution=8)
+    found = evaluate("any", folder, tmp_path / "out", split="all", resolution=8, skip_unreadable=True)
+    assert found.metrics["examples"] == 11
+    assert str(bad) not in {row["file"] for row in read_csv(tmp_path / "out" / "predictions.csv")}
+
+
+def test_mistakes_of_outputs_in_another_order_are_drawn_with_their_files(folder, network, names, tmp_path, monkeypatch):
+    drawn = []
+    draw = evaluator.report.worst_mistakes
+    monkeypatch.setattr(evaluator.report, "worst_mistakes", lambda *given: drawn.append(draw(*given)) or draw(*given))
+    wrong = folder / "wren's nest" / "ant.png"
+    Image.fromarray(np.full((4, 4, 3), (0, 0, 200), np.uint8)).save(wrong)
+    found = evaluate("any", folder, tmp_path / "out", split="all", resolution=8)
+    (number,) = found.predictions.mistakes
+    assert found.files[number] == str(wrong)
+    (axes,) = drawn[0].axes
+    assert [text.get_text() for text in axes.texts] == ["true wren's nest,\npredicted ant\nant.png"]

@@ -1,3 +1,4 @@
+import io
 import json
 
 import numpy as np
@@ -64,3 +65,14 @@ def test_errors_show_true_and_predicted_class_and_a_perfect_network_has_none():
         assert left < text.get_position()[0] < right
         assert 0 < bottom - text.get_position()[1] < 0.1
     assert report.worst_mistakes(predictions(mistakes=0), NAMES).get_suptitle() == "no errors"
+
+
+def test_errors_show_the_names_of_their_files():
+    files = [f"photos/{k}.jpg" for k in range(3)] + [
+        "photos/a $5 bill, a $1 bill and more.jpg",
+        "https://x.org/y/cat.png",
+    ]
+    figure = report.worst_mistakes(predictions(), NAMES, files)
+    figure.savefig(io.BytesIO())  # dollar signs are no formula
+    last = [text.get_text().splitlines()[-1] for text in figure.axes[0].texts]
+    assert last == [f"...{files[3][-21:]}", "cat.png"]

@@ -20,6 +20,9 @@ def main() -> None:
             pixels = random.integers(0, 128, (40, 50, 3)) + 60 * np.eye(3, dtype=int)[number]
             Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{index}.JPG", "JPEG")
         (folder / ".DS_Store").write_bytes(b"x")
+    for photo in (Path("photo.jpg"), Path("more_photos", "robin 1.jpg")):
+        photo.parent.mkdir(exist_ok=True)
+        photo.write_bytes(Path("birds", "robin", "0.JPG").read_bytes())
     bit_keras.save_npz(bit_keras.BiT.from_preset("BiT-mini-R17x0.5", num_classes=10), "weights.npz")
     bit_keras.save_npz(bit_keras.BiT("R17x0.5", 1000), "ilsvrc.npz")
     mirror = Path("mirror")
@@ -28,7 +31,7 @@ def main() -> None:
     for content, names in lines.items():
         (mirror / f"ilsvrc2012_wordnet_{content}.txt").write_text("".join(f"{name}\n" for name in names))
     convert("weights.npz", "model.safetensors")
-    print("made birds/, weights.npz, ilsvrc.npz, model.safetensors and mirror/")
+    print("made birds/, photo.jpg, more_photos/, weights.npz, ilsvrc.npz, model.safetensors and mirror/")
 
 
 if __name__ == "__main__":

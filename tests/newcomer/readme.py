@@ -52,6 +52,7 @@ _COMMANDS = (
 _FLAGS = {
     "finetune": _SMALL,
     "evaluate": {"batch_size": 16},
+    "predict": {"batch_size": 16},
     "pretrain": {"epochs": 0.05, "batch_size": 16, "resolution": 32},
     "distill": {"epochs": 0.05, "batch_size": 16, "resolution": 32},
     "few_shot": {**_SMALL, "shots": 1, "seeds": 1},

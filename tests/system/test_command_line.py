@@ -85,7 +85,7 @@ def test_help_tells_defaults_and_what_must_be_given(run):
     out = " ".join(run("benchmarks.distillation", "--help")[1].split())
     assert "--examples_per_class=NUMBER Training examples per class, all by default. --teacher_steps" in out
     out = " ".join(run("bit_keras.evaluate", "--help")[1].split())
-    assert "--split=test|validation|train Which examples. (default: test)" in out
+    assert "--split=test|validation|train|all Which examples. (default: test)" in out
 
 
 @pytest.mark.parametrize("program", ["finetune", "pretrain", "distill", "few_shot", "evaluate"])

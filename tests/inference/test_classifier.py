@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 
 from bit_keras.checkpoints import CheckpointError
-from bit_keras.evaluate.classifier import SavedModelClassifier, open_classifier
+from bit_keras.inference.classifier import SavedModelClassifier, open_classifier
 from bit_keras.network.layers import StandardizedConv2D
 
 
@@ -49,7 +49,7 @@ def test_other_saved_models_are_refused(tmp_path, module, message):
 
 def test_a_damaged_saved_model_is_refused(tmp_path):
     (tmp_path / "saved_model.pb").write_bytes(b"not a protocol buffer")
-    with pytest.raises(CheckpointError, match="must be a reusable SavedModel"):
+    with pytest.raises(CheckpointError, match="must be a SavedModel that is called"):
         open_classifier(tmp_path)
 
 

@@ -1,6 +1,7 @@
-"""Classifiers to evaluate: a BiT with any weights, or a SavedModel, which runs as it is."""
+"""Classifiers from any weights: a BiT, or a SavedModel, which runs as it is."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -19,8 +20,8 @@ class SavedModelClassifier:
     A SavedModel is a program: run only those of known origin.
 
     Args:
-        path: a directory written by `export_saved_model` with kind="reusable", or another one whose object takes
-            float32 images [N, H, W, 3] in [0, 1] and `training`, and returns logits [N, K].
+        path: a directory written by `export_saved_model`, or another one whose object takes float32 images
+            [N, H, W, 3] in [0, 1] and `training`, and returns logits [N, K].
 
     Attributes:
         output_shape: (None, K), as in a Keras model.
@@ -36,11 +37,12 @@ class SavedModelClassifier:
         except ImportError as error:
             raise ImportError("a SavedModel is run by TensorFlow: pip install tensorflow") from error
         try:
-            self._loaded = tf.saved_model.load(os.fspath(path))
+            self._run = _function(tf.saved_model.load(os.fspath(path)))
             shape = self.predict_on_batch(np.zeros((1, 64, 64, 3), np.float32)).shape
         except (tf.errors.OpError, OSError, TypeError, ValueError) as error:
             raise CheckpointError(
-                f"{path} must be a reusable SavedModel, which is called with images and training=: {error}"
+                f"{path} must be a SavedModel that is called with images and training=, or whose signature "
+                f"serving_default returns logits: {error}"
             ) from error
         if len(shape) != 2:
             raise CheckpointError(f"{path} must return logits [N, K], got shape {list(shape)} for one image")
@@ -48,7 +50,15 @@ class SavedModelClassifier:
 
     def predict_on_batch(self, images: np.ndarray) -> np.ndarray:
         """Returns logits [N, K] for float32 images [N, H, W, 3] in [-1, 1]."""
-        return np.asarray(self._loaded((images + 1) / 2, training=False))  # SavedModels take [0, 1]
+        return np.asarray(self._run((images + 1) / 2))  # SavedModels take [0, 1]
+
+
+def _function(loaded) -> Callable:
+    """Returns a function from images in [0, 1] to logits: a call, or for kind="serving" a signature."""
+    signature = getattr(loaded, "signatures", {}).get("serving_default")
+    if callable(loaded) or signature is None or "logits" not in signature.structured_outputs:
+        return lambda images: loaded(images, training=False)
+    return lambda images: signature(**dict.fromkeys(signature.structured_input_signature[1], images))["logits"]
 
 
 def open_classifier(

@@ -1,0 +1,44 @@
+"""Prepares single images exactly as test batches do, for prediction."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from bit_keras.data.batches import LOADERS
+from bit_keras.data.loaders import preprocessing_numpy
+from bit_keras.data.sources import exif
+from bit_keras.system.checks import check_choice
+from bit_keras.system.optional import is_installed
+
+
+def file_reader(crop: int, loader: str | None = None) -> Callable[[bytes], np.ndarray]:
+    """Returns a function that decodes an image file, turns it upright and resizes it; threads may share it.
+
+    Args:
+        crop: side in pixels to which images are resized, 1 or more.
+        loader: whose decoders to use, as in `bit_keras.data.choose_loader`: "tf.data" for those of TensorFlow, "grain"
+            for Pillow's (the package grain itself is not needed), None for TensorFlow's if it is installed. They differ
+            in some pixels of a JPEG file.
+
+    Returns:
+        Function from the contents of a file to float32 [crop, crop, 3] in [-1, 1], the image that `test_batches`
+        contain for this file. It raises ValueError, with the reason, if the image cannot be decoded.
+
+    Raises:
+        ImportError: TensorFlow is not installed.
+        ValueError: `loader` has another value.
+    """
+    check_choice("loader", loader, (None, *LOADERS))
+    has_tensorflow = loader != "grain" and is_installed("tensorflow")
+    if loader == "tf.data" and not has_tensorflow:
+        raise ImportError("the loader tf.data needs TensorFlow, which is not installed; allowed is grain")
+    if has_tensorflow:
+        from bit_keras.data.loaders.single_tf import file_reader
+
+        return file_reader(crop)
+
+    def read(encoded: bytes) -> np.ndarray:
+        image = preprocessing_numpy.upright(preprocessing_numpy.decode(encoded), exif.orientation(encoded))
+        return preprocessing_numpy.test_image(image, crop=crop)
+
+    return read

@@ -1,0 +1,1 @@
+"""Inference: classifiers from any weights, and the classes of image files."""

@@ -1,0 +1,237 @@
+"""Loads a classifier once, and turns images into rows, a batch at a time."""
+
+import collections
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import keras
+import numpy as np
+from PIL import Image
+
+from bit_keras.checkpoints import provenance
+from bit_keras.checkpoints.card import Card
+from bit_keras.checkpoints.remote.download import fetch, is_url
+from bit_keras.data.loaders import preprocessing_numpy
+from bit_keras.data.single import file_reader
+from bit_keras.inference.classifier import open_classifier
+from bit_keras.inference.inputs import Input, find
+from bit_keras.inference.prediction import Prediction
+from bit_keras.metrics import classification
+from bit_keras.metrics.predictions import logits_of
+from bit_keras.network import class_names as published
+from bit_keras.system.checks import check_integer
+from bit_keras.system.logs import doing, logger
+from bit_keras.zoo.presets import LABELS, default_activation
+
+_THREADS = min(16, 4 + (os.cpu_count() or 1))  # some wait for addresses, others decode
+
+
+class Predictor:
+    """The classes of images, by one network that is loaded once.
+
+    The images are decoded, turned upright and resized as in evaluation. All batches of the network have the same shape,
+    and memory is bounded however many images there are.
+
+    Args:
+        model: name of published weights; path or address of a file that `BiT.from_preset` reads; folder of a run, whose
+            best.npz is taken, or weights.npz if there is none; SavedModel directory, which is run itself. Or a `BiT`,
+            or another Keras model of images [N, H, W, 3] in [-1, 1] to logits [N, K].
+        top: number of classes per image, 1 or more; at most all of them are returned.
+        class_names: the K names in the order of the outputs; the path of a text file with one per line; or
+            "ilsvrc2012" or "imagenet21k". None for those that the weights carry.
+        resolution: side in pixels to which images are resized, 1 or more; None for that of the weights, or 224 if they
+            have none.
+        precision: "float32", "mixed_bfloat16" or "mixed_float16"; a SavedModel and a Keras model have their own.
+        batch_size: images per batch, 1 or more.
+        loader: as in `bit_keras.data.single.file_reader`.
+
+    Attributes:
+        names: K names of the classes.
+        resolution: side in pixels.
+        top: number of classes per image.
+
+    Raises:
+        TypeError: `model` is something else.
+        ValueError: an argument is out of its range, or the number of names is not that of the outputs.
+        FileNotFoundError, ConnectionError, ImportError, bit_keras.checkpoints.CheckpointError: as `BiT.from_preset`.
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike | keras.Model,
+        *,
+        top: int = 5,
+        class_names: Sequence[str] | str | os.PathLike | None = None,
+        resolution: int | None = None,
+        precision: str = "float32",
+        batch_size: int = 32,
+        loader: str | None = None,
+    ):
+        check_integer("top", top)
+        self._batch_size = check_integer("batch_size", batch_size)
+        if resolution is not None:
+            check_integer("resolution", resolution)
+        if isinstance(model, str | os.PathLike):
+            self._network, card, (self.resolution, reason) = _open(model, resolution, precision)
+        else:
+            self._network, card, (self.resolution, reason) = _of_object(model, resolution, precision)
+        if card.resize != "squash":
+            raise ValueError(
+                f"the images of {_title(model)} must be resized by {card.resize!r}, which this version cannot do"
+            )
+        logger.info("images at %d pixels: %s", self.resolution, reason)
+        num_classes = self._network.output_shape[-1]
+        self.names = _names(class_names, card.of_head(num_classes, _title(model)), num_classes)
+        self.top = min(top, num_classes)
+        self._sigmoid = default_activation(num_classes) == "sigmoid"
+        self._read_file = file_reader(self.resolution, loader)
+        self._size = 0  # images of the largest batch so far, to which smaller ones are padded
+
+    def iterate(
+        self, images, *, value_range: tuple[float, float] | None = None, thumbnails: int | None = None
+    ) -> Iterator[Prediction]:
+        """Yields a prediction for each image, in order; one that cannot be read is a prediction with an error.
+
+        Args:
+            images, value_range: as in `bit_keras.inference.inputs.find`; an iterable of paths may be endless.
+            thumbnails: side in pixels of `Prediction.thumbnail`; None for none.
+
+        Raises:
+            TypeError, ValueError: as `bit_keras.inference.inputs.find`.
+        """
+        pool, ahead = ThreadPoolExecutor(_THREADS), collections.deque()
+        try:
+            for each in find(images, value_range):
+                ahead.append((each.name, pool.submit(self._prepare, each)))
+                if len(ahead) == 2 * self._batch_size:  # threads prepare one batch while the network has the other
+                    yield from self._predict([ahead.popleft() for _ in range(self._batch_size)], thumbnails)
+            while ahead:
+                count = min(self._batch_size, len(ahead))
+                yield from self._predict([ahead.popleft() for _ in range(count)], thumbnails)
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    def logits(self, images: np.ndarray) -> np.ndarray:
+        """Returns float32 logits [N, K] of images [N, resolution, resolution, 3] in [-1, 1]."""
+        self._size = max(self._size, len(images))
+        return logits_of(self._network, np.asarray(images, np.float32), self._size)
+
+    def _prepare(self, each: Input) -> np.ndarray:
+        content = each.read()
+        if isinstance(content, bytes):
+            return self._read_file(content)
+        return preprocessing_numpy.test_image(content, crop=self.resolution)
+
+    def _predict(self, batch: Sequence[tuple[str, Future]], thumbnails: int | None) -> Iterator[Prediction]:
+        self._size = max(self._size, len(batch))  # with those that cannot be read: they do not change the shape
+        images, errors = {}, {}
+        for number, (_, future) in enumerate(batch):
+            try:
+                images[number] = future.result()
+            except (OSError, ValueError, MemoryError) as error:
+                errors[number] = str(error) or type(error).__name__
+        rows = dict(zip(images, self._rank(np.stack(list(images.values()))))) if images else {}
+        for number, (name, _) in enumerate(batch):
+            if number in errors:
+                yield Prediction(name, error=errors[number])
+            elif rows[number] is None:
+                yield Prediction(name, error="the network's outputs for it are NaN or infinite")
+            else:
+                small = None if thumbnails is None else _thumbnail(images[number], thumbnails)
+                indices, probabilities = rows[number]
+                names = tuple(self.names[index] for index in indices)
+                yield Prediction(name, names, probabilities, indices, thumbnail=small)
+
+    def _rank(self, images: np.ndarray) -> list[tuple[tuple[int, ...], tuple[float, ...]] | None]:
+        """Returns indices and probabilities of the most likely classes per image; None if they are not finite."""
+        logits = self.logits(images)
+        is_finite = np.isfinite(logits).all(axis=1)
+        logits = np.where(is_finite[:, None], logits, 0)
+        classes, probabilities = classification.top_classes(logits, self.top)
+        if self._sigmoid:
+            probabilities = np.exp(-np.logaddexp(0, -np.take_along_axis(logits, classes, 1).astype(np.float64)))
+        rows = zip(is_finite, classes.tolist(), probabilities.tolist())
+        return [(tuple(best), tuple(shares)) if valid else None for valid, best, shares in rows]
+
+
+def _open(model: str | os.PathLike, resolution: int | None, precision: str) -> tuple:
+    file = provenance.weights_of_run(model)
+    file = fetch(os.fspath(file)) if is_url(os.fspath(file)) else file
+    unknown = provenance.UNKNOWN_RESOLUTION, "the training resolution of the weights is not known"
+    with doing(f"loading {file}"):
+        network = open_classifier(file, precision=precision)
+    return network, provenance.read_card(file), provenance.choose_resolution(file, resolution, unknown)
+
+
+def _of_object(model, resolution: int | None, precision: str) -> tuple:
+    shape = getattr(model, "output_shape", None)
+    if not callable(getattr(model, "predict_on_batch", None)) or not isinstance(shape, tuple) or len(shape) != 2:
+        raise TypeError(
+            "model must be a preset, a path or an address of weights, the folder of a run, a SavedModel directory, or "
+            f"a Keras model of images to logits [N, K]; got a value of type {type(model).__name__}"
+        )
+    if precision != "float32":
+        raise ValueError(f"a Keras model has its own precision, got precision={precision!r} in addition")
+    card = getattr(model, "card", None) or Card()
+    if resolution is not None:
+        return model, card, (resolution, "asked for")
+    if card.resolution is not None:
+        return model, card, (card.resolution, "the weights are for it (model.resolution)")
+    return model, card, (provenance.UNKNOWN_RESOLUTION, "model.resolution is not known")
+
+
+def _title(model) -> str:
+    return os.fspath(model) if isinstance(model, str | os.PathLike) else f"the model {getattr(model, 'name', '')!r}"
+
+
+def _names(given, card: Card, num_classes: int) -> tuple[str, ...]:
+    """Returns the names of the outputs: those given, those of the card, or "class 0" and so on."""
+    if given is not None:
+        names = _given_names(given)
+        if len(names) != num_classes:
+            raise ValueError(
+                f"class_names must be a name for each output of the network, got {len(names):,} for {num_classes:,}"
+            )
+        return names
+    if card.class_names is not None:
+        return card.class_names
+    fault = "the names of the classes are not known"
+    if card.labels in LABELS and LABELS[card.labels] == num_classes:
+        try:
+            return _published_names(card.labels)
+        except ConnectionError as error:
+            fault = f"the names of the classes cannot be downloaded ({error})"
+    lists = [f", or --class_names={name}" for name, size in LABELS.items() if size == num_classes]
+    logger.warning(
+        '%s, so that they are called "class 0" to "class %d"; name them by --class_names=FILE, with one name per line '
+        "in the order of the outputs%s",
+        *(fault, num_classes - 1, "".join(lists)),
+    )
+    return tuple(f"class {index}" for index in range(num_classes))
+
+
+def _given_names(given: Sequence[str] | str | os.PathLike) -> tuple[str, ...]:
+    if not isinstance(given, str | os.PathLike):
+        return tuple(map(str, given))
+    if given in LABELS and not Path(given).exists():
+        return _published_names(given)
+    try:
+        return tuple(Path(given).expanduser().read_text(encoding="utf-8-sig").splitlines())
+    except UnicodeDecodeError as error:
+        raise ValueError(f"class_names must be a text file in UTF-8 with one name per line, got {given}") from error
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"class_names must be a file or one of {', '.join(LABELS)}; no such file: {given}"
+        ) from error
+
+
+def _published_names(labels: str) -> tuple[str, ...]:
+    return tuple(published.first_lemma(lemmas) for _, lemmas in published.class_names(labels))
+
+
+def _thumbnail(image: np.ndarray, side: int) -> np.ndarray:
+    """Returns an image in [-1, 1] as uint8 [side, side, 3]."""
+    pixels = np.clip(np.round(image * 127.5 + 127.5), 0, 255).astype(np.uint8)
+    return np.asarray(Image.fromarray(pixels).resize((side, side), Image.Resampling.BILINEAR))

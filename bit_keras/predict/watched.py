@@ -1,0 +1,78 @@
+"""Progress of a prediction."""
+
+import contextlib
+import time
+from collections.abc import Callable, Generator, Iterator
+
+from rich import progress
+from rich.console import Console
+
+from bit_keras.inference.prediction import Prediction
+from bit_keras.system.logs import doing, logger
+
+
+@contextlib.contextmanager
+def watched(rows: Generator[Prediction], total: int | None = None) -> Iterator["Watched"]:
+    """Shows a progress bar in a terminal, on standard error, and logs numbers and speed at the end.
+
+    Args:
+        rows: a generator of predictions, which is closed at the end of the block.
+        total: their number, None if it is not known.
+    """
+    console = Console(stderr=True)
+    bar = progress.Progress(
+        progress.TextColumn("{task.description}"),
+        progress.BarColumn(),
+        progress.MofNCompleteColumn(),
+        progress.TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
+        transient=True,
+        redirect_stdout=False,  # results belong on standard output, also if only standard error is a terminal
+    )
+    found = Watched(rows, bar, total)
+    with contextlib.closing(rows), doing(found.describe), bar:
+        yield found
+    found.log()
+
+
+class Watched:
+    """An iterator over predictions that counts them.
+
+    Attributes:
+        count: number of images so far.
+        errors: number of those that cannot be read.
+    """
+
+    def __init__(self, rows: Iterator[Prediction], bar: progress.Progress, total: int | None):
+        self._rows, self._bar, self._total = rows, bar, total
+        self._task = bar.add_task("predict", total=total)
+        self._began = time.perf_counter()
+        self.count = self.errors = 0
+
+    def __iter__(self) -> Iterator[Prediction]:
+        for row in self._rows:
+            self.count += 1
+            self.errors += row.error is not None
+            self._bar.advance(self._task)
+            yield row
+
+    def without_bar(self, function: Callable[[], None]) -> None:
+        """Calls a function that prints to standard output, while the bar is not on the screen."""
+        if self._bar.disable:
+            function()
+            return
+        self._bar.stop()
+        function()
+        self._bar.start()
+
+    def describe(self) -> str:
+        of = "" if self._total is None else f" of {self._total:,}"
+        return "" if not self._bar.disable else f"{self.count:,}{of} images"
+
+    def log(self) -> None:
+        seconds = time.perf_counter() - self._began
+        images = f"{self.count:,} image{'s' * (self.count != 1)}"
+        logger.info("%s in %.1f s, %.0f images/s", images, seconds, self.count / seconds)
+        if self.errors:
+            logger.warning("%s of %s cannot be read", f"{self.errors:,}", images)
