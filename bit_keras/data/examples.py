@@ -17,13 +17,11 @@ class Examples:
         images: uint8 [N, H, W, 3], or N encoded images, or the names of N files.
         labels: int64 [N], or [N, L] padded with -1.
         in_files: True if `images` are names of files.
-        orientations: EXIF orientations, int32 [N], to turn the images upright; None if all of them are upright.
     """
 
     images: np.ndarray
     labels: np.ndarray
     in_files: bool = False
-    orientations: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -43,12 +41,7 @@ class Examples:
         except (OSError, ValueError) as error:
             name = self.images[index] if self.in_files else f"image {index}"
             raise DataError(f"{name}: {error}", files=[name] if self.in_files else ()) from error
-        if self.orientations is not None:
-            image = preprocessing_numpy.upright(image, self.orientations[index])
         return image, self.labels[index]
 
     def take(self, indices: np.ndarray) -> "Examples":
-        orientations = None if self.orientations is None else self.orientations[indices]
-        return dataclasses.replace(
-            self, images=self.images[indices], labels=self.labels[indices], orientations=orientations
-        )
+        return dataclasses.replace(self, images=self.images[indices], labels=self.labels[indices])

@@ -39,7 +39,7 @@ def train_batches(
     index, count = shard
     start = start_step * batch_size
     positions = tf.data.Dataset.counter(start + index, count)
-    examples = tf.data.Dataset.zip(positions, streams.shuffled(source.train, seed, start, shard, decode))
+    examples = tf.data.Dataset.zip(positions, streams.shuffled(source.train, seed, start, shard))
     return _batch(examples.map(prepare, num_parallel_calls=tf.data.AUTOTUNE), batch_size // count, drop_remainder=True)
 
 
@@ -57,7 +57,7 @@ def test_batches(source: Source, *, batch_size: int, crop: int, keep: bool) -> t
     def prepare(image, label):
         return preprocessing.test_image(decode(image), crop=crop), _one_hot(label, source)
 
-    examples = streams.in_order(source.test, decode)
+    examples = streams.in_order(source.test)
     return _batch(examples.map(prepare, num_parallel_calls=tf.data.AUTOTUNE), batch_size)
 
 

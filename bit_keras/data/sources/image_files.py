@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from bit_keras.data.errors import DataError
 from bit_keras.data.examples import Examples
 from bit_keras.data.source import Source, median_size
-from bit_keras.data.sources.scan import Look, scan
+from bit_keras.data.sources.scan import scan
 
 TEST_SPLITS = ("test", "validation", "val")  # the first one that exists is used
 _TEST_SHARE = 0.2  # fraction of the images for testing, in data without splits
@@ -40,15 +40,15 @@ def open_image_files(
             f"{name}: both splits must have the same classes; only in train: {sorted(train.keys() - test.keys())}, "
             f"only in test: {sorted(test.keys() - train.keys())}"
         )
-    looks = scan([*_flatten(train), *_flatten(test or {})], skip_unreadable)
-    train = _only(looks, train)
+    sizes = scan([*_flatten(train), *_flatten(test or {})], skip_unreadable)
+    train = _only(sizes, train)
     identity = {"kind": "folder"}
     if test is None:
         train, test = _divide(train, seed)
         if seed:  # an identity without it means seed 0
             identity["split_seed"] = seed
     else:
-        test = _only(looks, test)
+        test = _only(sizes, test)
     for split, classes in {"train": train, "test": test}.items():
         empty = [label for label, files in classes.items() if not files]
         if empty:
@@ -57,15 +57,15 @@ def open_image_files(
     return Source(
         name=name,
         class_names=tuple(train),
-        image_size=median_size([looks[path].size for path in train_files]),
-        train=_examples(train, looks),
-        test=_examples(test, looks),
+        image_size=median_size([sizes[path] for path in train_files]),
+        train=_examples(train),
+        test=_examples(test),
         identity={**identity, "fingerprint": _fingerprint(root, train_files + test_files)},
     )
 
 
-def _only(looks: Mapping[Path, Look], classes: Classes) -> Classes:
-    return {label: [path for path in files if path in looks] for label, files in classes.items()}
+def _only(usable: Collection[Path], classes: Classes) -> Classes:
+    return {label: [path for path in files if path in usable] for label, files in classes.items()}
 
 
 def _divide(classes: Classes, seed: int) -> tuple[Classes, Classes]:
@@ -85,12 +85,11 @@ def _flatten(classes: Classes) -> list[Path]:
     return [path for files in classes.values() for path in files]
 
 
-def _examples(classes: Classes, looks: Mapping[Path, Look]) -> Examples:
+def _examples(classes: Classes) -> Examples:
     files = _flatten(classes)
     labels = np.repeat(np.arange(len(classes)), [len(files) for files in classes.values()])
-    orientations = np.array([looks[path].orientation for path in files], np.int32)
     names = np.array([str(path) for path in files], dtype=object)
-    return Examples(names, labels, in_files=True, orientations=orientations if (orientations > 1).any() else None)
+    return Examples(names, labels, in_files=True)
 
 
 def _fingerprint(root: Path, paths: Sequence[Path]) -> str:
