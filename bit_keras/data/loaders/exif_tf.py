@@ -1,9 +1,8 @@
 """The EXIF orientation of JPEG and PNG files, in TensorFlow operations that TF Serving has as well."""
 
-from collections.abc import Callable
-
 import tensorflow as tf
 
+from bit_keras.data.loaders.bytes_tf import decode, numbers, substr
 from bit_keras.data.loaders.exif import ORIENTATION
 
 _EXIF = b"Exif\0\0"  # begins the body of the JPEG segment
@@ -53,10 +52,10 @@ def _of_jpeg(encoded: tf.Tensor) -> tf.Tensor:
     """Returns the EXIF data of a JPEG file, "" if it has none: the segment APP1 that begins with `_EXIF`."""
 
     def head(at: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return tf.unstack(_numbers(encoded, at, tf.uint16, 2))  # marker, length with itself
+        return tf.unstack(numbers(encoded, at, tf.uint16, 2, little_endian=False))  # marker, length with itself
 
     def is_exif(at: tf.Tensor, marker: tf.Tensor) -> tf.Tensor:
-        return (marker == 0xFFE1) & (_substr(encoded, at + 4, len(_EXIF)) == _EXIF)
+        return (marker == 0xFFE1) & (substr(encoded, at + 4, len(_EXIF)) == _EXIF)
 
     def goes_on(at: tf.Tensor, marker: tf.Tensor, length: tf.Tensor) -> tf.Tensor:
         # Segments of applications, comments, and bytes that fill.
@@ -70,17 +69,17 @@ def _of_jpeg(encoded: tf.Tensor) -> tf.Tensor:
     start = tf.constant(2, tf.int64)
     at, marker, length = tf.while_loop(goes_on, step, (start, *head(start)), maximum_iterations=_MOST)
     size = tf.where(is_exif(at, marker), tf.maximum(length - 2 - len(_EXIF), 0), 0)
-    return _substr(encoded, at + 4 + len(_EXIF), size)
+    return substr(encoded, at + 4 + len(_EXIF), size)
 
 
 def _of_png(encoded: tf.Tensor) -> tf.Tensor:
     """Returns the EXIF data of a PNG file, "" if it has none: the chunk eXIf."""
 
     def name(at: tf.Tensor) -> tf.Tensor:
-        return _substr(encoded, at + 4, 4)
+        return substr(encoded, at + 4, 4)
 
     def length(at: tf.Tensor) -> tf.Tensor:
-        return _numbers(encoded, at, tf.int32, 1)[0]
+        return numbers(encoded, at, tf.int32, little_endian=False)[0]
 
     def goes_on(at: tf.Tensor, name: tf.Tensor) -> tf.Tensor:
         return (name != b"eXIf") & (name != b"IDAT") & (name != b"")
@@ -91,7 +90,7 @@ def _of_png(encoded: tf.Tensor) -> tf.Tensor:
 
     start = tf.constant(8, tf.int64)
     at, found = tf.while_loop(goes_on, step, (start, name(start)), maximum_iterations=_MOST)
-    return _substr(encoded, at + 8, tf.where(found == b"eXIf", length(at), 0))
+    return substr(encoded, at + 8, tf.where(found == b"eXIf", length(at), 0))
 
 
 def _of_tiff(tiff: tf.Tensor) -> tf.Tensor:
@@ -99,36 +98,14 @@ def _of_tiff(tiff: tf.Tensor) -> tf.Tensor:
     is_little = tf.strings.substr(tiff, 0, 2) == b"II"
 
     def number(at: tf.Tensor | int, kind: tf.DType) -> tf.Tensor:
-        return _numbers(tiff, at, kind, 1, is_little)[0]
+        return numbers(tiff, at, kind, little_endian=is_little)[0]
 
     directory = number(4, tf.int32)
     size = 12 * number(directory, tf.uint16)
     # Entries of 12 bytes: tag, type, count, value.
-    entries = _substr(tiff, directory + 2, size)
+    entries = substr(tiff, directory + 2, size)
     entries = tf.strings.substr(entries, 0, tf.strings.length(entries) // 12 * 12)
-    fields = tf.reshape(_decode(entries, tf.uint16, None, is_little), (-1, 6))
+    fields = tf.reshape(decode(entries, tf.uint16, is_little), (-1, 6))
     values = tf.boolean_mask(fields[:, 4], fields[:, 0] == ORIENTATION)
     value = tf.concat([values, [1]], 0)[0]
     return tf.where((value >= 1) & (value <= 8), value, 1)
-
-
-def _numbers(
-    data: tf.Tensor, at: tf.Tensor | int, kind: tf.DType, count: int, is_little: tf.Tensor | None = None
-) -> tf.Tensor:
-    """Returns numbers in a string, int64 [count]; zeros follow its end."""
-    size = count * kind.size
-    return _decode(_substr(data, at, size), kind, size, is_little)
-
-
-def _decode(data: tf.Tensor, kind: tf.DType, size: int | None, is_little: tf.Tensor | None) -> tf.Tensor:
-    def decode(little_endian: bool) -> tf.Tensor:
-        # Unsigned numbers: TensorFlow does not decode uint32.
-        return tf.cast(tf.io.decode_raw(data, kind, little_endian, size), tf.int64) % 256**kind.size
-
-    return decode(False) if is_little is None else tf.where(is_little, decode(True), decode(False))
-
-
-def _substr(data: tf.Tensor, at: tf.Tensor | int, size: tf.Tensor | int) -> tf.Tensor:
-    """As `tf.strings.substr`, for positions beyond the end too."""
-    length = tf.cast(tf.strings.length(data), tf.int64)
-    return tf.strings.substr(data, tf.minimum(tf.cast(at, tf.int64), length), tf.cast(size, tf.int64))

@@ -1,26 +1,33 @@
 """Preprocessing and augmentation of a single image in TensorFlow."""
 
+import math
+
 import tensorflow as tf
 
 from bit_keras.data.loaders import exif_tf, preprocessing_numpy
-from bit_keras.data.loaders.preprocessing_numpy import PNG
+from bit_keras.data.loaders.preprocessing_numpy import JPEG, PNG
+
+# Most pixels of a JPEG that TensorFlow decodes: 2**29 bytes. Larger ones have at least this size as a file: a bit for
+# each of three blocks in two that JPEG divides 64 pixels into.
+_MAX_JPEG_PIXELS, _MIN_BYTES = 2**29 // 3, 2**18
 
 
 def decode(image: tf.Tensor) -> tf.Tensor:
     """Decodes an image, a scalar string, to upright uint8 [H, W, 3]; a decoded one is returned unchanged.
 
-    Formats, conversions and the EXIF orientation are those of `preprocessing_numpy.decode`, which decodes what is
-    neither JPEG nor PNG.
+    Formats, conversions and the EXIF orientation are those of `preprocessing_numpy.decode`. TensorFlow decodes JPEG and
+    PNG, Pillow what is larger than TensorFlow allows or has another format.
     """
     if image.dtype != tf.string:
         return image
 
     is_simple = (tf.io.is_jpeg(image) | is_png(image)) & ~exif_tf.may_be_turned(image)
+    is_simple &= tf.strings.length(image) < _MIN_BYTES
     return tf.cond(is_simple, lambda: _decode_stored(image), lambda: _decode_other(image))
 
 
 def decode_in_graph(encoded: tf.Tensor) -> tf.Tensor:
-    """As `decode`, for JPEG, PNG, GIF and, if not compressed and not of a palette of colours, BMP; can be saved."""
+    """As `decode`, for JPEG and PNG, GIF of one frame, and BMP in true colours or grey; without Python code."""
     pixels, orientation = _decode_stored(encoded), exif_tf.orientation(encoded)
     return tf.cond(orientation == 1, lambda: pixels, lambda: upright(pixels, orientation))
 
@@ -37,9 +44,15 @@ def _decode_other(encoded: tf.Tensor) -> tf.Tensor:
         # Not stateful: it is run in parallel, also with op determinism.
         return tf.numpy_function(preprocessing_numpy.decode, [encoded], tf.uint8, stateful=False)
 
-    is_for_tensorflow = tf.io.is_jpeg(encoded) | is_png(encoded)
-    pixels = tf.cond(is_for_tensorflow, lambda: decode_in_graph(encoded), with_pillow)
+    pixels = tf.cond(_is_for_tensorflow(encoded), lambda: decode_in_graph(encoded), with_pillow)
     return tf.ensure_shape(pixels, (None, None, 3))
+
+
+def _is_for_tensorflow(encoded: tf.Tensor) -> tf.Tensor:
+    def is_small_jpeg() -> tf.Tensor:
+        return tf.reduce_prod(tf.image.extract_jpeg_shape(encoded, tf.int64)[:2]) <= _MAX_JPEG_PIXELS
+
+    return tf.cond(tf.io.is_jpeg(encoded), is_small_jpeg, lambda: is_png(encoded))
 
 
 def is_png(encoded: tf.Tensor) -> tf.Tensor:
@@ -53,9 +66,10 @@ def measure(encoded: bytes) -> tuple[int, int]:
     Raises:
         ValueError: as `preprocessing_numpy.decode`.
     """
-    if not preprocessing_numpy.is_for_tensorflow(encoded):
-        return preprocessing_numpy.measure(encoded)
     size = preprocessing_numpy.header_size(encoded)
+    is_small_jpeg = encoded.startswith(JPEG) and math.prod(size) <= _MAX_JPEG_PIXELS
+    if not (is_small_jpeg or encoded.startswith(PNG)):
+        return preprocessing_numpy.measure(encoded)
     try:
         tf.io.decode_image(encoded, channels=3, expand_animations=False)
     except tf.errors.OpError as error:
@@ -157,7 +171,7 @@ def pretraining_image(image: tf.Tensor, seed: tf.Tensor, *, crop: int, min_area:
         return tf.slice(pixels, begin, size)
 
     if image.dtype == tf.string:
-        is_upright_jpeg = tf.io.is_jpeg(image) & (exif_tf.orientation(image) == 1)
+        is_upright_jpeg = tf.io.is_jpeg(image) & _is_for_tensorflow(image) & (exif_tf.orientation(image) == 1)
         pixels = tf.cond(is_upright_jpeg, crop_jpeg, crop_pixels)
     else:
         pixels = crop_pixels()
@@ -165,7 +179,7 @@ def pretraining_image(image: tf.Tensor, seed: tf.Tensor, *, crop: int, min_area:
     return tf.image.stateless_random_flip_left_right(pixels, flip_seed) if flip else pixels
 
 
-def test_image(image: tf.Tensor, *, crop: int, fit: str = "squash") -> tf.Tensor:
+def test_image(image: tf.Tensor, *, crop: int, fit: str = "squash") -> tf.Tensor:  # noqa: PT028
     """Prepares uint8 [H, W, 3] or an encoded image as `preprocessing_numpy.test_image`."""
     return square(decode(image), crop, fit)
 

@@ -27,14 +27,14 @@ from bit_keras.data.loaders import exif
 # Largest height times width: above the 200 megapixels of telephones, below what TensorFlow and libavif decode.
 MAX_PIXELS = 2**28
 
-_JPEG, PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
-# {beginning of a file: Pillow's class for it}
+# How files begin.
+JPEG, PNG, BMP, GIF = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", (b"GIF87a", b"GIF89a")
+# Pillow's classes for them.
 _CLASSES = {
-    _JPEG: JpegImagePlugin.JpegImageFile,
+    JPEG: JpegImagePlugin.JpegImageFile,
     PNG: PngImagePlugin.PngImageFile,
-    b"GIF87a": GifImagePlugin.GifImageFile,
-    b"GIF89a": GifImagePlugin.GifImageFile,
-    b"BM": BmpImagePlugin.BmpImageFile,
+    **dict.fromkeys(GIF, GifImagePlugin.GifImageFile),
+    BMP: BmpImagePlugin.BmpImageFile,
     **dict.fromkeys((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), TiffImagePlugin.TiffImageFile),
 }
 _HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
@@ -44,11 +44,6 @@ _ATTEMPTS = 10  # to draw an inception crop that fits into the image
 PRETRAINING_BITS = 1 + 4 * _ATTEMPTS
 
 _pillows_limit = threading.Lock()
-
-
-def is_for_tensorflow(encoded: bytes) -> bool:
-    """Tells whether a file is JPEG or PNG, which TensorFlow decodes in tf.data; Pillow decodes all others there too."""
-    return encoded.startswith((_JPEG, PNG))
 
 
 def measure(encoded: bytes) -> tuple[int, int]:
@@ -95,10 +90,11 @@ def decode(encoded: bytes) -> np.ndarray:
 def _decode(encoded: bytes) -> np.ndarray:
     with _open(encoded) as image:
         try:
-            image.load()  # TIFF files are turned upright here, and lose their orientation
+            orientation = _orientation(image)
+            image.load()  # turns TIFF files upright
             if image.mode in ("I", "F"):
                 raise ValueError("32 bits per channel; 8 or 16 are supported")
-            return np.ascontiguousarray(upright(_rgb(image), _orientation(image)))
+            return np.ascontiguousarray(upright(_rgb(image), orientation))
         except _FAULTS as error:
             raise ValueError(f"cannot be decoded: {error}") from error
 
@@ -106,13 +102,16 @@ def _decode(encoded: bytes) -> np.ndarray:
 def _rgb(image: Image.Image) -> np.ndarray:
     if image.mode.startswith("I;16"):  # grey values, which Pillow would clip
         return np.repeat((np.asarray(image) >> 8).astype(np.uint8)[..., None], 3, axis=-1)
-    if image.mode == "P" and "transparency" in image.info:
-        image = image.convert("RGBA")  # Pillow warns otherwise
-    return np.asarray(image.convert("RGB"))
+    if image.mode != "P" or "transparency" not in image.info:
+        return np.asarray(image.convert("RGB"))
+    pixels = np.asarray(image.convert("RGBA"))  # Pillow warns of a conversion to RGB
+    is_black = (pixels[..., 3:] == 0) & (image.format == "GIF")  # where a GIF has no pixels, as in TensorFlow
+    return np.where(is_black, 0, pixels[..., :3]).astype(np.uint8)
 
 
 def _orientation(image: Image.Image) -> int:
-    return exif.orientation(image.info.get("exif", b""))
+    """Returns the EXIF orientation that is still to be applied, before the pixels are loaded, as `exif_tf`."""
+    return exif.orientation(image.info.get("exif") or b"")
 
 
 def _open(encoded: bytes) -> Image.Image:
@@ -243,7 +242,7 @@ def _inception_window(height: int, width: int, uniform: np.ndarray, min_area: fl
     return 0, 0, height, width
 
 
-def test_image(image: np.ndarray | bytes, *, crop: int, fit: str = "squash") -> np.ndarray:
+def test_image(image: np.ndarray | bytes, *, crop: int, fit: str = "squash") -> np.ndarray:  # noqa: PT028
     """Prepares an image as for evaluation.
 
     Args:

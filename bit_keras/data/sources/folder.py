@@ -19,8 +19,9 @@ def open_folder(root: str | os.PathLike, seed: int = 0, skip_unreadable: bool = 
         root: folder with `train/<class>/<image>` and the same classes in `test`, `validation` or `val`, or folder
             with `<class>/<image>`. With splits, the first of `test`, `validation` and `val` that exists is for
             testing, and the others are not used. Without splits, 20 % of the images of each class, at least one, are
-            for testing, chosen by a permutation of the sorted file names. Hidden files, what systems
-            add (Thumbs.db, desktop.ini, __MACOSX, @eaDir), and files next to the class folders are ignored. Every image is decoded here once, so that training does not fail on a damaged one.
+            for testing, chosen by a permutation of the sorted file names. Hidden files, what
+            systems add (Thumbs.db, desktop.ini, __MACOSX, @eaDir), and files next to the class folders are ignored.
+            Every image is decoded here once, so that training does not fail on a damaged one.
         seed: of the split of a folder without splits, in [0, 2**32).
         skip_unreadable: True leaves out the images that cannot be used, as if they did not exist.
 
@@ -63,5 +64,7 @@ def _classes(root: Path) -> Classes:
 def _visible(folder: Path) -> list[Path]:
     """Returns what a folder holds, sorted, without hidden files and what systems add."""
     return sorted(
-        path for path in folder.iterdir() if not path.name.startswith(".") and path.name.lower() not in _ADDED_BY_SYSTEMS
+        path
+        for path in folder.iterdir()
+        if not path.name.startswith(".") and path.name.lower() not in _ADDED_BY_SYSTEMS
     )
