@@ -14,7 +14,7 @@ _MOST = 2**16
 
 
 def first_frame(gif: tf.Tensor) -> tf.Tensor:
-    """Returns a GIF file of the first frame alone; "" if that does not fill the screen, so that pixels would be missing.
+    """Returns a GIF file of the first frame alone; "" if that does not fill the screen and pixels would be missing.
 
     Args:
         gif: scalar string, a GIF file; one that is damaged gives another damaged one, or "".
