@@ -122,7 +122,7 @@ def test_a_jpeg_of_a_smooth_image_differs_by_few_grey_values(quality):
             (encoded, "must be JPEG, PNG, WebP")
             for encoded in (b"", b"no image", b"\0\0\0\x18ftypisom\0\0\0\0avc1mp41")
         ),
-        *((FILES[name][:200], "cannot be decoded") for name in FILES),
+        *((encoded[: len(encoded) // 3], "cannot be decoded") for encoded in FILES.values()),
         (_encode(PHOTO.convert("F"), "TIFF"), "32 bits per channel; 8 or 16 are supported"),
     ],
 )
@@ -176,7 +176,7 @@ def test_one_limit_of_pixels(kind):
         with pytest.raises(ValueError, match=r"^has 268,451,840 pixels; at most 268,435,456 are decoded$"):
             module.measure(_sized(kind, 2**14, 2**14 + 1))
     assert preprocessing_numpy.header_size(_sized("PNG", 2**14, 2**14)) == (2**14, 2**14)
-    assert Image.MAX_IMAGE_PIXELS == before
+    assert before == Image.MAX_IMAGE_PIXELS
 
 
 def test_the_limit_of_pillow_is_neither_obeyed_nor_changed(monkeypatch, decode):
@@ -190,10 +190,9 @@ def test_the_limit_of_pillow_is_neither_obeyed_nor_changed(monkeypatch, decode):
 def test_pillow_decodes_what_is_too_large_for_tensorflow(monkeypatch):
     monkeypatch.setattr(preprocessing, "_MAX_JPEG_PIXELS", 48 * 64 - 1)
     monkeypatch.setattr(preprocessing, "_MIN_BYTES", 0)
-    monkeypatch.setattr(preprocessing, "_decode_other", preprocessing._decode_other.python_function)
-    monkeypatch.setattr(preprocessing, "_decode_stored", None)
+    monkeypatch.setattr(preprocessing, "_decode_other", tf.function(preprocessing._decode_other.python_function))
+    monkeypatch.setattr(preprocessing, "_decode_stored", lambda encoded: tf.zeros((1, 1, 3), tf.uint8))
     expected = preprocessing_numpy.decode(FILES["rgb.jpg"])
-    monkeypatch.setattr(preprocessing, "decode_in_graph", lambda encoded: tf.zeros((1, 1, 3), tf.uint8))
     np.testing.assert_array_equal(preprocessing.decode(tf.constant(FILES["rgb.jpg"])), expected)
     assert preprocessing.measure(FILES["rgb.jpg"]) == (48, 64)
 
@@ -285,6 +284,7 @@ def test_what_is_not_an_image_is_upright(encoded):
     assert exif_tf.orientation(tf.constant(encoded)) == 1
 
 
+@pytest.mark.filterwarnings("ignore")  # of Pillow, which reads more tags
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
 def test_damaged_headers_have_the_same_orientation_in_tensorflow(kind):
     orientation = tf.function(exif_tf.orientation, input_signature=[tf.TensorSpec((), tf.string)])
@@ -297,7 +297,7 @@ def test_damaged_headers_have_the_same_orientation_in_tensorflow(kind):
             result = int(orientation(bytes(encoded)))
             try:
                 info = Image.open(io.BytesIO(encoded)).info
-            except (OSError, SyntaxError):
+            except (OSError, SyntaxError, ValueError):
                 continue
             assert result == exif.orientation(info.get("exif", b""))
             found.append(result == value)
