@@ -122,7 +122,11 @@ def test_a_jpeg_of_a_smooth_image_differs_by_few_grey_values(quality):
             (encoded, "must be JPEG, PNG, WebP")
             for encoded in (b"", b"no image", b"\0\0\0\x18ftypisom\0\0\0\0avc1mp41")
         ),
-        *((encoded[: len(encoded) // 3], "cannot be decoded") for encoded in FILES.values()),
+        *(
+            (encoded[: len(encoded) // 3], "cannot be decoded")
+            for name, encoded in FILES.items()
+            if name != "rgba.tiff"
+        ),
         (_encode(PHOTO.convert("F"), "TIFF"), "32 bits per channel; 8 or 16 are supported"),
     ],
 )
@@ -285,13 +289,13 @@ def test_what_is_not_an_image_is_upright(encoded):
 
 
 @pytest.mark.filterwarnings("ignore")  # of Pillow, which reads more tags
-@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
-def test_damaged_headers_have_the_same_orientation_in_tensorflow(kind):
+def test_damaged_headers_have_the_same_orientation_in_tensorflow():
+    """Of JPEG: Pillow refuses a PNG whose checksums are wrong."""
     orientation = tf.function(exif_tf.orientation, input_signature=[tf.TensorSpec((), tf.string)])
     random, found = np.random.default_rng(0), []
     for value in range(1, 9):
         for _ in range(40):
-            encoded = bytearray(_with_orientation(value, kind))
+            encoded = bytearray(_with_orientation(value, "JPEG"))
             for place in random.integers(8, 90, size=2):
                 encoded[place] = random.integers(256)
             result = int(orientation(bytes(encoded)))
