@@ -52,8 +52,8 @@ def export_saved_model(
       and to "logits" [N, K]. Without class names the strings are class indices.
     - `serve_bytes`: "image_bytes", strings [N], each a JPEG, PNG, GIF or BMP file, to the same and to "valid" [N],
       booleans, and "error" [N], strings. Decoded, turned upright (EXIF) and made square (`model.card.resize`) as in
-      evaluation. An invalid file has False in "valid", the reason in "error", zeros for numbers and "" for classes; the other rows are
-      not affected.
+      evaluation. An invalid file has False in "valid", the reason in "error", zeros for numbers and "" for classes; the
+      other rows are not affected.
     - `features`: "images" to "features" [N, C].
 
     On the jax and torch backends the SavedModel is written by a process on the tensorflow backend.
