@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bit_keras import data
 from bit_keras.finetune import FinetuneConfig
 
 GOOD = FinetuneConfig(model="R17x0.5", dataset="digits", workdir="w")
@@ -75,3 +76,9 @@ def test_one_flag_for_the_official_small_batch():
 
 def test_every_setting_has_a_help_text():
     assert all(field.metadata["help"].endswith(".") for field in dataclasses.fields(FinetuneConfig))
+
+
+def test_the_fit_identifies_a_run_unless_it_is_that_of_earlier_versions():
+    source = data.load("digits")
+    assert "fit" not in GOOD.identity(source)
+    assert dataclasses.replace(GOOD, fit="pad").identity(source)["fit"] == "pad"
