@@ -105,9 +105,10 @@ def export_edge(
             raise ValueError(f"{name} must be 1 or more, got {value}")
     with files.whole(output) as written:
         written.mkdir()
+        shape = {"crop": resolution, "fit": model.card.resize}
         network, calibration, images = (written.with_name(name) for name in ("network.keras", "train.npy", "test.npy"))
-        _write_images(source.train, source, calibration_examples, resolution, calibration)
-        labels = _write_images(source.test, source, test_examples, resolution, images)
+        _write_images(source.train, source, calibration_examples, shape, calibration)
+        labels = _write_images(source.test, source, test_examples, shape, images)
         folded(model).save(network)
         logger.info("converting to %s", ", ".join(formats))
         # In a separate process, because the converters warn, print and log a lot.
@@ -143,14 +144,14 @@ def _check_arguments(model: BiT, output: Path, source: data.Source, formats: Seq
 
 
 def _write_images(
-    split: data.source.Split, source: data.Source, max_examples: int, resolution: int, path: Path
+    split: data.source.Split, source: data.Source, max_examples: int, shape: dict, path: Path
 ) -> np.ndarray:
-    """Writes images [N, resolution, resolution, 3] in [0, 1] to an npy file; returns their class indices [N]."""
+    """Writes images in [0, 1] to an npy file; returns their class indices [N]. `shape` is for `data.test_batches`."""
     count = min(max_examples, len(split))
     chosen = split.take(np.linspace(0, len(split) - 1, count).astype(int))
-    batches = data.test_batches(dataclasses.replace(source, test=chosen), batch_size=_BATCH_SIZE, crop=resolution)
+    batches = data.test_batches(dataclasses.replace(source, test=chosen), batch_size=_BATCH_SIZE, **shape)
     # Memory-mapped: 1000 images of 480 pixels need 2.8 GB.
-    written = np.lib.format.open_memmap(path, "w+", np.float32, (count, resolution, resolution, 3))
+    written = np.lib.format.open_memmap(path, "w+", np.float32, (count, shape["crop"], shape["crop"], 3))
     labels = []
     for batch, targets in batches.as_numpy_iterator():
         written[len(labels) : len(labels) + len(batch)] = (batch + 1) / 2

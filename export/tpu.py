@@ -44,9 +44,10 @@ def export_tpu(
 ) -> list[Artefact]:
     """Writes `output`/converter, `output`/direct and `output`/summary.json; leaves no files if a check fails.
 
-    Both SavedModels have one signature, "serving_default": "image_bytes", JPEG or PNG files as strings [N], to "logits"
-    float32 [N, K], "valid" [N], whether a file could be decoded, and "error" [N], the reason why not. The logits of an
-    invalid file are 0. Files are decoded on the CPU; the TPU receives images [N, resolution, resolution, 3] in [-1, 1]
+    Both SavedModels have one signature, "serving_default": "image_bytes", image files as strings [N], to "logits"
+    float32 [N, K], "valid" [N], whether a file could be decoded, and "error" [N], the reason why not. Files are those
+    that `serve_bytes` of `bit_keras.export_saved_model` takes; the logits of an invalid one are 0. They are decoded on
+    the CPU; the TPU receives images [N, resolution, resolution, 3] in [-1, 1]
     and runs the folded network, with kernels and convolutions in bfloat16.
 
     The direct form collects requests into batches, which are padded to one of `batch_sizes`; no request may be larger
@@ -88,7 +89,7 @@ def export_tpu(
         facts = {}
         for form in FORMS:
             logger.info("writing the %s form and checking it in a fresh process", form)
-            _write(form, network, call, written / form, batch_sizes, resolution)
+            _write(form, network, call, written / form, batch_sizes, resolution, model.card.resize)
             # By path, not as a module: the check must not import the library.
             program, result = Path(__file__).with_name("tpu_check.py"), written.with_name(f"{form}.json")
             run_python(f"the {form} form is faulty", program, written / form, expected, result)
@@ -111,7 +112,7 @@ def _check_arguments(output: Path, batch_sizes: Sequence[int], resolution: int) 
 
 def _write_expected(model: BiT, call: Callable, batch_sizes: Sequence[int], resolution: int, path: Path) -> float:
     """Writes images and logits for the check; returns the largest difference of bfloat16 from the model."""
-    serve = _signature(call, resolution)
+    serve = _signature(call, resolution, model.card.resize)
     random, expected, differences = np.random.default_rng(0), {}, []
     with tf.device("/CPU:0"):  # where the check runs
         for size in batch_sizes:
@@ -130,7 +131,13 @@ def _write_expected(model: BiT, call: Callable, batch_sizes: Sequence[int], reso
 
 
 def _write(
-    form: str, network: keras.Model, call: Callable, path: Path, batch_sizes: Sequence[int], resolution: int
+    form: str,
+    network: keras.Model,
+    call: Callable,
+    path: Path,
+    batch_sizes: Sequence[int],
+    resolution: int,
+    fit: str,
 ) -> None:
     images_spec = tf.TensorSpec([None, resolution, resolution, 3], name="images")
 
@@ -146,15 +153,16 @@ def _write(
     # Without the Keras model, which would be stored too.
     root = tf.train.Checkpoint(variables=[variable.value for variable in network.variables])
     root.tpu_func = tpu_func
-    tf.saved_model.save(root, str(path), signatures={"serving_default": _signature(run, resolution)}, options=options)
+    signature = _signature(run, resolution, fit)
+    tf.saved_model.save(root, str(path), signatures={"serving_default": signature}, options=options)
 
 
-def _signature(run: Callable, resolution: int) -> Callable:
+def _signature(run: Callable, resolution: int, fit: str) -> Callable:
     """Returns the signature: decodes image files and calls `run`, a function from images in [-1, 1] to logits."""
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")])
     def serve(image_bytes):
-        decoded, errors = decode_rows(image_bytes, resolution, _MAX_PIXELS)
+        decoded, errors = decode_rows(image_bytes, resolution, _MAX_PIXELS, fit)
         valid = tf.equal(errors, "")
         logits = run(decoded)
         return {

@@ -41,7 +41,10 @@ TENSORFLOW = {"tensorflow", "tensorflow_datasets", "tensorflow_hub", "tf_keras"}
 MAY_IMPORT_TENSORFLOW = {
     "bit_keras.checkpoints.readers.hub_module",
     "bit_keras.checkpoints.reference",
+    "bit_keras.data.loaders.bytes_tf",
     "bit_keras.data.loaders.decoded",
+    "bit_keras.data.loaders.exif_tf",
+    "bit_keras.data.loaders.gif_tf",
     "bit_keras.data.loaders.preprocessing",
     "bit_keras.data.loaders.single_tf",
     "bit_keras.data.loaders.streams",

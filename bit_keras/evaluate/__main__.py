@@ -11,10 +11,11 @@ from bit_keras.evaluate.evaluator import SPLITS, evaluate
 from bit_keras.runs import program
 from bit_keras.runs.config import DATA_OPTIONS, PRECISIONS, RunConfig
 from bit_keras.system import command_line
+from bit_keras.zoo.fits import FITS
 
 _GROUPS = {
     "model": ("model", "variant", "precision"),
-    "data": ("dataset", *DATA_OPTIONS, "split", "match_classes", "resolution", "batch_size"),
+    "data": ("dataset", *DATA_OPTIONS, "split", "match_classes", "resolution", "fit", "batch_size"),
     "results": ("output",),
 }
 
@@ -46,6 +47,7 @@ def _define_flags() -> None:
         "Side of the images in pixels; if not given, the training resolution of the weights, or the HyperRule's if "
         "that is not known.",
     )
+    flags.DEFINE_enum("fit", None, list(FITS), "How images become squares; if not given, as the weights' card says.")
     flags.DEFINE_enum("precision", "float32", PRECISIONS, "Precision of the computation; a SavedModel has its own.")
     flags.DEFINE_string("output", None, "New or empty folder for metrics, tables and the confusion matrix.")
     flags.DEFINE_string("variant", None, "Architecture of a weight file; inferred from its shapes if not given.")
@@ -69,6 +71,7 @@ def main() -> None:
         **program.values(RunConfig, DATA_OPTIONS),
         batch_size=values.batch_size,
         resolution=values.resolution,
+        fit=values.fit,
         precision=values.precision,
         variant=values.variant,
         match_classes=values.match_classes,

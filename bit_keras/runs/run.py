@@ -84,7 +84,8 @@ class Run:
     def _reading(self) -> dict:
         # With op determinism TensorFlow serializes table lookups; caching is then slower than decoding.
         keep = not self.config.deterministic
-        return {"batch_size": self.config.micro_batch_size, "keep": keep, "loader": self.config.loader}
+        config = self.config
+        return {"batch_size": config.micro_batch_size, "fit": config.fit, "keep": keep, "loader": config.loader}
 
     def fit(self, network: keras.Model, best_of: BiT | None = None) -> training.MetricsLog:
         """Fits a compiled network over the whole schedule; resumes from the checkpoint of an interrupted one.
@@ -208,6 +209,7 @@ class Run:
             class_names=tuple(self.source.class_names),
             resolution=self.crop,
             training_resolution=self.crop,
+            resize=self.config.fit,
             weights=None if self.config.model in VARIANTS else origin(self.config.model),
             data={**self.source.describe(), "name": origin(self.source.name)},
         )

@@ -50,10 +50,10 @@ def export_saved_model(
 
     - `serving_default`: "images" to "scores" [N, top] and "classes" [N, top], strings, both in order of falling score,
       and to "logits" [N, K]. Without class names the strings are class indices.
-    - `serve_bytes`: "image_bytes", strings [N], each a JPEG or PNG file, to the same and to "valid" [N], booleans, and
-      "error" [N], strings. Decoded and resized as in evaluation, except that the EXIF orientation is not applied. An
-      invalid file has False in "valid", the reason in "error", zeros for numbers and "" for classes; the other rows are
-      not affected.
+    - `serve_bytes`: "image_bytes", strings [N], each a JPEG, PNG, GIF or BMP file, to the same and to "valid" [N],
+      booleans, and "error" [N], strings. Decoded, turned upright (EXIF) and made square (`model.card.resize`) as in
+      evaluation. An invalid file has False in "valid", the reason in "error", zeros for numbers and "" for classes; the
+      other rows are not affected.
     - `features`: "images" to "features" [N, C].
 
     On the jax and torch backends the SavedModel is written by a process on the tensorflow backend.

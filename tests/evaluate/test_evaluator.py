@@ -245,7 +245,7 @@ def test_the_settings_of_the_data_reach_data_and_batches(source, network, monkey
 def test_the_program_passes_the_settings_of_the_data_on(monkeypatch):
     given = {"data_dir": "/one", "manual_dir": "/two", "loader": "grain", "skip_unreadable": True}
     values = dict.fromkeys(
-        ("model", "dataset", "output", "split", "resolution", "precision", "variant", "match_classes")
+        ("model", "dataset", "output", "split", "resolution", "fit", "precision", "variant", "match_classes")
     )
     called = []
     monkeypatch.setattr(__main__, "flags", SimpleNamespace(FLAGS=SimpleNamespace(batch_size=1, **values)))

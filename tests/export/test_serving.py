@@ -394,7 +394,7 @@ def lines(files: list[Path], expected: np.ndarray) -> list[str]:
     for path, logits in zip(files[::2], expected):
         order = np.argsort(-logits)[:5]
         expected_lines.append(f"{path}: " + ", ".join(f"{CLASS_NAMES[k]} {softmax(logits)[k]:.4f}" for k in order))
-    expected_lines.insert(1, f"{files[1]}: the image is neither JPEG nor PNG")
+    expected_lines.insert(1, f"{files[1]}: the image is not JPEG, PNG, GIF or BMP")
     return expected_lines
 
 

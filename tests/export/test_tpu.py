@@ -142,7 +142,7 @@ def test_a_consumer_needs_only_tensorflow(exported, model, tmp_path):
     expected = keras.ops.convert_to_numpy(model(image[np.newaxis] / np.float32(127.5) - 1))
     assert np.abs(logits[0] - expected).max() / np.abs(expected).max() < 0.1
     assert facts["valid"] == [True, False, True]
-    assert facts["error"] == ["", "the image is neither JPEG nor PNG", ""]
+    assert facts["error"] == ["", "the image is not JPEG, PNG, GIF or BMP", ""]
     assert not logits[1].any()
     assert logits[2].any()
     assert facts["inputs"] == {"image_bytes": "<dtype: 'string'>"}
