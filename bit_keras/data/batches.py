@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from bit_keras.data.examples import Examples
 from bit_keras.data.source import Source, Split
 from bit_keras.system.checks import check_choice
-from bit_keras.system.optional import is_installed
+from bit_keras.system.optional import is_installed, require
 
 LOADERS = ("tf.data", "grain")
 KEEP_BYTES = 2**30  # most bytes of decoded images to cache: 2,000 photographs of 500x375 pixels
@@ -30,9 +30,8 @@ def choose_loader(loader: str | None = None) -> str:
         if is_installed("tensorflow"):
             return "tf.data"
         if loader:
-            raise ImportError("the loader tf.data needs TensorFlow, which is not installed; allowed is grain")
-    if not is_installed("grain"):
-        raise ImportError("without tf.data images are loaded by grain: pip install 'bit-keras[grain]'")
+            require("the loader tf.data", "tensorflow")
+    require("a loader without TensorFlow", "grain")
     return "grain"
 
 

@@ -1,6 +1,25 @@
-"""Optional packages."""
+"""Optional packages, and the extras of this package that install them."""
 
 import importlib
+
+# {module: extra of setup.cfg that installs it}; tests/test_setup.py compares it with setup.cfg.
+EXTRAS = {
+    "ai_edge_litert": "edge",
+    "grain": "grain",
+    "huggingface_hub": "huggingface",
+    "jax": "jax",
+    "kagglehub": "kaggle",
+    "onnx": "edge",
+    "onnxruntime": "edge",
+    "safetensors": "safetensors",
+    "sklearn": "few-shot",
+    "tensorboard": "tensorflow",
+    "tensorflow": "tensorflow",
+    "tensorflow_datasets": "tensorflow",
+    "tensorflow_serving": "serving",
+    "tf2onnx": "edge",
+    "torch": "torch",
+}
 
 
 def is_installed(name: str) -> bool:
@@ -10,3 +29,30 @@ def is_installed(name: str) -> bool:
     except ImportError:
         return False
     return True
+
+
+def require(user: str, *names: str) -> None:
+    """Checks that optional packages can be imported.
+
+    Args:
+        user: what needs them, the beginning of the message.
+        *names: modules, keys of `EXTRAS`.
+
+    Raises:
+        ImportError: one is not installed, and the message names the extra that installs it; or it is installed but
+            fails to load, and the message says why.
+    """
+    for name in names:
+        try:
+            importlib.import_module(name)
+        except ImportError as error:
+            if isinstance(error, ModuleNotFoundError) and error.name == name:
+                reason = f"is not installed: {install_command(name)}"
+            else:
+                reason = f"cannot be imported: {error}"
+            raise ImportError(f"{user} needs the package {name}, which {reason}", name=name) from error
+
+
+def install_command(name: str) -> str:
+    """Returns the command that installs a module of `EXTRAS`."""
+    return f"pip install 'bit-keras[{EXTRAS[name]}]'"
