@@ -22,7 +22,7 @@ test: .venv/test/installed
 
 # While working: lint, and the tests that train, export and convert nothing and start few processes.
 QUICK = $(addprefix tests/,checkpoints data figures hub_modules metrics newcomer pretraining runs system zoo \
-	evaluate/test_classifier.py test_build_files.py test_imports.py test_setup.py test_summary.py)
+	evaluate/test_classifier.py saved_models/test_summary.py test_build_files.py test_imports.py test_setup.py)
 SLOW = $(addprefix --ignore=tests/,checkpoints/remote checkpoints/test_reference.py data/loaders \
 	$(addprefix checkpoints/readers/test_,fuzz.py h5.py hub_module.py keras_file.py) \
 	data/test_loading.py data/test_source.py data/sources/test_tfds.py hub_modules/test_check.py pretraining/test_pack.py system/test_startup.py)

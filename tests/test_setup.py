@@ -52,7 +52,7 @@ def test_the_server_is_of_the_version_of_the_exporter():
     minor = re.search(r"tensorflow >=(\d+\.\d+),", _setup_cfg()["options.extras_require"]["tensorflow"])[1]
     images = [
         image
-        for path in (ROOT / "export" / "serving").glob("*.yaml")
+        for path in (ROOT / "bit_keras" / "saved_models" / "server").glob("*.yaml")
         for image in re.findall(r"image: tensorflow/serving:(\S+)", path.read_text())
     ]
     assert len(images) == 4

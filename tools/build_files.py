@@ -20,6 +20,7 @@ DATA = {
     "//bit_keras": ("weights/*",),
     "//bit_keras/data": ("*.md", "*.npz"),
     "//examples": ("//:docs/migration.md",),  # shows the examples
+    "//bit_keras/saved_models": ("server/*",),
     "//export": ("serving/*",),
     "//hub_modules": ("*.md", "pages/*.md", "templates/*.md"),
     "//pretraining": ("fonts.txt",),

@@ -26,13 +26,12 @@ def choose_loader(loader: str | None = None) -> str:
         ValueError: `loader` has another value.
     """
     check_choice("loader", loader, (None, *LOADERS))
-    if loader != "grain":
-        if is_installed("tensorflow"):
-            return "tf.data"
-        if loader:
-            require("the loader tf.data", "tensorflow")
-    require("a loader without TensorFlow", "grain")
-    return "grain"
+    if loader == "tf.data":
+        require("the loader tf.data", "tensorflow")
+    loader = loader or ("tf.data" if is_installed("tensorflow") else "grain")
+    if loader == "grain":
+        require("loading images without TensorFlow", "grain")
+    return loader
 
 
 def train_batches(

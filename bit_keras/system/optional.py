@@ -1,6 +1,7 @@
 """Optional packages, and the extras of this package that install them."""
 
 import importlib
+import importlib.util
 
 # {module: extra of setup.cfg that installs it}; tests/test_setup.py compares it with setup.cfg.
 EXTRAS = {
@@ -32,25 +33,20 @@ def is_installed(name: str) -> bool:
 
 
 def require(user: str, *names: str) -> None:
-    """Checks that optional packages can be imported.
+    """Checks that optional packages are installed, without importing them.
 
     Args:
         user: what needs them, the beginning of the message.
         *names: modules, keys of `EXTRAS`.
 
     Raises:
-        ImportError: one is not installed, and the message names the extra that installs it; or it is installed but
-            fails to load, and the message says why.
+        ImportError: one is not installed. The message names the extra that installs it.
     """
     for name in names:
-        try:
-            importlib.import_module(name)
-        except ImportError as error:
-            if isinstance(error, ModuleNotFoundError) and error.name == name:
-                reason = f"is not installed: {install_command(name)}"
-            else:
-                reason = f"cannot be imported: {error}"
-            raise ImportError(f"{user} needs the package {name}, which {reason}", name=name) from error
+        if importlib.util.find_spec(name) is None:
+            raise ImportError(
+                f"{user} needs the package {name}, which is not installed: {install_command(name)}", name=name
+            )
 
 
 def install_command(name: str) -> str:

@@ -305,7 +305,8 @@ def test_models_are_refused(make_model, message, tmp_path):
 
 
 def test_needs_tensorflow(tmp_path, monkeypatch):
+    model = small_model()
     monkeypatch.setitem(sys.modules, "tensorflow", None)
     with pytest.raises(ImportError, match=r"pip install 'bit-keras\[tensorflow\]'"):
-        export_saved_model(small_model(), tmp_path / "saved_model")
+        export_saved_model(model, tmp_path / "saved_model")
     assert os.listdir(tmp_path) == []
