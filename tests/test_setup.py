@@ -69,3 +69,8 @@ def test_the_extra_for_a_missing_package_installs_it():
 
 def _normalized(name: str) -> str:
     return re.sub("[-_.]+", "-", name).lower()
+
+
+def test_the_source_distribution_has_all_folders():
+    grafted = set(re.findall(r"^graft (\S+)$", (ROOT / "MANIFEST.in").read_text(), re.MULTILINE))
+    assert {path.parent.name for path in ROOT.glob("*/__init__.py")} | {"docs", "tests"} == grafted - {".ci"}
