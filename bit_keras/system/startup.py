@@ -1,4 +1,4 @@
-"""Imports TensorFlow without the harmless lines that its libraries print at startup, which look like errors.
+"""Imports Keras and its backend, TensorFlow without the harmless lines of its libraries that look like errors.
 
 Neither `TF_CPP_MIN_LOG_LEVEL` nor Python's `logging` filters these lines: they are printed before either takes
 effect. Set `TF_CPP_MIN_LOG_LEVEL=0` to see everything.
@@ -12,8 +12,6 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-
-from bit_keras.system.optional import install_command
 
 _LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 _GPU_DRIVERS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")  # NVIDIA, WSL, AMD
@@ -61,6 +59,8 @@ def import_backend() -> None:
 
 
 def _no_backend(missing: str) -> str:
+    from bit_keras.system.optional import install_command  # tests load this module alone
+
     installed = [name for name in _BACKENDS if name != missing and importlib.util.find_spec(name)]
     if installed:
         return (
