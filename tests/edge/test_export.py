@@ -72,7 +72,8 @@ def exported(program) -> dict[str, Path]:
 def test_every_format_keeps_the_accuracy(program):
     folder, output = program
     rows = json.loads((folder / "summary.json").read_text())["artefacts"]
-    header, *lines = output.splitlines()
+    header, *lines, last = output.splitlines()
+    assert last == f"files in {folder}, class_names.txt and summary.json beside them"
     assert header.startswith("artefact             bytes")
     assert [line.split()[0] for line in lines] == [row["name"] for row in rows] == list(FORMATS)
     for row in rows:

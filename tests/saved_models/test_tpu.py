@@ -88,7 +88,8 @@ def test_what_is_written(program):
         assert row["extra"]["convolutions in bf16"] == str(CONVOLUTIONS)
         assert row["extra"]["batch sizes"] == "1, 3"
         assert row["extra"]["run on a TPU"] == "never"
-    header, *lines, last = output.splitlines()
+    header, *lines, where, last = output.splitlines()
+    assert where.startswith("SavedModels in ")
     assert header.startswith("artefact   bytes")
     assert [line.split()[0] for line in lines] == list(FORMS)
     assert "Never run on a TPU" in last
