@@ -249,3 +249,10 @@ def test_an_existing_directory_is_refused(model, source, tmp_path):
     with pytest.raises(FileExistsError, match=f"a directory that does not exist yet, got {tmp_path}"):
         export_edge(model, tmp_path, source, SIZE)
     assert os.listdir(tmp_path) == []
+
+
+def test_a_missing_converter(model, source, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tf2onnx", None)
+    with pytest.raises(ImportError, match=r"needs the package tf2onnx, .* pip install 'bit-keras\[edge\]'"):
+        export_edge(model, tmp_path / "edge", source)
+    assert os.listdir(tmp_path) == []
