@@ -17,7 +17,7 @@ from environments import HERE, build_wheel, install, variables
 from watched import Failed, watch
 
 EXTRAS = ("none", "jax", "torch", "tensorflow")
-_COMPILING = 120.0  # most seconds without output: Keras prints nothing while it compiles
+_COMPILING = 600.0  # most seconds without output: Keras prints nothing while it compiles, minutes on a busy machine
 
 
 def main(extras: list[str]) -> None:
