@@ -36,7 +36,7 @@ from bit_keras.runs.workdir import PLACES, claim
 from bit_keras.system.checks import check_integer, known_arguments
 from bit_keras.system.files import whole, write_json
 from bit_keras.system.logs import logger, shows_messages
-from bit_keras.system.optional import is_installed
+from bit_keras.system.optional import require
 from bit_keras.zoo.presets import PRESETS
 from bit_keras.zoo.variants import VARIANTS
 
@@ -44,7 +44,6 @@ SHOTS = (1, 5, 10, 25, 100)
 OPTIONS = (*DATA_OPTIONS, "steps", "batch_size", "resolution", "fit", "flip", "eval_every")  # passed on to fine-tuning
 METHODS = ("fine-tuned", "linear probe")
 
-_NO_SKLEARN = 'a linear probe needs scikit-learn: pip install "bit-keras[few-shot]"'
 # Settings of fine-tuning that the sweep chooses itself.
 _SET_HERE = (
     *("model", "variant", "dataset", "workdir", "validation"),
@@ -106,8 +105,7 @@ def sweep(
         FileExistsError: `workdir` belongs to a sweep with different options.
         TrainingInterrupted, KeyboardInterrupt: a signal arrived. The same call resumes from the records.
     """
-    if not is_installed("sklearn"):
-        raise ImportError(_NO_SKLEARN)
+    require("a linear probe", "sklearn")
     models, datasets = (_each_once(*argument) for argument in (("models", models), ("datasets", datasets)))
     shots = [check_integer("shots", count) for count in _each_once("shots", shots)]
     seeds = check_integer("seeds", seeds)
@@ -233,10 +231,9 @@ def ridge(features: np.ndarray, labels: np.ndarray, num_classes: int):
     Raises:
         ImportError: scikit-learn is not installed.
     """
-    try:
-        from sklearn.linear_model import RidgeCV
-    except ImportError as error:
-        raise ImportError(_NO_SKLEARN) from error
+    require("a linear probe", "sklearn")
+    from sklearn.linear_model import RidgeCV
+
     variance = max(float(np.mean(np.var(features, axis=0, dtype=np.float64))), np.finfo(np.float32).tiny)
     penalties = len(features) * features.shape[1] * variance * 10.0 ** np.arange(-6, 3)  # for a sum of squared errors
     return RidgeCV(penalties).fit(features.astype(np.float64), np.eye(num_classes)[labels])

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from bit_keras.data.examples import Examples
 from bit_keras.data.source import Source, Split
 from bit_keras.system.checks import check_choice
-from bit_keras.system.optional import is_installed
+from bit_keras.system.optional import is_installed, require
 from bit_keras.zoo.fits import FITS
 
 LOADERS = ("tf.data", "grain")
@@ -27,14 +27,12 @@ def choose_loader(loader: str | None = None) -> str:
         ValueError: `loader` has another value.
     """
     check_choice("loader", loader, (None, *LOADERS))
-    if loader != "grain":
-        if is_installed("tensorflow"):
-            return "tf.data"
-        if loader:
-            raise ImportError("the loader tf.data needs TensorFlow, which is not installed; allowed is grain")
-    if not is_installed("grain"):
-        raise ImportError("without tf.data images are loaded by grain: pip install 'bit-keras[grain]'")
-    return "grain"
+    if loader == "tf.data":
+        require("the loader tf.data", "tensorflow")
+    loader = loader or ("tf.data" if is_installed("tensorflow") else "grain")
+    if loader == "grain":
+        require("loading images without TensorFlow", "grain")
+    return loader
 
 
 def train_batches(

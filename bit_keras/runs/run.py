@@ -26,7 +26,7 @@ from bit_keras.runs.config import RunConfig
 from bit_keras.runs.workdir import claim, comparable, is_of, join
 from bit_keras.system.files import write_lines
 from bit_keras.system.logs import OUTCOME, doing, logger
-from bit_keras.system.optional import is_installed
+from bit_keras.system.optional import install_command, is_installed
 from bit_keras.zoo.variants import VARIANTS
 
 
@@ -323,7 +323,9 @@ def open_run(
 
 
 def _tensorboard(folder: Path) -> list[keras.callbacks.Callback]:
-    if is_installed("tensorflow"):
+    if is_installed("tensorflow") and is_installed("tensorboard"):
         return [keras.callbacks.TensorBoard(folder, write_graph=False)]
-    logger.info("no TensorBoard log is written, since that needs TensorFlow; metrics.csv has the same values")
+    logger.info(
+        "no TensorBoard log is written, metrics.csv has the same values; for one: %s", install_command("tensorboard")
+    )
     return []

@@ -3,7 +3,6 @@
 TensorFlow is imported in functions: the library works without it until something is exported.
 """
 
-import importlib.util
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from bit_keras.network.model import BiT
 from bit_keras.system import files
 from bit_keras.system.checks import known_arguments
 from bit_keras.system.logs import shows_messages
+from bit_keras.system.optional import require
 
 KINDS = ("reusable", "serving")
 _SERVING_OPTIONS = ("precision", "resolution", "activation", "top", "max_pixels")
@@ -119,8 +119,7 @@ def check_arguments(
         raise ValueError(f'kind="serving" takes a bit_keras.BiT, got {type(model).__name__}')
     if class_names is not None:
         _check_class_names(class_names, output_shape[-1])
-    if importlib.util.find_spec("tensorflow") is None:
-        raise ImportError("a SavedModel is written by TensorFlow, which is not installed: pip install tensorflow")
+    require("a SavedModel", "tensorflow")
     if kind == "serving":
         from bit_keras.saved_models.serving import ServingOptions
 
