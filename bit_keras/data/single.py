@@ -7,7 +7,7 @@ import numpy as np
 from bit_keras.data.batches import LOADERS
 from bit_keras.data.loaders import preprocessing_numpy
 from bit_keras.system.checks import check_choice
-from bit_keras.system.optional import is_installed
+from bit_keras.system.optional import is_installed, require
 
 
 def file_reader(crop: int, fit: str = "squash", loader: str | None = None) -> Callable[[bytes], np.ndarray]:
@@ -29,10 +29,9 @@ def file_reader(crop: int, fit: str = "squash", loader: str | None = None) -> Ca
         ValueError: `loader` has another value.
     """
     check_choice("loader", loader, (None, *LOADERS))
-    has_tensorflow = loader != "grain" and is_installed("tensorflow")
-    if loader == "tf.data" and not has_tensorflow:
-        raise ImportError("the loader tf.data needs TensorFlow, which is not installed; allowed is grain")
-    if has_tensorflow:
+    if loader == "tf.data":
+        require("the loader tf.data", "tensorflow")
+    if loader != "grain" and is_installed("tensorflow"):
         from bit_keras.data.loaders.single_tf import file_reader
 
         return file_reader(crop, fit)

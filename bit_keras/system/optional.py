@@ -12,6 +12,7 @@ EXTRAS = {
     "kagglehub": "kaggle",
     "onnx": "edge",
     "onnxruntime": "edge",
+    "pillow_heif": "heif",
     "safetensors": "safetensors",
     "sklearn": "few-shot",
     "tensorboard": "tensorflow",

@@ -1,5 +1,6 @@
 """Single images are those of test batches."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -52,7 +53,7 @@ def test_what_cannot_be_decoded(loader, content):
 def test_the_loader_is_checked(monkeypatch):
     with pytest.raises(ValueError, match=r"loader must be one of tf.data, grain; got 'torch'"):
         single.file_reader(16, loader="torch")
-    monkeypatch.setattr(single, "is_installed", lambda name: False)
-    with pytest.raises(ImportError, match="needs TensorFlow"):
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+    with pytest.raises(ImportError, match="tf.data needs the package tensorflow"):
         single.file_reader(16, loader="tf.data")
     assert single.file_reader(16).__module__ == "bit_keras.data.single"  # Pillow's

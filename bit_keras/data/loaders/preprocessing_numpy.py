@@ -23,6 +23,7 @@ from PIL import (
 )
 
 from bit_keras.data.loaders import exif
+from bit_keras.system.optional import install_command
 
 # Largest height times width: above the 200 megapixels of telephones, below what TensorFlow and libavif decode.
 MAX_PIXELS = 2**28
@@ -142,7 +143,7 @@ def _class(encoded: bytes) -> Callable[[io.BytesIO], Image.Image]:
         try:
             from pillow_heif import HeifImageFile
         except ImportError as error:
-            raise ValueError('HEIC needs the package pillow-heif: pip install "bit-keras[heif]"') from error
+            raise ValueError(f"HEIC needs the package pillow-heif: {install_command('pillow_heif')}") from error
         return HeifImageFile
     raise ValueError("it must be JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF or HEIC")
 
