@@ -54,6 +54,6 @@ def test_the_loader_is_checked(monkeypatch):
     with pytest.raises(ValueError, match=r"loader must be one of tf.data, grain; got 'torch'"):
         single.file_reader(16, loader="torch")
     monkeypatch.setitem(sys.modules, "tensorflow", None)
-    with pytest.raises(ImportError, match="tf.data needs the package tensorflow"):
+    with pytest.raises(ImportError, match=r"tf\.data needs the package tensorflow"):
         single.file_reader(16, loader="tf.data")
     assert single.file_reader(16).__module__ == "bit_keras.data.single"  # Pillow's
