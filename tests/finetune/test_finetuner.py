@@ -235,6 +235,7 @@ OTHER = {
     "resolution": 24,
     "random_crop": False,
     "flip": True,
+    "fit": None,  # tests/data/loaders/test_fit.py: needs images that are not square
     "precision": "mixed_bfloat16",
     "eval_every": None,  # above
     "checkpoint_every": None,  # test_kill.py
