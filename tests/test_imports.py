@@ -214,7 +214,7 @@ def test_the_rule_sees_faults(module, source):
 
 def _run(program: str) -> str:
     # With optimization, compiling JAX's random numbers takes half a minute.
-    variables = {"KERAS_BACKEND": "jax", "XLA_FLAGS": "--xla_backend_optimization_level=0"}
+    variables = {"KERAS_BACKEND": "jax", "XLA_FLAGS": "--xla_backend_optimization_level=1"}
     path = os.pathsep.join([str(ROOT.parent), *sys.path])
     process = subprocess.run(
         [sys.executable, "-c", program],

@@ -125,7 +125,7 @@ def _jax_processes() -> list[dict[str, str]]:
 
 
 def _jax(devices: int) -> dict[str, str]:
-    flags = f"--xla_backend_optimization_level=0 --xla_force_host_platform_device_count={devices}"
+    flags = f"--xla_backend_optimization_level=1 --xla_force_host_platform_device_count={devices}"
     return {"XLA_FLAGS": flags}
 
 

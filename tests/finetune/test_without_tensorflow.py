@@ -22,7 +22,7 @@ def _run(backend: str, runs: dict[str, dict], cache: Path) -> dict[str, dict]:
     """Runs the consumer in one process, without TensorFlow on other backends; returns its record of each run."""
     variables = {
         "KERAS_BACKEND": backend,
-        "XLA_FLAGS": "--xla_backend_optimization_level=0",
+        "XLA_FLAGS": "--xla_backend_optimization_level=1",
         "JAX_COMPILATION_CACHE_DIR": str(cache),  # several runs compile the same programs
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "OMP_NUM_THREADS": "1",  # torch: the threads would only wait for each other

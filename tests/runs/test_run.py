@@ -121,7 +121,7 @@ def test_without_validation_the_test_split_chooses(tmp_path, saved):
     assert accuracies[-1] == pytest.approx(result.test_accuracy)
     assert "validation_examples" not in result.summary
     assert saved["best.npz"].accuracy_on is None
-    assert saved["report"][-1] == "test"
+    assert saved["report"][-2:] == ("test", [])
 
 
 def test_a_run_that_was_begun_without_validation_continues_without_it(tmp_path, saved, capsys):
