@@ -16,7 +16,7 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before the first import of TensorFlow
 if os.environ.get("KERAS_BACKEND") == "jax":
-    # Tests have many shapes and little arithmetic: less optimization. Level 0 compiles faster, but runs ten times slower.
+    # Tests have many shapes and little arithmetic. Level 0 compiles faster still, but runs ten times slower.
     os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=1")
     # Many tests compile the same programs. Workers and programs inherit the folder from the process that makes it.
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
