@@ -10,8 +10,10 @@ from bit_keras.data.sources.arrays import open_arrays
 from bit_keras.data.sources.csv_file import open_table
 from bit_keras.data.sources.folder import open_folder
 from bit_keras.data.sources.shards import find_shards
+from bit_keras.system.logs import shows_messages
 
 
+@shows_messages
 def load(
     name: str | os.PathLike,
     data_dir: str | None = None,
@@ -19,6 +21,7 @@ def load(
     manual_dir: str | None = None,
     seed: int = 0,
     skip_unreadable: bool = False,
+    verbose: bool = True,
 ) -> Source:
     """Opens the data of a task.
 
@@ -37,6 +40,7 @@ def load(
         seed: of the split of a folder or CSV file without splits, in [0, 2**32); not used by other sources.
         skip_unreadable: True leaves out the images of a folder or CSV file that cannot be used; not used by other
             sources.
+        verbose: False shows only warnings, and no progress.
 
     Raises:
         DataError: the data do not exist, or do not have the required form.

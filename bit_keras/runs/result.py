@@ -5,7 +5,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from bit_keras.figures import html, report
+from bit_keras.figures import notebook, report
 from bit_keras.network.model import BiT
 
 
@@ -48,8 +48,8 @@ class RunResult:
             "weights": str(self.workdir / "weights.npz"),
         }
         pictures = {"learning_curve": "learning curve", "worst_mistakes": "highest-loss errors"}
-        parts = [html.picture(self.workdir / "report" / f"{name}.png", text) for name, text in pictures.items()]
-        return html.table(numbers) + "".join(parts)
+        parts = [notebook.picture(self.workdir / "report" / f"{name}.png", text) for name, text in pictures.items()]
+        return notebook.table(numbers) + "".join(parts)
 
     @property
     def _evaluated_on(self) -> str:

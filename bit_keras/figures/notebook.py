@@ -1,9 +1,21 @@
-"""Pieces of HTML that notebooks show."""
+"""What notebooks show: HTML, and figures that need no pyplot."""
 
 import base64
 import html
+import io
 from collections.abc import Mapping
 from pathlib import Path
+
+from matplotlib.figure import Figure
+
+
+class ShownFigure(Figure):
+    """A figure that shows itself at the end of a cell, as figures of pyplot do."""
+
+    def _repr_png_(self) -> bytes:
+        file = io.BytesIO()
+        self.savefig(file, format="png", dpi=100)
+        return file.getvalue()
 
 
 def table(rows: Mapping[str, str]) -> str:
