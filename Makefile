@@ -1,7 +1,8 @@
-# Three commands for users: `make demo`, `make test` and `make newcomer`. Each creates its own virtual environment.
+# Commands for users: `make demo`, `make test`, `make newcomer` and `make install-check`. Each creates its own virtual
+# environments.
 PYTHON ?= python3
 
-.PHONY: demo test check newcomer format bazel clean
+.PHONY: demo test check newcomer install-check format bazel clean
 
 # Two files at a time: most tests spend their time in a single thread, starting a program or tracing a graph. In the
 # order of collection: otherwise the longest test would run last, and alone.
@@ -22,7 +23,7 @@ test: .venv/test/installed
 
 # While working: lint, and the tests that train, export and convert nothing and start few processes.
 QUICK = $(addprefix tests/,checkpoints data figures hub_modules metrics newcomer pretraining runs system zoo \
-	evaluate/test_classifier.py test_build_files.py test_imports.py test_setup.py test_summary.py)
+	evaluate/test_classifier.py saved_models/test_summary.py test_build_files.py test_imports.py test_setup.py)
 SLOW = $(addprefix --ignore=tests/,checkpoints/remote checkpoints/test_reference.py data/loaders \
 	$(addprefix checkpoints/readers/test_,fuzz.py h5.py hub_module.py keras_file.py) \
 	data/test_loading.py data/test_source.py data/sources/test_tfds.py hub_modules/test_check.py pretraining/test_pack.py system/test_startup.py)
@@ -35,6 +36,11 @@ check: .venv/test/installed
 # Tests the wheel as a user without a checkout would use it, in a new environment outside of the checkout.
 newcomer:
 	$(PYTHON) tests/newcomer/run.py
+
+# Installs the wheel with the extra of each backend alone, and with none, in new environments. Not part of `make test`: it
+# takes minutes, most of them for installations.
+install-check:
+	$(PYTHON) tests/newcomer/install_check.py
 
 # The same tests under Bazel, offline, in the environment of `make test`; needs Debian's bazel-bootstrap. Not part of
 # `make test`: it takes a quarter of an hour, because each test file runs in its own process.

@@ -4,11 +4,11 @@ Example:
     python -m benchmarks.served --batch_size=1 --batch_size=8 --rounds=7
 
 "bit_keras" is the signature serving_default of a SavedModel for TF Serving, with the environment variable that
-export/serving sets for servers on CPUs; "variable not set" is without it. "batch split" runs a batch as TF Serving does
-with export/serving/batching-cpu.config: four images in each of two threads. timm and transformers run in torch.
+`bit-export serving` sets for servers on CPUs; "variable not set" is without it. "batch split" runs a batch as TF
+Serving does with its batching-cpu.config: four images in each of two threads. timm and transformers run in torch.
 "unfolded Keras" is the network with `keras.layers.GroupNormalization` and weight standardization in the forward pass.
-ONNX Runtime, LiteRT and OpenVINO run the folded network as converted by `export.edge_convert`. Needs the extras edge,
-dev and benchmarks.
+ONNX Runtime, LiteRT and OpenVINO run the folded network as converted by `bit_keras.edge.convert`. Needs the extras
+edge, dev and benchmarks.
 """
 
 import os
@@ -33,7 +33,10 @@ CONTENDERS = (
 )
 _FROZEN = {"TF_ONEDNN_ASSUME_FROZEN_WEIGHTS": "1"}
 _ENVIRONMENTS = {name + half: _FROZEN for name in (_OURS, _SPLIT) for half in ("", _HALF)}
-_SPLIT_SIZE, _THREADS = 4, 2  # max_execution_batch_size and num_batch_threads of export/serving/batching-cpu.config
+_SPLIT_SIZE, _THREADS = (
+    4,
+    2,
+)  # max_execution_batch_size and num_batch_threads of bit_keras/saved_models/server/batching-cpu.config
 
 _CONTENDER = flags.DEFINE_string("contender", None, "Run as this contender; for the program itself.")
 _FOLDER = flags.DEFINE_string("folder", None, "Folder of the exported networks; for the program itself.")
@@ -63,8 +66,8 @@ def main(_) -> None:
 def export(folder: Path) -> int:
     """Writes the SavedModels and converted networks; returns the number of multiplications per image."""
     from bit_keras import BiT, export_saved_model
+    from bit_keras.edge import convert
     from bit_keras.network.folding import folded
-    from export import edge_convert
 
     model = BiT("R50x1", _CLASSES)
     head = model.get_layer("head")
@@ -73,7 +76,7 @@ def export(folder: Path) -> int:
         export_saved_model(model, folder / precision, "serving", precision=precision)
     network = folded(model)
     side = _SIDE.value
-    edge_convert.convert(network, np.zeros((1, side, side, 3), "float32"), folder, ["litert_float32", "onnx"])
+    convert.convert(network, np.zeros((1, side, side, 3), "float32"), folder, ["litert_float32", "onnx"])
     return networks.multiplications(network, side)
 
 
@@ -145,7 +148,7 @@ def _torch(model, images: np.ndarray, is_half: bool) -> Callable:
 
 
 def _onnxruntime(images: np.ndarray, is_half: bool) -> Callable:
-    from export.edge_run import load_onnx
+    from bit_keras.edge.run import load_onnx
 
     run, _ = load_onnx(str(Path(_FOLDER.value) / "model.onnx"))
     return lambda: run(images)

@@ -36,15 +36,14 @@ from bit_keras.runs.workdir import PLACES, claim
 from bit_keras.system.checks import check_integer, known_arguments
 from bit_keras.system.files import whole, write_json
 from bit_keras.system.logs import logger, shows_messages
-from bit_keras.system.optional import is_installed
+from bit_keras.system.optional import require
 from bit_keras.zoo.presets import PRESETS
 from bit_keras.zoo.variants import VARIANTS
 
 SHOTS = (1, 5, 10, 25, 100)
-OPTIONS = (*DATA_OPTIONS, "steps", "batch_size", "resolution", "flip", "eval_every")  # passed on to fine-tuning
+OPTIONS = (*DATA_OPTIONS, "steps", "batch_size", "resolution", "fit", "flip", "eval_every")  # passed on to fine-tuning
 METHODS = ("fine-tuned", "linear probe")
 
-_NO_SKLEARN = 'a linear probe needs scikit-learn: pip install "bit-keras[few-shot]"'
 # Settings of fine-tuning that the sweep chooses itself.
 _SET_HERE = (
     *("model", "variant", "dataset", "workdir", "validation"),
@@ -106,8 +105,7 @@ def sweep(
         FileExistsError: `workdir` belongs to a sweep with different options.
         TrainingInterrupted, KeyboardInterrupt: a signal arrived. The same call resumes from the records.
     """
-    if not is_installed("sklearn"):
-        raise ImportError(_NO_SKLEARN)
+    require("a linear probe", "sklearn")
     models, datasets = (_each_once(*argument) for argument in (("models", models), ("datasets", datasets)))
     shots = [check_integer("shots", count) for count in _each_once("shots", shots)]
     seeds = check_integer("seeds", seeds)
@@ -134,9 +132,11 @@ def sweep(
 
 
 def _settings(options: dict) -> dict:
-    """Returns the options that affect the results; those on data only if given, as in earlier versions."""
+    """Returns the options that affect the results; those on data, and a fit, only if given, as in earlier versions."""
     return {
-        name: value for name, value in options.items() if name not in DATA_OPTIONS or (value and name not in PLACES)
+        name: value
+        for name, value in options.items()
+        if (name, value) != ("fit", "squash") and (name not in DATA_OPTIONS or (value and name not in PLACES))
     }
 
 
@@ -203,14 +203,15 @@ class _Probe:
     def __call__(self, run: Run, source: data.Source, folder: Path, options: dict) -> float:
         few = source.few_shot(run.shots, run.seed)
         crop = HyperRule(few.num_train, few.image_size, resolution=options.get("resolution")).crop
+        reading = {"crop": crop, "fit": options.get("fit", "squash"), "loader": options.get("loader")}
         weights = run.model, run.seed if run.model in VARIANTS else None
         if weights != self._weights:
             keras.utils.set_random_seed(run.seed)
             self._weights, self._backbone = weights, folded(open_network(run.model, 1).backbone)
         if weights not in self._test_features:
-            self._test_features[weights] = _features(self._backbone, few, crop, options.get("loader"))
+            self._test_features[weights] = _features(self._backbone, few, **reading)
         examples = dataclasses.replace(few, test=few.train)  # every example once, not augmented
-        features, labels = _features(self._backbone, examples, crop, options.get("loader"))
+        features, labels = _features(self._backbone, examples, **reading)
         test_features, test_labels = self._test_features[weights]
         scores = ridge(features, labels, few.num_classes).predict(test_features)
         return float(np.mean(scores.argmax(axis=-1) == test_labels))
@@ -230,21 +231,18 @@ def ridge(features: np.ndarray, labels: np.ndarray, num_classes: int):
     Raises:
         ImportError: scikit-learn is not installed.
     """
-    try:
-        from sklearn.linear_model import RidgeCV
-    except ImportError as error:
-        raise ImportError(_NO_SKLEARN) from error
+    require("a linear probe", "sklearn")
+    from sklearn.linear_model import RidgeCV
+
     variance = max(float(np.mean(np.var(features, axis=0, dtype=np.float64))), np.finfo(np.float32).tiny)
     penalties = len(features) * features.shape[1] * variance * 10.0 ** np.arange(-6, 3)  # for a sum of squared errors
     return RidgeCV(penalties).fit(features.astype(np.float64), np.eye(num_classes)[labels])
 
 
-def _features(
-    backbone: keras.Model, source: data.Source, crop: int, loader: str | None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Returns pooled features [N, D] and labels [N] of the test split."""
+def _features(backbone: keras.Model, source: data.Source, **reading) -> tuple[np.ndarray, np.ndarray]:
+    """Returns pooled features [N, D] and labels [N] of the test split; `reading` is for `data.test_batches`."""
     features, labels = [], []
-    for images, targets in data.test_batches(source, batch_size=128, crop=crop, loader=loader):
+    for images, targets in data.test_batches(source, batch_size=128, **reading):
         features.append(np.asarray(backbone.predict_on_batch(np.asarray(images)), np.float32))
         labels.append(np.asarray(targets).argmax(axis=-1))
     return np.concatenate(features), np.concatenate(labels)

@@ -1,1 +1,1 @@
-"""Programs that export and publish models. Each exporter reloads its files in a fresh process and compares outputs."""
+"""Programs that export and publish models, in a checkout; `bit-export` runs the same in an installed package."""

@@ -13,7 +13,8 @@ from pathlib import Path
 from absl import flags
 
 from bit_keras.system import command_line
-from hub_modules.table import MODULES, PUBLISHER, Module, collection_metadata, metadata, pages
+from bit_keras.zoo.modules import MODULES, PUBLISHER, Module
+from hub_modules.table import collection_metadata, metadata, pages
 
 DIRECTORY = Path(__file__).parent
 

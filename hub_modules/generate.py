@@ -10,8 +10,9 @@ from pathlib import Path
 from absl import flags
 
 from bit_keras.system import command_line
+from bit_keras.zoo.modules import PUBLISHER, Module
 from bit_keras.zoo.variants import get_variant
-from hub_modules.table import PUBLISHER, Module, collection_metadata, metadata, pages
+from hub_modules.table import collection_metadata, metadata, pages
 
 DIRECTORY = Path(__file__).parent
 

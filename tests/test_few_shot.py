@@ -223,8 +223,8 @@ def test_settings_are_checked_before_the_folder_is_claimed(change, error, messag
 
 
 def test_scikit_learn_is_asked_for_before_anything_is_measured(measured, tmp_path, monkeypatch):
-    monkeypatch.setattr(few_shot, "is_installed", lambda name: False)
-    with pytest.raises(ImportError, match=r"pip install \"bit-keras\[few-shot\]\""):
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    with pytest.raises(ImportError, match=r"pip install 'bit-keras\[few-shot\]'"):
         _sweep(["tiny"], tmp_path / "sweep")
     assert not (tmp_path / "sweep").exists()
 

@@ -22,8 +22,8 @@ FLOORS = (
     ("checkpoints", "data", "figures", "training"),
     ("network",),
     ("saved_models",),
-    ("inference", "runs"),
-    ("convert", "distill", "evaluate", "few_shot", "finetune", "predict", "pretrain"),
+    ("edge", "inference", "runs"),
+    ("convert", "distill", "evaluate", "export", "few_shot", "finetune", "predict", "pretrain"),
 )
 RANKS = {f"bit_keras.{name}": rank for rank, names in enumerate(FLOORS) for name in names}
 RANKS["bit_keras"] = len(FLOORS)  # the public names
@@ -41,7 +41,10 @@ TENSORFLOW = {"tensorflow", "tensorflow_datasets", "tensorflow_hub", "tf_keras"}
 MAY_IMPORT_TENSORFLOW = {
     "bit_keras.checkpoints.readers.hub_module",
     "bit_keras.checkpoints.reference",
+    "bit_keras.data.loaders.bytes_tf",
     "bit_keras.data.loaders.decoded",
+    "bit_keras.data.loaders.exif_tf",
+    "bit_keras.data.loaders.gif_tf",
     "bit_keras.data.loaders.preprocessing",
     "bit_keras.data.loaders.single_tf",
     "bit_keras.data.loaders.streams",
@@ -50,6 +53,7 @@ MAY_IMPORT_TENSORFLOW = {
     "bit_keras.data.sources.tfds_errors",
     "bit_keras.data.sources.tfrecords",
     "bit_keras.distribution.engine_tf",
+    "bit_keras.edge.convert",
     "bit_keras.inference.classifier",
     "bit_keras.network.convolution_tf",
     "bit_keras.network.execution",

@@ -1,11 +1,13 @@
 """The metadata of the package."""
 
 import configparser
+import importlib.metadata
 import importlib.util
 import re
 from pathlib import Path
 
 import bit_keras
+from bit_keras.system.optional import EXTRAS
 
 ROOT = Path(bit_keras.__file__).parents[1]
 
@@ -47,11 +49,28 @@ def test_extras_have_the_names_that_every_pip_finds():
 
 
 def test_the_server_is_of_the_version_of_the_exporter():
-    minor = re.search(r"tensorflow >=(\d+\.\d+),", _setup_cfg()["options"]["install_requires"])[1]
+    minor = re.search(r"tensorflow >=(\d+\.\d+),", _setup_cfg()["options.extras_require"]["tensorflow"])[1]
     images = [
         image
-        for path in (ROOT / "export" / "serving").glob("*.yaml")
+        for path in (ROOT / "bit_keras" / "saved_models" / "server").glob("*.yaml")
         for image in re.findall(r"image: tensorflow/serving:(\S+)", path.read_text())
     ]
     assert len(images) == 4
     assert all(image.startswith(f"{minor}.") for image in images)
+
+
+def test_the_extra_for_a_missing_package_installs_it():
+    declared = _setup_cfg()["options.extras_require"]
+    distributions = importlib.metadata.packages_distributions()
+    for module, extra in EXTRAS.items():
+        required = {_normalized(name) for name in re.findall(r"^[\w-]+", declared[extra], re.MULTILINE)}
+        assert required & set(map(_normalized, distributions[module])), module
+
+
+def _normalized(name: str) -> str:
+    return re.sub("[-_.]+", "-", name).lower()
+
+
+def test_the_source_distribution_has_all_folders():
+    grafted = set(re.findall(r"^graft (\S+)$", (ROOT / "MANIFEST.in").read_text(), re.MULTILINE))
+    assert {path.parent.name for path in ROOT.glob("*/__init__.py")} | {"docs", "tests"} <= grafted

@@ -20,17 +20,20 @@ DATA = {
     "//bit_keras": ("weights/*",),
     "//bit_keras/data": ("*.md", "*.npz"),
     "//examples": ("//:docs/migration.md",),  # shows the examples
+    "//bit_keras/saved_models": ("server/*",),
     "//export": ("serving/*",),
     "//hub_modules": ("*.md", "pages/*.md", "templates/*.md"),
     "//pretraining": ("fonts.txt",),
-    "//tests": ("//:pages", "//:setup.py"),
+    "//tests": ("//:MANIFEST.in", "//:pages", "//:setup.py"),
     "//tests:support": ("consumers/*", "fixtures/*"),
     "//tests/newcomer": ("//:pages",),
 }
 
 # Packages that tests start or read without importing them, by folder.
 USED = {
+    "//tests/export": ("export",),
     "//tests/newcomer": ("examples", "export", "hub_modules"),  # targets of links in the pages
+    "//tests/saved_models": ("export",),  # clients of a server
     "//tests/system": ("benchmarks", "bit_keras.evaluate", "examples", "export", "hub_modules", "pretraining"),
 }
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from bit_keras.checkpoints.checks import CheckpointError
 from bit_keras.system.logs import logger
 from bit_keras.system.version import VERSION
+from bit_keras.zoo.fits import FITS
 from bit_keras.zoo.presets import Preset
 
 # Name of the card in npz files and safetensors metadata, and of the asset of a SavedModel.
@@ -30,7 +31,7 @@ class Card:
         resolution: side in pixels of the images to evaluate and serve at.
         training_resolution: side in pixels of the images in training.
         input_range: values of the images that the network takes.
-        resize: "squash": images are resized to a square whatever their aspect ratio, as in the paper.
+        resize: how an image becomes a square, one of `bit_keras.zoo.fits.FITS`; "squash" as in the paper.
         weights: what the training started from, the name of published weights or of a file.
         data: description of the training data, `bit_keras.data.Source.describe()`: name, numbers of images and
             fingerprint.
@@ -157,7 +158,7 @@ _CHECKS = {
     "resolution": _is_pixels,
     "training_resolution": _is_pixels,
     "input_range": _is_range,
-    "resize": _is_text,
+    "resize": lambda value: _is_text(value) and value in FITS,
     "weights": _is_text,
     "data": lambda value: isinstance(value, dict),
     "accuracy": lambda value: isinstance(value, float | int) and 0 <= value <= 1,

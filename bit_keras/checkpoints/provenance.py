@@ -111,6 +111,19 @@ def choose_resolution(model: str | os.PathLike, resolution: int | None, otherwis
     return resolution, "asked for"
 
 
+def choose_fit(model: str | os.PathLike, fit: str | None) -> str:
+    """Returns how images become squares for a model (`bit_keras.zoo.fits`), with a warning if its card differs.
+
+    Args:
+        model: as in `choose_resolution`.
+        fit: requested by the user, None for that of the card.
+    """
+    known = read_card(model).resize
+    if fit not in (None, known):
+        logger.warning("fit %s was asked for, but the weights are for %s (their card)", fit, known)
+    return fit or known
+
+
 def serving_resolution(network, resolution: int | None = None) -> int:
     """Returns the resolution in pixels at which to serve a network, and logs the reason.
 
@@ -178,6 +191,7 @@ def _run_card(path: Path) -> Card | None:
         "class_names": task.get("class_names"),
         "resolution": pixels,
         "training_resolution": pixels,
+        "resize": config.get("fit"),
         "data": config["data"],
     }
     return Card.from_dict(recorded, folder)

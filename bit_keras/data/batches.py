@@ -5,7 +5,8 @@ from collections.abc import Iterable
 from bit_keras.data.examples import Examples
 from bit_keras.data.source import Source, Split
 from bit_keras.system.checks import check_choice
-from bit_keras.system.optional import is_installed
+from bit_keras.system.optional import is_installed, require
+from bit_keras.zoo.fits import FITS
 
 LOADERS = ("tf.data", "grain")
 KEEP_BYTES = 2**30  # most bytes of decoded images to cache: 2,000 photographs of 500x375 pixels
@@ -26,14 +27,12 @@ def choose_loader(loader: str | None = None) -> str:
         ValueError: `loader` has another value.
     """
     check_choice("loader", loader, (None, *LOADERS))
-    if loader != "grain":
-        if is_installed("tensorflow"):
-            return "tf.data"
-        if loader:
-            raise ImportError("the loader tf.data needs TensorFlow, which is not installed; allowed is grain")
-    if not is_installed("grain"):
-        raise ImportError("without tf.data images are loaded by grain: pip install 'bit-keras[grain]'")
-    return "grain"
+    if loader == "tf.data":
+        require("the loader tf.data", "tensorflow")
+    loader = loader or ("tf.data" if is_installed("tensorflow") else "grain")
+    if loader == "grain":
+        require("loading images without TensorFlow", "grain")
+    return loader
 
 
 def train_batches(
@@ -48,6 +47,7 @@ def train_batches(
     random_crop: bool = True,
     flip: bool = True,
     min_area: float | None = None,
+    fit: str = "squash",
     keep: bool = True,
     loader: str | None = None,
 ) -> Iterable:
@@ -66,6 +66,9 @@ def train_batches(
         flip: True mirrors half of the images.
         min_area: for the inception crops of pre-training, the least fraction of an image's area, in (0, 1]; `resize`
             and `random_crop` are not used then. None for the crops of the HyperRule.
+        fit: how an image becomes a square: "squash", resized whatever its aspect ratio, as in the paper; "pad", its
+            longer side resized and the rest filled with 0, mid grey; "crop", its central square resized. Inception
+            crops are always squashed.
         keep: True caches decoded images in memory for later passes if all of them, estimated by `Source.image_size`,
             need `KEEP_BYTES` or less. With `min_area` tf.data does not cache, because it decodes only the crop. Under
             `tf.config.experimental.enable_op_determinism` caching is slower than decoding.
@@ -85,6 +88,7 @@ def train_batches(
     _check_positive(batch_size=batch_size, crop=crop)
     if random_crop and resize < crop:
         raise ValueError(f"resize must not be less than crop, got {resize} and {crop}")
+    check_choice("fit", fit, tuple(FITS))
     if min_area is not None and not 0 < min_area <= 1:
         raise ValueError(f"min_area must lie in (0, 1], got {min_area}")
     if start_step < 0:
@@ -106,6 +110,7 @@ def train_batches(
         random_crop=random_crop,
         flip=flip,
         min_area=min_area,
+        fit=fit,
         keep=keep and _fits(source, source.train),
     )
 
@@ -115,6 +120,7 @@ def test_batches(
     *,
     batch_size: int,
     crop: int,
+    fit: str = "squash",  # noqa: PT028
     keep: bool = False,  # noqa: PT028
     loader: str | None = None,  # noqa: PT028
 ) -> Iterable:
@@ -124,6 +130,7 @@ def test_batches(
         source: the task.
         batch_size: images per batch, 1 or more. The last batch may be smaller.
         crop: side in pixels to which the images are resized, 1 or more.
+        fit: as in `train_batches`.
         keep: as in `train_batches`, for test examples that are read several times.
         loader: see `choose_loader`.
 
@@ -136,8 +143,9 @@ def test_batches(
         ValueError: an argument is out of its range.
     """
     _check_positive(batch_size=batch_size, crop=crop)
+    check_choice("fit", fit, tuple(FITS))
     return _engine(loader).test_batches(
-        source, batch_size=batch_size, crop=crop, keep=keep and _fits(source, source.test)
+        source, batch_size=batch_size, crop=crop, fit=fit, keep=keep and _fits(source, source.test)
     )
 
 

@@ -17,14 +17,12 @@ class Examples:
         images: uint8 [N, H, W, 3], or N encoded images, or the names of N files.
         labels: int64 [N], or [N, L] padded with -1.
         in_files: True if `images` are names of files.
-        orientations: EXIF orientations, int32 [N], to turn the images upright; None if all of them are upright.
         groups: names of the groups that a split must not divide, such as patients or cameras, [N]; None for none.
     """
 
     images: np.ndarray
     labels: np.ndarray
     in_files: bool = False
-    orientations: np.ndarray | None = None
     groups: np.ndarray | None = None
 
     def __len__(self) -> int:
@@ -45,12 +43,10 @@ class Examples:
         except (OSError, ValueError) as error:
             name = self.images[index] if self.in_files else f"image {index}"
             raise DataError(f"{name}: {error}", files=[name] if self.in_files else ()) from error
-        if self.orientations is not None:
-            image = preprocessing_numpy.upright(image, self.orientations[index])
         return image, self.labels[index]
 
     def take(self, indices: np.ndarray) -> "Examples":
-        columns = {name: getattr(self, name) for name in ("images", "labels", "orientations", "groups")}
-        return dataclasses.replace(self, **{name: c[indices] for name, c in columns.items() if c is not None})
+        groups = None if self.groups is None else self.groups[indices]
+        return dataclasses.replace(self, images=self.images[indices], labels=self.labels[indices], groups=groups)
 
     subset = take

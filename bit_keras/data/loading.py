@@ -4,13 +4,13 @@ import os
 from pathlib import Path
 
 from bit_keras.data.digits import open_digits
-from bit_keras.data.errors import DataError
 from bit_keras.data.source import Source
 from bit_keras.data.sources.arrays import open_arrays
 from bit_keras.data.sources.csv_file import open_table
 from bit_keras.data.sources.folder import open_folder
 from bit_keras.data.sources.shards import find_shards
 from bit_keras.system.logs import shows_messages
+from bit_keras.system.optional import require
 
 
 @shows_messages
@@ -44,6 +44,7 @@ def load(
 
     Raises:
         DataError: the data do not exist, or do not have the required form.
+        ImportError: the data need TensorFlow or TensorFlow Datasets, which is not installed.
     """
     name = os.fspath(name)
     if name == "digits":
@@ -53,21 +54,18 @@ def load(
     if name.lower().endswith(".npz") and not Path(name).is_dir():
         return open_arrays(name)
     if find_shards(Path(name).expanduser(), "train"):
-        try:
-            from bit_keras.data.sources.tfrecords import open_tfrecords
-        except ImportError as error:
-            raise DataError(
-                f"TFRecord files need TensorFlow, which cannot be imported ({error}); got {name}"
-            ) from error
+        require(f"the folder of TFRecord files {name}", "tensorflow")
+        from bit_keras.data.sources.tfrecords import open_tfrecords
+
         return open_tfrecords(name)
     if name.startswith(("/", ".", "~")) or Path(name).is_dir():
         return open_folder(name, seed, skip_unreadable)
     try:
-        from bit_keras.data.sources.tfds import open_tfds  # slow to import
+        require(f"{name!r} of TensorFlow Datasets", "tensorflow", "tensorflow_datasets")
     except ImportError as error:
-        raise DataError(
-            f"TensorFlow Datasets need TensorFlow, which cannot be imported ({error}); allowed without it are "
-            f'"digits", the path of a folder and that of a CSV file, got {name!r}'
+        raise ImportError(
+            f'{error}; allowed without it are "digits", the path of a folder and that of a CSV file', name=error.name
         ) from error
+    from bit_keras.data.sources.tfds import open_tfds  # slow to import
 
     return open_tfds(name, data_dir, manual_dir)

@@ -6,16 +6,16 @@ import numpy as np
 
 from bit_keras.data.batches import LOADERS
 from bit_keras.data.loaders import preprocessing_numpy
-from bit_keras.data.sources import exif
 from bit_keras.system.checks import check_choice
-from bit_keras.system.optional import is_installed
+from bit_keras.system.optional import is_installed, require
 
 
-def file_reader(crop: int, loader: str | None = None) -> Callable[[bytes], np.ndarray]:
+def file_reader(crop: int, fit: str = "squash", loader: str | None = None) -> Callable[[bytes], np.ndarray]:
     """Returns a function that decodes an image file, turns it upright and resizes it; threads may share it.
 
     Args:
         crop: side in pixels to which images are resized, 1 or more.
+        fit: how the image becomes a square, one of `bit_keras.zoo.fits.FITS`.
         loader: whose decoders to use, as in `bit_keras.data.choose_loader`: "tf.data" for those of TensorFlow, "grain"
             for Pillow's (the package grain itself is not needed), None for TensorFlow's if it is installed. They differ
             in some pixels of a JPEG file.
@@ -29,16 +29,14 @@ def file_reader(crop: int, loader: str | None = None) -> Callable[[bytes], np.nd
         ValueError: `loader` has another value.
     """
     check_choice("loader", loader, (None, *LOADERS))
-    has_tensorflow = loader != "grain" and is_installed("tensorflow")
-    if loader == "tf.data" and not has_tensorflow:
-        raise ImportError("the loader tf.data needs TensorFlow, which is not installed; allowed is grain")
-    if has_tensorflow:
+    if loader == "tf.data":
+        require("the loader tf.data", "tensorflow")
+    if loader != "grain" and is_installed("tensorflow"):
         from bit_keras.data.loaders.single_tf import file_reader
 
-        return file_reader(crop)
+        return file_reader(crop, fit)
 
     def read(encoded: bytes) -> np.ndarray:
-        image = preprocessing_numpy.upright(preprocessing_numpy.decode(encoded), exif.orientation(encoded))
-        return preprocessing_numpy.test_image(image, crop=crop)
+        return preprocessing_numpy.test_image(preprocessing_numpy.decode(encoded), crop=crop, fit=fit)
 
     return read

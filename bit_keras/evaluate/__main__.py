@@ -11,20 +11,12 @@ from bit_keras.evaluate.evaluator import SPLITS, evaluate
 from bit_keras.runs import program
 from bit_keras.runs.config import DATA_OPTIONS, PRECISIONS, RunConfig
 from bit_keras.system import command_line
+from bit_keras.zoo.fits import FITS
 
 _GROUPS = {
     "model": ("model", "variant", "precision"),
-    "data": ("dataset", *DATA_OPTIONS, "split", "match_classes", "resolution", "batch_size"),
+    "data": ("dataset", *DATA_OPTIONS, "split", "match_classes", "resolution", "fit", "batch_size"),
     "results": ("output",),
-}
-
-_LINES = {
-    "examples": "examples",
-    "top1_accuracy": "top-1 accuracy",
-    "top5_accuracy": "top-5 accuracy",
-    "mean_per_class_accuracy": "mean per-class accuracy",
-    "expected_calibration_error": "expected calibration error",
-    "cross_entropy": "cross-entropy (nats)",
 }
 
 
@@ -46,17 +38,16 @@ def _define_flags() -> None:
         "Side of the images in pixels; if not given, the training resolution of the weights, or the HyperRule's if "
         "that is not known.",
     )
+    flags.DEFINE_enum("fit", None, list(FITS), "How images become squares; if not given, as the weights' card says.")
     flags.DEFINE_enum("precision", "float32", PRECISIONS, "Precision of the computation; a SavedModel has its own.")
     flags.DEFINE_string("output", None, "New or empty folder for metrics, tables and the confusion matrix.")
     flags.DEFINE_string("variant", None, "Architecture of a weight file; inferred from its shapes if not given.")
 
 
-def summary(metrics: dict) -> str:
-    """Returns one aligned line per metric; see `Evaluation.metrics`."""
-    values = {text: metrics[name] for name, text in _LINES.items() if metrics[name] is not None}
-    numbers = [f"{value:,}" if isinstance(value, int) else f"{value:.4f}" for value in values.values()]
-    left, right = max(map(len, values)), max(map(len, numbers))
-    return "\n".join(f"{text:<{left}}  {number:>{right}}" for text, number in zip(values, numbers))
+def summary(lines: dict[str, str]) -> str:
+    """Returns one aligned line per metric; see `Evaluation.lines`."""
+    left, right = max(map(len, lines)), max(map(len, lines.values()))
+    return "\n".join(f"{text:<{left}}  {number:>{right}}" for text, number in lines.items())
 
 
 def main() -> None:
@@ -69,11 +60,12 @@ def main() -> None:
         **program.values(RunConfig, DATA_OPTIONS),
         batch_size=values.batch_size,
         resolution=values.resolution,
+        fit=values.fit,
         precision=values.precision,
         variant=values.variant,
         match_classes=values.match_classes,
     )
-    print(summary(evaluation.metrics))
+    print(summary(evaluation.lines()))
     if values.output:
         print(f"report in {values.output}")
 

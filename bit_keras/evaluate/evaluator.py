@@ -18,7 +18,7 @@ from bit_keras.checkpoints import provenance
 from bit_keras.checkpoints.remote.download import fetch, is_url
 from bit_keras.data.errors import shortened
 from bit_keras.evaluate.class_order import MATCHES, output_order
-from bit_keras.figures import report
+from bit_keras.figures import notebook, report
 from bit_keras.inference.classifier import SavedModelClassifier, open_classifier
 from bit_keras.metrics import Predictions, classification, predict
 from bit_keras.rules.hyperrule import HyperRule
@@ -27,9 +27,19 @@ from bit_keras.runs.opening import SOURCES
 from bit_keras.system.checks import check_choice, check_name_or_path, known_arguments
 from bit_keras.system.files import whole, write_json
 from bit_keras.system.logs import doing, logger, shows_messages
+from bit_keras.zoo.fits import FITS
 
 SPLITS = ("test", "validation", "train", "all")
 _MISTAKES = 24  # highest-loss errors to draw
+
+_LINES = {
+    "examples": "examples",
+    "top1_accuracy": "top-1 accuracy",
+    "top5_accuracy": "top-5 accuracy",
+    "mean_per_class_accuracy": "mean per-class accuracy",
+    "expected_calibration_error": "expected calibration error",
+    "cross_entropy": "cross-entropy (nats)",
+}
 
 _COLUMNS = (
     progress.TextColumn("{task.description}"),
@@ -39,7 +49,7 @@ _COLUMNS = (
 )
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Evaluation:
     """Results of an evaluation.
 
@@ -63,6 +73,18 @@ class Evaluation:
     class_names: tuple[str, ...]
     files: tuple[str, ...] = ()
 
+    def lines(self) -> dict[str, str]:
+        """Returns {description: formatted value} of the numbers in `metrics`."""
+        values = {text: self.metrics[name] for name, text in _LINES.items() if self.metrics[name] is not None}
+        return {text: f"{value:,}" if isinstance(value, int) else f"{value:.4f}" for text, value in values.items()}
+
+    def __repr__(self) -> str:
+        shown = ("model", "dataset", "examples", "top1_accuracy")
+        return f"Evaluation({', '.join(f'{name}={self.metrics[name]!r}' for name in shown)})"
+
+    def _repr_html_(self) -> str:
+        return notebook.table({name: self.metrics[name] for name in ("model", "dataset", "split")} | self.lines())
+
 
 @known_arguments
 @shows_messages
@@ -78,6 +100,7 @@ def evaluate(
     skip_unreadable: bool = False,
     batch_size: int = 64,
     resolution: int | None = None,
+    fit: str | None = None,
     precision: str = "float32",
     variant: str | None = None,
     match_classes: str | None = None,
@@ -97,6 +120,7 @@ def evaluate(
         batch_size: images per batch, 1 or more.
         resolution: side in pixels to which images are resized, 1 or more; None for the training resolution of the
             weights, or for the HyperRule's crop if that is not known.
+        fit: "squash", "pad" or "crop", how images become squares; None for what the card of the weights says.
         precision: "float32", "mixed_bfloat16" or "mixed_float16"; a SavedModel has its own.
         variant: architecture that a weight file must have; None infers it from the shapes.
         match_classes: if the class names of the weights (`BiT.class_names`) are not those of the data, "names" takes
@@ -117,6 +141,7 @@ def evaluate(
         check_name_or_path("source", source, SOURCES)
     check_choice("split", split, SPLITS)
     check_choice("precision", precision, PRECISIONS)
+    check_choice("fit", fit, (None, *FITS))
     if match_classes is not None:
         check_choice("match_classes", match_classes, MATCHES)
     loader = data.choose_loader(loader)
@@ -132,7 +157,8 @@ def evaluate(
     default = rule.crop, "the HyperRule's for these data, since the training resolution of the weights is not known"
     file = fetch(os.fspath(model)) if is_url(os.fspath(model)) else model  # once: each time it is hashed
     crop, reason = provenance.choose_resolution(file, resolution, default)
-    batches = [data.test_batches(each, batch_size=batch_size, crop=crop, loader=loader) for each in splits]
+    fit = provenance.choose_fit(file, fit)
+    batches = [data.test_batches(each, batch_size=batch_size, crop=crop, fit=fit, loader=loader) for each in splits]
     which = "all splits" if split == "all" else f"the {split} split"
     logger.info("%s: %d examples of %s", source.name, num_examples, which)
     logger.info("evaluated at %d pixels: %s", crop, reason)
@@ -170,6 +196,7 @@ def evaluate(
             "dataset": source.name,
             "split": split,
             "resolution": crop,
+            "fit": fit,
             **_computation(network, precision),
             "classes": num_classes,
             "examples": len(predictions.labels),

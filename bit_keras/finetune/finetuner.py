@@ -18,7 +18,7 @@ from bit_keras.runs.network import choose_head, open_network
 from bit_keras.runs.opening import check_callbacks, make_config, start
 from bit_keras.runs.run import open_run
 from bit_keras.system.logs import OUTCOME, logger
-from bit_keras.system.optional import is_installed
+from bit_keras.system.optional import require
 
 
 def run(
@@ -33,8 +33,8 @@ def run(
     config = make_config(FinetuneConfig, model, dataset, workdir, options)
     if config.export_dir and Path(config.export_dir).exists():
         raise FileExistsError(f"export_dir must not exist yet, got {config.export_dir}")
-    if config.export_dir and not is_installed("tensorflow"):
-        raise ImportError(f"export_dir needs TensorFlow, which is not installed; got {config.export_dir}")
+    if config.export_dir:
+        require("export_dir", "tensorflow")
     distribution = start(config)
 
     # Data and rule

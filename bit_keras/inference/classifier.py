@@ -12,6 +12,7 @@ from bit_keras.checkpoints import CheckpointError
 from bit_keras.checkpoints.readers.hub_module import is_saved_model
 from bit_keras.network.folding import folded
 from bit_keras.network.model import BiT
+from bit_keras.system.optional import require
 
 
 class SavedModelClassifier:
@@ -32,10 +33,9 @@ class SavedModelClassifier:
     """
 
     def __init__(self, path: Path):
-        try:
-            import tensorflow as tf
-        except ImportError as error:
-            raise ImportError("a SavedModel is run by TensorFlow: pip install tensorflow") from error
+        require("a SavedModel", "tensorflow")
+        import tensorflow as tf
+
         try:
             self._run = _function(tf.saved_model.load(os.fspath(path)))
             shape = self.predict_on_batch(np.zeros((1, 64, 64, 3), np.float32)).shape

@@ -11,16 +11,14 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
+from bit_keras.data.sources.folder import is_hidden
 from bit_keras.inference.address import fetch_image, is_address
 
-# Endings of image files, which are taken from folders. Those of formats that cannot be decoded get an error each, so
-# that they are not overlooked.
+# Endings of image files, which are taken from folders.
 ENDINGS = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp"),
     *(".tif", ".tiff", ".heic", ".heif", ".avif"),
 )
-# Made by operating systems; names that begin with a dot are passed over as well.
-_JUNK = {"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx"}
 VALUE_RANGES = ((0, 1), (0, 255), (-1, 1))
 _PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
 
@@ -101,9 +99,9 @@ def _named(name: str) -> Iterator[Input]:
 def _in_folder(folder: Path) -> Iterator[Input]:
     found = False
     for root, folders, files in os.walk(folder):
-        folders[:] = sorted(each for each in folders if not _is_junk(each))  # in place: os.walk visits these
+        folders[:] = sorted(each for each in folders if not is_hidden(each))  # in place: os.walk visits these
         for file in sorted(files):
-            if file.lower().endswith(ENDINGS) and not _is_junk(file):
+            if file.lower().endswith(ENDINGS) and not is_hidden(file):
                 found = True
                 yield _file(Path(root, file))
     if not found:
@@ -113,16 +111,12 @@ def _in_folder(folder: Path) -> Iterator[Input]:
 def _matching(pattern: Path) -> Iterator[Input]:
     found, is_recursive = False, "**" in pattern.parts
     for match in sorted(glob.glob(str(pattern), recursive=True)):
-        if _is_junk(os.path.basename(match)) or (is_recursive and os.path.isdir(match)):
+        if is_hidden(os.path.basename(match)) or (is_recursive and os.path.isdir(match)):
             continue  # "**" matches a folder as well as everything in it
         found = True
         yield from _in_folder(Path(match)) if os.path.isdir(match) else [_file(Path(match))]
     if not found:
         yield _unreadable(str(pattern), "no file matches this pattern")
-
-
-def _is_junk(name: str) -> bool:
-    return name.startswith(".") or name.lower() in _JUNK
 
 
 def _file(path: Path) -> Input:

@@ -77,16 +77,13 @@ class Predictor:
             self._network, card, (self.resolution, reason) = _open(model, resolution, precision)
         else:
             self._network, card, (self.resolution, reason) = _of_object(model, resolution, precision)
-        if card.resize != "squash":
-            raise ValueError(
-                f"the images of {_title(model)} must be resized by {card.resize!r}, which this version cannot do"
-            )
+        self._fit = card.resize
         logger.info("images at %d pixels: %s", self.resolution, reason)
         num_classes = self._network.output_shape[-1]
         self.names = _names(class_names, card.of_head(num_classes, _title(model)), num_classes)
         self.top = min(top, num_classes)
         self._sigmoid = default_activation(num_classes) == "sigmoid"
-        self._read_file = file_reader(self.resolution, loader)
+        self._read_file = file_reader(self.resolution, self._fit, loader)
         self._size = 0  # images of the largest batch so far, to which smaller ones are padded
 
     def iterate(
@@ -122,7 +119,7 @@ class Predictor:
         content = each.read()
         if isinstance(content, bytes):
             return self._read_file(content)
-        return preprocessing_numpy.test_image(content, crop=self.resolution)
+        return preprocessing_numpy.test_image(content, crop=self.resolution, fit=self._fit)
 
     def _predict(self, batch: Sequence[tuple[str, Future]], thumbnails: int | None) -> Iterator[Prediction]:
         self._size = max(self._size, len(batch))  # with those that cannot be read: they do not change the shape

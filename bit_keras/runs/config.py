@@ -9,6 +9,7 @@ from bit_keras.data import LOADERS, Source
 from bit_keras.data.source import check_share
 from bit_keras.distribution import DISTRIBUTIONS
 from bit_keras.system.checks import check_choice, check_kind
+from bit_keras.zoo.fits import FITS
 
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 # Settings for reading data, common to all programs that read any.
@@ -22,7 +23,7 @@ GROUPS = {
     "model": ("model", "models", "variant", "teacher", "temperature", "new_head", "freeze"),
     "data": (
         *("dataset", "datasets", *DATA_OPTIONS, "validation", "examples_per_class", "shots", "seeds"),
-        *("resolution", "flip", "random_crop", "min_area"),
+        *("resolution", "fit", "flip", "random_crop", "min_area"),
     ),
     "training": (
         *("steps", "epochs", "batch_size", "small_batch", "base_lr", "scale", "schedule", "loss", "weight_decay"),
@@ -69,6 +70,9 @@ class RunConfig:
     batch_size: int | None = option(512, "Images per update.")
     accumulate: int = option(1, "Micro-batches per update, whose gradients are accumulated to save memory.")
     remat: bool = option(False, "Recompute activations in the backward pass: less memory, more time.")
+    fit: str = option(
+        "squash", f"How an image becomes a square: {'; '.join(f'{name}, {text}' for name, text in FITS.items())}."
+    )
     flip: bool = option(True, "Mirror half of the training images; turn off if that changes the label.")
     precision: str = option("float32", '"float32", "mixed_bfloat16" or "mixed_float16".')
     eval_every: int | None = option(None, "Updates between evaluations; a tenth of all updates if not given.")
@@ -96,6 +100,7 @@ class RunConfig:
         if self.accumulate < 1 or self.batch_size % self.accumulate:
             raise ValueError(f"accumulate must divide the batch size {self.batch_size}, got {self.accumulate}")
         check_choice("loader", self.loader, (None, *LOADERS))
+        check_choice("fit", self.fit, tuple(FITS))
         check_choice("distribute", self.distribute, tuple(DISTRIBUTIONS))
         check_choice("precision", self.precision, PRECISIONS)
 
@@ -112,8 +117,11 @@ class RunConfig:
             mixup_parts: of the distribution; 1 if the run does not use MixUp.
         """
         settings = {name: value for name, value in dataclasses.asdict(self).items() if name not in _FREE}
-        if not self.validation:  # not recorded by earlier versions, whose runs still resume
+        # Earlier versions, whose runs still resume, did not record these defaults.
+        if not self.validation:
             del settings["validation"]
+        if self.fit == "squash":
+            del settings["fit"]
         if mixup_parts > 1:
             settings["mixup_parts"] = mixup_parts
         contents = {name: provenance.fingerprint(settings[name]) for name in ("model", "teacher") if name in settings}

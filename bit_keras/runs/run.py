@@ -26,7 +26,7 @@ from bit_keras.runs.config import RunConfig
 from bit_keras.runs.workdir import claim, comparable, is_of, join
 from bit_keras.system.files import write_lines
 from bit_keras.system.logs import OUTCOME, doing, logger
-from bit_keras.system.optional import is_installed
+from bit_keras.system.optional import install_command, is_installed
 from bit_keras.zoo.variants import VARIANTS
 
 
@@ -84,7 +84,8 @@ class Run:
     def _reading(self) -> dict:
         # With op determinism TensorFlow serializes table lookups; caching is then slower than decoding.
         keep = not self.config.deterministic
-        return {"batch_size": self.config.micro_batch_size, "keep": keep, "loader": self.config.loader}
+        config = self.config
+        return {"batch_size": config.micro_batch_size, "fit": config.fit, "keep": keep, "loader": config.loader}
 
     def fit(
         self, network: keras.Model, best_of: BiT | None = None, callbacks: Sequence[keras.callbacks.Callback] = ()
@@ -213,6 +214,7 @@ class Run:
             class_names=tuple(self.source.class_names),
             resolution=self.crop,
             training_resolution=self.crop,
+            resize=self.config.fit,
             weights=None if self.config.model in VARIANTS else origin(self.config.model),
             data={**self.source.describe(), "name": origin(self.source.name)},
         )
@@ -325,7 +327,9 @@ def open_run(
 
 
 def _tensorboard(folder: Path) -> list[keras.callbacks.Callback]:
-    if is_installed("tensorflow"):
+    if is_installed("tensorflow") and is_installed("tensorboard"):
         return [keras.callbacks.TensorBoard(folder, write_graph=False)]
-    logger.info("no TensorBoard log is written, since that needs TensorFlow; metrics.csv has the same values")
+    logger.info(
+        "no TensorBoard log is written, metrics.csv has the same values; for one: %s", install_command("tensorboard")
+    )
     return []

@@ -3,7 +3,6 @@
 TensorFlow is imported in functions: the library works without it until something is exported.
 """
 
-import importlib.util
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from bit_keras.network.model import BiT
 from bit_keras.system import files
 from bit_keras.system.checks import known_arguments
 from bit_keras.system.logs import shows_messages
+from bit_keras.system.optional import require
 
 KINDS = ("reusable", "serving")
 _SERVING_OPTIONS = ("precision", "resolution", "activation", "top", "max_pixels")
@@ -50,10 +50,10 @@ def export_saved_model(
 
     - `serving_default`: "images" to "scores" [N, top] and "classes" [N, top], strings, both in order of falling score,
       and to "logits" [N, K]. Without class names the strings are class indices.
-    - `serve_bytes`: "image_bytes", strings [N], each a JPEG or PNG file, to the same and to "valid" [N], booleans, and
-      "error" [N], strings. Decoded and resized as in evaluation, except that the EXIF orientation is not applied. An
-      invalid file has False in "valid", the reason in "error", zeros for numbers and "" for classes; the other rows are
-      not affected.
+    - `serve_bytes`: "image_bytes", strings [N], each a JPEG, PNG, GIF or BMP file, to the same and to "valid" [N],
+      booleans, and "error" [N], strings. Decoded, turned upright (EXIF) and made square (`model.card.resize`) as in
+      evaluation. An invalid file has False in "valid", the reason in "error", zeros for numbers and "" for classes; the
+      other rows are not affected.
     - `features`: "images" to "features" [N, C].
 
     On the jax and torch backends the SavedModel is written by a process on the tensorflow backend.
@@ -119,8 +119,7 @@ def check_arguments(
         raise ValueError(f'kind="serving" takes a bit_keras.BiT, got {type(model).__name__}')
     if class_names is not None:
         _check_class_names(class_names, output_shape[-1])
-    if importlib.util.find_spec("tensorflow") is None:
-        raise ImportError("a SavedModel is written by TensorFlow, which is not installed: pip install tensorflow")
+    require("a SavedModel", "tensorflow")
     if kind == "serving":
         from bit_keras.saved_models.serving import ServingOptions
 

@@ -1,14 +1,21 @@
 """SavedModels for TF Serving: the folded network behind named signatures, one of which takes image files."""
 
 import dataclasses
+import functools
+import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import keras
 import numpy as np
 import tensorflow as tf
+from PIL import Image
 
 from bit_keras.data.loaders import preprocessing
+from bit_keras.data.loaders.bytes_tf import numbers, substr
+from bit_keras.data.loaders.exif import ORIENTATION
+from bit_keras.data.loaders.gif_tf import first_frame
+from bit_keras.data.loaders.preprocessing_numpy import BMP, GIF, JPEG, PNG
 from bit_keras.network.folding import folded
 from bit_keras.network.model import BiT
 from bit_keras.zoo.presets import default_activation
@@ -18,7 +25,8 @@ ACTIVATIONS = {"softmax": tf.nn.softmax, "sigmoid": tf.sigmoid}
 
 # Images decoded at the same time; together with `max_pixels` it bounds the memory.
 _PARALLEL_DECODES = 8
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+# The palette of a grey BMP with 8 bits per pixel: blue, green, red and 0 for each value.
+_GREY_PALETTE = bytes(byte for value in range(256) for byte in (value, value, value, 0))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,7 +100,7 @@ def write(
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")])
     def serve_bytes(image_bytes):
-        images, errors = decode_rows(image_bytes, options.resolution, options.max_pixels)
+        images, errors = decode_rows(image_bytes, options.resolution, options.max_pixels, model.card.resize)
         valid = tf.equal(errors, "")
         # Zeros: JSON has no NaN.
         answer = {
@@ -109,13 +117,16 @@ def write(
     tf.saved_model.save(root, str(path), signatures=signatures)
 
 
-def decode_rows(image_bytes: tf.Tensor, resolution: int, max_pixels: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """Decodes and resizes JPEG and PNG files as evaluation does; an invalid file does not affect the others.
+def decode_rows(
+    image_bytes: tf.Tensor, resolution: int, max_pixels: int, fit: str = "squash"
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Decodes, turns and resizes JPEG, PNG, GIF and BMP files as evaluation does; an invalid one affects no other.
 
     Args:
         image_bytes: strings [N].
         resolution: side in pixels of the result.
         max_pixels: height times width above which a file is not decoded.
+        fit: how an image becomes a square, one of `bit_keras.zoo.fits.FITS`.
 
     Returns:
         Images [N, resolution, resolution, 3] in [-1, 1], zeros for invalid files, and strings [N]: the reason why a
@@ -124,9 +135,12 @@ def decode_rows(image_bytes: tf.Tensor, resolution: int, max_pixels: int) -> tup
     shape = (resolution, resolution, 3)
 
     def decode(index, data):
-        error = _refusal(data, max_pixels)
-        image = tf.cond(error == "", lambda: preprocessing.test_image(data, crop=resolution), lambda: tf.zeros(shape))
-        return index, image, error
+        still = tf.cond(_starts_with(data, *GIF), lambda: first_frame(data), lambda: data)
+        error = _refusal(data, still, max_pixels)
+        return index, tf.cond(error == "", lambda: prepare(still), lambda: tf.zeros(shape)), error
+
+    def prepare(data):
+        return preprocessing.test_image(preprocessing.decode_in_graph(data), crop=resolution, fit=fit)
 
     with tf.device("/CPU:0"):
         count = tf.size(image_bytes, out_type=tf.int64)
@@ -142,31 +156,53 @@ def decode_rows(image_bytes: tf.Tensor, resolution: int, max_pixels: int) -> tup
         return images, tf.tensor_scatter_nd_update(default, index, errors)[:-1]
 
 
-def _refusal(data: tf.Tensor, max_pixels: int) -> tf.Tensor:
-    """Returns why a file must not be decoded, "" if it may be; raises if the header is damaged."""
-    is_jpeg = tf.strings.substr(data, 0, 3) == b"\xff\xd8\xff"
-    is_png = tf.strings.substr(data, 0, len(_PNG_SIGNATURE)) == _PNG_SIGNATURE
-    size = tf.case(  # height and width; decoders reject negative ones
+def _starts_with(data: tf.Tensor, *starts: bytes) -> tf.Tensor:
+    return tf.reduce_any([tf.strings.substr(data, 0, len(start)) == start for start in starts])
+
+
+def _refusal(data: tf.Tensor, still: tf.Tensor, max_pixels: int) -> tf.Tensor:
+    """Returns why a file must not be decoded, "" if it may be; raises if the header is damaged.
+
+    Args:
+        data: the file.
+        still: as `data`; of a GIF its first frame, "" if that does not fill it.
+        max_pixels: see `decode_rows`.
+    """
+    is_jpeg, is_png, is_gif, is_bmp = (_starts_with(data, *starts) for starts in ([JPEG], [PNG], GIF, [BMP]))
+    size = tf.case(  # height and width, in either order
         [
             (is_jpeg, lambda: tf.image.extract_jpeg_shape(data, tf.int64)[:2]),
             # The first chunk is IHDR: length and type in 4 bytes each, then width and height.
-            (is_png, lambda: _big_endian(tf.strings.substr(data, len(_PNG_SIGNATURE) + 8, 8))),
+            (is_png, lambda: numbers(data, len(PNG) + 8, tf.int32, 2, little_endian=False)),
+            (is_gif, lambda: numbers(data, 6, tf.uint16, 2)),
+            (is_bmp, lambda: _without_sign(numbers(data, 18, tf.int32, 2))),
         ],
         default=lambda: tf.zeros([2], tf.int64),
     )
-    return tf.case(
-        [
-            (tf.strings.length(data) == 0, lambda: tf.constant("the image is empty")),
-            (~(is_jpeg | is_png), lambda: tf.constant("the image is neither JPEG nor PNG")),
-            (size[0] * size[1] > max_pixels, lambda: tf.constant(f"the image has more than {max_pixels} pixels")),
-        ],
-        default=lambda: tf.constant(""),
-    )
+    pixels = tf.reduce_prod(tf.minimum(size, 2**31))
+    faults = {
+        "the image is empty": tf.strings.length(data) == 0,
+        "the image is not JPEG, PNG, GIF or BMP": ~(is_jpeg | is_png | is_gif | is_bmp),
+        f"the image has more than {max_pixels} pixels": pixels > max_pixels,
+        "the first frame of a GIF must fill it": is_gif & (still == b""),
+        "a BMP must be uncompressed, with 24 or 32 bits per pixel, or 8 of grey": is_bmp & _is_unknown_bmp(data),
+    }
+    cases = [(is_true, functools.partial(tf.constant, fault)) for fault, is_true in faults.items()]
+    return tf.case(cases, default=lambda: tf.constant(""))
 
 
-def _big_endian(data: tf.Tensor) -> tf.Tensor:
-    """Returns the big-endian int32 numbers in a string."""
-    return tf.cast(tf.io.decode_raw(data, tf.int32, little_endian=False), tf.int64)
+def _without_sign(values: tf.Tensor) -> tf.Tensor:
+    """Returns the absolute values of signed 32-bit numbers; a negative height is that of rows from the top."""
+    return tf.minimum(values, 2**32 - values)
+
+
+def _is_unknown_bmp(data: tf.Tensor) -> tf.Tensor:
+    """Tells whether a BMP file is of a kind that TensorFlow's decoder misreads."""
+    (header,), (compression,) = (tf.unstack(numbers(data, at, tf.int32)) for at in (14, 30))
+    (bits,) = tf.unstack(numbers(data, 28, tf.uint16))
+    is_grey = substr(data, 14 + header, len(_GREY_PALETTE)) == _GREY_PALETTE
+    is_known = (bits == 24) | (bits == 32) | ((bits == 8) & is_grey)
+    return ~(is_known & (header >= 40) & (compression == 0))
 
 
 def expected(
@@ -180,7 +216,7 @@ def expected(
         arrays[f"{k}/images"] = images
         arrays[f"{k}/logits"] = logits(2 * images - 1)
         arrays[f"{k}/features"] = features(2 * images - 1)
-    for k, (data, images) in enumerate(_check_files(options.resolution)):
+    for k, (data, images) in enumerate(_check_files(options.resolution, model.card.resize)):
         # As uint8: a NumPy string drops trailing zero bytes.
         arrays[f"file {k}/bytes"] = np.frombuffer(data, np.uint8)
         arrays[f"file {k}/logits"] = np.zeros((1, model.num_classes)) if images is None else logits(images)
@@ -216,12 +252,24 @@ def reference(network: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
     return run
 
 
-def _check_files(resolution: int) -> list[tuple[bytes, np.ndarray | None]]:
+def _check_files(resolution: int, fit: str) -> list[tuple[bytes, np.ndarray | None]]:
     """Returns image files for the check of a SavedModel, each with the image [1, resolution, resolution, 3] in [-1, 1]
-    that evaluation decodes from it, or None if it is invalid.
+    that evaluation makes of it, or None if it is invalid.
     """
-    image = np.random.default_rng(0).integers(0, 256, (64, 80, 3), np.uint8)
-    jpeg, png = tf.io.encode_jpeg(image), tf.io.encode_png(image)
-    good = [(file.numpy(), preprocessing.test_image(file, crop=resolution).numpy()[np.newaxis]) for file in (jpeg, png)]
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 80, 3), np.uint8)
+    jpeg, png = tf.io.encode_jpeg(pixels), tf.io.encode_png(pixels)
+    turned, orientation = io.BytesIO(), Image.Exif()
+    orientation[ORIENTATION] = 6  # the first row is at the right
+    Image.fromarray(np.rot90(pixels)).save(turned, "PNG", exif=orientation)
     truncated = jpeg.numpy()[:1000]
-    return [good[0], (truncated, None), good[1], (b"", None)]
+
+    def image(decoded: tf.Tensor | np.ndarray) -> np.ndarray:
+        return preprocessing.test_image(tf.constant(decoded), crop=resolution, fit=fit).numpy()[np.newaxis]
+
+    return [
+        (jpeg.numpy(), image(tf.io.decode_jpeg(jpeg))),
+        (truncated, None),
+        (png.numpy(), image(pixels)),
+        (b"", None),
+        (turned.getvalue(), image(pixels)),
+    ]

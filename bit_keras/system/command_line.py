@@ -18,7 +18,7 @@ Groups = Mapping[str, Sequence[str]]
 
 # Errors that a user can resolve: settings, files, the network, a missing package, a failed check, too large a batch.
 _REPORTED = (ValueError, OSError, ImportError, RuntimeError, MemoryError)
-_HELP = {"-h", "--h", "-help", "--help", "--helpshort", "--helpfull"}
+HELP = {"-h", "--h", "-help", "--help", "--helpshort", "--helpfull"}
 _VALUES = {"int": "NUMBER", "float": "NUMBER", "comma separated list of strings": "LIST"}
 _INDENT = 30
 
@@ -33,6 +33,7 @@ def run(
     arguments: str = "",
     errors: tuple[type[Exception], ...] = (),
     interrupted: str = "",
+    program: str = "",
 ) -> NoReturn:
     """Parses the command line, runs a program and exits. The program's flags must have been defined before.
 
@@ -46,8 +47,9 @@ def run(
         errors: further types of errors to report without a traceback. One with an attribute `signal` reports an
             interruption.
         interrupted: message after an interruption, for example how to resume.
+        program: the command that started the program, if it is not the script or module that Python was started with.
     """
-    program = _program(main)
+    program = program or program_of(main)
     sys.stdout.reconfigure(line_buffering=True)  # also in a file: keeps the order relative to standard error
     try:
         positional = _parse(main, arguments)
@@ -81,8 +83,8 @@ def _report(error: BaseException, interrupted: str) -> int:
     return 128 + number
 
 
-def _program(main: Callable) -> str:
-    """Returns the command that started the program."""
+def program_of(main: Callable) -> str:
+    """Returns the command that started the program, the script or module that Python was started with."""
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     if main.__module__ == "__main__" and spec is not None:
         return f"python -m {spec.name.removesuffix('.__main__')}"
@@ -91,7 +93,7 @@ def _program(main: Callable) -> str:
 
 def _parse(main: Callable, arguments: str) -> list[str] | None:
     """Parses the flags and returns the positional arguments, or None if help was requested."""
-    if _HELP & set(sys.argv[1:]):
+    if HELP & set(sys.argv[1:]):
         return None
     own = _own_flags(main)
     try:

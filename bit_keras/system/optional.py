@@ -1,6 +1,27 @@
-"""Optional packages."""
+"""Optional packages, and the extras of this package that install them."""
 
 import importlib
+import importlib.util
+
+# {module: extra of setup.cfg that installs it}; tests/test_setup.py compares it with setup.cfg.
+EXTRAS = {
+    "ai_edge_litert": "edge",
+    "grain": "grain",
+    "huggingface_hub": "huggingface",
+    "jax": "jax",
+    "kagglehub": "kaggle",
+    "onnx": "edge",
+    "onnxruntime": "edge",
+    "pillow_heif": "heif",
+    "safetensors": "safetensors",
+    "sklearn": "few-shot",
+    "tensorboard": "tensorflow",
+    "tensorflow": "tensorflow",
+    "tensorflow_datasets": "tensorflow",
+    "tensorflow_serving": "serving",
+    "tf2onnx": "edge",
+    "torch": "torch",
+}
 
 
 def is_installed(name: str) -> bool:
@@ -10,3 +31,25 @@ def is_installed(name: str) -> bool:
     except ImportError:
         return False
     return True
+
+
+def require(user: str, *names: str) -> None:
+    """Checks that optional packages are installed, without importing them.
+
+    Args:
+        user: what needs them, the beginning of the message.
+        *names: modules, keys of `EXTRAS`.
+
+    Raises:
+        ImportError: one is not installed. The message names the extra that installs it.
+    """
+    for name in names:
+        if importlib.util.find_spec(name) is None:
+            raise ImportError(
+                f"{user} needs the package {name}, which is not installed: {install_command(name)}", name=name
+            )
+
+
+def install_command(name: str) -> str:
+    """Returns the command that installs a module of `EXTRAS`."""
+    return f"pip install 'bit-keras[{EXTRAS[name]}]'"

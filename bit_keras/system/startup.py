@@ -1,4 +1,4 @@
-"""Imports TensorFlow without the harmless lines that its libraries print at startup, which look like errors.
+"""Imports Keras and its backend, TensorFlow without the harmless lines of its libraries that look like errors.
 
 Neither `TF_CPP_MIN_LOG_LEVEL` nor Python's `logging` filters these lines: they are printed before either takes
 effect. Set `TF_CPP_MIN_LOG_LEVEL=0` to see everything.
@@ -15,6 +15,7 @@ from collections.abc import Iterator
 
 _LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 _GPU_DRIVERS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")  # NVIDIA, WSL, AMD
+_BACKENDS = ("tensorflow", "jax", "torch")
 _SILENCE = 4.0  # seconds between progress lines
 
 # A line that contains one of these texts is left out; any other line is passed on.
@@ -40,10 +41,34 @@ for line in sys.stdin.buffer:
 
 
 def import_backend() -> None:
-    """Imports Keras and its backend, without TensorFlow's startup noise."""
-    if "keras" not in sys.modules:
+    """Imports Keras and its backend, without TensorFlow's startup noise.
+
+    Raises:
+        ImportError: Keras's backend is not installed. The message says what to install or to set.
+    """
+    if "keras" in sys.modules:
+        return
+    try:
         with quiet("importing Keras and its backend"):
             importlib.import_module("keras")
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").partition(".")[0]
+        if missing not in _BACKENDS or importlib.util.find_spec(missing):
+            raise
+        raise ImportError(_no_backend(missing), name=missing) from None  # without the traceback inside of Keras
+
+
+def _no_backend(missing: str) -> str:
+    from bit_keras.system.optional import install_command  # tests load this module alone
+
+    installed = [name for name in _BACKENDS if name != missing and importlib.util.find_spec(name)]
+    if installed:
+        return (
+            f"the backend of Keras is {missing} here, which is not installed. Set KERAS_BACKEND to {installed[0]}, "
+            f"which is installed, or install {missing}: {install_command(missing)}"
+        )
+    lines = [f"  {install_command(name):<38}and set KERAS_BACKEND={name}" for name in _BACKENDS]
+    return "\n".join(["Keras needs one of three backends, and none is installed:", *lines])
 
 
 @contextlib.contextmanager

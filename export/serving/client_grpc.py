@@ -19,7 +19,7 @@ _OPTIONS = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_len
 
 
 def classify(server: str, model: str, images: Sequence[bytes], timeout: float = 60) -> dict[str, np.ndarray]:
-    """Classifies JPEG or PNG files, sent as one batch of N.
+    """Classifies JPEG, PNG, GIF or BMP files, sent as one batch of N.
 
     Args:
         server: host and port, for example "localhost:8500".

@@ -14,7 +14,7 @@ from pathlib import Path
 
 
 def classify(server: str, model: str, images: Sequence[bytes], timeout: float = 60) -> list[dict]:
-    """Classifies JPEG or PNG files, sent as one batch.
+    """Classifies JPEG, PNG, GIF or BMP files, sent as one batch.
 
     Args:
         server: address, for example "http://localhost:8501".

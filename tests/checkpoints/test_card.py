@@ -53,6 +53,11 @@ def test_every_value_is_checked_when_it_is_read():
     assert cards._CHECKS.keys() == {field.name for field in dataclasses.fields(Card)}
 
 
+def test_a_fit_that_is_unknown_is_refused_by_name():
+    with pytest.raises(CheckpointError, match=r"resize of its card has the invalid value 'seam carving'"):
+        Card.from_dict({"resize": "seam carving"}, "mine.npz")
+
+
 def test_a_new_head_has_no_names_and_tells_what_it_came_from(model, tmp_path):
     bit_keras.save_npz(model, tmp_path / "mine.npz")
     card = BiT.from_preset(tmp_path / "mine.npz", num_classes=3).card

@@ -2,7 +2,7 @@
 
     python tpu_load.py CONVERTER DIRECT IMAGE...
 
-The images are JPEG or PNG files.
+The images are JPEG, PNG, GIF or BMP files.
 """
 
 import json

@@ -1,5 +1,6 @@
 """Single images are those of test batches."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,7 @@ def folder(tmp_path_factory):
 @pytest.mark.parametrize("loader", data.LOADERS)
 def test_files_are_those_of_test_batches(folder, loader):
     source = data.load(folder)
-    read = single.file_reader(16, loader)
+    read = single.file_reader(16, loader=loader)
     for split in (source.train, source.test):
         ((images, _),) = data.test_batches(
             data.Source("all", source.class_names, (1, 1), split, split, {"kind": "folder"}),
@@ -46,13 +47,13 @@ def test_files_are_those_of_test_batches(folder, loader):
 @pytest.mark.parametrize("content", [b"", b"hello", b"\x89PNG\r\n\x1a\n damaged", b"\xff\xd8\xff\xe0"])
 def test_what_cannot_be_decoded(loader, content):
     with pytest.raises(ValueError, match="cannot be decoded"):
-        single.file_reader(16, loader)(content)
+        single.file_reader(16, loader=loader)(content)
 
 
 def test_the_loader_is_checked(monkeypatch):
     with pytest.raises(ValueError, match=r"loader must be one of tf.data, grain; got 'torch'"):
-        single.file_reader(16, "torch")
-    monkeypatch.setattr(single, "is_installed", lambda name: False)
-    with pytest.raises(ImportError, match="needs TensorFlow"):
-        single.file_reader(16, "tf.data")
+        single.file_reader(16, loader="torch")
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+    with pytest.raises(ImportError, match=r"tf\.data needs the package tensorflow"):
+        single.file_reader(16, loader="tf.data")
     assert single.file_reader(16).__module__ == "bit_keras.data.single"  # Pillow's

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bit_keras import data
 from bit_keras.finetune import FinetuneConfig
 
 GOOD = FinetuneConfig(model="R17x0.5", dataset="digits", workdir="w")
@@ -26,6 +27,7 @@ GOOD = FinetuneConfig(model="R17x0.5", dataset="digits", workdir="w")
         ({"loader": "torch"}, "loader must be one of tf.data, grain; got 'torch'"),
         ({"scale": "sqrt"}, "scale must be one of none, linear, schedule; got 'sqrt'"),
         ({"freeze": "block5"}, "freeze must be one of none, head_only, root_block, block1, block2, block3, block4"),
+        ({"fit": "stretch"}, "fit must be one of squash, pad, crop; got 'stretch'"),
         ({"precision": "int8"}, "precision must be one of float32, mixed_bfloat16, mixed_float16; got 'int8'"),
     ],
 )
@@ -77,3 +79,9 @@ def test_one_flag_for_the_official_small_batch():
 
 def test_every_setting_has_a_help_text():
     assert all(field.metadata["help"].endswith(".") for field in dataclasses.fields(FinetuneConfig))
+
+
+def test_the_fit_identifies_a_run_unless_it_is_that_of_earlier_versions():
+    source = data.load("digits")
+    assert "fit" not in GOOD.identity(source)
+    assert dataclasses.replace(GOOD, fit="pad").identity(source)["fit"] == "pad"

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 import bit_keras
+from bit_keras.zoo.modules import MODULES, Module
 from bit_keras.zoo.presets import PRESETS
 from hub_modules import generate
-from hub_modules.table import MODULES, Module, pages
+from hub_modules.table import pages
 
 PAGES = generate.DIRECTORY / "pages"
 

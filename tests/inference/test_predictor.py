@@ -208,7 +208,6 @@ def test_the_resolution(golden_npz, caplog):
         (Stub(), {"resolution": 0}, ValueError, "resolution must be 1 or more"),
         (Stub(), {"precision": "mixed_bfloat16"}, ValueError, "has its own precision"),
         (Stub(), {"loader": "x"}, ValueError, "loader must be one of"),
-        (Stub(Card(resize="pad")), {}, ValueError, "must be resized by 'pad', which this version cannot do"),
         ("no-such-model", {}, ValueError, "no file is called"),
     ],
 )

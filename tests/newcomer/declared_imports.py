@@ -13,7 +13,12 @@ from pathlib import Path
 
 import bit_keras
 
-_OTHER_NAMES = {"sklearn": "scikit-learn", "google": "protobuf", "kagglehub": "kagglehub"}
+_OTHER_NAMES = {
+    "google": "protobuf",
+    "kagglehub": "kagglehub",
+    "sklearn": "scikit-learn",
+    "tensorflow_serving": "tensorflow-serving-api",
+}
 _PROGRAMS = re.compile(r"(__main__|hdf5_index)$")  # importing them runs them
 
 

@@ -31,10 +31,12 @@ def test_code_without_a_stand_in_is_an_error(there, tmp_path):
 
 def test_the_commands_of_the_pages():
     commands = readme.commands(PAGES)
-    run = {re.search(r"bit_keras\.(\w+)", command)[1].replace("_", "-") for command in commands}
-    assert {f"bit-{name}" for name in run} == set(readme.programs(ROOT / "setup.cfg"))
-    assert len(commands) == 11
-    large = re.compile(r"=(cifar|imagenet|oxford)|,cifar|/data/|BiT-[SM]-|R\d\d+x[1-4]")  # downloads, or takes hours
+    run = {re.search(r"^bit-(\w+)|bit_keras\.(\w+)", command).group(1, 2) for command in commands}
+    assert {f"bit-{(a or b).replace('_', '-')}" for a, b in run} == set(readme.programs(ROOT / "setup.cfg"))
+    assert len(commands) == 13
+    large = re.compile(
+        r"=(cifar|imagenet|oxford)|,cifar|/data/|BiT-[SM]-|R\d\d+x[1-4]|[sm]-r\d\d+x[1-4]"
+    )  # downloads, or takes hours
     assert not [command for command in commands if large.search(command)]
 
 

@@ -13,7 +13,7 @@ from sklearn.datasets import load_digits
 
 import bit_keras
 from bit_keras.checkpoints.formats import read_card
-from bit_keras.saved_models import export, reusable, writer
+from bit_keras.saved_models import reusable, writer
 from bit_keras.saved_models.check import relative_difference
 from bit_keras.saved_models.export import export_saved_model
 from bit_keras.system import processes
@@ -307,7 +307,8 @@ def test_models_are_refused(make_model, message, tmp_path):
 
 
 def test_needs_tensorflow(tmp_path, monkeypatch):
-    monkeypatch.setattr(export.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ImportError, match="pip install tensorflow"):
-        export_saved_model(small_model(), tmp_path / "saved_model")
+    model = small_model()
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+    with pytest.raises(ImportError, match=r"pip install 'bit-keras\[tensorflow\]'"):
+        export_saved_model(model, tmp_path / "saved_model")
     assert os.listdir(tmp_path) == []

@@ -1,5 +1,6 @@
 """SavedModels for TF Serving: the outputs of their signatures, and batches with invalid image files."""
 
+import dataclasses
 import io
 import os
 import resource
@@ -10,9 +11,11 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 import bit_keras
+from bit_keras.checkpoints.formats import read_card
+from bit_keras.data.loaders import preprocessing_numpy
 from bit_keras.saved_models import writer
 from bit_keras.saved_models.check import relative_difference
 from bit_keras.saved_models.export import export_saved_model
@@ -20,7 +23,9 @@ from bit_keras.saved_models.export import export_saved_model
 CLASS_NAMES = [f"Klasse {k} ä" for k in range(10)]
 RESOLUTION, TOP = 48, 3
 DAMAGED = "the image is damaged"
-NO_IMAGE = "the image is neither JPEG nor PNG"
+NO_IMAGE = "the image is not JPEG, PNG, GIF or BMP"
+UNKNOWN_BMP = "a BMP must be uncompressed, with 24 or 32 bits per pixel, or 8 of grey"
+SMALL_FRAME = "the first frame of a GIF must fill it"
 TOO_LARGE = f"the image has more than {2**26} pixels"
 
 
@@ -196,6 +201,17 @@ GREY = PHOTO[..., 0]
 ALPHA = np.full_like(GREY, 30)
 EXIF = Image.Exif()
 EXIF[0x0112] = 6  # to be rotated by 90 degrees for display
+# The second frame alone would take more memory than a test allows if it was read.
+MOVING = encode(GREY, "GIF", save_all=True, append_images=[Image.new("L", (80, 60), 7)])
+MOVING = MOVING[:-1] + b"\x2c\0\0\0\0" + struct.pack("<HH", 30_000, 30_000) + b"\0\x08\0;"
+
+
+def bmp_from_the_top(image: np.ndarray, *size: int) -> bytes:
+    """A BMP file whose rows are in order, which a negative height states."""
+    height, width = size or image.shape[:2]
+    header = struct.pack("<2sIIIIiiHHIIIIII", b"BM", 0, 0, 54, 40, width, -height, 1, 24, *[0] * 6)
+    return header + image[..., ::-1].tobytes()
+
 
 # Valid files and their expected pixels; None for those that Pillow decodes, with different rounding.
 GOOD = {
@@ -203,13 +219,20 @@ GOOD = {
     "progressive JPEG": (encode(PHOTO, "JPEG", progressive=True), None),
     "grey JPEG": (encode(GREY, "JPEG"), None),
     "CMYK JPEG": (encode(Image.fromarray(PHOTO).convert("CMYK"), "JPEG"), None),
-    "EXIF rotation": (encode(PHOTO, "JPEG", quality=90, exif=EXIF), None),
+    "turned JPEG": (encode(PHOTO, "JPEG", quality=90, exif=EXIF), None),
+    "turned PNG": (encode(PHOTO, "PNG", exif=EXIF), np.rot90(PHOTO, -1)),
     "PNG": (PNG, PHOTO),
     "palette PNG": (encode(Image.fromarray(PHOTO).quantize(16), "PNG"), None),
     "grey PNG": (encode(GREY, "PNG"), np.stack([GREY] * 3, axis=-1)),
     "grey and alpha": (encode(np.stack([GREY, ALPHA], axis=-1), "PNG"), np.stack([GREY] * 3, axis=-1)),
     "RGBA": (encode(np.dstack([PHOTO, ALPHA]), "PNG"), PHOTO),
     "16-bit PNG": (png_of_16_bits(PHOTO), PHOTO),
+    "GIF": (encode(GREY, "GIF"), np.stack([GREY] * 3, axis=-1)),
+    "moving GIF": (MOVING, np.stack([GREY] * 3, axis=-1)),
+    "BMP": (encode(PHOTO, "BMP"), PHOTO),
+    "BMP and alpha": (encode(np.dstack([PHOTO, ALPHA]), "BMP"), PHOTO),
+    "grey BMP": (encode(GREY, "BMP"), np.stack([GREY] * 3, axis=-1)),
+    "BMP from the top": (bmp_from_the_top(PHOTO), PHOTO),
     "one pixel": (encode(PHOTO[:1, :1], "PNG"), PHOTO[:1, :1]),
     "20,000 pixels wide": (encode(np.full((3, 20_000), 77, np.uint8), "PNG"), np.full((3, 20_000, 3), 77, np.uint8)),
 }
@@ -219,8 +242,15 @@ BAD = {
     "empty": (b"", "the image is empty"),
     "one byte": (b"\xff", NO_IMAGE),
     "text": ("Größe".encode(), NO_IMAGE),
-    "GIF": (encode(PHOTO, "GIF"), NO_IMAGE),
-    "BMP": (encode(PHOTO, "BMP"), NO_IMAGE),
+    "TIFF": (encode(PHOTO, "TIFF"), NO_IMAGE),
+    "palette BMP": (encode(Image.fromarray(PHOTO).quantize(16), "BMP"), UNKNOWN_BMP),
+    "BMP of bits": (encode(Image.fromarray(PHOTO).convert("1"), "BMP"), UNKNOWN_BMP),
+    "half a GIF": (MOVING[:1200], DAMAGED),
+    "start of a GIF": (MOVING[:6], SMALL_FRAME),
+    "half a BMP": (encode(PHOTO, "BMP")[:9000], DAMAGED),
+    "frame in a corner of a GIF": (MOVING[:6] + struct.pack("<HH", 81, 60) + MOVING[10:], SMALL_FRAME),
+    "GIF of 400 megapixels": (MOVING[:6] + struct.pack("<HH", 20_000, 20_000) + MOVING[10:], TOO_LARGE),
+    "BMP of 400 megapixels": (bmp_from_the_top(PHOTO, 20_000, 20_000), TOO_LARGE),
     "WebP": (encode(PHOTO, "WebP"), NO_IMAGE),
     "start of a JPEG": (JPEG[:3], DAMAGED),
     "start of a PNG": (PNG[:8], DAMAGED),
@@ -229,8 +259,8 @@ BAD = {
     "truncated PNG": (PNG[: len(PNG) // 2], DAMAGED),
     "wrong checksum": (PNG.replace(b"IDAT", b"IDAT\x01", 1), DAMAGED),
     "JPEG without rows": (jpeg_with_header_size(0, 80), DAMAGED),
-    "PNG of negative size": (png(2**32 - 1, 5, 8, 0, b""), DAMAGED),
-    "PNG of two negative sizes": (png(2**32 - 2**14, 2**32 - 2**14, 8, 0, b""), TOO_LARGE),
+    "PNG of a size without sign": (png(2**32 - 1, 5, 8, 0, b""), TOO_LARGE),
+    "PNG of two sizes without sign": (png(2**32 - 2**14, 2**32 - 2**14, 8, 0, b""), TOO_LARGE),
     "PNG of 400 megapixels": (png(20_000, 20_000, 1, 0, bytes(20_000 * 2501)), TOO_LARGE),
     "JPEG of 400 megapixels": (jpeg_with_header_size(20_000, 20_000), TOO_LARGE),
 }
@@ -278,22 +308,33 @@ def test_pixels_of_good_files(name):
     images, errors = decode_rows([data], RESOLUTION, 2**26)
     assert errors.numpy().tolist() == [b""]
     if pixels is None:
-        pixels = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+        pixels = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB"))
         difference = np.abs(images[0] - evaluation_image(pixels)) * 127.5
         assert difference.mean() < 2, name
     else:
         np.testing.assert_allclose(images[0], evaluation_image(pixels), atol=1e-6)
 
 
-def test_exif_does_not_turn(signatures):
-    from bit_keras.saved_models.serving import decode_rows
-
-    files = [JPEG, GOOD["EXIF rotation"][0]]
-    pixels, _ = decode_rows(files, RESOLUTION, 2**26)
-    np.testing.assert_array_equal(pixels[0], pixels[1])
+def test_exif_turns(model, signatures):
+    """As Pillow turns it, whose rounding of JPEG differs a little; PNG is exact."""
+    files = [encode(PHOTO, "PNG", exif=EXIF), encode(np.rot90(PHOTO, -1), "PNG"), PNG]
+    turned, upright, other = signatures["serve_bytes"](files)["logits"]
     # Not exact: threads share a batch, and may add up the values of their rows in a different order.
-    logits = signatures["serve_bytes"](files)["logits"]
-    np.testing.assert_allclose(logits[0], logits[1], rtol=1e-6)
+    np.testing.assert_allclose(turned, upright, rtol=1e-6)
+    assert relative_difference(other, turned) > 1e-3
+
+
+@pytest.mark.parametrize("fit", ["pad", "crop"])
+def test_the_fit_of_the_card_is_served(golden_npz, tmp_path, fit):
+    model = bit_keras.BiT.from_preset(golden_npz)
+    model.card = dataclasses.replace(model.card, resize=fit)
+    path = export_saved_model(model, tmp_path / "serving", "serving", resolution=RESOLUTION)
+    assert read_card(path).resize == fit
+    expected = preprocessing_numpy.test_image(PNG, crop=RESOLUTION, fit=fit)[np.newaxis]
+    found = load(path)["serve_bytes"]([PNG])["logits"]
+    assert relative_difference(logits_of(model, expected), found) < 1e-4
+    squashed = preprocessing_numpy.test_image(PNG, crop=RESOLUTION)[np.newaxis]
+    assert relative_difference(logits_of(model, squashed), found) > 1e-2
 
 
 @pytest.mark.parametrize("file_format", ["JPEG", "PNG"])

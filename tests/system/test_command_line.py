@@ -29,12 +29,16 @@ CONFIGS = {
 
 
 def _programs() -> list[str]:
-    names = []
+    names = [f"export.{name}" for name in ("edge", "publish", "serving", "tfhub", "tpu")]
     for path in sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py")):
         if re.search(r"^ +(command_line|program)\.run\(.*main", path.read_text(), re.MULTILINE):
             name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__main__")
             names.append(name)
-    return [name for name in names if name not in ("bit_keras.system.command_line", "bit_keras.runs.program")]
+    return [
+        name
+        for name in names
+        if name not in ("bit_keras.export", "bit_keras.system.command_line", "bit_keras.runs.program")
+    ]
 
 
 PROGRAMS = _programs()

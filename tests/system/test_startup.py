@@ -73,3 +73,43 @@ def test_errors_of_a_missing_gpu_are_hidden_only_where_there_is_none(driver, lev
     with startup.quiet("starting"):
         assert os.environ["TF_CPP_MIN_LOG_LEVEL"] == level
     monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL")
+
+
+@pytest.mark.parametrize(
+    ("backend", "missing", "lines"),
+    [
+        (
+            "tensorflow",
+            ["tensorflow"],
+            [
+                "ImportError: the backend of Keras is tensorflow here, which is not installed. Set KERAS_BACKEND to "
+                "jax, which is installed, or install tensorflow: pip install 'bit-keras[tensorflow]'"
+            ],
+        ),
+        (
+            "jax",
+            ["tensorflow", "jax"],
+            [
+                "ImportError: the backend of Keras is jax here, which is not installed. Set KERAS_BACKEND to "
+                "torch, which is installed, or install jax: pip install 'bit-keras[jax]'"
+            ],
+        ),
+        (
+            "",  # Keras's default
+            ["tensorflow", "jax", "torch"],
+            [
+                "ImportError: Keras needs one of three backends, and none is installed:",
+                "  pip install 'bit-keras[tensorflow]'   and set KERAS_BACKEND=tensorflow",
+                "  pip install 'bit-keras[jax]'          and set KERAS_BACKEND=jax",
+                "  pip install 'bit-keras[torch]'        and set KERAS_BACKEND=torch",
+            ],
+        ),
+    ],
+)
+def test_a_missing_backend(backend, missing, lines, tmp_path):
+    program = f"import sys; sys.modules.update(dict.fromkeys({missing})); import bit_keras"
+    done = _run(program, KERAS_BACKEND=backend, KERAS_HOME=str(tmp_path))
+    assert done.returncode == 1
+    printed = [line for line in done.stderr.splitlines() if not line.startswith("importing Keras")]
+    assert printed[-len(lines) :] == lines
+    assert not [line for line in printed if "site-packages/keras" in line]

@@ -12,6 +12,7 @@ import numpy as np
 from bit_keras.checkpoints.card import KEY, MAX_BYTES, Card
 from bit_keras.checkpoints.checks import CheckpointError, check_bytes, check_finite, check_floats, promised_bytes
 from bit_keras.checkpoints.names import as_convolution, layer_path, normalize_key, weight_key
+from bit_keras.system.optional import require
 
 _OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 # Variables of the checkpoint and of training, which are not part of the network.
@@ -36,11 +37,10 @@ def read_saved_model(path: str | os.PathLike) -> dict[str, np.ndarray]:
     path = Path(path)
     if not is_saved_model(path):
         raise FileNotFoundError(f"no SavedModel directory: {path}")
-    try:
-        import tensorflow as tf
-        from google.protobuf.message import DecodeError
-    except ImportError as error:
-        raise ImportError("the variables of a SavedModel are read by TensorFlow: pip install tensorflow") from error
+    require("a SavedModel", "tensorflow")
+    import tensorflow as tf
+    from google.protobuf.message import DecodeError
+
     prefix = path / "variables" / "variables"
     try:
         return _read(path, tf.train.load_checkpoint(os.fspath(prefix)))

@@ -16,6 +16,7 @@ from bit_keras.checkpoints import card as cards
 from bit_keras.checkpoints.checks import CheckpointError, check_bytes, check_finite, reading
 from bit_keras.checkpoints.names import is_head
 from bit_keras.system.files import whole
+from bit_keras.system.optional import require
 
 _CONVOLUTIONS = {"1": "a", "2": "b", "3": "c"}  # of a unit: number in PyTorch -> letter in the official files
 _UNIT = re.compile(
@@ -140,10 +141,9 @@ def timm_name(key: str) -> str:
 
 
 def _safetensors():
-    try:
-        import safetensors
-    except ImportError as error:
-        raise ImportError("safetensors files need a package: pip install 'bit-keras[safetensors]'") from error
+    require("a safetensors file", "safetensors")
+    import safetensors
+
     return safetensors
 
 

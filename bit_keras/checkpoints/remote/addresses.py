@@ -4,16 +4,20 @@
 |---|---|
 | https://host/path, http://host/path | the host |
 | gs://bucket/path | Google Cloud Storage, public objects |
-| hf://owner/repo[@revision]/path | the Hugging Face hub or HF_ENDPOINT, with HF_TOKEN; revision main by default |
+| hf://owner/repo[@revision]/path | the Hugging Face hub or HF_ENDPOINT; revision main by default (1) |
 | kaggle://owner/model/framework/variation[/version][/path] | Kaggle Models, through kagglehub |
 | package://path | this package, for the files that are installed with it |
+
+(1) through huggingface_hub, with its login, cache and offline mode, if it is installed; else with HF_TOKEN
 """
 
 import hashlib
 import os
 import re
 from pathlib import Path, PurePosixPath
-from urllib.parse import urlparse
+from urllib.parse import unquote, urlparse
+
+from bit_keras.zoo.presets import PRESETS
 
 SCHEMES = ("http", "https", "gs", "hf", "kaggle", "package")
 GOOGLE_STORAGE = "https://storage.googleapis.com"
@@ -105,6 +109,31 @@ def kaggle_handle(url: str) -> tuple[str, str | None]:
     return "/".join(components[:length]), "/".join(components[length:]) or None
 
 
+def hub_file(url: str) -> tuple[str, str, str]:
+    """Splits an hf address into repository, revision and path, without percent-encoding.
+
+    Raises:
+        ValueError: the address is malformed.
+    """
+    repository, revision, path = map(unquote, _hub_parts(url))
+    return repository, revision, path
+
+
+def check_not_moved(url: str) -> None:
+    """Raises ValueError for an address of tfhub.dev, whose modules moved to Kaggle, with the address to use instead."""
+    match = re.fullmatch(r"https?://(?:www\.)?tfhub\.dev(/.*?)??(/\d+)?/?([?#].*)?", url, re.IGNORECASE)
+    if match is None:
+        return
+    publisher, model, *variation = [*_components((match[1] or "").lower()), "", ""]
+    moved = f"kaggle://{publisher}/{model}/tensorFlow2/{'-'.join(filter(None, variation)).replace('_', '-')}"
+    if any(moved == file.url for row in PRESETS.values() for file in row.files):
+        raise ValueError(f"the modules of tfhub.dev moved to Kaggle, this one to {moved}{match[2] or ''}; got {url!r}")
+    raise ValueError(
+        "the modules of tfhub.dev moved to Kaggle: find this one at https://www.kaggle.com/models and use "
+        f"kaggle://owner/model/framework/variation/version; got {url!r}"
+    )
+
+
 def _permanent(url: str) -> str:
     """Returns the http(s) address of a file, independent of environment variables."""
     if scheme(url) == "gs":
@@ -131,12 +160,17 @@ def _relative_path(url: str) -> PurePosixPath:
 
 
 def _hub_path(url: str) -> str:
+    repository, revision, path = _hub_parts(url)
+    return f"{repository}/resolve/{revision}/{path}"
+
+
+def _hub_parts(url: str) -> tuple[str, str, str]:
     owner, repo, *path = [*_path_components(url), "", ""]
     repo, _, revision = repo.partition("@")
     path = "/".join(path).rstrip("/")
     if not (owner and repo and path):
         raise ValueError(f"an hf address is hf://owner/repo[@revision]/path, got {url!r}")
-    return f"{owner}/{repo}/resolve/{revision or 'main'}/{path}"
+    return f"{owner}/{repo}", revision or "main", path
 
 
 def _path_components(url: str) -> list[str]:

@@ -5,7 +5,7 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 import filelock
@@ -14,6 +14,7 @@ from bit_keras.checkpoints.checks import CheckpointError
 from bit_keras.checkpoints.remote.addresses import (
     SCHEMES,
     cache_path,
+    check_not_moved,
     is_url,
     mirrors,
     package_path,
@@ -21,10 +22,12 @@ from bit_keras.checkpoints.remote.addresses import (
     scheme,
 )
 from bit_keras.checkpoints.remote.contents import check_contents
+from bit_keras.checkpoints.remote.hugging_face import fetch_from_hugging_face
 from bit_keras.checkpoints.remote.kaggle import fetch_from_kaggle
 from bit_keras.checkpoints.remote.transfer import discard, receive
 from bit_keras.system.files import whole
 from bit_keras.system.logs import logger
+from bit_keras.system.optional import is_installed
 
 _HEX_DIGITS = {"md5": 32, "sha256": 64}
 
@@ -38,7 +41,8 @@ def fetch(url: str, md5: str | None = None, sha256: str | None = None) -> Path:
 
     The copy is stored under the host and path of its address below BIT_KERAS_CACHE, or below `models/bit_keras` in
     the Keras home (KERAS_HOME or ~/.keras). The mirrors of BIT_KERAS_MIRROR are tried first (`addresses.mirrors`).
-    With BIT_KERAS_OFFLINE=1 the network is not used. Files of Kaggle are stored and checked by kagglehub.
+    With BIT_KERAS_OFFLINE=1 the network is not used. Files of Kaggle are stored by kagglehub, and those of Hugging Face
+    by huggingface_hub if it is installed and no mirror is set; their format and the given hashes are checked each time.
 
     Args:
         url: an http, https, gs, hf, kaggle or package address; see `bit_keras.checkpoints.remote.addresses`.
@@ -46,7 +50,7 @@ def fetch(url: str, md5: str | None = None, sha256: str | None = None) -> Path:
         sha256: expected hash, 64 hexadecimal digits, None if unknown.
 
     Raises:
-        ValueError: the address or a hash is malformed.
+        ValueError: the address or a hash is malformed, or the address is one of tfhub.dev, which moved.
         ConnectionError: the file cannot be downloaded. The message lists the answer of each source, how much of the
             file was received, and where to put a copy made by hand.
         CheckpointError: the file is incomplete, is a web page, or has another hash. A downloaded file is deleted, one
@@ -57,11 +61,14 @@ def fetch(url: str, md5: str | None = None, sha256: str | None = None) -> Path:
     hashes = _given_hashes(md5=md5, sha256=sha256)
     if not is_url(url):
         raise ValueError(f"an address must begin with {', '.join(f'{each}://' for each in SCHEMES)}, got {url!r}")
+    check_not_moved(url)
     if scheme(url) == "kaggle":
-        return _fetch_from_kaggle(url, hashes)
+        return _fetch_from_hub(url, hashes)
     if scheme(url) == "package":
         return _fetch_from_package(url, hashes)
     local = cache_path(url)
+    if not local.is_file() and _client(url) and not mirrors(url):
+        return _fetch_from_hub(url, hashes)
     if not local.is_file():
         sources = _sources(url, local)
         with _lock(local):
@@ -93,8 +100,15 @@ def fetch_folder(url: str, files: Sequence[str]) -> Path:
     return copies[0].parents[len(paths[0].parts) - 1]
 
 
-def _fetch_from_kaggle(url: str, hashes: list[tuple[str, str, str]]) -> Path:
-    path = fetch_from_kaggle(url, offline=_is_offline())
+def _client(url: str) -> Callable[[str, bool], Path] | None:
+    """Returns the function that downloads a file with the package of its hub, None if it is downloaded by `receive`."""
+    if scheme(url) == "kaggle":
+        return fetch_from_kaggle
+    return fetch_from_hugging_face if scheme(url) == "hf" and is_installed("huggingface_hub") else None
+
+
+def _fetch_from_hub(url: str, hashes: list[tuple[str, str, str]]) -> Path:
+    path = _client(url)(url, _is_offline())
     if path.is_file():
         check_contents(path, path.name)
         _check_hashes(path, hashes)
@@ -177,11 +191,12 @@ def _download(url: str, local: Path, sources: list[str], hashes: list[tuple[str,
 
 
 def _bring(source: str, partial: Path) -> None:
-    if is_url(source) and scheme(source) != "kaggle":
+    client = _client(source)
+    if is_url(source) and client is None:
         address, token = request_for(source)
         receive(address, partial, token)
         return
-    path = fetch_from_kaggle(source) if is_url(source) else Path(source).expanduser()
+    path = client(source, False) if client else Path(source).expanduser()
     if not path.is_file():
         raise ConnectionError("no such file")
     discard(partial)

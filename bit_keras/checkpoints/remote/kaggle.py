@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from bit_keras.checkpoints.remote.addresses import kaggle_handle
+from bit_keras.system.optional import require
 
 
 def fetch_from_kaggle(url: str, offline: bool = False) -> Path:
@@ -22,12 +23,11 @@ def fetch_from_kaggle(url: str, offline: bool = False) -> Path:
     handle, path = kaggle_handle(url)
     if offline:
         return _cached(url, handle, path)
-    try:
-        import kagglehub
-        import requests
-        from kagglehub import exceptions
-    except ImportError as error:
-        raise ImportError(f"{url} needs the package kagglehub: pip install 'bit-keras[kaggle]'") from error
+    require(url, "kagglehub")
+    import kagglehub
+    import requests
+    from kagglehub import exceptions
+
     try:
         return Path(kagglehub.model_download(handle, path=path))
     except (

@@ -77,6 +77,7 @@ def train_batches(
     random_crop: bool,
     flip: bool,
     min_area: float | None,
+    fit: str,
     keep: bool,
 ) -> Batches:
     """See `bit_keras.data.train_batches`."""
@@ -94,7 +95,9 @@ def train_batches(
             image = preprocessing.pretraining_image(image, bits, crop=crop, min_area=min_area, flip=flip)
             return image, _one_hot(label, source)
         bits = _random_bits(seed, _AUGMENTATION, position, 3)
-        image = preprocessing.train_image(image, bits, resize=resize, crop=crop, random_crop=random_crop, flip=flip)
+        image = preprocessing.train_image(
+            image, bits, resize=resize, crop=crop, random_crop=random_crop, flip=flip, fit=fit
+        )
         return image, _one_hot(label, source)
 
     return Batches(make, None, batch_size // count)
@@ -120,14 +123,14 @@ def train_indices(examples: Examples, seed: int, start: int, count: int) -> list
     return [index_at(position) for position in range(start, start + count)]
 
 
-def test_batches(source: Source, *, batch_size: int, crop: int, keep: bool) -> Batches:
+def test_batches(source: Source, *, batch_size: int, crop: int, fit: str, keep: bool) -> Batches:
     """See `bit_keras.data.test_batches`."""
     split = _with_index(source, source.test)
     read = functools.cache(split.read) if keep else split.read
 
     def make(number: int) -> Example:
         image, label = read(number)
-        return preprocessing.test_image(image, crop=crop), _one_hot(label, source)
+        return preprocessing.test_image(image, crop=crop, fit=fit), _one_hot(label, source)
 
     return Batches(make, len(split), batch_size)
 

@@ -1,34 +1,80 @@
 """Preprocessing and augmentation of a single image in TensorFlow."""
 
+import math
+
 import tensorflow as tf
+
+from bit_keras.data.loaders import exif_tf, preprocessing_numpy
+from bit_keras.data.loaders.preprocessing_numpy import JPEG, PNG
+
+# Most pixels of a JPEG that TensorFlow decodes: 2**29 bytes. Larger ones have at least this size as a file: a bit for
+# each of three blocks in two that JPEG divides 64 pixels into.
+_MAX_JPEG_PIXELS, _MIN_BYTES = 2**29 // 3, 2**18
 
 
 def decode(image: tf.Tensor) -> tf.Tensor:
-    """Decodes an image, a scalar string, to uint8 [H, W, 3]; an image that is already decoded is returned unchanged.
+    """Decodes an image, a scalar string, to upright uint8 [H, W, 3]; a decoded one is returned unchanged.
 
-    Grey values are repeated, palettes looked up and CMYK converted; 16-bit values are reduced to their upper 8 bits,
-    and alpha is dropped. The EXIF orientation is not applied; see `upright`.
+    Formats, conversions and the EXIF orientation are those of `preprocessing_numpy.decode`. TensorFlow decodes JPEG and
+    PNG, Pillow what is larger than TensorFlow allows or has another format.
     """
     if image.dtype != tf.string:
         return image
-    return tf.io.decode_image(image, channels=3, expand_animations=False)
+
+    is_simple = (tf.io.is_jpeg(image) | is_png(image)) & ~exif_tf.may_be_turned(image)
+    is_simple &= tf.strings.length(image) < _MIN_BYTES
+    return tf.cond(is_simple, lambda: _decode_stored(image), lambda: _decode_other(image))
 
 
-def measure(encoded: bytes) -> tuple[int, int, int]:
-    """Decodes an image and returns its size.
+def decode_in_graph(encoded: tf.Tensor) -> tf.Tensor:
+    """As `decode`, for JPEG and PNG, GIF of one frame, and BMP in true colours or grey; without Python code."""
+    pixels, orientation = _decode_stored(encoded), exif_tf.orientation(encoded)
+    return tf.cond(orientation == 1, lambda: pixels, lambda: upright(pixels, orientation))
 
-    Returns:
-        Number of frames (1 unless GIF or WebP), height and width in pixels.
+
+def _decode_stored(encoded: tf.Tensor) -> tf.Tensor:
+    pixels = tf.io.decode_image(encoded, channels=3, expand_animations=False)
+    return tf.ensure_shape(pixels, (None, None, 3))
+
+
+# A call in graphs, which costs nothing where it is not taken; inlined, each of its operations would.
+@tf.function(input_signature=[tf.TensorSpec((), tf.string)], experimental_attributes={"_noinline": True})
+def _decode_other(encoded: tf.Tensor) -> tf.Tensor:
+    def with_pillow() -> tf.Tensor:
+        # Not stateful: it is run in parallel, also with op determinism.
+        return tf.numpy_function(preprocessing_numpy.decode, [encoded], tf.uint8, stateful=False)
+
+    pixels = tf.cond(_is_for_tensorflow(encoded), lambda: decode_in_graph(encoded), with_pillow)
+    return tf.ensure_shape(pixels, (None, None, 3))
+
+
+def _is_for_tensorflow(encoded: tf.Tensor) -> tf.Tensor:
+    def is_small_jpeg() -> tf.Tensor:
+        return tf.reduce_prod(tf.image.extract_jpeg_shape(encoded, tf.int64)[:2]) <= _MAX_JPEG_PIXELS
+
+    return tf.cond(tf.io.is_jpeg(encoded), is_small_jpeg, lambda: is_png(encoded))
+
+
+def is_png(encoded: tf.Tensor) -> tf.Tensor:
+    """As `tf.io.is_jpeg`."""
+    return tf.strings.substr(encoded, 0, len(PNG)) == PNG
+
+
+def measure(encoded: bytes) -> tuple[int, int]:
+    """Decodes an image and returns height and width in pixels, upright.
 
     Raises:
-        ValueError: it cannot be decoded.
+        ValueError: as `preprocessing_numpy.decode`.
     """
+    size = preprocessing_numpy.header_size(encoded)
+    is_small_jpeg = encoded.startswith(JPEG) and math.prod(size) <= _MAX_JPEG_PIXELS
+    if not (is_small_jpeg or encoded.startswith(PNG)):
+        return preprocessing_numpy.measure(encoded)
     try:
-        # With `channels`: without it TensorFlow 2.21 overruns its buffer for an animated WebP.
-        *frames, height, width, _ = tf.io.decode_image(encoded, channels=3).shape
+        tf.io.decode_image(encoded, channels=3, expand_animations=False)
     except tf.errors.OpError as error:
         raise ValueError(f"cannot be decoded: {error.message}") from error
-    return *(frames or [1]), height, width
+    return size
 
 
 def upright(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
@@ -53,7 +99,14 @@ def upright(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
 
 
 def train_image(
-    image: tf.Tensor, seed: tf.Tensor, *, resize: int, crop: int, random_crop: bool = True, flip: bool = True
+    image: tf.Tensor,
+    seed: tf.Tensor,
+    *,
+    resize: int,
+    crop: int,
+    random_crop: bool = True,
+    flip: bool = True,
+    fit: str = "squash",
 ) -> tf.Tensor:
     """Augments an image according to the BiT-HyperRule.
 
@@ -66,21 +119,22 @@ def train_image(
         crop: side in pixels of the result.
         random_crop: False resizes directly to `crop`.
         flip: True mirrors half of the images.
+        fit: how the image becomes a square of `resize` pixels, one of `bit_keras.zoo.fits.FITS`.
 
     Returns:
         float32 [crop, crop, 3] in [-1, 1].
     """
     crop_seed, flip_seed = tf.unstack(tf.random.split(seed, 2))
-    image = _resize(decode(image), resize if random_crop else crop)
+    image = square(decode(image), resize if random_crop else crop, fit)
     if random_crop:
         image = tf.image.stateless_random_crop(image, (crop, crop, 3), crop_seed)
     return tf.image.stateless_random_flip_left_right(image, flip_seed) if flip else image
 
 
 def pretraining_image(image: tf.Tensor, seed: tf.Tensor, *, crop: int, min_area: float, flip: bool = True) -> tf.Tensor:
-    """Augments an image as in BiT's pre-training: an inception crop and a flip.
+    """Augments an image as in BiT's pre-training: an inception crop, squashed to a square, and a flip.
 
-    Only the crop of an encoded JPEG is decoded.
+    Only the crop of an encoded, upright JPEG is decoded.
 
     Source: arXiv 1912.11370, section 3.2; the crop is that of arXiv 1409.4842, section 6.
 
@@ -116,25 +170,45 @@ def pretraining_image(image: tf.Tensor, seed: tf.Tensor, *, crop: int, min_area:
         begin, size = window(tf.shape(pixels))
         return tf.slice(pixels, begin, size)
 
-    pixels = tf.cond(tf.io.is_jpeg(image), crop_jpeg, crop_pixels) if image.dtype == tf.string else crop_pixels()
-    pixels = _resize(pixels, crop)
+    if image.dtype == tf.string:
+        is_upright_jpeg = tf.io.is_jpeg(image) & _is_for_tensorflow(image) & (exif_tf.orientation(image) == 1)
+        pixels = tf.cond(is_upright_jpeg, crop_jpeg, crop_pixels)
+    else:
+        pixels = crop_pixels()
+    pixels = square(pixels, crop)
     return tf.image.stateless_random_flip_left_right(pixels, flip_seed) if flip else pixels
 
 
-def test_image(image: tf.Tensor, *, crop: int) -> tf.Tensor:
-    """Resizes uint8 [H, W, 3] or an encoded image to float32 [crop, crop, 3] in [-1, 1]."""
-    return _resize(decode(image), crop)
+def test_image(image: tf.Tensor, *, crop: int, fit: str = "squash") -> tf.Tensor:  # noqa: PT028
+    """Prepares uint8 [H, W, 3] or an encoded image as `preprocessing_numpy.test_image`."""
+    return square(decode(image), crop, fit)
 
 
-def _resize(image: tf.Tensor, side: int) -> tf.Tensor:
-    """Resizes uint8 [H, W, 3] to float32 [side, side, 3] in [-1, 1].
+def square(image: tf.Tensor, side: int, fit: str = "squash") -> tf.Tensor:
+    """Resizes uint8 [H, W, 3] to float32 [side, side, 3] in [-1, 1] as `preprocessing_numpy.square`."""
+    height, width = tf.unstack(tf.shape(image, tf.int64)[:2])
+    if fit == "crop":
+        size = tf.minimum(height, width)
+        image = tf.slice(image, [(height - size) // 2, (width - size) // 2, 0], [size, size, 3])
+    if fit != "pad":
+        return tf.ensure_shape(_resize(image, (side, side)), (side, side, 3))
+    longer = tf.maximum(height, width)
+    rows, columns = (tf.maximum((2 * size * side + longer) // (2 * longer), 1) for size in (height, width))
+    top, left = (side - rows) // 2, (side - columns) // 2
+    image = _resize(image, tf.cast([rows, columns], tf.int32))
+    padded = tf.pad(image, [[top, side - rows - top], [left, side - columns - left], [0, 0]])
+    return tf.ensure_shape(padded, (side, side, 3))
+
+
+def _resize(image: tf.Tensor, size: tf.Tensor | tuple[int, int]) -> tf.Tensor:
+    """Resizes uint8 [H, W, 3] to float32 [*size, 3] in [-1, 1].
 
     Bilinear without antialiasing, as in the official code that produced the published accuracies. TensorFlow resizes
     float32 faster than uint8, which outweighs the conversion of all pixels unless the image is large.
     """
 
     def resize(pixels: tf.Tensor) -> tf.Tensor:
-        return tf.image.resize(pixels, (side, side))
+        return tf.image.resize(pixels, size)
 
     def scale_first() -> tf.Tensor:  # converts and scales in one pass
         return resize(tf.raw_ops.Dequantize(input=tf.bitcast(image, tf.quint8), min_range=-1.0, max_range=1.0))
@@ -142,5 +216,5 @@ def _resize(image: tf.Tensor, side: int) -> tf.Tensor:
     def scale_last() -> tf.Tensor:
         return (resize(image) - 127.5) / 127.5
 
-    small = tf.reduce_prod(tf.shape(image, tf.int64)[:2]) <= 2 * side**2
-    return tf.ensure_shape(tf.cond(small, scale_first, scale_last), (side, side, 3))
+    small = tf.reduce_prod(tf.shape(image, tf.int64)[:2]) <= 2 * tf.reduce_prod(tf.cast(size, tf.int64))
+    return tf.cond(small, scale_first, scale_last)

@@ -4,56 +4,159 @@ Pixels of lossless formats equal those of TensorFlow. TensorFlow decodes JPEG wi
 that some values differ by a few units.
 """
 
+import contextlib
 import io
 import struct
+import threading
+from collections.abc import Callable, Iterator
 
 import numpy as np
-from PIL import Image
+from PIL import (
+    AvifImagePlugin,
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    JpegImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
 
-_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "GIF")
-_FAULTS = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, Image.DecompressionBombError)
+from bit_keras.data.loaders import exif
+from bit_keras.system.optional import install_command
+
+# Largest height times width: above the 200 megapixels of telephones, below what TensorFlow and libavif decode.
+MAX_PIXELS = 2**28
+
+# How files begin.
+JPEG, PNG, BMP, GIF = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", (b"GIF87a", b"GIF89a")
+# Pillow's classes for them.
+_CLASSES = {
+    JPEG: JpegImagePlugin.JpegImageFile,
+    PNG: PngImagePlugin.PngImageFile,
+    **dict.fromkeys(GIF, GifImagePlugin.GifImageFile),
+    BMP: BmpImagePlugin.BmpImageFile,
+    **dict.fromkeys((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), TiffImagePlugin.TiffImageFile),
+}
+_HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
+_FAULTS = (OSError, SyntaxError, ValueError, TypeError, EOFError, IndexError, KeyError, RuntimeError, struct.error)
 
 _ATTEMPTS = 10  # to draw an inception crop that fits into the image
 PRETRAINING_BITS = 1 + 4 * _ATTEMPTS
 
+_pillows_limit = threading.Lock()
 
-def measure(encoded: bytes) -> tuple[int, int, int]:
-    """Decodes an image and returns its size; formats that TensorFlow does not support are rejected.
 
-    Returns:
-        Number of frames (1 unless GIF), height and width in pixels.
+def measure(encoded: bytes) -> tuple[int, int]:
+    """Decodes an image and returns height and width in pixels, upright.
 
     Raises:
-        ValueError: it cannot be decoded by Pillow or by TensorFlow.
+        ValueError: as `decode`.
+    """
+    height, width, _ = decode(encoded).shape
+    return height, width
+
+
+def header_size(encoded: bytes) -> tuple[int, int]:
+    """Returns height and width in pixels, upright, from the header of an image.
+
+    Raises:
+        ValueError: the header is damaged, or the image has too many pixels or another format than `decode` takes.
     """
     with _open(encoded) as image:
-        frames = getattr(image, "n_frames", 1) if image.format in ("GIF", "WEBP") else 1
-        if image.format == "WEBP" and (frames > 1 or image.mode != "RGB"):
-            raise ValueError("a WebP file must be a single image without alpha")
-        if image.format == "BMP" and int.from_bytes(encoded[28:30], "little") not in (8, 24, 32):
-            raise ValueError("a BMP file must have 8, 24 or 32 bits per pixel")
-    height, width, _ = decode(encoded).shape
-    return frames, height, width
+        width, height = image.size
+        return (width, height) if _orientation(image) >= 5 else (height, width)
 
 
 def decode(encoded: bytes) -> np.ndarray:
-    """Decodes an image, or the first frame of an animation, to uint8 [H, W, 3].
+    """Decodes an image and turns it upright according to its EXIF orientation.
 
-    Grey values are repeated, palettes looked up and CMYK converted; 16-bit values are reduced to their upper 8 bits,
-    and alpha is dropped. The EXIF orientation is not applied; see `upright`.
+    The formats are JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF and, with the package pillow-heif, HEIC. Of an animation or of
+    several pages the first is taken. Grey values are repeated, palettes looked up and CMYK converted; 16-bit values are
+    reduced to their upper 8 bits, and alpha is dropped.
+
+    Returns:
+        uint8 [H, W, 3].
 
     Raises:
-        ValueError: it cannot be decoded.
+        ValueError: it has another format or more than `MAX_PIXELS` pixels, or is damaged; the message states which.
     """
+    try:
+        return _decode(encoded)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        with _without_pillows_limit():
+            return _decode(encoded)
+
+
+def _decode(encoded: bytes) -> np.ndarray:
     with _open(encoded) as image:
         try:
-            if image.mode.startswith("I"):  # 16-bit grey values, which Pillow would clip
-                return np.repeat((np.asarray(image) >> 8).astype(np.uint8)[..., None], 3, axis=-1)
-            if image.mode == "P" and "transparency" in image.info:
-                image = image.convert("RGBA")  # Pillow warns otherwise
-            return np.asarray(image.convert("RGB"))
+            orientation = _orientation(image)
+            image.load()  # turns TIFF files upright
+            if image.mode in ("I", "F"):
+                raise ValueError("32 bits per channel; 8 or 16 are supported")
+            return np.ascontiguousarray(upright(_rgb(image), orientation))
         except _FAULTS as error:
             raise ValueError(f"cannot be decoded: {error}") from error
+
+
+def _rgb(image: Image.Image) -> np.ndarray:
+    if image.mode.startswith("I;16"):  # grey values, which Pillow would clip
+        return np.repeat((np.asarray(image) >> 8).astype(np.uint8)[..., None], 3, axis=-1)
+    if image.mode != "P" or "transparency" not in image.info:
+        return np.asarray(image.convert("RGB"))
+    pixels = np.asarray(image.convert("RGBA"))  # Pillow warns of a conversion to RGB
+    is_black = (pixels[..., 3:] == 0) & (image.format == "GIF")  # where a GIF has no pixels, as in TensorFlow
+    return np.where(is_black, 0, pixels[..., :3]).astype(np.uint8)
+
+
+def _orientation(image: Image.Image) -> int:
+    """Returns the EXIF orientation that is still to be applied, before the pixels are loaded, as `exif_tf`."""
+    return exif.orientation(image.info.get("exif") or b"")
+
+
+def _open(encoded: bytes) -> Image.Image:
+    """Reads the header of an image."""
+    try:
+        # Not Image.open, whose limit of pixels is a global variable of Pillow.
+        image = _class(encoded)(io.BytesIO(encoded))
+    except _FAULTS as error:
+        raise ValueError(f"cannot be decoded: {error}") from error
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise ValueError(f"has {width * height:,} pixels; at most {MAX_PIXELS:,} are decoded")
+    return image
+
+
+def _class(encoded: bytes) -> Callable[[io.BytesIO], Image.Image]:
+    """Returns Pillow's class for the format of a file."""
+    for beginning, kind in _CLASSES.items():
+        if encoded.startswith(beginning):
+            return kind
+    if encoded[8:12] == b"WEBP":
+        return WebPImagePlugin.WebPImageFile
+    brands = encoded[8 : int.from_bytes(encoded[:4])] if encoded[4:8] == b"ftyp" else b""
+    brands = {brands[start : start + 4] for start in range(0, len(brands), 4)}
+    if brands & {b"avif", b"avis"}:
+        return AvifImagePlugin.AvifImageFile
+    if brands & _HEIC_BRANDS:
+        try:
+            from pillow_heif import HeifImageFile
+        except ImportError as error:
+            raise ValueError(f"HEIC needs the package pillow-heif: {install_command('pillow_heif')}") from error
+        return HeifImageFile
+    raise ValueError("it must be JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF or HEIC")
+
+
+@contextlib.contextmanager
+def _without_pillows_limit() -> Iterator[None]:
+    """Switches off Pillow's own limit of pixels, which is lower for some formats; one image at a time."""
+    with _pillows_limit:
+        before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = before
 
 
 def upright(image: np.ndarray, orientation: int) -> np.ndarray:
@@ -74,7 +177,14 @@ def upright(image: np.ndarray, orientation: int) -> np.ndarray:
 
 
 def train_image(
-    image: np.ndarray, bits: np.ndarray, *, resize: int, crop: int, random_crop: bool = True, flip: bool = True
+    image: np.ndarray,
+    bits: np.ndarray,
+    *,
+    resize: int,
+    crop: int,
+    random_crop: bool = True,
+    flip: bool = True,
+    fit: str = "squash",
 ) -> np.ndarray:
     """Augments an image according to the BiT-HyperRule.
 
@@ -85,23 +195,24 @@ def train_image(
         crop: side in pixels of the result.
         random_crop: False resizes directly to `crop`.
         flip: True mirrors half of the images.
+        fit: how the image becomes a square of `resize` pixels, one of `bit_keras.zoo.fits.FITS`.
 
     Returns:
         float32 [crop, crop, 3] in [-1, 1].
     """
-    image = bilinear(image, resize if random_crop else crop)
+    image = square(image, resize if random_crop else crop, fit)
     if random_crop:
         top, left = (int(offset) for offset in bits[:2] % np.uint64(resize - crop + 1))
         image = image[top : top + crop, left : left + crop]
     if flip and bits[2] >> np.uint64(63):
         image = image[:, ::-1]
-    return _scale(image)
+    return image
 
 
 def pretraining_image(
     image: np.ndarray, bits: np.ndarray, *, crop: int, min_area: float, flip: bool = True
 ) -> np.ndarray:
-    """Augments an image as in BiT's pre-training: an inception crop and a flip.
+    """Augments an image as in BiT's pre-training: an inception crop, squashed to a square, and a flip.
 
     Source: arXiv 1912.11370, section 3.2; the crop is that of arXiv 1409.4842, section 6.
 
@@ -117,10 +228,8 @@ def pretraining_image(
     """
     uniform = bits[1:] / np.float64(2**64)
     top, left, height, width = _inception_window(*image.shape[:2], uniform.reshape(_ATTEMPTS, 4), min_area)
-    image = bilinear(image[top : top + height, left : left + width], crop)
-    if flip and bits[0] >> np.uint64(63):
-        image = image[:, ::-1]
-    return _scale(image)
+    image = square(image[top : top + height, left : left + width], crop)
+    return image[:, ::-1] if flip and bits[0] >> np.uint64(63) else image
 
 
 def _inception_window(height: int, width: int, uniform: np.ndarray, min_area: float) -> tuple[int, int, int, int]:
@@ -134,27 +243,54 @@ def _inception_window(height: int, width: int, uniform: np.ndarray, min_area: fl
     return 0, 0, height, width
 
 
-def test_image(image: np.ndarray, *, crop: int) -> np.ndarray:
-    """Resizes uint8 [H, W, 3] to float32 [crop, crop, 3] in [-1, 1]."""
-    return _scale(bilinear(image, crop))
+def test_image(image: np.ndarray | bytes, *, crop: int, fit: str = "squash") -> np.ndarray:  # noqa: PT028
+    """Prepares an image as for evaluation.
+
+    Args:
+        image: uint8 [H, W, 3], or the content of an image file.
+        crop: side in pixels of the result.
+        fit: how the image becomes a square, one of `bit_keras.zoo.fits.FITS`.
+
+    Returns:
+        float32 [crop, crop, 3] in [-1, 1].
+
+    Raises:
+        ValueError: as `decode`.
+    """
+    return square(decode(image) if isinstance(image, bytes) else image, crop, fit)
 
 
-def bilinear(image: np.ndarray, side: int) -> np.ndarray:
-    """Resizes [H, W, C] to float32 [side, side, C] as `tf.image.resize`: half-pixel centres, no antialiasing."""
-    top, bottom, down = _places(image.shape[0], side)
-    left, right, across = _places(image.shape[1], side)
+def square(image: np.ndarray, side: int, fit: str = "squash") -> np.ndarray:
+    """Resizes uint8 [H, W, 3] to float32 [side, side, 3] in [-1, 1], where padding is 0, mid grey; see `FITS`."""
+    height, width, _ = image.shape
+    if fit == "crop":
+        size = min(height, width)
+        top, left = (height - size) // 2, (width - size) // 2
+        image = image[top : top + size, left : left + size]
+    if fit != "pad":
+        return _scale(bilinear(image, side, side))
+    rows, columns = _within(height, width, side)
+    top, left = (side - rows) // 2, (side - columns) // 2
+    padded = np.zeros((side, side, 3), np.float32)
+    padded[top : top + rows, left : left + columns] = _scale(bilinear(image, rows, columns))
+    return padded
+
+
+def _within(height: int, width: int, side: int) -> tuple[int, int]:
+    """Returns the size of an image whose longer side is resized to `side`: rounded to pixels, one at least."""
+    longer = max(height, width)
+    return tuple(max(1, (2 * size * side + longer) // (2 * longer)) for size in (height, width))
+
+
+def bilinear(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Resizes [H, W, C] to float32 [height, width, C] as `tf.image.resize`: half-pixel centres, no antialiasing."""
+    top, bottom, down = _places(image.shape[0], height)
+    left, right, across = _places(image.shape[1], width)
 
     def row(y: np.ndarray) -> np.ndarray:
         return _interpolate(image[np.ix_(y, left)], image[np.ix_(y, right)], across[:, None])
 
     return _interpolate(row(top), row(bottom), down[:, None, None])
-
-
-def _open(encoded: bytes) -> Image.Image:
-    try:
-        return Image.open(io.BytesIO(encoded), formats=_FORMATS)
-    except _FAULTS as error:
-        raise ValueError(f"cannot be decoded: {error}") from error
 
 
 def _places(size: int, side: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -1,22 +1,16 @@
 """Streams of examples as tf.data datasets."""
 
-from collections.abc import Callable
-
 import tensorflow as tf
 
 from bit_keras.data.examples import Examples
-from bit_keras.data.loaders import preprocessing
 from bit_keras.data.source import Split
 
-Decoder = Callable[[tf.Tensor], tf.Tensor]  # from an encoded or decoded image to uint8 [H, W, 3]
 
-
-def in_order(split: Split, decode: Decoder = preprocessing.decode) -> tf.data.Dataset:
+def in_order(split: Split) -> tf.data.Dataset:
     """Returns every example of a split once, always in the same order.
 
     Args:
         split: for example `source.test`.
-        decode: decoder for images that must be turned upright, which are decoded here.
 
     Returns:
         Dataset of (image, label): uint8 [H, W, 3] or an encoded image as a scalar string; int64, or int64 [L] padded
@@ -24,16 +18,10 @@ def in_order(split: Split, decode: Decoder = preprocessing.decode) -> tf.data.Da
     """
     if not isinstance(split, Examples):
         return split.in_order()
-    return _read(split, tf.data.Dataset.range(len(split)), decode)
+    return _read(split, tf.data.Dataset.range(len(split)))
 
 
-def shuffled(
-    split: Split,
-    seed: int,
-    start: int = 0,
-    shard: tuple[int, int] = (0, 1),
-    decode: Decoder = preprocessing.decode,
-) -> tf.data.Dataset:
+def shuffled(split: Split, seed: int, start: int = 0, shard: tuple[int, int] = (0, 1)) -> tf.data.Dataset:
     """Returns endless passes over the examples of a split, each in a different order.
 
     Args:
@@ -41,14 +29,13 @@ def shuffled(
         seed: of the orders; the stream is a pure function of it.
         start: position of the first example: `shuffled(split, s, a)` equals `shuffled(split, s).skip(a)`.
         shard: (index, count): of each `count` consecutive examples from `start` on, only number `index` is read.
-        decode: as in `in_order`.
 
     Returns:
         Dataset as in `in_order`.
     """
     if not isinstance(split, Examples):
         return split.shuffled(seed, start, shard)
-    return _read(split, shuffled_indices(len(split), seed, start, shard), decode)
+    return _read(split, shuffled_indices(len(split), seed, start, shard))
 
 
 def shuffled_indices(length: int, seed: int, start: int, shard: tuple[int, int]) -> tf.data.Dataset:
@@ -76,17 +63,14 @@ def passes(one_pass, length: int, start: int, shard: tuple[int, int]) -> tf.data
     return numbers.flat_map(one_pass).skip(start % length).shard(count, index)
 
 
-def _read(examples: Examples, indices: tf.data.Dataset, decode: Decoder) -> tf.data.Dataset:
+def _read(examples: Examples, indices: tf.data.Dataset) -> tf.data.Dataset:
     with tf.device("CPU"):  # leaves the accelerator's memory to the model
         images, labels = tf.constant(examples.images), tf.constant(examples.labels)
-        orientations = None if examples.orientations is None else tf.constant(examples.orientations)
 
     def read(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         image = tf.gather(images, index)
         if examples.in_files:
             image = tf.io.read_file(image)
-        if orientations is not None:
-            image = preprocessing.upright(decode(image), tf.gather(orientations, index))
         return image, tf.gather(labels, index)
 
     return indices.map(read, num_parallel_calls=tf.data.AUTOTUNE)

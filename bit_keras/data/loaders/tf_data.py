@@ -21,6 +21,7 @@ def train_batches(
     random_crop: bool,
     flip: bool,
     min_area: float | None,
+    fit: str,
     keep: bool,
 ) -> tf.data.Dataset:
     """See `bit_keras.data.train_batches`."""
@@ -33,13 +34,15 @@ def train_batches(
             image = preprocessing.pretraining_image(image, key, crop=crop, min_area=min_area, flip=flip)
             return image, _one_hot(label, source)
         image = decode(image)
-        image = preprocessing.train_image(image, key, resize=resize, crop=crop, random_crop=random_crop, flip=flip)
+        image = preprocessing.train_image(
+            image, key, resize=resize, crop=crop, random_crop=random_crop, flip=flip, fit=fit
+        )
         return image, _one_hot(label, source)
 
     index, count = shard
     start = start_step * batch_size
     positions = tf.data.Dataset.counter(start + index, count)
-    examples = tf.data.Dataset.zip(positions, streams.shuffled(source.train, seed, start, shard, decode))
+    examples = tf.data.Dataset.zip(positions, streams.shuffled(source.train, seed, start, shard))
     return _batch(examples.map(prepare, num_parallel_calls=tf.data.AUTOTUNE), batch_size // count, drop_remainder=True)
 
 
@@ -50,14 +53,14 @@ def train_indices(examples: Examples, seed: int, start: int, count: int) -> list
     return [int(number) for _, number in streams.shuffled(numbered, seed, start).take(count).as_numpy_iterator()]
 
 
-def test_batches(source: Source, *, batch_size: int, crop: int, keep: bool) -> tf.data.Dataset:
+def test_batches(source: Source, *, batch_size: int, crop: int, fit: str, keep: bool) -> tf.data.Dataset:
     """See `bit_keras.data.test_batches`."""
     decode = keeping_decoder() if keep else preprocessing.decode
 
     def prepare(image, label):
-        return preprocessing.test_image(decode(image), crop=crop), _one_hot(label, source)
+        return preprocessing.test_image(decode(image), crop=crop, fit=fit), _one_hot(label, source)
 
-    examples = streams.in_order(source.test, decode)
+    examples = streams.in_order(source.test)
     return _batch(examples.map(prepare, num_parallel_calls=tf.data.AUTOTUNE), batch_size)
 
 

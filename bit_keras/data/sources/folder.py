@@ -8,6 +8,9 @@ from bit_keras.data.source import Source
 from bit_keras.data.sources.image_files import Classes, open_image_files
 from bit_keras.data.splits import FOR_TESTING, SPLIT_NAMES, assign
 
+# Names in lower case that Windows, macOS and Synology add to folders; other hidden names begin with a dot.
+_ADDED_BY_SYSTEMS = ("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx", "@eadir")
+
 
 def open_folder(root: str | os.PathLike, seed: int = 0, skip_unreadable: bool = False) -> Source:
     """Opens a folder of images.
@@ -16,8 +19,9 @@ def open_folder(root: str | os.PathLike, seed: int = 0, skip_unreadable: bool = 
         root: folder with `train/<class>/<image>` and the same classes in `test`, or in `validation`, `valid` or `val`,
             or in both; or folder with `<class>/<image>`. The names of the splits may be in any case; data without
             `test` are tested on the validation split. Without splits, 20 % of the images of each class, at least one,
-            are for testing, chosen by a permutation of the sorted file names. Hidden files, and files next to the class
-            folders, are ignored. Every image is decoded here once, so that training does not fail on a damaged one.
+            are for testing, chosen by a permutation of the sorted file names. Hidden files, what systems add
+            (Thumbs.db, desktop.ini, __MACOSX, @eaDir), and files next to the class folders are ignored. Every image is
+            decoded here once, so that training does not fail on a damaged one.
         seed: of the split of a folder without splits, in [0, 2**32).
         skip_unreadable: True leaves out the images that cannot be used, as if they did not exist.
 
@@ -61,5 +65,10 @@ def _classes(root: Path) -> Classes:
     return classes
 
 
+def is_hidden(name: str) -> bool:
+    """Tells whether a file or folder of this name is hidden or added by a system, such as Thumbs.db."""
+    return name.startswith(".") or name.lower() in _ADDED_BY_SYSTEMS
+
+
 def _visible(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    return sorted(path for path in folder.iterdir() if not is_hidden(path.name))

@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,7 @@ from bit_keras.data.errors import DataError
 from bit_keras.data.examples import Examples
 from bit_keras.data.held_out import hold_out
 from bit_keras.data.source import Source, median_size
-from bit_keras.data.sources.scan import Look, scan
+from bit_keras.data.sources.scan import scan
 
 _TEST_SHARE = 0.2  # fraction of the images for testing, in data without splits
 
@@ -52,8 +52,8 @@ def open_image_files(
                 f"only in train: {sorted(train.keys() - classes.keys())}, "
                 f"only in {names[split]}: {sorted(classes.keys() - train.keys())}"
             )
-    looks = scan([path for classes in splits.values() for path in _flatten(classes)], skip_unreadable)
-    splits = {split: _only(looks, classes) for split, classes in splits.items()}
+    sizes = scan([path for classes in splits.values() for path in _flatten(classes)], skip_unreadable)
+    splits = {split: _only(sizes, classes) for split, classes in splits.items()}
     identity = {"kind": "folder"}
     if "test" not in splits:
         splits["train"], splits["test"] = _divide(splits["train"], seed, groups)
@@ -70,15 +70,15 @@ def open_image_files(
     return Source(
         name=name,
         class_names=tuple(train),
-        image_size=median_size([looks[path].size for path in train_files]),
+        image_size=median_size([sizes[path] for path in train_files]),
         identity=identity,
         test_split=test_split,
-        **{split: _examples(classes, looks, groups) for split, classes in splits.items()},
+        **{split: _examples(classes, groups) for split, classes in splits.items()},
     )
 
 
-def _only(looks: Mapping[Path, Look], classes: Classes) -> Classes:
-    return {label: [path for path in files if path in looks] for label, files in classes.items()}
+def _only(usable: Collection[Path], classes: Classes) -> Classes:
+    return {label: [path for path in files if path in usable] for label, files in classes.items()}
 
 
 def _divide(classes: Classes, seed: int, groups: Mapping[Path, str] | None) -> tuple[Classes, Classes]:
@@ -106,17 +106,10 @@ def _groups(files: Sequence[Path], groups: Mapping[Path, str] | None) -> np.ndar
     return None if groups is None else np.array([groups[path] for path in files], dtype=object)
 
 
-def _examples(classes: Classes, looks: Mapping[Path, Look], groups: Mapping[Path, str] | None) -> Examples:
+def _examples(classes: Classes, groups: Mapping[Path, str] | None) -> Examples:
     files = _flatten(classes)
-    orientations = np.array([looks[path].orientation for path in files], np.int32)
     names = np.array([str(path) for path in files], dtype=object)
-    return Examples(
-        names,
-        _labels(classes),
-        in_files=True,
-        orientations=orientations if (orientations > 1).any() else None,
-        groups=_groups(files, groups),
-    )
+    return Examples(names, _labels(classes), in_files=True, groups=_groups(files, groups))
 
 
 def _fingerprint(root: Path, paths: Sequence[Path]) -> str:

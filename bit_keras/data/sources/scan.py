@@ -1,7 +1,6 @@
 """Checks every image file before training, so that training does not fail on a damaged one."""
 
 import concurrent.futures
-import dataclasses
 import functools
 import os
 from collections.abc import Callable, Sequence
@@ -11,28 +10,15 @@ from rich import progress
 from rich.console import Console
 
 from bit_keras.data.errors import DataError, shortened
-from bit_keras.data.sources import exif
 from bit_keras.system.logs import doing, logger
 from bit_keras.system.optional import is_installed
 
 _CHUNK = 1_000  # images that are queued for the threads at one time
 
 
-@dataclasses.dataclass(frozen=True)
-class Look:
-    """Properties of an image that can be used.
-
-    Attributes:
-        size: (height, width) in pixels of the upright image.
-        orientation: EXIF orientation, 1 to 8.
-    """
-
-    size: tuple[int, int]
-    orientation: int
-
-
-def scan(paths: Sequence[Path], skip_unreadable: bool = False) -> dict[Path, Look]:
-    """Decodes every image once, with TensorFlow if it is installed and else with Pillow.
+def scan(paths: Sequence[Path], skip_unreadable: bool = False) -> dict[Path, tuple[int, int]]:
+    """Decodes every image once, as the loaders do: `preprocessing` if TensorFlow is installed, else
+    `preprocessing_numpy`. Both accept the same files.
 
     A terminal shows a progress bar; elsewhere the progress is logged.
 
@@ -41,23 +27,23 @@ def scan(paths: Sequence[Path], skip_unreadable: bool = False) -> dict[Path, Loo
         skip_unreadable: True leaves out, and logs, the images that cannot be used.
 
     Returns:
-        The properties of each image, in the order of `paths`.
+        {path: (height, width) in pixels of the upright image}, in the order of `paths`.
 
     Raises:
         DataError: an image cannot be used. The message lists the first ones; `files` of the error are all of them.
     """
-    looks, faults = {}, {}
+    sizes, faults = {}, {}
     look = functools.partial(_look, measure=_decoder())
 
     def progress_line() -> str:
-        return "" if not bar.disable else f"{len(looks) + len(faults):,} of {len(paths):,} images checked"
+        return "" if not bar.disable else f"{len(sizes) + len(faults):,} of {len(paths):,} images checked"
 
     with _bar() as bar, doing(progress_line), concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         task = bar.add_task("check images", total=len(paths))
         for start in range(0, len(paths), _CHUNK):
             chunk = paths[start : start + _CHUNK]
             for path, result in zip(chunk, pool.map(look, chunk), strict=True):
-                (faults if isinstance(result, str) else looks)[path] = result
+                (faults if isinstance(result, str) else sizes)[path] = result
                 bar.advance(task)
     if faults:
         named = shortened([f"{path}: {fault}" for path, fault in faults.items()])
@@ -65,7 +51,7 @@ def scan(paths: Sequence[Path], skip_unreadable: bool = False) -> dict[Path, Loo
         if not skip_unreadable:
             raise DataError(message, files=[str(path) for path in faults])
         logger.warning("left out, %s", message)
-    return looks
+    return sizes
 
 
 def _bar() -> progress.Progress:
@@ -80,7 +66,7 @@ def _bar() -> progress.Progress:
     )
 
 
-def _decoder() -> Callable[[bytes], tuple[int, int, int]]:
+def _decoder() -> Callable[[bytes], tuple[int, int]]:
     if is_installed("tensorflow"):
         from bit_keras.data.loaders.preprocessing import measure
     else:
@@ -88,30 +74,11 @@ def _decoder() -> Callable[[bytes], tuple[int, int, int]]:
     return measure
 
 
-def _look(path: Path, measure: Callable[[bytes], tuple[int, int, int]]) -> Look | str:
-    """Returns the properties of an image, or the reason why it cannot be used."""
+def _look(path: Path, measure: Callable[[bytes], tuple[int, int]]) -> tuple[int, int] | str:
+    """Returns the size of an image, or the reason why it cannot be used."""
     try:
-        encoded = path.read_bytes()
-        frames, height, width = measure(encoded)
+        return measure(path.read_bytes())
     except OSError as error:
         return f"cannot be read: {error.strerror}"
-    except ValueError:
-        if encoded[8:12] == b"WEBP":
-            return "cannot be decoded; a WebP file must be a single image without alpha, a PNG file may have it"
-        return "cannot be decoded as JPEG, PNG, BMP, WebP or GIF"
-    if frames > 1:
-        return f"must be a single image, got an animation of {frames} frames"
-    if _is_coloured_by_palette(encoded):
-        return "must not be a BMP with a palette of colours, which TensorFlow ignores; save it as PNG"
-    orientation = exif.orientation(encoded)
-    return Look((width, height) if orientation >= 5 else (height, width), orientation)
-
-
-def _is_coloured_by_palette(encoded: bytes) -> bool:
-    """Tells whether an image is a BMP with 8 bits per pixel or less whose palette has other values than grey ones."""
-    if not encoded.startswith(b"BM") or int.from_bytes(encoded[28:30], "little") > 8:
-        return False
-    start, end = 14 + int.from_bytes(encoded[14:18], "little"), int.from_bytes(encoded[10:14], "little")
-    colours = encoded[start:end]  # blue, green, red, 0
-    grey = bytes(range(256))[: len(colours) // 4]
-    return any(colours[channel::4] != grey for channel in range(3))
+    except ValueError as error:
+        return str(error)

@@ -124,7 +124,7 @@ def _image_size(train: Records) -> tuple[int, int]:
     sizes = []
     for number, (image, _) in enumerate(train.in_order().take(_SAMPLE).as_numpy_iterator()):
         try:
-            sizes.append(preprocessing.measure(image)[1:])
+            sizes.append(preprocessing.measure(image))
         except ValueError as error:
             name = train.files[train.file[number]]
             raise DataError(f"{name}: {_IMAGE} of training record {number} cannot be decoded: {error}") from error

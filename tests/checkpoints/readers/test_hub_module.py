@@ -1,6 +1,6 @@
 """SavedModel directories as published on TF Hub, with an object graph (TF2) and without one (TF1)."""
 
-import builtins
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -108,13 +108,6 @@ def test_damaged_variables(tmp_path, name, damage):
 
 def test_without_tensorflow(tmp_path, monkeypatch):
     _write_tf1(random_arrays(), tmp_path / "module")
-    real_import = builtins.__import__
-
-    def no_tensorflow(name, *rest):
-        if name == "tensorflow":
-            raise ImportError(name)
-        return real_import(name, *rest)
-
-    monkeypatch.setattr(builtins, "__import__", no_tensorflow)
-    with pytest.raises(ImportError, match="read by TensorFlow: pip install tensorflow"):
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+    with pytest.raises(ImportError, match=r"pip install 'bit-keras\[tensorflow\]'"):
         read_weights(tmp_path / "module")

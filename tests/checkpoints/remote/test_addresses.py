@@ -6,7 +6,14 @@ from pathlib import Path
 import pytest
 
 from bit_keras.checkpoints.remote import addresses
-from bit_keras.checkpoints.remote.addresses import cache_path, is_url, kaggle_handle, mirrors, request_for
+from bit_keras.checkpoints.remote.addresses import (
+    cache_path,
+    check_not_moved,
+    is_url,
+    kaggle_handle,
+    mirrors,
+    request_for,
+)
 
 OFFICIAL = "https://storage.googleapis.com/bit_models/BiT-S-R50x1.npz"
 
@@ -140,3 +147,28 @@ def test_schemes_are_all_that_is_served():
     ):
         request_for("s3://b/w")
     assert set(addresses.SCHEMES) == {"http", "https", "gs", "hf", "kaggle", "package"}
+
+
+@pytest.mark.parametrize(
+    ("path", "moved"),
+    [
+        ("google/bit/m-r50x1/1", "m-r50x1/1"),
+        ("google/bit/m-r50x1", "m-r50x1"),
+        (
+            "google/bit/s-r152x4/ilsvrc2012_classification/1?tf-hub-format=compressed",
+            "s-r152x4-ilsvrc2012-classification/1",
+        ),
+        ("google/bit/m-r101x3/imagenet21k_classification/1/", "m-r101x3-imagenet21k-classification/1"),
+    ],
+)
+def test_modules_of_tfhub_dev(path, moved):
+    message = f"moved to Kaggle, this one to kaggle://google/bit/tensorFlow2/{moved}; got 'https://tfhub.dev/{path}'"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        check_not_moved(f"https://tfhub.dev/{path}")
+
+
+@pytest.mark.parametrize("path", ["", "/", "/google/imagenet/inception_v3/classification/5", "/google/bit/m-r50x2/1"])
+def test_other_addresses_of_tfhub_dev(path):
+    with pytest.raises(ValueError, match=r"find this one at https://www\.kaggle\.com/models and use kaggle://"):
+        check_not_moved(f"https://tfhub.dev{path}")
+    check_not_moved(f"https://example.com/tfhub.dev{path}")

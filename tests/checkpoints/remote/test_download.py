@@ -300,6 +300,18 @@ def test_google_storage(site, url, npz_bytes, monkeypatch):
     assert site.paths == [PATH]
 
 
+def test_tfhub_dev_is_not_asked(cache):
+    with pytest.raises(ValueError, match="kaggle://google/bit/tensorFlow2/m-r50x1/1"):
+        fetch("https://tfhub.dev/google/bit/m-r50x1/1")
+    assert not cache.exists()
+
+
+@pytest.fixture
+def _without_huggingface_hub(monkeypatch):
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+
+
+@pytest.mark.usefixtures("_without_huggingface_hub")
 def test_the_hugging_face_hub(cache, site, new_site, npz_bytes, monkeypatch):
     storage = new_site()
     storage.files["/blob"] = npz_bytes
@@ -318,6 +330,7 @@ def test_the_hugging_face_hub(cache, site, new_site, npz_bytes, monkeypatch):
     assert site.asked[1][1]["Authorization"] is None
 
 
+@pytest.mark.usefixtures("_without_huggingface_hub")
 def test_the_hub_as_mirror_gets_the_token_and_others_do_not(site, url, new_site, monkeypatch):
     hub = new_site()
     monkeypatch.setenv("HF_ENDPOINT", hub.url)

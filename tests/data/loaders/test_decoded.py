@@ -1,15 +1,17 @@
 """The cache of decoded images."""
 
-import dataclasses
+import io
 import itertools
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
 from bit_keras import data
 from bit_keras.data import batches
 from bit_keras.data.loaders import preprocessing, preprocessing_numpy
+from bit_keras.data.loaders.decoded import keeping_decoder
 
 
 @pytest.fixture
@@ -68,17 +70,14 @@ def test_training_batches_are_the_same(image_folder, loader):
         np.testing.assert_array_equal(labels, expected_labels)
 
 
-def test_photographs_that_are_turned_are_decoded_once(decoded, image_folder):
-    source = data.load(image_folder)
-    test = dataclasses.replace(source.test, orientations=np.full(source.num_test, 6, np.int32))
-    source = dataclasses.replace(source, test=test)
-    decoded.clear()
-    kept, others = (data.test_batches(source, batch_size=4, crop=9, keep=keep) for keep in (True, False))
-    passes = [np.concatenate([images for images, _ in kept]) for _ in range(3)]
-    assert sorted(decoded) == list(range(100, 111))
-    expected = np.concatenate([images for images, _ in others])
-    for images in passes:
-        np.testing.assert_array_equal(images, expected)
+def test_photographs_are_kept_upright():
+    tags, file = Image.Exif(), io.BytesIO()
+    tags[0x0112] = 6
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
+    Image.fromarray(pixels).save(file, "PNG", exif=tags)
+    decode = tf.function(keeping_decoder())
+    for _ in range(2):
+        np.testing.assert_array_equal(decode(tf.constant(file.getvalue())), np.rot90(pixels, -1))
 
 
 def test_training_keeps_images_of_any_source(decoded, any_source):

@@ -1,11 +1,13 @@
 """Batches of grain, compared with those of tf.data where nothing is random."""
 
+import io
 import itertools
 import threading
 
 import keras
 import numpy as np
 import pytest
+from PIL import Image
 
 from bit_keras import data
 from bit_keras.data.examples import Examples
@@ -205,8 +207,10 @@ def test_keras_trains_and_evaluates_on_the_batches():
     assert result["accuracy"] * 10 == pytest.approx(round(result["accuracy"] * 10), abs=1e-4)
 
 
-def test_examples_are_read_with_their_orientation():
-    image = np.arange(18, dtype=np.uint8).reshape(1, 2, 3, 3)
-    turned, label = Examples(image, np.array([1]), orientations=np.array([6])).read(0)
-    np.testing.assert_array_equal(turned, np.rot90(image[0], -1))
+def test_examples_are_read_upright():
+    image, tags, file = np.arange(18, dtype=np.uint8).reshape(2, 3, 3), Image.Exif(), io.BytesIO()
+    tags[0x0112] = 6
+    Image.fromarray(image).save(file, "PNG", exif=tags)
+    turned, label = Examples(np.array([file.getvalue()], object), np.array([1])).read(0)
+    np.testing.assert_array_equal(turned, np.rot90(image, -1))
     assert label == 1

@@ -13,10 +13,12 @@ import pytest
 
 import bit_keras
 from bit_keras import data
-from export import edge
-from export.edge import FORMATS, compare, export_edge
+from bit_keras.edge import export as edge
+from bit_keras.edge.export import FORMATS, compare, export_edge
+from bit_keras.export import edge as program_module
+from bit_keras.system import command_line
 
-ROOT = Path(edge.__file__).parents[1]
+ROOT = Path(edge.__file__).parents[2]
 SIZE = 32
 
 
@@ -70,7 +72,8 @@ def exported(program) -> dict[str, Path]:
 def test_every_format_keeps_the_accuracy(program):
     folder, output = program
     rows = json.loads((folder / "summary.json").read_text())["artefacts"]
-    header, *lines = output.splitlines()
+    header, *lines, last = output.splitlines()
+    assert last == f"files in {folder}, class_names.txt and summary.json beside them"
     assert header.startswith("artefact             bytes")
     assert [line.split()[0] for line in lines] == [row["name"] for row in rows] == list(FORMATS)
     for row in rows:
@@ -148,7 +151,7 @@ def test_a_wrong_file_leaves_nothing_behind(exported, model, source, tmp_path, m
     run_python = edge.run_python
 
     def convert(fault, *arguments):
-        if arguments[:2] != ("-m", "export.edge_convert"):
+        if arguments[:2] != ("-m", "bit_keras.edge.convert"):
             return run_python(fault, *arguments)
         path = arguments[4] / "float32.tflite"
         path.write_bytes(exported["litert_float32"].read_bytes())
@@ -233,11 +236,11 @@ def test_the_program_fails_with_a_status(golden_npz, tmp_path, monkeypatch):
     examples = {"calibration_examples": 1, "test_examples": 1}
     task = {"dataset": "digits", "data_dir": None, "resolution": SIZE, "formats": ["onnx"]}
     values = types.SimpleNamespace(model=golden_npz, output=tmp_path, **task, **examples)
-    monkeypatch.setattr(edge.flags, "FLAGS", values)
+    monkeypatch.setattr(program_module.flags, "FLAGS", values)
     monkeypatch.setattr("sys.argv", ["edge"])
-    monkeypatch.setattr(edge.command_line, "_parse", lambda *_: [])
+    monkeypatch.setattr(command_line, "_parse", lambda *_: [])
     with pytest.raises(SystemExit) as error:
-        edge.command_line.run(edge.main)
+        command_line.run(program_module.main)
     assert error.value.code == 1
     assert os.listdir(tmp_path) == []
 
@@ -245,4 +248,11 @@ def test_the_program_fails_with_a_status(golden_npz, tmp_path, monkeypatch):
 def test_an_existing_directory_is_refused(model, source, tmp_path):
     with pytest.raises(FileExistsError, match=f"a directory that does not exist yet, got {tmp_path}"):
         export_edge(model, tmp_path, source, SIZE)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_missing_converter(model, source, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tf2onnx", None)
+    with pytest.raises(ImportError, match=r"needs the package tf2onnx, .* pip install 'bit-keras\[edge\]'"):
+        export_edge(model, tmp_path / "edge", source)
     assert os.listdir(tmp_path) == []

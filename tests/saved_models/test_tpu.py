@@ -16,9 +16,11 @@ from tensorflow.core.protobuf.meta_graph_pb2 import MetaGraphDef
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 import bit_keras
+from bit_keras.export import tpu as program_module
 from bit_keras.network.folding import folded
-from export import tpu, tpu_check
-from export.tpu import FORMS, export_tpu
+from bit_keras.saved_models import tpu, tpu_check
+from bit_keras.saved_models.tpu import FORMS, export_tpu
+from bit_keras.system import command_line
 
 SIZE = 32
 BATCH_SIZES = (1, 3)
@@ -86,7 +88,8 @@ def test_what_is_written(program):
         assert row["extra"]["convolutions in bf16"] == str(CONVOLUTIONS)
         assert row["extra"]["batch sizes"] == "1, 3"
         assert row["extra"]["run on a TPU"] == "never"
-    header, *lines, last = output.splitlines()
+    header, *lines, where, last = output.splitlines()
+    assert where.startswith("SavedModels in ")
     assert header.startswith("artefact   bytes")
     assert [line.split()[0] for line in lines] == list(FORMS)
     assert "Never run on a TPU" in last
@@ -142,7 +145,7 @@ def test_a_consumer_needs_only_tensorflow(exported, model, tmp_path):
     expected = keras.ops.convert_to_numpy(model(image[np.newaxis] / np.float32(127.5) - 1))
     assert np.abs(logits[0] - expected).max() / np.abs(expected).max() < 0.1
     assert facts["valid"] == [True, False, True]
-    assert facts["error"] == ["", "the image is neither JPEG nor PNG", ""]
+    assert facts["error"] == ["", "the image is not JPEG, PNG, GIF or BMP", ""]
     assert not logits[1].any()
     assert logits[2].any()
     assert facts["inputs"] == {"image_bytes": "<dtype: 'string'>"}
@@ -280,11 +283,11 @@ def test_arguments_are_refused(model, tmp_path, arguments, message):
 
 def test_the_program_fails_with_a_status(weights, tmp_path, monkeypatch):
     values = types.SimpleNamespace(model=weights, output=tmp_path, batch_sizes=["1"], resolution=SIZE)
-    monkeypatch.setattr(tpu.flags, "FLAGS", values)
+    monkeypatch.setattr(program_module.flags, "FLAGS", values)
     monkeypatch.setattr("sys.argv", ["tpu"])
-    monkeypatch.setattr(tpu.command_line, "_parse", lambda *_: [])
+    monkeypatch.setattr(command_line, "_parse", lambda *_: [])
     with pytest.raises(SystemExit) as error:
-        tpu.command_line.run(tpu.main)
+        command_line.run(program_module.main)
     assert error.value.code == 1
     assert os.listdir(tmp_path) == []
 

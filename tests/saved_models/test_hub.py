@@ -15,15 +15,14 @@ import pytest
 
 import bit_keras
 from bit_keras.checkpoints.formats import read_card
-from bit_keras.saved_models import reusable, writer
-from bit_keras.zoo import presets
+from bit_keras.export import hub as program
+from bit_keras.saved_models import hub, reusable, writer
+from bit_keras.saved_models.hub import export_module, write_archive
+from bit_keras.zoo import modules, presets
+from bit_keras.zoo.modules import Module
 from bit_keras.zoo.presets import BUCKET, Preset, WeightFile
-from export import tfhub
-from export.tfhub import export_module, write_archive
-from hub_modules import table
-from hub_modules.table import Module
 
-ROOT = Path(tfhub.__file__).parents[1]
+ROOT = Path(bit_keras.__file__).parents[1]
 TESTS = ROOT / "tests"
 CLASS_NAMES = [f"digit {k}" for k in range(10)]
 STAGES = ["root_block", "block1", "block2", "block3", "block4"]
@@ -67,7 +66,7 @@ def features(check_here, golden_npz, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("features") / "written"
     with check_here(), pytest.MonkeyPatch.context() as patch:
         # Small images: the program measures on large ones.
-        patch.setattr(tfhub, "measure", functools.partial(tfhub.measure, size=32))
+        patch.setattr(hub, "measure", functools.partial(hub.measure, size=32))
         artefact = export_module(model, folder, "feature-vector", name="features")
     assert artefact.path == folder / "features"
     assert artefact.max_difference < 1e-5
@@ -244,7 +243,7 @@ def test_a_mismatch_is_reported(tmp_path, monkeypatch):
     assert str(error.value).count("differs by") == 5
 
 
-STEPS = [(writer, "_write"), (writer, "_check"), (tfhub, "write_archive"), (tfhub, "_measure")]
+STEPS = [(writer, "_write"), (writer, "_check"), (hub, "write_archive"), (hub, "_measure")]
 
 
 @pytest.mark.parametrize("step", STEPS, ids=[name for _, name in STEPS])
@@ -265,7 +264,7 @@ def catalogue(golden_npz, monkeypatch):
     """Adds a small module to the catalogue, with weights from a mirror."""
     file = WeightFile(f"{BUCKET}/{golden_npz.name}")
     monkeypatch.setitem(presets.PRESETS, "BiT-S-R17x0.5", Preset("BiT-S-R17x0.5", "R17x0.5", "digits", 10, (file,)))
-    monkeypatch.setitem(table.MODULES, "small", Module("small", "BiT-S-R17x0.5", "feature-vector", "small"))
+    monkeypatch.setitem(modules.MODULES, "small", Module("small", "BiT-S-R17x0.5", "feature-vector", "small"))
     monkeypatch.setenv("BIT_KERAS_MIRROR", str(golden_npz.parent))
 
 
@@ -285,8 +284,8 @@ def _without_network(tmp_path, monkeypatch):
 @pytest.mark.usefixtures("catalogue", "_without_network")
 def test_a_module_of_the_catalogue(tmp_path, monkeypatch):
     called = []
-    monkeypatch.setattr(tfhub, "export_module", lambda *arguments: called.append(arguments))
-    tfhub._export(Values(tmp_path / "output", module="small"))
+    monkeypatch.setattr(program, "export_module", lambda *arguments: called.append(arguments))
+    program._export(Values(tmp_path / "output", module="small"))
     ((model, output, *rest),) = called
     assert (model.variant_name, model.num_classes, output) == ("R17x0.5", 10, str(tmp_path / "output"))
     assert rest == ["feature-vector", None, "small"]
@@ -295,31 +294,31 @@ def test_a_module_of_the_catalogue(tmp_path, monkeypatch):
 @pytest.mark.usefixtures("catalogue", "_without_network")
 def test_settings_that_are_refused(tmp_path, monkeypatch, golden_npz):
     with pytest.raises(ValueError, match="unknown module 'm-r50x2'; closest: m-r50x"):
-        tfhub._export(Values(tmp_path / "output", module="m-r50x2"))
+        program._export(Values(tmp_path / "output", module="m-r50x2"))
     with pytest.raises(ValueError, match=r"no list of classes was published for .*; give --class_names"):
-        tfhub._export(Values(tmp_path / "output", model="BiT-S-R17x0.5", labels=True))
+        program._export(Values(tmp_path / "output", model="BiT-S-R17x0.5", labels=True))
     with pytest.raises(FileExistsError, match="that does not exist yet"):
-        tfhub._export(Values(tmp_path, model="BiT-S-R17x0.5"))
+        program._export(Values(tmp_path, model="BiT-S-R17x0.5"))
     monkeypatch.setitem(
         presets.PRESETS,
         "BiT-S-R17x0.5",
         Preset("BiT-S-R17x0.5", "R17x0.5", "digits", 11, presets.PRESETS["BiT-S-R17x0.5"].files),
     )
     with pytest.raises(ValueError, match=r"the weights of .* must have 11 classes, got 10"):
-        tfhub._export(Values(tmp_path / "output", module="small"))
+        program._export(Values(tmp_path / "output", module="small"))
     assert not (tmp_path / "output").exists()
 
 
 def test_published_labels(monkeypatch, tmp_path):
-    monkeypatch.setattr(bit_keras, "class_names", lambda labels: [(f"n{k:08}", f"{labels}, b") for k in range(2)])
-    found = tfhub._class_names(Values(tmp_path, labels=True), "BiT-M-R50x1")
+    monkeypatch.setattr(program, "class_names", lambda labels: [(f"n{k:08}", f"{labels}, b") for k in range(2)])
+    found = program._class_names(Values(tmp_path, labels=True), "BiT-M-R50x1")
     assert found == ["n00000000 imagenet21k, b", "n00000001 imagenet21k, b"]
 
 
 def test_program_that_fails_writes_nothing(run_program, golden_npz, tmp_path):
     (tmp_path / "names.txt").write_text("one\ntwo\n")
     names = f"--class_names={tmp_path / 'names.txt'}"
-    result = run_program("export.tfhub", f"--model={golden_npz}", names, f"--output={tmp_path / 'output'}")
+    result = run_program("bit_keras.export", "hub", f"--model={golden_npz}", names, f"--output={tmp_path / 'output'}")
     assert result.returncode == 1
     assert "got 2 names for 10 outputs" in result.stderr
     assert "Traceback" not in result.stderr

@@ -16,10 +16,10 @@ from pathlib import Path
 
 import pytest
 
-from export import publish as program
-from export.publish import Upload, list_uploads, publish
+from bit_keras.saved_models import publish as library
+from bit_keras.saved_models.publish import Upload, list_uploads, publish
 
-ROOT = Path(program.__file__).parents[1]
+ROOT = Path(library.__file__).parents[2]
 KAGGLE = "me/bit/tensorFlow2/m-r50x1"
 FILES = {
     "assets/class_names.txt": b"cat\ndog\n",

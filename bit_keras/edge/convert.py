@@ -1,6 +1,6 @@
 """Program: writes an inference network as LiteRT and ONNX files, in a process whose output can be discarded.
 
-    python -m export.edge_convert NETWORK.keras CALIBRATION.npy OUTPUT_FOLDER FORMAT...
+    python -m bit_keras.edge.convert NETWORK.keras CALIBRATION.npy OUTPUT_FOLDER FORMAT...
 
 NETWORK.keras takes images in [-1, 1] (`bit_keras.network.folding`); CALIBRATION.npy contains float32 images
 [N, R, R, 3] in [0, 1]. A LiteRT file takes images of R x R pixels.
@@ -16,7 +16,7 @@ import onnx
 import tensorflow as tf
 import tf2onnx
 
-from export.edge import FORMATS
+from bit_keras.edge.export import FORMATS
 
 
 def convert(network: keras.Model, calibration: np.ndarray, folder: Path, formats: list[str]) -> None:

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from export.summary import Artefact, measure, table, write_summary
+from bit_keras.saved_models.summary import Artefact, measure, table, write_summary
 
 
 @pytest.fixture

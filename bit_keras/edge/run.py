@@ -1,6 +1,6 @@
 """Program: runs a LiteRT or ONNX file in its runtime; imports only the runtime and NumPy.
 
-    python edge_run.py MODEL.tflite|MODEL.onnx IMAGES.npy RESULT.npz
+    python run.py MODEL.tflite|MODEL.onnx IMAGES.npy RESULT.npz
 
 IMAGES.npy contains float32 images [N, R, R, 3] in [0, 1]. RESULT.npz will contain "logits" [N, K], "input", a
 description of the input format, and "images_per_second" for each of "batch_sizes".

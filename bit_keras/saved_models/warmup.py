@@ -10,7 +10,7 @@ import tensorflow as tf
 from tensorflow_serving.apis.predict_pb2 import PredictRequest
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
-# allowed_batch_sizes of serving/batching-gpu.config, since memory is allocated per size. On a CPU the server splits the
+# allowed_batch_sizes of server/batching-gpu.config, since memory is allocated per size. On a CPU the server splits the
 # largest.
 BATCH_SIZES = (1, 2, 4, 8)
 PATH = Path("assets.extra", "tf_serving_warmup_requests")

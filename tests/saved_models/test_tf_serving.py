@@ -28,11 +28,11 @@ from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
 from bit_keras import BiT
 from bit_keras.data.loaders import preprocessing
-from bit_keras.saved_models import writer
-from export import serving, serving_warmup
-from tests.export import serving_stand_in
+from bit_keras.saved_models import tf_serving, warmup, writer
+from tests.saved_models import serving_stand_in
 
 CONSUMERS = Path(__file__).parents[1] / "consumers"
+CLIENTS = Path(__file__).parents[2] / "export" / "serving"
 NAME, VERSION, RESOLUTION = "digits", 3, 64
 FROZEN_WEIGHTS = {"TF_ONEDNN_ASSUME_FROZEN_WEIGHTS": "1"}
 CLASS_NAMES = [f"digit {k}" for k in range(10)]
@@ -113,7 +113,7 @@ def test_layout(program):
     saved_model += ["variables/variables.data-00000-of-00001", "assets.extra/tf_serving_warmup_requests"]
     saved_model += ["assets/bit_keras_card.json"]
     assert paths == {
-        *serving.CONFIGURATION_FILES,
+        *tf_serving.CONFIGURATION_FILES,
         "models.config",
         f"{NAME}/summary.json",
         *(f"{NAME}/{VERSION}/{name}" for name in saved_model),
@@ -122,7 +122,7 @@ def test_layout(program):
     assert row["path"] == str(published / NAME / str(VERSION))
     assert row["max_difference"] <= 1e-5
     assert min(row["images_per_second"].values()) > 0
-    heading, line = output.splitlines()[-2:]
+    heading, line = output.splitlines()[-3:-1]
     assert heading.split()[:2] == ["artefact", "bytes"]
     assert line.startswith(f"serving, float32  {row['bytes']:,}  ")
     assert line.endswith("8")  # warm-up requests
@@ -131,7 +131,7 @@ def test_layout(program):
 def test_warm_up_requests(published, version_path):
     logs = [
         PredictionLog.FromString(record).predict_log.request
-        for record in tf.data.TFRecordDataset(str(version_path / serving_warmup.PATH)).as_numpy_iterator()
+        for record in tf.data.TFRecordDataset(str(version_path / warmup.PATH)).as_numpy_iterator()
     ]
     found = {}
     for request in logs:
@@ -144,7 +144,7 @@ def test_warm_up_requests(published, version_path):
         assert (images.shape, images.dtype) == ((size, RESOLUTION, RESOLUTION, 3), np.float32)
     for images, size in zip(found["serve_bytes", "image_bytes"], sizes, strict=True):
         assert [Image.open(io.BytesIO(data)).format for data in images] == (["JPEG", "PNG"] * 4)[:size]
-    assert (version_path / serving_warmup.PATH).stat().st_size < 20_000
+    assert (version_path / warmup.PATH).stat().st_size < 20_000
 
 
 def test_a_failed_warm_up_is_reported(tmp_path):
@@ -154,24 +154,24 @@ def test_a_failed_warm_up_is_reported(tmp_path):
             "serve_bytes": lambda image_bytes: {"valid": tf.fill([len(image_bytes)], False)},
         }
 
-    serving_warmup.write_warmup(tmp_path, NAME, 8)
+    warmup.write_warmup(tmp_path, NAME, 8)
     with pytest.raises(RuntimeError, match="warm-up of serving_default with 1 images gave wrong scores"):
-        serving_warmup.replay_warmup(tmp_path, Loaded)
+        warmup.replay_warmup(tmp_path, Loaded)
     Loaded.signatures["serving_default"] = lambda images: {"scores": tf.zeros([len(images)])}
     with pytest.raises(RuntimeError, match="warm-up of serve_bytes with 1 images gave wrong valid"):
-        serving_warmup.replay_warmup(tmp_path, Loaded)
+        warmup.replay_warmup(tmp_path, Loaded)
     Loaded.signatures["serve_bytes"] = lambda image_bytes: {"valid": tf.fill([1], True)}
     with pytest.raises(RuntimeError, match="warm-up of serve_bytes with 2 images gave wrong valid"):
-        serving_warmup.replay_warmup(tmp_path, Loaded)
+        warmup.replay_warmup(tmp_path, Loaded)
 
 
 def test_models_config_grows_and_keeps_its_entries(tmp_path):
-    serving.write_configuration(tmp_path, "cats")
+    tf_serving.write_configuration(tmp_path, "cats")
     (tmp_path / "batching-cpu.config").write_text("max_batch_size { value: 1 }")
     config = tmp_path / "models.config"
     config.write_text(config.read_text().replace("config {", 'config { version_labels { key: "stable" value: 1 }', 1))
     for name in ("dogs", "cats"):
-        serving.write_configuration(tmp_path, name)
+        tf_serving.write_configuration(tmp_path, name)
     cats, dogs = text_format.Parse(config.read_text(), ModelServerConfig()).model_config_list.config
     assert (cats.name, cats.base_path, cats.version_labels["stable"]) == ("cats", "/models/cats", 1)
     assert (dogs.name, dogs.base_path, dogs.model_platform) == ("dogs", "/models/dogs", "tensorflow")
@@ -221,7 +221,7 @@ def parse(name: str, text: str):
 
 
 def batching(kind: str) -> dict:
-    message = parse("BatchingParameters", (serving.CONFIGURATION / f"batching-{kind}.config").read_text())
+    message = parse("BatchingParameters", (tf_serving.CONFIGURATION / f"batching-{kind}.config").read_text())
     return {field.name: getattr(value, "value", value) for field, value in message.ListFields()}
 
 
@@ -229,10 +229,10 @@ def batching(kind: str) -> dict:
 def test_batching_config(kind):
     values = batching(kind)
     sizes = tuple(values["allowed_batch_sizes"])
-    assert values["max_batch_size"] == serving_warmup.BATCH_SIZES[-1] == 8
+    assert values["max_batch_size"] == warmup.BATCH_SIZES[-1] == 8
     # The server requires the last size to be the largest batch that it runs.
     together = values["max_execution_batch_size"] if kind == "cpu" else values["max_batch_size"]
-    assert sizes == tuple(size for size in serving_warmup.BATCH_SIZES if size <= together)
+    assert sizes == tuple(size for size in warmup.BATCH_SIZES if size <= together)
     assert values.get("enable_large_batch_splitting", False) == (kind == "cpu")
     assert together * values["num_batch_threads"] >= values["max_batch_size"]
 
@@ -243,10 +243,10 @@ def test_another_field_in_a_batching_config():
 
 
 def test_monitoring_config():
-    message = parse("MonitoringConfig", (serving.CONFIGURATION / "monitoring.config").read_text())
+    message = parse("MonitoringConfig", (tf_serving.CONFIGURATION / "monitoring.config").read_text())
     assert message.prometheus_config.enable
     for file in ("kubernetes-cpu.yaml", "kubernetes-gpu.yaml"):
-        assert message.prometheus_config.path in (serving.CONFIGURATION / file).read_text()
+        assert message.prometheus_config.path in (tf_serving.CONFIGURATION / file).read_text()
 
 
 def check_server_arguments(published: Path, arguments: list[str], kind: str) -> None:
@@ -374,7 +374,7 @@ def grpc_address(models) -> Iterator[str]:
 
 
 def client(name: str):
-    spec = importlib.util.spec_from_file_location(name, serving.CONFIGURATION / f"{name}.py")
+    spec = importlib.util.spec_from_file_location(name, CLIENTS / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -384,7 +384,7 @@ def run_client(name: str, server: str, paths: list[Path], monkeypatch, capsys) -
     """Runs a client as a program; returns its exit status and lines."""
     monkeypatch.setattr(sys, "argv", [name, f"--server={server}", f"--model={NAME}", *map(str, paths)])
     with pytest.raises(SystemExit) as end:
-        runpy.run_path(str(serving.CONFIGURATION / f"{name}.py"), run_name="__main__")
+        runpy.run_path(str(CLIENTS / f"{name}.py"), run_name="__main__")
     return end.value.code, capsys.readouterr().out.splitlines()
 
 
@@ -394,7 +394,7 @@ def lines(files: list[Path], expected: np.ndarray) -> list[str]:
     for path, logits in zip(files[::2], expected):
         order = np.argsort(-logits)[:5]
         expected_lines.append(f"{path}: " + ", ".join(f"{CLASS_NAMES[k]} {softmax(logits)[k]:.4f}" for k in order))
-    expected_lines.insert(1, f"{files[1]}: the image is neither JPEG nor PNG")
+    expected_lines.insert(1, f"{files[1]}: the image is not JPEG, PNG, GIF or BMP")
     return expected_lines
 
 
@@ -471,24 +471,24 @@ def test_the_program_serves_at_the_resolution_of_the_weights(golden_npz, tmp_pat
 
     shutil.copy(golden_npz, tmp_path / "weights.npz")
     (tmp_path / "config.json").write_text('{"resolution": 64, "data": {}, "backend": "jax"}')
-    monkeypatch.setattr(serving, "write_checked", write)
+    monkeypatch.setattr(tf_serving, "write_checked", write)
     model = BiT.from_preset(tmp_path / "weights.npz")
     for asked, served in ((None, 64), (96, 96)):
         with pytest.raises(_Written, match=f"^{served}$"):
-            serving.export_serving(model, tmp_path / "models", resolution=asked)
+            tf_serving.export_serving(model, tmp_path / "models", resolution=asked)
 
 
 def test_an_existing_version_is_refused(published, model):
     before = sorted(published.rglob("*"))
     with pytest.raises(FileExistsError, match=r"version 3 of digits exists, in .*; take another one"):
-        serving.export_serving(model, published, NAME, VERSION)
+        tf_serving.export_serving(model, published, NAME, VERSION)
     assert sorted(published.rglob("*")) == before
 
 
 def test_a_damaged_models_config_is_refused(model, tmp_path):
     (tmp_path / "models.config").write_text("models {")
     with pytest.raises(ValueError, match=r"models\.config must be a ModelServerConfig in text form: 1:1"):
-        serving.export_serving(model, tmp_path)
+        tf_serving.export_serving(model, tmp_path)
     assert os.listdir(tmp_path) == ["models.config"]
 
 
@@ -504,14 +504,14 @@ def test_a_damaged_models_config_is_refused(model, tmp_path):
 )
 def test_arguments_are_refused(model, arguments, message, tmp_path):
     with pytest.raises(ValueError, match=message):
-        serving.export_serving(model, tmp_path / "new" / "models", **arguments)
+        tf_serving.export_serving(model, tmp_path / "new" / "models", **arguments)
     assert os.listdir(tmp_path) == []
 
 
 def test_another_backend_is_refused(model, tmp_path, monkeypatch):
     monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
-    with pytest.raises(ValueError, match="KERAS_BACKEND must be tensorflow for this program, got jax"):
-        serving.export_serving(model, tmp_path)
+    with pytest.raises(ValueError, match="KERAS_BACKEND must be tensorflow to export for TF Serving, got jax"):
+        tf_serving.export_serving(model, tmp_path)
 
 
 def test_a_failed_check_leaves_nothing(check_here, model, version_path, tmp_path, monkeypatch):
@@ -521,7 +521,7 @@ def test_a_failed_check_leaves_nothing(check_here, model, version_path, tmp_path
     head.set_weights([weight * 1.001 for weight in weights])
     try:
         with check_here(), pytest.raises(RuntimeError, match=r"\n0/logits: differs by .*allowed is 1e-05"):
-            serving.export_serving(model, output, class_names=CLASS_NAMES, resolution=RESOLUTION)
+            tf_serving.export_serving(model, output, class_names=CLASS_NAMES, resolution=RESOLUTION)
     finally:
         head.set_weights(weights)
     assert os.listdir(tmp_path) == []
@@ -529,7 +529,7 @@ def test_a_failed_check_leaves_nothing(check_here, model, version_path, tmp_path
 
 def test_the_program_reports_errors(run_program, tmp_path):
     flags = flags_of(model=tmp_path / "none.npz", output=tmp_path / "models")
-    result = run_program("export.serving", *flags)
+    result = run_program("bit_keras.export", "serving", *flags)
     assert result.returncode == 1
     assert "none.npz" in result.stderr
     assert os.listdir(tmp_path) == []

@@ -1,0 +1,1 @@
+"""The command bit-export, with one module per subcommand: its settings, and a call of the library."""

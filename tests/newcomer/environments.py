@@ -1,0 +1,56 @@
+"""Builds the wheel, and installs it in empty virtual environments outside of the checkout."""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from watched import Failed
+
+HERE = Path(__file__).parent
+CHECKOUT = HERE.parents[1]
+
+
+def build_wheel(root: Path) -> Path:
+    """Builds the wheel in `root`, from a copy of the checkout, since a build leaves files behind."""
+    source = root / "source"
+    ignored = shutil.ignore_patterns(".git", ".venv", "build", "*.egg-info", "__pycache__", "demo_output")
+    shutil.copytree(CHECKOUT, source, ignore=ignored)
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", root / "wheel", source]
+    _quietly([*command, "--disable-pip-version-check"])
+    (wheel,) = (root / "wheel").glob("bit_keras-*.whl")
+    print(f"newcomer: built {wheel.name}, {wheel.stat().st_size:,} bytes", flush=True)
+    return wheel
+
+
+def install(folder: Path, wheel: Path, extras: str = "") -> Path:
+    """Makes a virtual environment with the wheel and some of its extras, and returns its folder of programs."""
+    _quietly([sys.executable, "-m", "venv", folder])
+    pip(folder / "bin", "install", f"{wheel}[{extras}]" if extras else str(wheel))
+    return folder / "bin"
+
+
+def pip(bin_folder: Path, *arguments: str) -> None:
+    """Runs pip in an environment."""
+    began = time.monotonic()
+    _quietly([bin_folder / "python", "-m", "pip", *arguments, "--disable-pip-version-check"])
+    print(f"newcomer: pip {' '.join(arguments)}, {time.monotonic() - began:.0f} s", flush=True)
+
+
+def variables(bin_folder: Path) -> dict[str, str]:
+    """Returns the environment variables of a new user, without those of tests, tools and this checkout."""
+    kept = {name: value for name, value in os.environ.items() if name in ("HOME", "LANG", "TMPDIR", "USER")}
+    return {
+        **kept,
+        "PATH": f"{bin_folder}:/usr/bin:/bin",
+        # tensorflow-hub 0.16 imports pkg_resources, which warns that it is deprecated.
+        "PYTHONWARNINGS": "ignore:pkg_resources:UserWarning",
+    }
+
+
+def _quietly(command: list) -> None:
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, cwd="/", check=False)
+    if done.returncode:
+        raise Failed(f"{' '.join(map(str, command))}\n{done.stdout}{done.stderr}")
