@@ -103,9 +103,12 @@ class _Screen(logging.Handler):
         super().__init__(logging.INFO)
         self.setFormatter(_Formatter())
         self._is_program = is_program
-        # Only handlers of the application: libraries add their own to the root logger while they work.
-        self._others = logging.getLogger().handlers[:]
-        self._is_shown_by_others = any(map(_writes_to_screen, self._others))
+        # The handlers at the beginning: libraries add their own to the root logger while they work, such as TensorFlow
+        # while it saves. An application that shows messages on the screen has also set the level of that logger.
+        root = logging.getLogger()
+        on_screen = [handler for handler in root.handlers if _writes_to_screen(handler)]
+        self._is_shown_by_others = bool(on_screen) and root.level <= logging.INFO
+        self._others = [each for each in root.handlers if self._is_shown_by_others or each not in on_screen]
         self._closed = threading.Event()
         self._began = self._last = time.monotonic()
         watch = self._update_line if is_notebook() else self._break_silences
