@@ -18,6 +18,7 @@ from absl import flags
 from bit_keras import checkpoints
 from bit_keras.checkpoints.card import Card
 from bit_keras.checkpoints.formats import detect_format, read_weights
+from bit_keras.checkpoints.readers.keras_file import write_weights_card
 from bit_keras.checkpoints.reference import peer
 from bit_keras.network.model import BiT, save_npz
 from bit_keras.saved_models.check import relative_difference
@@ -103,12 +104,17 @@ def convert(
     return Conversion(destination, model.variant_name, model.num_classes, source_difference, difference)
 
 
+def _write_keras_weights(model: BiT, path: Path) -> None:
+    model.save_weights(path)
+    write_weights_card(path, model.card)
+
+
 _WRITERS: dict[str, Callable[[BiT, Path], None]] = {
     ".npz": save_npz,
     ".safetensors": lambda model, path: checkpoints.write_safetensors(
         checkpoints.collect_weights(model), path, model.card
     ),
-    ".weights.h5": lambda model, path: model.save_weights(path),
+    ".weights.h5": _write_keras_weights,
     ".keras": lambda model, path: model.save(path),
     "": lambda model, path: export_saved_model(model, path),
 }

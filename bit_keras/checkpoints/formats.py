@@ -33,6 +33,7 @@ _CARD_READERS = {
     "safetensors": torch_state.read_card,
     "SavedModel": hub_module.read_card,
     "keras": keras_file.read_card,
+    "h5": keras_file.read_weights_card,
 }
 
 
@@ -40,7 +41,7 @@ def read_card(path: str | os.PathLike) -> Card | None:
     """Returns the card that a weight file carries; None if it carries none, or is of no known format.
 
     Args:
-        path: as in `read_weights`; h5 files carry no card.
+        path: as in `read_weights`.
 
     Raises:
         ImportError: a package that the format needs is not installed.

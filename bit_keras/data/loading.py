@@ -21,6 +21,7 @@ def load(
     manual_dir: str | None = None,
     seed: int = 0,
     skip_unreadable: bool = False,
+    divide: bool = True,
     verbose: bool = True,
 ) -> Source:
     """Opens the data of a task.
@@ -40,6 +41,8 @@ def load(
         seed: of the split of a folder or CSV file without splits, in [0, 2**32); not used by other sources.
         skip_unreadable: True leaves out the images of a folder or CSV file that cannot be used; not used by other
             sources.
+        divide: False, for evaluation, makes all images of a folder or CSV file without splits the test split, named
+            "all"; classes may then be empty. Not used by other sources.
         verbose: False shows only warnings, and no progress.
 
     Raises:
@@ -50,7 +53,7 @@ def load(
     if name == "digits":
         return open_digits()
     if name.lower().endswith(".csv") and not Path(name).is_dir():
-        return open_table(name, seed, skip_unreadable)
+        return open_table(name, seed, skip_unreadable, divide)
     if name.lower().endswith(".npz") and not Path(name).is_dir():
         return open_arrays(name)
     if find_shards(Path(name).expanduser(), "train"):
@@ -59,7 +62,7 @@ def load(
 
         return open_tfrecords(name)
     if name.startswith(("/", ".", "~")) or Path(name).is_dir():
-        return open_folder(name, seed, skip_unreadable)
+        return open_folder(name, seed, skip_unreadable, divide)
     try:
         require(f"{name!r} of TensorFlow Datasets", "tensorflow", "tensorflow_datasets")
     except ImportError as error:

@@ -1,9 +1,9 @@
 """Program: writes an inference network as LiteRT and ONNX files, in a process whose output can be discarded.
 
-    python -m bit_keras.edge.convert NETWORK.keras CALIBRATION.npy OUTPUT_FOLDER FORMAT...
+    python -m bit_keras.edge.convert NETWORK.keras CARD.json CALIBRATION.npy OUTPUT_FOLDER FORMAT...
 
-NETWORK.keras takes images in [-1, 1] (`bit_keras.network.folding`); CALIBRATION.npy contains float32 images
-[N, R, R, 3] in [0, 1]. A LiteRT file takes images of R x R pixels.
+NETWORK.keras takes images in [-1, 1] (`bit_keras.network.folding`), and CARD.json is its card; CALIBRATION.npy contains
+float32 images [N, R, R, 3] in [0, 1]. A LiteRT file takes images of R x R pixels.
 """
 
 import sys
@@ -16,17 +16,20 @@ import onnx
 import tensorflow as tf
 import tf2onnx
 
+from bit_keras.checkpoints.card import Card
+from bit_keras.edge.card import add_to_litert, add_to_onnx
 from bit_keras.edge.export import FORMATS
 
 
-def convert(network: keras.Model, calibration: np.ndarray, folder: Path, formats: list[str]) -> None:
+def convert(network: keras.Model, card: Card, calibration: np.ndarray, folder: Path, formats: list[str]) -> None:
     size = calibration.shape[1]
     for name in formats:
         path = folder / FORMATS[name].file_name
         if name == "onnx":
-            _write_onnx(_function(network, None), path)
+            _write_onnx(_function(network, None), card, path)
         else:
-            path.write_bytes(_LITERT[name](network, _function(network, size), calibration))
+            model = _LITERT[name](network, _function(network, size), calibration)
+            path.write_bytes(add_to_litert(model, card))
 
 
 def _function(network: keras.Model, size: int | None):
@@ -39,12 +42,13 @@ def _function(network: keras.Model, size: int | None):
     return call
 
 
-def _write_onnx(function, path: Path) -> None:
+def _write_onnx(function, card: Card, path: Path) -> None:
     model, _ = tf2onnx.convert.from_function(function, function.input_signature)
     (images,), (logits,) = model.graph.input, model.graph.output
     for value, names in ((images, ("batch", "height", "width")), (logits, ("batch",))):
         for axis, name in zip(value.type.tensor_type.shape.dim, names):
             axis.dim_param = name
+    add_to_onnx(model, card)
     onnx.checker.check_model(model, full_check=True)
     onnx.save(model, path)
 
@@ -107,5 +111,6 @@ _LITERT: dict[str, Callable[..., bytes]] = {
 
 
 if __name__ == "__main__":
-    source, images, output, *names = sys.argv[1:]
-    convert(keras.models.load_model(source, compile=False), np.load(images), Path(output), names)
+    source, card_file, images, output, *names = sys.argv[1:]
+    read = Card.from_json(Path(card_file).read_text(encoding="utf-8"), card_file)
+    convert(keras.models.load_model(source, compile=False), read, np.load(images), Path(output), names)

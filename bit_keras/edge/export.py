@@ -9,6 +9,7 @@ import numpy as np
 
 from bit_keras import data
 from bit_keras.checkpoints import provenance
+from bit_keras.checkpoints.card import Card
 from bit_keras.network.folding import folded
 from bit_keras.network.model import BiT
 from bit_keras.saved_models.check import relative_difference
@@ -71,8 +72,9 @@ def export_edge(
       in the file. Group normalization is computed in float32, everything else in int8.
     - onnx: ONNX, float32 [N, H, W, 3] to float32 [N, K], any N, H and W.
 
-    N is 1 in a LiteRT file unless its input is resized. The directory also contains `class_names.txt`, one name per
-    line in the order of the logits, and `summary.json`.
+    N is 1 in a LiteRT file unless its input is resized. Each file carries the card of the model, which
+    `bit_keras.edge.card.read_card` reads; a LiteRT file also has LiteRT's metadata, with the class names. The directory
+    also contains `class_names.txt`, one name per line in the order of the logits, and `summary.json`.
 
     Args:
         model: a classifier in float32, which is not changed.
@@ -107,9 +109,13 @@ def export_edge(
         _write_images(source.train, source, calibration_examples, shape, calibration)
         labels = _write_images(source.test, source, test_examples, shape, images)
         folded(model).save(network)
+        card = written.with_name("card.json")
+        card.write_text(_card(model, source, resolution).to_json(), encoding="utf-8")
         logger.info("converting to %s", ", ".join(formats))
         # In a separate process, because the converters warn, print and log a lot.
-        run_python("the conversion failed", "-m", "bit_keras.edge.convert", network, calibration, written, *formats)
+        run_python(
+            "the conversion failed", "-m", "bit_keras.edge.convert", network, card, calibration, written, *formats
+        )
         expected = _predict(model, images)
         artefacts = [_check(name, written / FORMATS[name].file_name, images, expected, labels) for name in formats]
         class_names = "".join(f"{name}\n" for name in source.class_names)
@@ -139,6 +145,12 @@ def _check_arguments(model: BiT, output: Path, source: data.Source, formats: Seq
         raise ValueError(
             f"LiteRT and ONNX files must have less than {_MAX_BYTES:,} bytes, the network has {num_bytes:,}"
         )
+
+
+def _card(model: BiT, source: data.Source, resolution: int) -> Card:
+    """Returns the card of a file, whose images are in [0, 1]."""
+    names = tuple(source.class_names)
+    return dataclasses.replace(model.card, class_names=names, resolution=resolution, input_range=(0.0, 1.0))
 
 
 def _write_images(

@@ -109,8 +109,9 @@ def evaluate(
     """Evaluates a classifier on every example of a split, each exactly once.
 
     Args:
-        model: name of published weights, path or address of any format that `BiT.from_preset` reads. A SavedModel
-            directory is run itself, with images in [0, 1].
+        model: name of published weights, path or address of any format that `BiT.from_preset` reads, or the folder of
+            a run, whose best.npz is taken, or else weights.npz. A SavedModel directory is run itself, with images in
+            [0, 1].
         source: "digits", a TFDS name, a folder of class folders, or a source made by `bit_keras.data`.
         output: new or empty folder for metrics.json, per_class.csv, predictions.csv, confusion_matrix.png and
             worst_mistakes.png, all of them or none; None writes nothing.
@@ -149,13 +150,15 @@ def evaluate(
 
     # Data
     if not isinstance(source, data.Source):
-        source = _load(source, data_dir=data_dir, manual_dir=manual_dir, skip_unreadable=skip_unreadable)
+        options = {"data_dir": data_dir, "manual_dir": manual_dir, "skip_unreadable": skip_unreadable}
+        source = _load(source, **options, divide=split != "all")
     source.check_one_label("evaluation")
     splits = _splits(source, split)
     num_examples = sum(each.num_test for each in splits)
     rule = HyperRule(source.num_train, source.image_size, resolution=resolution)
     default = rule.crop, "the HyperRule's for these data, since the training resolution of the weights is not known"
-    file = fetch(os.fspath(model)) if is_url(os.fspath(model)) else model  # once: each time it is hashed
+    file = provenance.weights_of_run(model)
+    file = fetch(os.fspath(file)) if is_url(os.fspath(file)) else file  # once: each time it is hashed
     crop, reason = provenance.choose_resolution(file, resolution, default)
     fit = provenance.choose_fit(file, fit)
     batches = [data.test_batches(each, batch_size=batch_size, crop=crop, fit=fit, loader=loader) for each in splits]
@@ -236,6 +239,8 @@ def _load(name: str | os.PathLike, **options) -> data.Source:
 
 def _splits(source: data.Source, split: str) -> list[data.Source]:
     """Returns sources whose test splits are evaluated one after the other."""
+    if split == source.test_split == "all":  # the data have no splits
+        return [source]
     if split == "all":
         names = ("train",) if source.validation is None else ("train", "validation")
         return [*map(source.tested_on, names), source]

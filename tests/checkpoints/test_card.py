@@ -5,6 +5,7 @@ import io
 import json
 import zipfile
 
+import h5py
 import numpy as np
 import pytest
 
@@ -39,7 +40,7 @@ def model(golden_npz) -> BiT:
 
 
 @pytest.mark.any_backend
-@pytest.mark.parametrize("name", ["mine.npz", "mine.safetensors", "mine.keras"])
+@pytest.mark.parametrize("name", ["mine.npz", "mine.safetensors", "mine.keras", "mine.weights.h5"])
 def test_a_file_says_what_its_weights_are_for(model, tmp_path, name):
     path = tmp_path / name
     bit_keras.save_npz(model, tmp_path / "first.npz")
@@ -71,6 +72,23 @@ def test_others_read_the_arrays_as_before(model, tmp_path):
         assert set(archive.files) == {*collect_weights(model), cards.KEY}
         assert json.loads(archive[cards.KEY].tobytes()) == CARD.to_dict()
     assert cards.KEY not in read_weights(tmp_path / "mine.npz")
+
+
+def test_keras_passes_over_the_card(model, tmp_path):
+    bit_keras.save_npz(model, tmp_path / "first.npz")
+    convert(tmp_path / "first.npz", tmp_path / "mine.weights.h5")
+    again = BiT("R17x0.5", 10)
+    again.load_weights(tmp_path / "mine.weights.h5")
+    for name, array in collect_weights(model).items():
+        np.testing.assert_array_equal(collect_weights(again)[name], array)
+
+
+@pytest.mark.parametrize("data", [np.zeros(3, np.float32), np.zeros(cards.MAX_BYTES + 1, np.uint8)])
+def test_a_card_of_another_type_or_size_is_an_error(tmp_path, data):
+    with h5py.File(tmp_path / "bad.weights.h5", "w") as file:
+        file.create_dataset(cards.KEY, data=data)
+    with pytest.raises(CheckpointError, match="bit_keras_card must be an array of at most 8,388,608 bytes"):
+        read_card(tmp_path / "bad.weights.h5")
 
 
 def test_published_weights_have_a_card(tmp_path):

@@ -14,6 +14,7 @@ import pytest
 import bit_keras
 from bit_keras import data
 from bit_keras.edge import export as edge
+from bit_keras.edge.card import read_card
 from bit_keras.edge.export import FORMATS, compare, export_edge
 from bit_keras.export import edge as program_module
 from bit_keras.system import command_line
@@ -131,6 +132,13 @@ def test_a_consumer_needs_no_tensorflow(exported, model, source, tmp_path, name)
     assert facts["quantized_convolutions"] == (20 if name == "litert_int8" else 0)
 
 
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_file_carries_its_card(exported, name):
+    card = read_card(exported[name])
+    assert (card.class_names, card.resolution, card.variant) == (tuple("0123456789"), SIZE, "R17x0.5")
+    assert (card.input_range, card.resize) == ((0, 1), "squash")
+
+
 def _scale_head(path: Path, model: bit_keras.BiT) -> None:
     """Increases the head's kernel in the file by a thousandth."""
     kernel = model.get_layer("head").get_weights()[0].T  # [K, F], as LiteRT stores it
@@ -153,7 +161,7 @@ def test_a_wrong_file_leaves_nothing_behind(exported, model, source, tmp_path, m
     def convert(fault, *arguments):
         if arguments[:2] != ("-m", "bit_keras.edge.convert"):
             return run_python(fault, *arguments)
-        path = arguments[4] / "float32.tflite"
+        path = arguments[5] / "float32.tflite"
         path.write_bytes(exported["litert_float32"].read_bytes())
         damage(path, model)
 
@@ -215,8 +223,8 @@ def test_the_resolution_is_that_of_the_weights(source, tmp_path, monkeypatch, kn
     class _Images(Exception):
         pass
 
-    def write(split, source, max_examples, resolution, path):
-        raise _Images(resolution)
+    def write(split, source, max_examples, shape, path):
+        raise _Images(shape["crop"])
 
     model = bit_keras.BiT("R17x0.5", 10)
     model.resolution = known

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -236,7 +237,7 @@ def test_the_settings_of_the_data_reach_data_and_batches(source, network, monkey
     )
     places = {"data_dir": "/one", "manual_dir": "/two"}
     evaluate("any", "birds", resolution=8, loader="grain", skip_unreadable=True, **places)
-    assert loaded == [("birds", {**places, "skip_unreadable": True})]
+    assert loaded == [("birds", {**places, "skip_unreadable": True, "divide": True})]
     assert batches == ["grain"]
     with pytest.raises(ValueError, match=r"loader must be one of tf.data, grain; got 'torch'"):
         evaluate("any", source, loader="torch")
@@ -297,12 +298,37 @@ def test_a_whole_folder_that_lacks_a_class_of_the_weights(folder, network, names
     assert list(found.files) == [row["file"] for row in rows]
 
 
-def test_both_splits_are_the_sum_of_the_two(folder, network, names):
-    both, train, test = (evaluate("any", folder, split=split, resolution=8) for split in ("all", "train", "test"))
-    assert both.files == train.files + test.files
-    np.testing.assert_array_equal(
-        both.predictions.logits, np.concatenate([train.predictions.logits, test.predictions.logits])
-    )
+def test_a_whole_folder_is_every_image_once(folder, network, names):
+    whole, train, test = (evaluate("any", folder, split=split, resolution=8) for split in ("all", "train", "test"))
+    parts = zip(train.files + test.files, np.concatenate([train.predictions.logits, test.predictions.logits]))
+    for (file, expected), name, found in zip(
+        sorted(parts, key=lambda part: part[0]), whole.files, whole.predictions.logits
+    ):
+        assert name == file
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_classes_of_one_image_and_of_none(folder, network, names):
+    for path in sorted((folder / "ant").iterdir())[1:]:
+        path.unlink()
+    (folder / "emu").mkdir(exist_ok=True)
+    for path in (folder / "emu").iterdir():
+        path.unlink()
+    found = evaluate("any", folder, split="all", resolution=8, match_classes="names")
+    assert {row["class"]: row["examples"] for row in found.per_class}["ant"] == 1
+    assert {row["class"]: row["examples"] for row in found.per_class}["emu"] == 0
+    with pytest.raises(data.DataError, match=r"a class folder must hold images, got none in .*emu"):
+        evaluate("any", folder, resolution=8)
+
+
+def test_the_folder_of_a_run(source, golden_npz, tmp_path, caplog):
+    caplog.set_level("INFO", "bit_keras")
+    with pytest.raises(FileNotFoundError, match=r"must hold best\.npz or weights\.npz"):
+        evaluate(tmp_path, source)
+    shutil.copy(golden_npz, tmp_path / "best.npz")
+    with pytest.raises(ValueError, match="has 10 outputs"):
+        evaluate(tmp_path, source)
+    assert f"of the run in {tmp_path}: best.npz" in caplog.text
 
 
 def test_classes_that_the_weights_do_not_know(folder, network, names):

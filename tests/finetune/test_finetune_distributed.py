@@ -219,7 +219,7 @@ def test_workers_of_different_settings_end_together(on_jax, tmp_path):
 
 def test_mixup_on_replicas_is_part_of_the_run(on_tensorflow, tmp_path):
     """With MixUp the results depend on the number of replicas, which is thus part of the run's identity."""
-    run = {"workdir": tmp_path / "run", "steps": 5, "eval_every": 5, "data": "many"}
+    run = {"workdir": tmp_path / "run", "steps": 5, "eval_every": 5, "data": "many", "base_lr": 0.01}
     ((mixed, refused, *_),) = on_tensorflow([[{**run, "distribute": "mirrored"}, run]], [{"LOGICAL_CPUS": "2"}])
     assert json.loads(mixed)["shape"] == [3, 10]
     assert float(_rows(tmp_path / "run")[-1]["loss"]) < 5

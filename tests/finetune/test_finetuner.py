@@ -32,7 +32,7 @@ def run(workdir, **changes):
 
 def few_images(seed: int = 0) -> data.Source:
     """Ten classes of four images, half of them in the test split: for tests in which nothing is learned."""
-    images = np.random.default_rng(seed).integers(0, 256, (40, 8, 8, 3), np.uint8)
+    images = np.random.default_rng(seed).integers(0, 256, (40, 8, 6, 3), np.uint8)
     labels = np.arange(40) % 10
     return data.from_arrays(images[:20], labels[:20], images[20:], labels[20:])
 
@@ -235,6 +235,7 @@ OTHER = {
     "resolution": 24,
     "random_crop": False,
     "flip": True,
+    "fit": "pad",
     "precision": "mixed_bfloat16",
     "eval_every": None,  # above
     "checkpoint_every": None,  # test_kill.py

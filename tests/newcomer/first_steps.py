@@ -3,10 +3,9 @@
 import sys
 from pathlib import Path
 
-import keras
 import numpy as np
 
-import bit_keras
+import bit_keras  # before Keras: it starts TensorFlow without its messages
 
 PRESET = "BiT-mini-R17x0.5"
 
@@ -20,7 +19,7 @@ def main() -> None:
     result = bit_keras.finetune(model=PRESET, dataset="digits", workdir="run", steps=5, batch_size=8, resolution=32)
     if not 0 <= result.test_accuracy <= 1 or not Path("run", "weights.npz").is_file():
         sys.exit(f"the training must write run/weights.npz, got test accuracy {result.test_accuracy}")
-    print(f"a prediction and a training of five steps on {keras.config.backend()}")
+    print(f"a prediction and a training of five steps on {result.summary['backend']}")
 
 
 if __name__ == "__main__":

@@ -51,7 +51,7 @@ _COMMANDS = (
     (re.compile(r"\bm-r50x1"), "mini-r17x05"),
 )
 # Need further extras, and minutes; the tests of the exporters run them.
-_NOT_RUN = re.compile(r"bit-export (serving|edge|tpu)\b")
+_NOT_RUN = re.compile(r"bit-export (serving|edge|tpu|hub --model)\b")
 _FLAGS = {
     "finetune": _SMALL,
     "evaluate": {"batch_size": 16},

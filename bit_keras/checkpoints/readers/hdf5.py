@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import json
+import math
 import os
 import subprocess
 import sys
@@ -53,19 +54,33 @@ class Hdf5File:
         Raises:
             CheckpointError: it does not exist, does not hold finite floats, or is larger than the file.
         """
-        shape, dataset = self.shape(name), self.datasets[name]
-        dtype = np.dtype(dataset["dtype"])
-        is_bfloat16 = dataset["bfloat16"] and dtype.itemsize == 2
-        if is_bfloat16:
-            dtype = np.dtype(ml_dtypes.bfloat16)
+        self.shape(name)  # exists
+        dtype = np.dtype(self.datasets[name]["dtype"])
+        if self.datasets[name]["bfloat16"] and dtype.itemsize == 2:
+            array = self._read(name, np.dtype(ml_dtypes.bfloat16)).astype("float32")
         else:
             check_floats(self.path, name, dtype)
+            array = self._read(name, dtype)
+        return check_finite(self.path, name, array)
+
+    def read_bytes(self, name: str, max_bytes: int) -> bytes:
+        """Returns a dataset of uint8.
+
+        Raises:
+            CheckpointError: it does not exist, has another type, or is larger than `max_bytes` or the file.
+        """
+        dataset = self.datasets.get(name, {})
+        if math.prod(self.shape(name)) > max_bytes or dataset["dtype"] != "|u1" or dataset["offset"] is None:
+            raise CheckpointError(f"{self.path}: {name} must be an array of at most {max_bytes:,} bytes")
+        return self._read(name, np.dtype(np.uint8)).tobytes()
+
+    def _read(self, name: str, dtype: np.dtype) -> np.ndarray:
+        shape, dataset = self.shape(name), self.datasets[name]
         size = promised_bytes(shape, dtype)
         check_bytes(self.path, size)
         if not 0 <= dataset["offset"] <= os.path.getsize(dataset["file"]) - size:
             raise CheckpointError(f"{self.path} ends before {name} does")
-        array = np.fromfile(dataset["file"], dtype, size // dtype.itemsize, offset=dataset["offset"]).reshape(shape)
-        return check_finite(self.path, name, array.astype("float32") if is_bfloat16 else array)
+        return np.fromfile(dataset["file"], dtype, size // dtype.itemsize, offset=dataset["offset"]).reshape(shape)
 
 
 @contextlib.contextmanager

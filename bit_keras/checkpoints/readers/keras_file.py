@@ -11,9 +11,10 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
+import h5py
 import numpy as np
 
-from bit_keras.checkpoints.card import MAX_BYTES, Card
+from bit_keras.checkpoints.card import KEY, MAX_BYTES, Card
 from bit_keras.checkpoints.checks import CheckpointError, check_bytes, reading
 from bit_keras.checkpoints.names import as_convolution, layer_path, weight_key
 from bit_keras.checkpoints.readers.hdf5 import Hdf5File, open_hdf5
@@ -63,6 +64,24 @@ def read_card(path: str | os.PathLike) -> Card | None:
     if "card" in config:
         return Card.from_dict(config["card"], path)
     return Card(resolution=config["resolution"]) if isinstance(config.get("resolution"), int) else None
+
+
+def write_weights_card(path: str | os.PathLike, card: Card) -> None:
+    """Adds a card to a `.weights.h5` file, as an array of bytes, which Keras passes over."""
+    with h5py.File(path, "a") as file:
+        file.create_dataset(KEY, data=np.frombuffer(card.to_json().encode(), np.uint8))
+
+
+def read_weights_card(path: str | os.PathLike) -> Card | None:
+    """Returns the card in a `.weights.h5` file; None if it has none.
+
+    Raises:
+        CheckpointError: the card, or the file, is damaged.
+        OSError: the file cannot be opened or read.
+    """
+    with open_hdf5(path) as file:
+        name = f"/{KEY}"
+        return Card.from_json(file.read_bytes(name, MAX_BYTES), path) if name in file.datasets else None
 
 
 def read_layers(file: Hdf5File) -> dict[str, np.ndarray]:

@@ -26,7 +26,7 @@ class _Row:
     group: str
 
 
-def open_table(path: str | os.PathLike, seed: int = 0, skip_unreadable: bool = False) -> Source:
+def open_table(path: str | os.PathLike, seed: int = 0, skip_unreadable: bool = False, divide: bool = True) -> Source:
     """Opens the images that a CSV file lists.
 
     Args:
@@ -37,6 +37,7 @@ def open_table(path: str | os.PathLike, seed: int = 0, skip_unreadable: bool = F
             sorted by name.
         seed: of the split of a file without splits, in [0, 2**32).
         skip_unreadable: True leaves out the images that cannot be used, as if they were not listed.
+        divide: as in `open_folder`.
 
     Raises:
         DataError: the file is malformed; the message lists the line numbers. Or an image cannot be used; `files` of
@@ -58,6 +59,7 @@ def open_table(path: str | os.PathLike, seed: int = 0, skip_unreadable: bool = F
         groups=groups,
         seed=seed,
         skip_unreadable=skip_unreadable,
+        divide=divide,
     )
     return dataclasses.replace(source, identity={**source.identity, **_identity(source, path.parent, rows)})
 

@@ -12,7 +12,7 @@ from bit_keras.data.splits import FOR_TESTING, SPLIT_NAMES, assign
 _ADDED_BY_SYSTEMS = ("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx", "@eadir")
 
 
-def open_folder(root: str | os.PathLike, seed: int = 0, skip_unreadable: bool = False) -> Source:
+def open_folder(root: str | os.PathLike, seed: int = 0, skip_unreadable: bool = False, divide: bool = True) -> Source:
     """Opens a folder of images.
 
     Args:
@@ -24,6 +24,8 @@ def open_folder(root: str | os.PathLike, seed: int = 0, skip_unreadable: bool = 
             decoded here once, so that training does not fail on a damaged one.
         seed: of the split of a folder without splits, in [0, 2**32).
         skip_unreadable: True leaves out the images that cannot be used, as if they did not exist.
+        divide: False, for evaluation, makes all images of a folder without splits the test split, named "all"; class
+            folders may then be empty.
 
     Raises:
         DataError: the folder has another structure, or an image cannot be used; `files` of the error are all such
@@ -39,20 +41,21 @@ def open_folder(root: str | os.PathLike, seed: int = 0, skip_unreadable: bool = 
     return open_image_files(
         root.resolve().name,
         root,
-        {split: _classes(root / name) for split, name in names.items()},
+        {split: _classes(root / name, may_be_empty=not divide) for split, name in names.items()},
         test_split=names.get("test", "test"),
         seed=seed,
         skip_unreadable=skip_unreadable,
+        divide=divide,
     )
 
 
-def _classes(root: Path) -> Classes:
+def _classes(root: Path, may_be_empty: bool) -> Classes:
     classes = {}
     for folder in _visible(root):
         if not folder.is_dir():
             continue
         classes[folder.name] = _visible(folder)
-        if not classes[folder.name]:
+        if not classes[folder.name] and not may_be_empty:
             raise DataError(f"a class folder must hold images, got none in {folder}")
         for path in classes[folder.name]:
             if path.is_dir():

@@ -27,6 +27,7 @@ def open_image_files(
     groups: Mapping[Path, str] | None = None,
     seed: int = 0,
     skip_unreadable: bool = False,
+    divide: bool = True,
 ) -> Source:
     """Returns a source of image files, each of which is decoded once to check it.
 
@@ -39,6 +40,8 @@ def open_image_files(
         groups: the group of each file, which is divided neither here nor by `Source.hold_out`; None for no groups.
         seed: of the split, in [0, 2**32); not used if a test split is given.
         skip_unreadable: True leaves out the images that cannot be used, as if they did not exist.
+        divide: False, for evaluation, makes all images the test split, named "all", if there is no test split; classes
+            may then be empty.
 
     Raises:
         DataError: the splits differ in their classes, a class has too few images, or an image cannot be used.
@@ -55,13 +58,15 @@ def open_image_files(
     sizes = scan([path for classes in splits.values() for path in _flatten(classes)], skip_unreadable)
     splits = {split: _only(sizes, classes) for split, classes in splits.items()}
     identity = {"kind": "folder"}
-    if "test" not in splits:
+    if "test" not in splits and not divide:
+        splits["test"], test_split = splits["train"], "all"
+    elif "test" not in splits:
         splits["train"], splits["test"] = _divide(splits["train"], seed, groups)
         if seed:  # an identity without it means seed 0
             identity["split_seed"] = seed
     for split, classes in splits.items():
         empty = [label for label, files in classes.items() if not files]
-        if empty:
+        if empty and (test_split != "all" or len(empty) == len(classes)):
             raise DataError(f"{name}: every class must have images that can be used; none in {names[split]}: {empty}")
     train_files, test_files = _flatten(splits["train"]), _flatten(splits["test"])
     identity["fingerprint"] = _fingerprint(root, train_files + test_files)

@@ -139,7 +139,7 @@ def test_what_cannot_be_decoded_is_refused_by_both(encoded, reason):
 def test_heic_needs_a_package(monkeypatch):
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     for module in (preprocessing, preprocessing_numpy):
-        with pytest.raises(ValueError, match=r'HEIC needs the package pillow-heif: pip install "bit-keras\[heif\]"'):
+        with pytest.raises(ValueError, match=r"HEIC needs the package pillow-heif: pip install 'bit-keras\[heif\]'"):
             module.measure(b"\0\0\0\x18ftypmif1\0\0\0\0heicmif1")
 
 
