@@ -1,12 +1,13 @@
-"""The result of a training."""
+"""The result of a training. It is a public name, so that matplotlib is imported only when something is drawn."""
 
 import dataclasses
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from matplotlib.figure import Figure
-
-from bit_keras.figures import notebook, report
 from bit_keras.network.model import BiT
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -30,8 +31,10 @@ class RunResult:
         """Fraction of test examples that are classified correctly, in [0, 1]; precision at 1 in multi-label data."""
         return self.summary["test_accuracy"]
 
-    def plot(self) -> Figure:
+    def plot(self) -> "Figure":
         """Returns the learning curve: loss and accuracy of all evaluations; `savefig` writes it to a file."""
+        from bit_keras.figures import report
+
         return report.learning_curve(self.history, self.test_accuracy, self._evaluated_on)
 
     def __repr__(self) -> str:
@@ -39,6 +42,8 @@ class RunResult:
         return f"{kind}(test_accuracy={self.test_accuracy:.4f}, steps={self.summary['steps']}, workdir={workdir!r})"
 
     def _repr_html_(self) -> str:
+        from bit_keras.figures import notebook
+
         summary, split = self.summary, self._evaluated_on
         numbers = {
             "test accuracy": f"{self.test_accuracy:.2%} of {summary['test_examples']:,} examples",
