@@ -9,6 +9,7 @@ Example:
 
 import dataclasses
 import os
+from collections.abc import Iterable
 
 import keras
 from keras import ops
@@ -21,7 +22,7 @@ from bit_keras.runs import program
 from bit_keras.runs.config import option
 from bit_keras.runs.inception import InceptionConfig
 from bit_keras.runs.network import choose_head, open_network
-from bit_keras.runs.opening import make_config, open_source, start
+from bit_keras.runs.opening import check_callbacks, make_config, open_source, start
 from bit_keras.runs.result import RunResult
 from bit_keras.runs.run import open_run
 from bit_keras.system.logs import shows_messages
@@ -105,7 +106,7 @@ class DistillConfig(InceptionConfig):
             raise ValueError(f"mixup_alpha must be 0 or more, got {self.mixup_alpha}")
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class DistillResult(RunResult):
     """Result of a distillation: the `student`, `test_accuracy`, `summary` and `workdir`."""
 
@@ -122,6 +123,7 @@ def distill(
     dataset: str | data.Source,
     workdir: str | os.PathLike,
     *,
+    callbacks: Iterable[keras.callbacks.Callback] = (),
     verbose: bool = True,
     **options,
 ) -> DistillResult:
@@ -136,6 +138,7 @@ def distill(
             labels, without a teacher.
         dataset: as in `bit_keras.finetune`.
         workdir: folder of the run.
+        callbacks: as in `bit_keras.finetune`.
         verbose: False shows only warnings and no progress.
         **options: the other fields of `DistillConfig`.
 
@@ -143,6 +146,7 @@ def distill(
         ValueError: a setting is out of its range, the teacher has different classes, or the data are invalid.
         FileExistsError: `workdir` belongs to another run.
     """
+    callbacks = check_callbacks(callbacks)
     config = make_config(DistillConfig, student, dataset, workdir, {"teacher": teacher, **options})
     distribution = start(config)
     source = distribution.everywhere(lambda: open_source(config, dataset))
@@ -163,9 +167,9 @@ def distill(
             optimizers.distillation_optimizer(schedule, config.weight_decay, config.accumulate),
             metrics=[keras.metrics.CategoricalAccuracy("accuracy")],
         )
-    log = run.fit(network, best_of=network.student)
+    log = run.fit(network, best_of=network.student, callbacks=callbacks)
     trained, summary = run.conclude(network.student, log)
-    return DistillResult(trained, summary, run.folder)
+    return DistillResult(trained, summary, run.folder, log.rows)
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ Example:
 import dataclasses
 import math
 import os
+from collections.abc import Iterable
 
 import keras
 from keras import ops
@@ -20,7 +21,7 @@ from bit_keras.rules.schedules import upstream_schedule
 from bit_keras.runs import program
 from bit_keras.runs.config import option
 from bit_keras.runs.inception import InceptionConfig
-from bit_keras.runs.opening import make_config, open_source, start
+from bit_keras.runs.opening import check_callbacks, make_config, open_source, start
 from bit_keras.runs.result import RunResult
 from bit_keras.runs.run import open_run
 from bit_keras.system.checks import check_choice
@@ -48,14 +49,20 @@ class PretrainConfig(InceptionConfig):
         check_choice("loss", self.loss, ("softmax", "sigmoid"))
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class PretrainResult(RunResult):
     """Result of a pre-training: `model` with its upstream head, `test_accuracy`, `summary` and `workdir`."""
 
 
 @shows_messages
 def pretrain(
-    model: str, dataset: str | data.Source, workdir: str | os.PathLike, *, verbose: bool = True, **options
+    model: str,
+    dataset: str | data.Source,
+    workdir: str | os.PathLike,
+    *,
+    callbacks: Iterable[keras.callbacks.Callback] = (),
+    verbose: bool = True,
+    **options,
 ) -> PretrainResult:
     """Trains a BiT from random weights as in the paper: SGD with L2 penalty, warm-up, three drops of the learning rate.
 
@@ -66,6 +73,7 @@ def pretrain(
         model: name of a variant.
         dataset: as in `bit_keras.finetune`; multi-label data need the loss "sigmoid".
         workdir: folder of the run.
+        callbacks: as in `bit_keras.finetune`.
         verbose: False shows only warnings and no progress.
         **options: the other fields of `PretrainConfig`.
 
@@ -73,6 +81,7 @@ def pretrain(
         ValueError: a setting is out of its range, or the data are invalid (`bit_keras.data.DataError`).
         FileExistsError: `workdir` belongs to another run.
     """
+    callbacks = check_callbacks(callbacks)
     config = make_config(PretrainConfig, model, dataset, workdir, options)
     distribution = start(config)
     source = distribution.everywhere(lambda: open_source(config, dataset))
@@ -88,9 +97,9 @@ def pretrain(
             _loss(config.loss, network),
             metrics=[_accuracy(source.multi_label)],
         )
-    log = run.fit(network)
+    log = run.fit(network, callbacks=callbacks)
     network, summary = run.conclude(network, log)
-    return PretrainResult(network, summary, run.folder)
+    return PretrainResult(network, summary, run.folder, log.rows)
 
 
 def _accuracy(multi_label: bool) -> keras.metrics.Metric:

@@ -9,9 +9,11 @@ from bit_keras.data.sources.arrays import open_arrays
 from bit_keras.data.sources.csv_file import open_table
 from bit_keras.data.sources.folder import open_folder
 from bit_keras.data.sources.shards import find_shards
+from bit_keras.system.logs import shows_messages
 from bit_keras.system.optional import require
 
 
+@shows_messages
 def load(
     name: str | os.PathLike,
     data_dir: str | None = None,
@@ -20,6 +22,7 @@ def load(
     seed: int = 0,
     skip_unreadable: bool = False,
     divide: bool = True,
+    verbose: bool = True,
 ) -> Source:
     """Opens the data of a task.
 
@@ -40,6 +43,7 @@ def load(
             sources.
         divide: False, for evaluation, makes all images of a folder or CSV file without splits the test split, named
             "all"; classes may then be empty. Not used by other sources.
+        verbose: False shows only warnings, and no progress.
 
     Raises:
         DataError: the data do not exist, or do not have the required form.

@@ -47,7 +47,7 @@ class Stream(Split, Protocol):
         """
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Source:
     """Labelled images of one task, made by `load` or `from_arrays`.
 
@@ -72,6 +72,9 @@ class Source:
     multi_label: bool = False
     validation: Split | None = None
     test_split: str = "test"
+
+    def __repr__(self) -> str:
+        return f"Source({self.name}: {self.describe_splits()} of {self.num_classes:,} classes)"
 
     @property
     def num_classes(self) -> int:

@@ -19,15 +19,6 @@ _GROUPS = {
     "results": ("output",),
 }
 
-_LINES = {
-    "examples": "examples",
-    "top1_accuracy": "top-1 accuracy",
-    "top5_accuracy": "top-5 accuracy",
-    "mean_per_class_accuracy": "mean per-class accuracy",
-    "expected_calibration_error": "expected calibration error",
-    "cross_entropy": "cross-entropy (nats)",
-}
-
 
 def _define_flags() -> None:
     flags.DEFINE_string(
@@ -55,12 +46,10 @@ def _define_flags() -> None:
     flags.DEFINE_string("variant", None, "Architecture of a weight file; inferred from its shapes if not given.")
 
 
-def summary(metrics: dict) -> str:
-    """Returns one aligned line per metric; see `Evaluation.metrics`."""
-    values = {text: metrics[name] for name, text in _LINES.items() if metrics[name] is not None}
-    numbers = [f"{value:,}" if isinstance(value, int) else f"{value:.4f}" for value in values.values()]
-    left, right = max(map(len, values)), max(map(len, numbers))
-    return "\n".join(f"{text:<{left}}  {number:>{right}}" for text, number in zip(values, numbers))
+def summary(lines: dict[str, str]) -> str:
+    """Returns one aligned line per metric; see `Evaluation.lines`."""
+    left, right = max(map(len, lines)), max(map(len, lines.values()))
+    return "\n".join(f"{text:<{left}}  {number:>{right}}" for text, number in lines.items())
 
 
 def main() -> None:
@@ -78,7 +67,7 @@ def main() -> None:
         variant=values.variant,
         match_classes=values.match_classes,
     )
-    print(summary(evaluation.metrics))
+    print(summary(evaluation.lines()))
     if values.output:
         print(f"report in {values.output}")
 

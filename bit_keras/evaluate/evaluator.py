@@ -18,7 +18,7 @@ from bit_keras.checkpoints import provenance
 from bit_keras.checkpoints.remote.download import fetch, is_url
 from bit_keras.data.errors import shortened
 from bit_keras.evaluate.class_order import MATCHES, output_order
-from bit_keras.figures import report
+from bit_keras.figures import notebook, report
 from bit_keras.inference.classifier import SavedModelClassifier, open_classifier
 from bit_keras.metrics import Predictions, classification, predict
 from bit_keras.rules.hyperrule import HyperRule
@@ -32,6 +32,15 @@ from bit_keras.zoo.fits import FITS
 SPLITS = ("test", "validation", "train", "all")
 _MISTAKES = 24  # highest-loss errors to draw
 
+_LINES = {
+    "examples": "examples",
+    "top1_accuracy": "top-1 accuracy",
+    "top5_accuracy": "top-5 accuracy",
+    "mean_per_class_accuracy": "mean per-class accuracy",
+    "expected_calibration_error": "expected calibration error",
+    "cross_entropy": "cross-entropy (nats)",
+}
+
 _COLUMNS = (
     progress.TextColumn("{task.description}"),
     progress.BarColumn(),
@@ -40,7 +49,7 @@ _COLUMNS = (
 )
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Evaluation:
     """Results of an evaluation.
 
@@ -63,6 +72,18 @@ class Evaluation:
     predictions: Predictions
     class_names: tuple[str, ...]
     files: tuple[str, ...] = ()
+
+    def lines(self) -> dict[str, str]:
+        """Returns {description: formatted value} of the numbers in `metrics`."""
+        values = {text: self.metrics[name] for name, text in _LINES.items() if self.metrics[name] is not None}
+        return {text: f"{value:,}" if isinstance(value, int) else f"{value:.4f}" for text, value in values.items()}
+
+    def __repr__(self) -> str:
+        shown = ("model", "dataset", "examples", "top1_accuracy")
+        return f"Evaluation({', '.join(f'{name}={self.metrics[name]!r}' for name in shown)})"
+
+    def _repr_html_(self) -> str:
+        return notebook.table({name: self.metrics[name] for name in ("model", "dataset", "split")} | self.lines())
 
 
 @known_arguments

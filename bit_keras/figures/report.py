@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from bit_keras.figures import pictures
+from bit_keras.figures.notebook import ShownFigure
 from bit_keras.metrics import Predictions
 from bit_keras.rules.schedules import Schedule
 from bit_keras.system.files import whole, write_json
@@ -55,7 +56,7 @@ def write(
 
 def learning_curve(metrics: list[dict[str, float]], test_accuracy: float, evaluated_on: str = "test") -> Figure:
     """Plots loss and accuracy against updates, on augmented training batches and on the evaluated split."""
-    figure = Figure(figsize=(9, 4), layout="constrained")
+    figure = ShownFigure(figsize=(9, 4), layout="constrained")
     steps = [row["step"] for row in metrics]
     for axes, name, title in zip(figure.subplots(1, 2), ("loss", "accuracy"), ("cross-entropy (nats)", "accuracy")):
         axes.plot(steps, [row[name] for row in metrics], ".-", color="tab:blue", label="training (augmented)")

@@ -1,5 +1,7 @@
 """Fine-tuning with the BiT-HyperRule, as a function and as a program (`python -m bit_keras.finetune`)."""
 
+from collections.abc import Iterable
+
 from bit_keras.finetune.config import FinetuneConfig
 from bit_keras.finetune.result import FinetuneResult
 from bit_keras.system.callable_module import make_callable
@@ -9,7 +11,9 @@ __all__ = ["FinetuneConfig", "FinetuneResult", "finetune"]
 
 
 @shows_messages
-def finetune(model: str, dataset, workdir: str, *, verbose: bool = True, **options) -> FinetuneResult:
+def finetune(
+    model: str, dataset, workdir: str, *, callbacks: Iterable = (), verbose: bool = True, **options
+) -> FinetuneResult:
     """Fine-tunes a BiT on a data set, with the hyper-parameters of the BiT-HyperRule.
 
     Loads the weights, trains, evaluates on all test examples, and writes `workdir/report/` and, with `export_dir`, a
@@ -22,12 +26,15 @@ def finetune(model: str, dataset, workdir: str, *, verbose: bool = True, **optio
         dataset: "digits", a TFDS name, a folder of class folders, or a source made by `bit_keras.data`, for example
             `bit_keras.data.from_arrays(...)`.
         workdir: folder of the run.
+        callbacks: Keras callbacks. An epoch is the span between two evaluations; the logs of `on_epoch_end` are a row
+            of metrics.csv. A callback may end the training (`self.model.stop_training = True`). They do not belong to
+            the settings of the run, and must be given again to a run that resumes.
         verbose: False shows only warnings; True also shows data, schedule, progress and the paths of the results, as
             the program does.
         **options: the other fields of `FinetuneConfig`.
 
     Returns:
-        model, test_accuracy, summary and workdir of the run.
+        model, test_accuracy, summary, history and workdir of the run; a notebook shows it with its learning curve.
 
     Raises:
         ValueError: a setting is out of its range, or the data are invalid (`bit_keras.data.DataError`).
@@ -42,7 +49,7 @@ def finetune(model: str, dataset, workdir: str, *, verbose: bool = True, **optio
     """
     from bit_keras.finetune import finetuner
 
-    return finetuner.run(model, dataset, workdir, **options)
+    return finetuner.run(model, dataset, workdir, callbacks=callbacks, **options)
 
 
 make_callable(__name__, finetune)

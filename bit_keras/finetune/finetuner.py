@@ -1,6 +1,7 @@
 """The fine-tuner, top to bottom: data, rule, model, fit, evaluate, report, export."""
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import keras
@@ -14,14 +15,21 @@ from bit_keras.network.freezing import count_trainable, freeze
 from bit_keras.network.model import BiT
 from bit_keras.rules import optimizers
 from bit_keras.runs.network import choose_head, open_network
-from bit_keras.runs.opening import make_config, start
+from bit_keras.runs.opening import check_callbacks, make_config, start
 from bit_keras.runs.run import open_run
 from bit_keras.system.logs import OUTCOME, logger
 from bit_keras.system.optional import require
 
 
-def run(model: str, dataset: str | data.Source, workdir: str | os.PathLike, **options) -> FinetuneResult:
+def run(
+    model: str,
+    dataset: str | data.Source,
+    workdir: str | os.PathLike,
+    callbacks: Iterable[keras.callbacks.Callback] = (),
+    **options,
+) -> FinetuneResult:
     """See `bit_keras.finetune`."""
+    callbacks = check_callbacks(callbacks)
     config = make_config(FinetuneConfig, model, dataset, workdir, options)
     if config.export_dir and Path(config.export_dir).exists():
         raise FileExistsError(f"export_dir must not exist yet, got {config.export_dir}")
@@ -59,7 +67,7 @@ def run(model: str, dataset: str | data.Source, workdir: str | os.PathLike, **op
     logger.info("%s of %s weights are trained", f"{count_trainable(network):,}", f"{network.count_params():,}")
 
     # Fit
-    log = run.fit(network)
+    log = run.fit(network, callbacks=callbacks)
 
     # Evaluate, report, export
     def export(network: BiT) -> None:
@@ -71,7 +79,7 @@ def run(model: str, dataset: str | data.Source, workdir: str | os.PathLike, **op
     network, summary = run.conclude(network, log, export)
     if config.export_dir:
         logger.log(OUTCOME, "SavedModel in %s", config.export_dir)
-    return FinetuneResult(network, summary, run.folder)
+    return FinetuneResult(network, summary, run.folder, log.rows)
 
 
 def dry_run(model: str, dataset: str | data.Source, workdir: str | os.PathLike, **options) -> str:

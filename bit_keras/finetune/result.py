@@ -5,6 +5,6 @@ import dataclasses
 from bit_keras.runs.result import RunResult
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class FinetuneResult(RunResult):
-    """Result of a fine-tuning: `model`, `test_accuracy`, `summary` and `workdir`, as in `RunResult`."""
+    """Result of a fine-tuning: what `RunResult` has."""

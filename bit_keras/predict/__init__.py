@@ -32,7 +32,7 @@ def predict(model, images, *, value_range=None, verbose: bool = True, **options)
 
     Returns:
         One `Prediction` per image, in order, with `file`, `names`, `probabilities`, `indices` and `error`; `name` and
-        `probability` are those of the most likely class.
+        `probability` are those of the most likely class. A notebook shows the list as a table.
 
     Raises:
         TypeError: an argument does not exist, or has the wrong type.
@@ -44,11 +44,12 @@ def predict(model, images, *, value_range=None, verbose: bool = True, **options)
         ...     print(row.file, row.name, row.probability)
     """
     from bit_keras.inference.predictor import Predictor
+    from bit_keras.predict.shown import ShownPredictions
     from bit_keras.predict.watched import watched
 
     rows = Predictor(model, **options).iterate(images, value_range=value_range)
     with watched(rows) as rows:
-        return list(rows)
+        return ShownPredictions(rows)
 
 
 @known_arguments(("top", "class_names", "resolution", "precision", "batch_size", "loader"))

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import keras
@@ -53,6 +54,18 @@ def make_config(kind: type[RunConfig], model, dataset: str | os.PathLike | data.
     workdir = check_name_or_path("workdir", workdir, "a path")
     config = kind(model=model, dataset=name, workdir=workdir, **options)
     return dataclasses.replace(config, loader=data.choose_loader(config.loader))
+
+
+def check_callbacks(callbacks: Iterable[keras.callbacks.Callback]) -> list[keras.callbacks.Callback]:
+    """Returns the callbacks as a list; raises TypeError unless all of them are Keras callbacks."""
+    if not isinstance(callbacks, Iterable):
+        raise TypeError(f"callbacks must be a list of keras.callbacks.Callback; got {callbacks!r}, without a list")
+    callbacks = list(callbacks)
+    for callback in callbacks:
+        if not isinstance(callback, keras.callbacks.Callback):
+            hint = f"; make one: {callback.__name__}(...)" if isinstance(callback, type) else ""
+            raise TypeError(f"callbacks must be a list of keras.callbacks.Callback; got {callback!r} in it{hint}")
+    return callbacks
 
 
 def open_source(config: RunConfig, dataset: str | os.PathLike | data.Source) -> data.Source:

@@ -7,7 +7,7 @@ import json
 import math
 import statistics
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import keras
@@ -87,7 +87,9 @@ class Run:
         config = self.config
         return {"batch_size": config.micro_batch_size, "fit": config.fit, "keep": keep, "loader": config.loader}
 
-    def fit(self, network: keras.Model, best_of: BiT | None = None) -> training.MetricsLog:
+    def fit(
+        self, network: keras.Model, best_of: BiT | None = None, callbacks: Sequence[keras.callbacks.Callback] = ()
+    ) -> training.MetricsLog:
         """Fits a compiled network over the whole schedule; resumes from the checkpoint of an interrupted one.
 
         Writes config.json, task.json, checkpoint/, metrics.csv, tensorboard/ and, for a BiT, best.npz to the folder.
@@ -95,6 +97,7 @@ class Run:
         Args:
             network: a classifier, compiled under `distribution.scope()` with an optimizer of the schedule.
             best_of: the submodel whose best weights are written; None for the network itself, if it is a BiT.
+            callbacks: of the user; see `docs/finetuning.md`.
 
         Returns:
             The metrics of all evaluations.
@@ -116,7 +119,7 @@ class Run:
 
         progress = training.Progress(total, config.batch_size, accumulate)
         stop_on_signal = training.StopOnSignal(checkpoint, self.distribution.maximum)
-        callbacks = self._callbacks(network, best_of or network, progress, checkpoint, stop_on_signal)
+        callbacks = [*self._callbacks(network, best_of or network, progress, checkpoint), *callbacks, stop_on_signal]
         eval_every = min(config.eval_every or -(-total // 10), total)
         with contextlib.closing(progress), doing(progress.describe), stop_on_signal, self.distribution.scope():
             for epochs in training.split_into_epochs(start, eval_every * accumulate, total * accumulate):
@@ -128,6 +131,8 @@ class Run:
                     shuffle=False,  # `train_batches` has shuffled the examples
                     verbose=0,
                 )
+                if network.stop_training:  # by the schedule at its end, or earlier by a callback of the user
+                    break
         return checkpoint.log
 
     def conclude(
@@ -163,7 +168,7 @@ class Run:
             f"best_{chosen_on}_accuracy": best_row["val_accuracy"],
             "best_step": best_row["step"],
             "best_chosen_on": examples,
-            "steps": self.schedule.total_steps,
+            "steps": int(log.rows[-1]["step"]),
             "seconds": round(sum(row["seconds"] for row in log.rows), 1),
             "images_per_second": round(statistics.median(rates), 1) if rates else None,
             "backend": keras.backend.backend(),
@@ -231,7 +236,6 @@ class Run:
         best_of: keras.Model,
         progress: training.Progress,
         checkpoint: training.Checkpoint,
-        stop_on_signal: training.StopOnSignal,
     ) -> list[keras.callbacks.Callback]:
         source, schedule, distribution, config = self.source, self.schedule, self.distribution, self.config
         log, only_on_chief = checkpoint.log, []
@@ -244,7 +248,8 @@ class Run:
         # - A diverged loss raises before the state is saved, so that the last good checkpoint remains.
         # - The best weights read the log's last row and are written before the checkpoint: a training that is killed
         #   between the two repeats the epoch and writes the same weights again.
-        # - The checkpoint saves the log's rows; only then a signal ends the training.
+        # - The checkpoint saves the log's rows. Callbacks of the user follow, so that they see all values and files of
+        #   an evaluation; only then a signal ends the training.
         return [
             training.Validation(distribution.predictor(network), self.validation_batches, source.multi_label),
             *rule_callbacks(schedule, self.mixup_alpha, config.seed),
@@ -253,7 +258,6 @@ class Run:
             log,
             *only_on_chief,
             checkpoint,
-            stop_on_signal,
         ]
 
     def _log_plan(self) -> None:

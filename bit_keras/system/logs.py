@@ -1,4 +1,4 @@
-"""Messages of the logger "bit_keras", and progress lines during long operations that log nothing."""
+"""Messages of the logger "bit_keras", and the progress of long operations that log nothing."""
 
 import contextlib
 import contextvars
@@ -11,12 +11,16 @@ from collections.abc import Callable, Iterator
 
 from absl import logging as absl_logging
 
+from bit_keras.system.notebook import StatusLine, is_notebook
+
 logger = logging.getLogger("bit_keras")
 OUTCOME = logging.INFO + 5  # level of a program's results: metrics, and the paths of the files written
 logging.addLevelName(OUTCOME, "OUTCOME")
 
 _SILENCE = 4.0  # seconds without a message after which a progress line is logged
 _LONG_SILENCE = 60.0  # the most of it: it grows with the duration of the run, so that the log stays short
+_PERIOD = 0.5  # seconds between two updates of the line in a notebook
+_SHORT = 1.0  # seconds that an activity must have lasted to appear there
 _is_decided = contextvars.ContextVar("is_decided", default=False)
 _lock = threading.Lock()
 _activities = []
@@ -60,6 +64,8 @@ def shows_messages(function: Callable) -> Callable:
 def doing(what: str | Callable[[], str]) -> Iterator[None]:
     """Logs what the block does at its beginning, and again whenever nothing was logged for some seconds.
 
+    In a notebook, a line in the cell shows the progress instead of further messages.
+
     Args:
         what: a text, or a function that returns the progress of the block. The function is not called at the
             beginning; if it returns "", nothing is logged, for example because a progress bar is shown.
@@ -79,14 +85,16 @@ class _Activity:
         self._what = what
         self._began = time.monotonic()
 
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self._began
+
     def describe(self) -> str:
-        if callable(self._what):
-            return self._what()
-        return f"{self._what}: {time.monotonic() - self._began:.0f} s so far"
+        return self._what() if callable(self._what) else f"{self._what}: {self.seconds:.0f} s so far"
 
 
 class _Screen(logging.Handler):
-    """Writes messages to the screen, and a progress line where there has been none for some seconds."""
+    """Writes messages to the screen, and shows the progress of the innermost activity."""
 
     _instance = None
     _users = 0
@@ -95,12 +103,17 @@ class _Screen(logging.Handler):
         super().__init__(logging.INFO)
         self.setFormatter(_Formatter())
         self._is_program = is_program
-        # Only handlers of the application: libraries add their own to the root logger while they work.
-        self._others = logging.getLogger().handlers[:]
-        self._is_shown_by_others = any(map(_writes_to_screen, self._others))
+        # The handlers at the beginning: libraries add their own to the root logger while they work, such as TensorFlow
+        # while it saves. An application that shows messages on the screen has also set the level of that logger.
+        root = logging.getLogger()
+        on_screen = [handler for handler in root.handlers if _writes_to_screen(handler)]
+        self._is_shown_by_others = bool(on_screen) and root.level <= logging.INFO
+        self._others = [each for each in root.handlers if self._is_shown_by_others or each not in on_screen]
         self._closed = threading.Event()
         self._began = self._last = time.monotonic()
-        threading.Thread(target=self._break_silences, name="bit_keras messages", daemon=True).start()
+        watch = self._update_line if is_notebook() else self._break_silences
+        self._thread = threading.Thread(target=watch, name="bit_keras messages", daemon=True)
+        self._thread.start()
 
     @classmethod
     @contextlib.contextmanager
@@ -123,6 +136,7 @@ class _Screen(logging.Handler):
                     level, logger.propagate = cls._before
                     logger.setLevel(level)
                     cls._instance._closed.set()
+                    cls._instance._thread.join()
 
     def emit(self, record: logging.LogRecord) -> None:
         self._last = time.monotonic()
@@ -146,6 +160,14 @@ class _Screen(logging.Handler):
                 self._last = now
                 if text := activities[0].describe():
                     logger.info("%s", text)
+
+    def _update_line(self) -> None:
+        line = StatusLine()
+        while not self._closed.wait(_PERIOD):
+            # Not the short ones, which have ended before one can read what they are.
+            activities = [activity for activity in _activities[-1:] if activity.seconds > _SHORT]
+            line.show(activities[0].describe() if activities else "")
+        line.show("")
 
 
 class _Formatter(logging.Formatter):

@@ -19,6 +19,7 @@ class TrainingInterrupted(Exception):
     def __init__(self, number: int):
         self.signal = signal.Signals(number)
         super().__init__(f"stopped by {self.signal.name}; the state is saved")
+        self.add_note("The same call, or the same cell of a notebook, resumes the training.")
 
 
 class StopOnSignal(keras.callbacks.Callback):

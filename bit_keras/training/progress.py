@@ -1,5 +1,6 @@
-"""Progress of a training, as log lines or as a bar in a terminal."""
+"""Progress of a training: log lines, a bar in a terminal, a line in a notebook."""
 
+import datetime
 import math
 import time
 
@@ -30,6 +31,8 @@ class Progress(StepCounter):
         self._task = None
         self._began = time.perf_counter()
         self._first_step = 0
+        self._rate = float("nan")
+        self._logs = {}
         self._bar = progress.Progress(
             progress.TextColumn("{task.description}"),
             progress.BarColumn(),
@@ -44,8 +47,13 @@ class Progress(StepCounter):
             return ""
         if self.steps == self._first_step:
             return f"compiling the first update: {time.perf_counter() - self._began:.0f} s so far"
-        is_evaluating = self.steps - self.steps_before_epoch == self.params.get("steps")
-        return f"{'evaluating after ' if is_evaluating else ''}step {self._updates}/{self.total_steps}"
+        step = f"step {self._updates}/{self.total_steps}"
+        if self.steps - self.steps_before_epoch == self.params.get("steps"):
+            return f"evaluating after {step}"
+        self._read_clock()
+        left = (self.total_steps - self._updates) * self.batch_size / self._rate
+        time_left = f"{datetime.timedelta(seconds=round(left))} left" if math.isfinite(left) else ""
+        return "  ".join(filter(None, [step, self._numbers(self._logs), time_left]))
 
     def close(self) -> None:
         """Removes the bar from the terminal; must be called if the training is interrupted."""
@@ -69,17 +77,19 @@ class Progress(StepCounter):
         self._epoch_began = time.perf_counter()
         self._start_clock()
         self._rate = float("nan")
+        self._logs = {}
 
     def on_train_batch_end(self, batch, logs=None):
         is_first = self.steps == self._first_step
         super().on_train_batch_end(batch, logs)
         self._now = time.perf_counter()
+        self._logs = logs or {}
         if is_first:  # included compilation, so it says nothing about speed
             self._start_clock()
         elif not self._bar.disable and time.perf_counter() > self._next_look:
             self._next_look = time.perf_counter() + 0.2
             self._read_clock()
-            self._bar.update(self._task, completed=self._updates, numbers=self._numbers(logs or {}))
+            self._bar.update(self._task, completed=self._updates, numbers=self._numbers(self._logs))
 
     def on_epoch_end(self, epoch, logs=None):
         logs = {} if logs is None else logs
@@ -102,7 +112,7 @@ class Progress(StepCounter):
 
     def _read_clock(self):
         steps = self.steps - self._clock_steps
-        if steps:
+        if steps and self._now > self._clock:  # another thread may read them while they change
             self._rate = steps * self.batch_size / self.accumulate / (self._now - self._clock)
 
     def _numbers(self, logs: dict) -> str:

@@ -135,7 +135,7 @@ def test_every_example_of_the_split_once_at_the_resolution_of_the_rule(source, n
     assert found.metrics["examples"] == 7
     assert found.metrics["top1_accuracy"] == 1
     assert found.metrics["top5_accuracy"] is None, "of three classes"
-    assert "top-5" not in summary(found.metrics)
+    assert "top-5" not in summary(found.lines())
     rows = read_csv(tmp_path / "predictions.csv")
     assert list(rows[0]) == ["index", "file", "label", "predicted"] + [
         f"{x}_{k}" for x in ("class", "probability") for k in (1, 2, 3)

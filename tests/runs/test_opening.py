@@ -11,6 +11,7 @@ from bit_keras.distill import DistillConfig, distill
 from bit_keras.finetune import FinetuneConfig, finetune
 from bit_keras.pretrain import PretrainConfig, pretrain
 from bit_keras.runs.opening import make_config
+from bit_keras.runs.run import Run
 
 
 @pytest.mark.parametrize(
@@ -47,6 +48,43 @@ def test_an_unknown_option_is_answered_with_the_one_that_is_meant(function, argu
 def test_arguments_of_another_type_are_refused_by_name(kind, change, message):
     with pytest.raises(TypeError, match=re.escape(message)):
         make_config(kind, **{"model": "R17x0.5", "dataset": "digits", "workdir": "w", "options": {}, **change})
+
+
+FUNCTIONS = [(finetune, ("tiny",)), (pretrain, ("tiny",)), (distill, ("tiny", "labels"))]
+
+
+@pytest.mark.parametrize(("function", "arguments"), FUNCTIONS)
+@pytest.mark.parametrize(
+    ("callbacks", "message"),
+    [
+        (keras.callbacks.TerminateOnNaN(), "got <keras"),
+        ([print], "got <built-in function print> in it"),
+        ([keras.callbacks.TerminateOnNaN], "in it; make one: TerminateOnNaN(...)"),
+        ("early", "got 'e' in it"),
+        (None, "got None, without a list"),
+    ],
+)
+def test_callbacks_are_a_list_of_keras_callbacks(function, arguments, callbacks, message, tmp_path):
+    pattern = f"callbacks must be a list of keras.callbacks.Callback; .*{re.escape(message)}"
+    with pytest.raises(TypeError, match=pattern):
+        function(*arguments, "digits", tmp_path / "run", callbacks=callbacks)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.usefixtures("tiny")
+@pytest.mark.parametrize(("function", "arguments"), FUNCTIONS)
+def test_all_trainings_pass_callbacks_on(function, arguments, tmp_path, monkeypatch):
+    class Passed(Exception):
+        pass
+
+    def fit(run, network, **options):
+        raise Passed(*options["callbacks"])
+
+    monkeypatch.setattr(Run, "fit", fit)
+    callback = keras.callbacks.TerminateOnNaN()
+    with pytest.raises(Passed) as passed:
+        function(*arguments, "digits", tmp_path / "run", callbacks=[callback], batch_size=8, resolution=8)
+    assert passed.value.args == (callback,)
 
 
 def test_a_keras_model_is_named_by_its_type():

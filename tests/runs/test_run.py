@@ -2,13 +2,14 @@
 
 import csv
 import json
+import signal
 
 import keras
 import numpy as np
 import pytest
 
 import bit_keras
-from bit_keras import data
+from bit_keras import data, training
 from bit_keras.distill import DistillConfig
 from bit_keras.finetune import FinetuneConfig
 from bit_keras.pretrain import PretrainConfig
@@ -162,3 +163,59 @@ def test_the_seed_of_the_training_does_not_change_the_held_out_images(kind):
     np.testing.assert_array_equal(first.validation.images, second.validation.images)
     for nothing in (None, 0.0):  # as in earlier versions, whose runs resume
         assert "validation" not in json.dumps(kind(**names, validation=nothing).identity(data.load("digits")))
+
+
+class Events(keras.callbacks.Callback):
+    """Records what it sees; ends the training in an epoch, or sends Ctrl-C in it."""
+
+    def __init__(self, folder, ends_in: int | None = None, interrupts_in: int | None = None):
+        super().__init__()
+        self.folder, self.ends_in, self.interrupts_in = folder, ends_in, interrupts_in
+        self.epochs, self.begins = [], 0
+
+    def on_train_begin(self, logs=None):
+        self.begins += 1
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.params["steps"] == 4 and batch == 1 and self.interrupts_in == len(self.epochs):
+            signal.raise_signal(signal.SIGINT)
+
+    def on_epoch_end(self, epoch, logs=None):
+        row = _rows(self.folder)[-1]  # already written
+        assert row == {"epoch": epoch, **{name: float(value) for name, value in logs.items()}}
+        self.epochs.append(epoch)
+        if epoch == self.ends_in:
+            self.model.stop_training = True
+
+
+@pytest.mark.any_backend
+def test_callbacks_of_the_user_see_every_evaluation_after_it_is_written(tmp_path, saved):
+    settings = {**SETTINGS, "eval_every": 4, "dataset": _source(), "workdir": tmp_path / "run"}
+    first = Events(tmp_path / "run", interrupts_in=1)
+    with pytest.raises(training.TrainingInterrupted, match="SIGINT") as error:
+        bit_keras.finetune(callbacks=[first], **settings)
+    assert error.value.__notes__ == ["The same call, or the same cell of a notebook, resumes the training."]
+    assert (first.epochs, first.begins) == ([0], 1)
+
+    second = Events(tmp_path / "run")
+    result = bit_keras.finetune(callbacks=iter([second]), **settings)
+    assert (second.epochs, second.begins) == ([1, 2], 2), "the rest of the interrupted epoch is a fit of its own"
+    assert result.history == _rows(tmp_path / "run")
+    assert [row["step"] for row in result.history] == [4, 8, 12]
+    assert "callbacks" not in json.loads((tmp_path / "run" / "config.json").read_text())
+
+    third = Events(tmp_path / "run")
+    bit_keras.finetune(callbacks=[third], **settings)  # finished before
+    assert third.begins == 0
+
+
+@pytest.mark.any_backend
+def test_a_callback_may_end_the_training(tmp_path, saved):
+    settings = {**SETTINGS, "eval_every": 4, "dataset": _source(), "workdir": tmp_path / "run"}
+    stops = Events(tmp_path / "run", ends_in=1)
+    result = bit_keras.finetune(callbacks=[stops], **settings)
+    assert stops.epochs == [0, 1]
+    assert (result.summary["steps"], result.history[-1]["step"]) == (8, 8)
+    images, labels = VALIDATION
+    assert result.test_accuracy == pytest.approx(_accuracy(result.model, images[:20], 1 - labels[:20]))
+    assert bit_keras.finetune(**settings).summary["steps"] == 12, "the same call trains on"

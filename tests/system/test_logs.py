@@ -1,8 +1,10 @@
 import contextlib
+import itertools
 import logging
 import sys
 import threading
 import time
+import types
 
 import pytest
 
@@ -84,11 +86,12 @@ def test_threads_share_the_screen(capsys):
 
 
 @pytest.mark.parametrize("to_screen", [True, False])
-def test_handlers_of_the_user_get_each_message_once(to_screen, tmp_path, capsys):
+def test_handlers_of_the_user_get_each_message_once(to_screen, tmp_path, capsys, monkeypatch):
     file = logging.FileHandler(tmp_path / "log.txt")
     screen = logging.StreamHandler(sys.stdout)
     handlers = [file, screen] if to_screen else [file]
     root = logging.getLogger()
+    monkeypatch.setattr(root, "level", logging.INFO)
     for handler in handlers:
         root.addHandler(handler)
     try:
@@ -103,6 +106,21 @@ def test_handlers_of_the_user_get_each_message_once(to_screen, tmp_path, capsys)
         file.close()
     assert capsys.readouterr().out.count("a message") == 1
     assert (tmp_path / "log.txt").read_text() == "a message\n"
+
+
+def test_handlers_that_libraries_leave_behind_change_nothing(capsys):
+    late = logging.StreamHandler(sys.stderr)  # as TensorFlow adds one, without setting the level
+    logging.getLogger().addHandler(late)
+    try:
+        with shown():
+            logger.info("a message")
+            logger.warning("a warning")
+    finally:
+        logging.getLogger().removeHandler(late)
+    screen = capsys.readouterr()
+    assert screen.out.endswith(" a message\n")
+    assert screen.err.endswith(" warning: a warning\n")
+    assert len(screen.err.splitlines()) == 1
 
 
 def test_a_long_silence_is_broken(capsys):
@@ -122,6 +140,53 @@ def test_an_activity_may_tell_itself_how_far_it_is_or_say_nothing(capsys):
     lines = capsys.readouterr().out.splitlines()
     assert 1 <= len(lines) <= 2
     assert all(line.endswith(" 12 of 20") for line in lines)
+
+
+class Shell:
+    """IPython's shell in the kernel of a notebook, with `outputs` as a front end shows them."""
+
+    kernel = object()
+
+    def __init__(self):
+        self.display_pub, self.outputs, self.history = self, {}, []
+
+    def publish(self, data, *, transient, update):
+        assert update == (transient["display_id"] in self.outputs)
+        self.outputs[transient["display_id"]] = data["text/plain"]
+        self.history.append(data["text/plain"])
+
+
+@pytest.fixture
+def shell(monkeypatch) -> Shell:
+    monkeypatch.setitem(sys.modules, "IPython", types.SimpleNamespace(get_ipython=lambda: shell))
+    monkeypatch.setattr(logs, "_PERIOD", 0.05)
+    monkeypatch.setattr(logs, "_SHORT", 0.2)
+    shell = Shell()
+    return shell
+
+
+def test_a_notebook_has_a_line_in_place_of_further_messages(shell, capsys):
+    count = itertools.count(1)
+    with shown():
+        with doing("a short thing"):
+            time.sleep(0.1)
+        with doing(lambda: f"{next(count)} of 20"):
+            time.sleep(0.8)
+    (message,) = capsys.readouterr().out.splitlines()
+    assert message.endswith(" a short thing ...")
+    assert list(shell.outputs.values()) == [""], "one output, empty at the end"
+    assert len(shell.history) >= 4
+    assert shell.history == [*(f"{k} of 20" for k in range(1, len(shell.history))), ""]
+
+
+def test_nothing_in_a_notebook_without_verbose_or_in_a_terminal(shell, capsys):
+    with shown(verbose=False), doing("counting"):
+        time.sleep(0.4)
+    shell.kernel = None  # IPython in a terminal
+    with shown(), doing("counting"):
+        time.sleep(0.5)
+    assert not shell.history
+    assert "counting: 0 s so far" in capsys.readouterr().out
 
 
 def test_in_a_run_of_hours_silences_may_last_longer(monkeypatch, capsys):

@@ -29,6 +29,7 @@ def train(monkeypatch, is_terminal, start=0, steps=6, accumulate=1):
     monkeypatch.setattr("rich.live.get_console", lambda: console)
     monkeypatch.setattr("rich.progress.get_console", lambda: console)
     watch = Progress(total_steps=(start + steps) // accumulate, batch_size=8 * accumulate, accumulate=accumulate)
+    watch.set_params({"steps": 3})
     watch.set_model(types.SimpleNamespace(optimizer=types.SimpleNamespace(_iterations=start)))
     epochs = []
     watch.on_train_begin()
@@ -58,6 +59,27 @@ def test_without_a_terminal_every_epoch_is_a_log_line(monkeypatch, caplog):
     assert screen == ""
     assert caplog.messages == [
         f"step {step}/6  loss 0.2500  accuracy 0.7500  val_accuracy 0.5000  16 images/s" for step in (3, 6)
+    ]
+
+
+def test_describes_numbers_speed_and_time_left(monkeypatch):
+    lines = []
+    on_train_batch_end = Progress.on_train_batch_end
+
+    def look(self, batch, logs=None):
+        on_train_batch_end(self, batch, logs)
+        lines.append(self.describe())
+
+    monkeypatch.setattr(Progress, "on_train_batch_end", look)
+    train(monkeypatch, is_terminal=False)
+    numbers = "loss 0.2500  accuracy 0.7500"
+    assert lines == [
+        f"step 1/6  {numbers}",
+        f"step 2/6  {numbers}  16 images/s  0:00:02 left",
+        "evaluating after step 3/6",
+        f"step 4/6  {numbers}  16 images/s  0:00:01 left",
+        f"step 5/6  {numbers}  16 images/s  0:00:00 left",
+        "evaluating after step 6/6",
     ]
 
 
