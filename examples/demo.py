@@ -74,16 +74,18 @@ def train(model: str, workdir: str, steps: int, **options):
 
 
 def name_images(workdir: Path, saved_model: Path) -> None:
-    """Writes a few test digits as files and prints their classes, by the weights of the run and by the SavedModel."""
-    folder, digits = workdir / "new_images", data.load("digits").test
+    """Writes a few test digits as files and prints their classes: in Python by the SavedModel, and by the program."""
+    folder, digits = workdir / "new_images", data.load("digits", verbose=False).test
     folder.mkdir()
     for number in range(5):
         image, label = digits.read(number)
         Image.fromarray(image).save(folder / f"image_{number}_of_a_{label}.png")
-    print(f"\nnew images, by the weights of the run and by the exported SavedModel (bit-predict --model=... {folder}):")
-    models = workdir / "weights.npz", saved_model
-    for rows in zip(*(bit_keras.predict(model, folder, top=1, verbose=False) for model in models)):
-        print(f"  {Path(rows[0].file).name}", *(f"{row.name} ({row.probability:.1%})" for row in rows), sep="  ")
+    print("\nnew images, named by the exported model:")
+    for row in bit_keras.predict(saved_model, folder, top=1, verbose=False):
+        print(f"{row.file}  {row.probability:6.1%} {row.name}")
+    command = ["-m", "bit_keras.predict", f"--model={workdir / 'weights.npz'}", str(folder), "--top=1"]
+    print(f"\nand by the weights of the run: python {' '.join(command)}", flush=True)
+    print(subprocess.run([sys.executable, *command], stdout=subprocess.PIPE, text=True, check=True).stdout, end="")
 
 
 def compare_with_hub(model: bit_keras.BiT, saved_model: Path) -> None:

@@ -16,13 +16,17 @@ def test_the_demo_runs_to_its_end(tmp_path, capfd, monkeypatch):
         json.loads((tmp_path / "demo" / folder / "report" / "summary.json").read_text())["test_accuracy"]
         for folder in (".", "random_weights")
     )
-    *lines, title = printed.splitlines()[:-5]
-    assert lines.pop() == ""
-    assert title.startswith("new images, by the weights of the run and by the exported SavedModel")
-    for line in printed.splitlines()[-5:]:
-        file, *of_run = line.split()
-        assert file.startswith("image_")
-        assert of_run[:2] == of_run[2:], "the SavedModel has the same weights"
+    lines = printed.splitlines()
+    by_program, command, of_export, title = lines[-5:], lines[-6], lines[-12:-7], lines[-13]
+    assert title == "new images, named by the exported model:"
+    assert command.startswith("and by the weights of the run: python -m bit_keras.predict --model=")
+    assert by_program == of_export, "both have the same weights"
+    for number, line in enumerate(by_program):
+        file, share, name = line.split()
+        assert file.startswith(str(tmp_path / "demo" / "new_images" / f"image_{number}_of_a_"))
+        assert share.endswith("%")
+        assert name in "0123456789"
+    lines = lines[:-14]
     assert lines[-3:] == [
         "test accuracy after 12 updates",
         f"  from BiT-mini-R17x0.5: {pretrained:.2%}",

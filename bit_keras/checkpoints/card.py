@@ -32,6 +32,7 @@ class Card:
         training_resolution: side in pixels of the images in training.
         input_range: values of the images that the network takes.
         resize: how an image becomes a square, one of `bit_keras.zoo.fits.FITS`; "squash" as in the paper.
+        orientation: how an image is turned before that; "exif": upright, by its EXIF orientation.
         weights: what the training started from, the name of published weights or of a file.
         data: description of the training data, `bit_keras.data.Source.describe()`: name, numbers of images and
             fingerprint.
@@ -48,6 +49,7 @@ class Card:
     training_resolution: int | None = None
     input_range: tuple[float, float] = (-1.0, 1.0)
     resize: str = "squash"
+    orientation: str = "exif"
     weights: str | None = None
     data: Mapping | None = None
     accuracy: float | None = None
@@ -158,6 +160,7 @@ _CHECKS = {
     "resolution": _is_pixels,
     "training_resolution": _is_pixels,
     "input_range": _is_range,
+    "orientation": lambda value: value == "exif",
     "resize": lambda value: _is_text(value) and value in FITS,
     "weights": _is_text,
     "data": lambda value: isinstance(value, dict),

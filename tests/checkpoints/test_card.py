@@ -127,6 +127,7 @@ def test_names_of_later_versions_are_passed_over():
         ('{"resolution": "48"}', "resolution of its card has the invalid value '48'"),
         ('{"resolution": true}', "resolution of its card has the invalid value 'True'"),
         ('{"class_names": ["a", 1]}', "class_names of its card"),
+        ('{"orientation": "none"}', "orientation of its card has the invalid value 'none'"),
         ('{"accuracy": 96.1}', "accuracy of its card"),
         ('{"input_range": [0]}', "input_range of its card"),
         ('{"data": []}', "data of its card"),
