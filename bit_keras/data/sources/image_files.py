@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import unicodedata
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
@@ -44,7 +45,8 @@ def open_image_files(
             may then be empty.
 
     Raises:
-        DataError: the splits differ in their classes, a class has too few images, or an image cannot be used.
+        DataError: the splits differ in their classes, two names differ only in their Unicode normal form, a class has
+            too few images, or an image cannot be used.
     """
     names = {**{split: split for split in splits}, "test": test_split}
     train = splits["train"]
@@ -55,6 +57,7 @@ def open_image_files(
                 f"only in train: {sorted(train.keys() - classes.keys())}, "
                 f"only in {names[split]}: {sorted(classes.keys() - train.keys())}"
             )
+    _check_twins(name, train)
     sizes = scan([path for classes in splits.values() for path in _flatten(classes)], skip_unreadable)
     splits = {split: _only(sizes, classes) for split, classes in splits.items()}
     identity = {"kind": "folder"}
@@ -80,6 +83,18 @@ def open_image_files(
         test_split=test_split,
         **{split: _examples(classes, groups) for split, classes in splits.items()},
     )
+
+
+def _check_twins(name: str, classes: Classes) -> None:
+    """Raises DataError for names that look the same: macOS and Linux write accents in different ways."""
+    first = {}
+    for label in classes:
+        twin = first.setdefault(unicodedata.normalize("NFC", label), label)
+        if twin != label:
+            raise DataError(
+                f"{name}: two classes are called {label!r}, once as {twin!a} and once as {label!a}, with "
+                "different Unicode normal forms (NFC and NFD): move the images of one to the other"
+            )
 
 
 def _only(usable: Collection[Path], classes: Classes) -> Classes:
