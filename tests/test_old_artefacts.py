@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 import bit_keras
+from bit_keras.system.files import extract
 
 IMAGES = np.random.default_rng(1).uniform(-1, 1, (2, 32, 32, 3)).astype("float32")
 
@@ -25,7 +26,7 @@ IMAGES = np.random.default_rng(1).uniform(-1, 1, (2, 32, 32, 3)).astype("float32
 def files(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("version_0_1")
     with tarfile.open(Path(__file__).parent / "fixtures" / "version_0_1.tar.xz") as archive:
-        archive.extractall(folder, filter="data")
+        extract(archive, folder)
     return folder / "files"
 
 

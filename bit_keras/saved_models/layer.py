@@ -305,7 +305,7 @@ def _unpacked(archive: Path) -> Path:
             try:
                 with tarfile.open(archive) as tar, files.whole(folder) as temporary:
                     check_bytes(archive, sum(member.size for member in tar))
-                    tar.extractall(temporary, filter="data")
+                    files.extract(tar, temporary)
             except (tarfile.TarError, EOFError, zlib.error) as error:
                 raise ValueError(f"{archive} must be a tar archive of a SavedModel: {error}") from error
     return folder

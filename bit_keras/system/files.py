@@ -4,9 +4,10 @@ import contextlib
 import json
 import os
 import shutil
+import tarfile
 import tempfile
 from collections.abc import Iterable, Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 _UNFINISHED = ".unfinished"
 
@@ -44,3 +45,19 @@ def write_json(path: str | os.PathLike, content: dict) -> None:
     """Writes a JSON file atomically."""
     with whole(path) as temporary:
         temporary.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def extract(archive: tarfile.TarFile, folder: Path) -> None:
+    """Extracts files and folders of a stranger's archive, and nothing outside of `folder`.
+
+    Raises:
+        tarfile.TarError: the archive is damaged, or would write elsewhere.
+    """
+    if hasattr(tarfile, "data_filter"):  # since Python 3.11.4; that of Debian 12 is older
+        archive.extractall(folder, filter="data")
+        return
+    for member in archive.getmembers():
+        path = PurePosixPath(member.name)
+        if not (member.isfile() or member.isdir()) or path.is_absolute() or ".." in path.parts:
+            raise tarfile.ExtractError(f"{member.name!r} is not a file or folder in it")
+    archive.extractall(folder)

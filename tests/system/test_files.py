@@ -2,10 +2,12 @@ import json
 import os
 import subprocess
 import sys
+import tarfile
+from pathlib import Path
 
 import pytest
 
-from bit_keras.system.files import sweep, whole, write_json
+from bit_keras.system.files import extract, sweep, whole, write_json
 
 
 def test_replaces_a_file_at_the_end(tmp_path):
@@ -55,3 +57,30 @@ with whole({str(tmp_path / "run" / "deep" / "file.txt")!r}) as temporary:
     sweep(tmp_path / "run")
     assert sorted(path.name for path in (tmp_path / "run").rglob("*")) == [".hidden", "deep"]
     sweep(tmp_path / "nothing")
+
+
+def _extract(folder: Path, name: str, link: str | None = None) -> None:
+    """Writes an archive of one member, a file or a link, and extracts it into `folder`."""
+    member = tarfile.TarInfo(name)
+    if link:
+        member.type, member.linkname = tarfile.SYMTYPE, link
+    path = folder.with_suffix(".tar")
+    with tarfile.open(path, "w") as written:
+        written.addfile(member)
+    with tarfile.open(path) as archive:
+        extract(archive, folder)
+
+
+# The second time as with a Python that has no filters; a newer one warns of their absence.
+@pytest.mark.filterwarnings("ignore:Python 3.14 will")
+@pytest.mark.parametrize("is_old", [False, True])
+def test_an_archive_is_extracted_into_its_folder_only(tmp_path, monkeypatch, is_old):
+    if is_old:
+        monkeypatch.delattr(tarfile, "data_filter", raising=False)
+    _extract(tmp_path / "out", "inside/file")
+    assert (tmp_path / "out" / "inside" / "file").is_file()
+    for member in (("../up",), ("inside/../../up",), ("link", "/etc")):
+        with pytest.raises(tarfile.TarError):
+            _extract(tmp_path / "other", *member)
+    assert not (tmp_path / "up").exists()
+    assert not (tmp_path / "other" / "link").exists()
