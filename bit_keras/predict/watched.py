@@ -5,10 +5,10 @@ import time
 from collections.abc import Callable, Generator, Iterator
 
 from rich import progress
-from rich.console import Console
 
 from bit_keras.inference.prediction import Prediction
 from bit_keras.system.logs import doing, logger
+from bit_keras.system.progress_bar import image_bar
 
 
 @contextlib.contextmanager
@@ -19,17 +19,8 @@ def watched(rows: Generator[Prediction], total: int | None = None) -> Iterator["
         rows: a generator of predictions, which is closed at the end of the block.
         total: their number, None if it is not known.
     """
-    console = Console(stderr=True)
-    bar = progress.Progress(
-        progress.TextColumn("{task.description}"),
-        progress.BarColumn(),
-        progress.MofNCompleteColumn(),
-        progress.TimeRemainingColumn(),
-        console=console,
-        disable=not console.is_terminal,
-        transient=True,
-        redirect_stdout=False,  # results belong on standard output, also if only standard error is a terminal
-    )
+    # Results belong on standard output, also if only standard error is a terminal.
+    bar = image_bar(transient=True, redirect_stdout=False)
     found = Watched(rows, bar, total)
     with contextlib.closing(rows), doing(found.describe), bar:
         yield found

@@ -6,12 +6,10 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from rich import progress
-from rich.console import Console
-
 from bit_keras.data.errors import DataError, shortened
 from bit_keras.system.logs import doing, logger
 from bit_keras.system.optional import is_installed
+from bit_keras.system.progress_bar import image_bar
 
 _CHUNK = 1_000  # images that are queued for the threads at one time
 
@@ -38,7 +36,7 @@ def scan(paths: Sequence[Path], skip_unreadable: bool = False) -> dict[Path, tup
     def progress_line() -> str:
         return "" if not bar.disable else f"{len(sizes) + len(faults):,} of {len(paths):,} images checked"
 
-    with _bar() as bar, doing(progress_line), concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+    with image_bar() as bar, doing(progress_line), concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         task = bar.add_task("check images", total=len(paths))
         for start in range(0, len(paths), _CHUNK):
             chunk = paths[start : start + _CHUNK]
@@ -52,18 +50,6 @@ def scan(paths: Sequence[Path], skip_unreadable: bool = False) -> dict[Path, tup
             raise DataError(message, files=[str(path) for path in faults])
         logger.warning("left out, %s", message)
     return sizes
-
-
-def _bar() -> progress.Progress:
-    console = Console(stderr=True)
-    return progress.Progress(
-        progress.TextColumn("{task.description}"),
-        progress.BarColumn(),
-        progress.MofNCompleteColumn(),
-        progress.TimeRemainingColumn(),
-        console=console,
-        disable=not console.is_terminal,
-    )
 
 
 def _decoder() -> Callable[[bytes], tuple[int, int]]:

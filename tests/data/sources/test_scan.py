@@ -8,6 +8,7 @@ from rich.console import Console
 
 from bit_keras.data import DataError
 from bit_keras.data.sources import scan
+from bit_keras.system import progress_bar
 
 
 @pytest.fixture
@@ -42,7 +43,8 @@ def test_file_that_cannot_be_read(tmp_path):
 @pytest.mark.parametrize("is_terminal", [True, False])
 def test_bar_in_a_terminal_only(is_terminal, paths, monkeypatch):
     screen = io.StringIO()
-    monkeypatch.setattr(scan, "Console", lambda stderr: Console(file=screen, force_terminal=is_terminal, width=100))
+    console = Console(file=screen, force_terminal=is_terminal, width=100)
+    monkeypatch.setattr(progress_bar, "Console", lambda stderr: console)
     scan.scan(paths, skip_unreadable=True)
     assert ("check images" in screen.getvalue()) == is_terminal
     assert ("7/7" in screen.getvalue()) == is_terminal
@@ -58,6 +60,6 @@ def test_progress_is_told_without_a_terminal(is_terminal, paths, monkeypatch):
         told.append(progress_line())
 
     monkeypatch.setattr(scan, "doing", doing)
-    monkeypatch.setattr(scan, "Console", lambda stderr: Console(file=io.StringIO(), force_terminal=is_terminal))
+    monkeypatch.setattr(progress_bar, "Console", lambda stderr: Console(file=io.StringIO(), force_terminal=is_terminal))
     scan.scan(paths, skip_unreadable=True)
     assert told == ["" if is_terminal else "7 of 7 images checked"]
