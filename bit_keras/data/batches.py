@@ -26,13 +26,18 @@ def choose_loader(loader: str | None = None) -> str:
         ImportError: the library is not installed.
         ValueError: `loader` has another value.
     """
+    if uses_tensorflow(loader):
+        return "tf.data"
+    require("loading images without TensorFlow", "grain")
+    return "grain"
+
+
+def uses_tensorflow(loader: str | None = None) -> bool:
+    """Tells whether TensorFlow decodes the images, else Pillow. As `choose_loader`, but needs no grain."""
     check_choice("loader", loader, (None, *LOADERS))
     if loader == "tf.data":
         require("the loader tf.data", "tensorflow")
-    loader = loader or ("tf.data" if is_installed("tensorflow") else "grain")
-    if loader == "grain":
-        require("loading images without TensorFlow", "grain")
-    return loader
+    return loader == "tf.data" or (loader is None and is_installed("tensorflow"))
 
 
 def train_batches(

@@ -4,10 +4,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from bit_keras.data.batches import LOADERS
+from bit_keras.data.batches import uses_tensorflow
 from bit_keras.data.loaders import preprocessing_numpy
-from bit_keras.system.checks import check_choice
-from bit_keras.system.optional import is_installed, require
 
 
 def file_reader(crop: int, fit: str = "squash", loader: str | None = None) -> Callable[[bytes], np.ndarray]:
@@ -28,10 +26,7 @@ def file_reader(crop: int, fit: str = "squash", loader: str | None = None) -> Ca
         ImportError: TensorFlow is not installed.
         ValueError: `loader` has another value.
     """
-    check_choice("loader", loader, (None, *LOADERS))
-    if loader == "tf.data":
-        require("the loader tf.data", "tensorflow")
-    if loader != "grain" and is_installed("tensorflow"):
+    if uses_tensorflow(loader):
         from bit_keras.data.loaders.single_tf import file_reader
 
         return file_reader(crop, fit)
