@@ -111,17 +111,16 @@ def choose_resolution(model: str | os.PathLike, resolution: int | None, otherwis
     return resolution, "asked for"
 
 
-def choose_fit(model: str | os.PathLike, fit: str | None) -> str:
+def choose_fit(card: Card, fit: str | None) -> str:
     """Returns how images become squares for a model (`bit_keras.zoo.fits`), with a warning if its card differs.
 
     Args:
-        model: as in `choose_resolution`.
+        card: of the model.
         fit: requested by the user, None for that of the card.
     """
-    known = read_card(model).resize
-    if fit not in (None, known):
-        logger.warning("fit %s was asked for, but the weights are for %s (their card)", fit, known)
-    return fit or known
+    if fit not in (None, card.resize):
+        logger.warning("fit %s was asked for, but the weights are for %s (their card)", fit, card.resize)
+    return fit or card.resize
 
 
 def serving_resolution(network, resolution: int | None = None) -> int:

@@ -15,15 +15,14 @@ from rich import progress
 
 from bit_keras import data
 from bit_keras.checkpoints import provenance
-from bit_keras.checkpoints.remote.download import fetch, is_url
 from bit_keras.data.errors import shortened
 from bit_keras.evaluate.class_order import MATCHES, output_order
 from bit_keras.figures import notebook, report
-from bit_keras.inference.classifier import SavedModelClassifier, open_classifier
+from bit_keras.inference.classifier import SavedModelClassifier, local_weights, open_classifier
 from bit_keras.metrics import Predictions, classification, predict
 from bit_keras.rules.hyperrule import HyperRule
 from bit_keras.runs.config import PRECISIONS
-from bit_keras.runs.opening import SOURCES
+from bit_keras.runs.opening import SOURCES, load_data
 from bit_keras.system.checks import check_choice, check_name_or_path, known_arguments
 from bit_keras.system.files import whole, write_json
 from bit_keras.system.logs import doing, logger, shows_messages
@@ -151,16 +150,16 @@ def evaluate(
     # Data
     if not isinstance(source, data.Source):
         options = {"data_dir": data_dir, "manual_dir": manual_dir, "skip_unreadable": skip_unreadable}
-        source = _load(source, **options, divide=split != "all")
+        source = load_data(source, **options, divide=split != "all")
     source.check_one_label("evaluation")
     splits = _splits(source, split)
     num_examples = sum(each.num_test for each in splits)
     rule = HyperRule(source.num_train, source.image_size, resolution=resolution)
     default = rule.crop, "the HyperRule's for these data, since the training resolution of the weights is not known"
-    file = provenance.weights_of_run(model)
-    file = fetch(os.fspath(file)) if is_url(os.fspath(file)) else file  # once: each time it is hashed
+    file = local_weights(model)  # once: each time it is hashed
+    card = provenance.read_card(file)
     crop, reason = provenance.choose_resolution(file, resolution, default)
-    fit = provenance.choose_fit(file, fit)
+    fit = provenance.choose_fit(card, fit)
     batches = [data.test_batches(each, batch_size=batch_size, crop=crop, fit=fit, loader=loader) for each in splits]
     which = "all splits" if split == "all" else f"the {split} split"
     logger.info("%s: %d examples of %s", source.name, num_examples, which)
@@ -170,7 +169,7 @@ def evaluate(
     with doing(f"loading {model}"):
         network = open_classifier(file, variant, precision)
     num_classes = network.output_shape[-1]
-    names = provenance.read_card(file).of_head(num_classes, model).class_names
+    names = card.of_head(num_classes, model).class_names
     has_all_classes = num_classes == source.num_classes
     if not has_all_classes and (num_classes < source.num_classes or names is None or match_classes == "order"):
         raise ValueError(
@@ -225,16 +224,6 @@ def _check_given(**values) -> None:
     for name, value in values.items():
         if value is None or (isinstance(value, str) and not value):
             raise ValueError(f"{name} must be given, got {value!r}")
-
-
-def _load(name: str | os.PathLike, **options) -> data.Source:
-    try:
-        with doing(f"opening {name}"):
-            return data.load(name, **options)
-    except data.DataError as error:
-        if error.files:
-            raise data.DataError(f"{error}\n--skip_unreadable leaves them out", error.files) from error
-        raise
 
 
 def _splits(source: data.Source, split: str) -> list[data.Source]:

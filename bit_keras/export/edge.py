@@ -7,9 +7,11 @@ Examples:
 
 from absl import flags
 
-from bit_keras import data
 from bit_keras.edge.export import FORMATS, export_edge
 from bit_keras.network.model import BiT
+from bit_keras.runs import program
+from bit_keras.runs.config import LOAD_OPTIONS, RunConfig
+from bit_keras.runs.opening import load_data
 from bit_keras.saved_models.summary import table
 
 
@@ -18,7 +20,7 @@ def main() -> None:
     artefacts = export_edge(
         BiT.from_preset(values.model, dtype="float32"),
         values.output,
-        data.load(values.dataset, values.data_dir),
+        load_data(values.dataset, **{name: getattr(values, name) for name in LOAD_OPTIONS}),
         resolution=values.resolution,
         formats=values.formats,
         calibration_examples=values.calibration_examples,
@@ -34,7 +36,7 @@ def define_flags() -> None:
     flags.DEFINE_string(
         "dataset", None, "The task of the model: digits, a name of TensorFlow Datasets, or a folder.", required=True
     )
-    flags.DEFINE_string("data_dir", None, "Folder of TensorFlow Datasets.")
+    program.define_flags(RunConfig, LOAD_OPTIONS)
     flags.DEFINE_integer(
         "resolution",
         None,

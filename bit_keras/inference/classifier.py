@@ -8,8 +8,9 @@ import keras
 import numpy as np
 
 from bit_keras import checkpoints
-from bit_keras.checkpoints import CheckpointError
+from bit_keras.checkpoints import CheckpointError, provenance
 from bit_keras.checkpoints.readers.hub_module import is_saved_model
+from bit_keras.checkpoints.remote.addresses import is_url
 from bit_keras.network.folding import folded
 from bit_keras.network.model import BiT
 from bit_keras.system.optional import require
@@ -59,6 +60,17 @@ def _function(loaded) -> Callable:
     if callable(loaded) or signature is None or "logits" not in signature.structured_outputs:
         return lambda images: loaded(images, training=False)
     return lambda images: signature(**dict.fromkeys(signature.structured_input_signature[1], images))["logits"]
+
+
+def local_weights(model: str | os.PathLike) -> str | os.PathLike:
+    """Returns the file in the folder of a run, and the local copy of an address; any other model as it is.
+
+    Raises:
+        FileNotFoundError: a folder has no weights, as `provenance.weights_of_run`.
+        ValueError, ConnectionError, ImportError, CheckpointError: as `bit_keras.checkpoints.fetch`.
+    """
+    model = provenance.weights_of_run(model)
+    return checkpoints.fetch(os.fspath(model)) if is_url(os.fspath(model)) else model
 
 
 def open_classifier(

@@ -12,10 +12,9 @@ from PIL import Image
 
 from bit_keras.checkpoints import provenance
 from bit_keras.checkpoints.card import Card
-from bit_keras.checkpoints.remote.download import fetch, is_url
 from bit_keras.data.loaders import preprocessing_numpy
 from bit_keras.data.single import file_reader
-from bit_keras.inference.classifier import open_classifier
+from bit_keras.inference.classifier import local_weights, open_classifier
 from bit_keras.inference.inputs import Input, find
 from bit_keras.inference.prediction import Prediction
 from bit_keras.metrics import classification
@@ -154,8 +153,7 @@ class Predictor:
 
 
 def _open(model: str | os.PathLike, resolution: int | None, precision: str) -> tuple:
-    file = provenance.weights_of_run(model)
-    file = fetch(os.fspath(file)) if is_url(os.fspath(file)) else file
+    file = local_weights(model)
     unknown = provenance.UNKNOWN_RESOLUTION, "the training resolution of the weights is not known"
     with doing(f"loading {file}"):
         network = open_classifier(file, precision=precision)

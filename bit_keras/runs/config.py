@@ -14,6 +14,7 @@ from bit_keras.zoo.fits import FITS
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 # Settings for reading data, common to all programs that read any.
 DATA_OPTIONS = ("data_dir", "manual_dir", "loader", "skip_unreadable")
+LOAD_OPTIONS = tuple(name for name in DATA_OPTIONS if name != "loader")  # arguments of `bit_keras.data.load`
 # Settings that may change between restarts: they do not affect the result beyond rounding. Data are identified by their
 # fingerprint, not by their name or location.
 _FREE = ("workdir", "dataset", "data_dir", "manual_dir", "checkpoint_every", "distribute", "remat")

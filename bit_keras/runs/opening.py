@@ -9,7 +9,7 @@ import keras
 
 from bit_keras import data, training
 from bit_keras.distribution import DISTRIBUTIONS, Distribution, check_batch, start_distribution
-from bit_keras.runs.config import RunConfig
+from bit_keras.runs.config import LOAD_OPTIONS, RunConfig
 from bit_keras.system.checks import check_name_or_path, check_names
 from bit_keras.system.files import write_lines
 from bit_keras.system.logs import doing, logger
@@ -75,26 +75,35 @@ def open_source(config: RunConfig, dataset: str | os.PathLike | data.Source) -> 
         DataError: as `bit_keras.data.load` and, with `config.validation`, `Source.hold_out`. Images that cannot be read
             are listed in a file next to the workdir.
     """
-    source = dataset if isinstance(dataset, data.Source) else _load(config)
+    source = dataset
+    if not isinstance(dataset, data.Source):
+        # Next to the workdir, which must be empty when a run begins.
+        listing = Path(f"{config.workdir.rstrip(os.sep)}.unreadable.txt")
+        source = load_data(config.dataset, listing, **{name: getattr(config, name) for name in LOAD_OPTIONS})
     if config.validation is None:
         return source
     with doing(f"holding out {config.validation:g} of the training images for validation"):
         return source.hold_out(config.validation)
 
 
-def _load(config: RunConfig) -> data.Source:
+def load_data(name: str | os.PathLike, listing: Path | None = None, **options) -> data.Source:
+    """Opens data by name; the error for images that cannot be read also states the way out.
+
+    Args:
+        name, options: as in `bit_keras.data.load`.
+        listing: file to write, which lists all images that cannot be read; None for none.
+
+    Raises:
+        DataError: as `bit_keras.data.load`.
+    """
     try:
-        with doing(f"opening {config.dataset}"):
-            return data.load(
-                config.dataset,
-                data_dir=config.data_dir,
-                manual_dir=config.manual_dir,
-                skip_unreadable=config.skip_unreadable,
-            )
+        with doing(f"opening {name}"):
+            return data.load(name, **options)
     except data.DataError as error:
-        if error.files:
-            # Next to the workdir, which must be empty when a run begins.
-            listing = Path(f"{config.workdir.rstrip(os.sep)}.unreadable.txt")
+        if not error.files:
+            raise
+        way_out = "--skip_unreadable leaves them out"
+        if listing is not None:
             write_lines(listing, error.files)
-            raise data.DataError(f"{error}\nall of them: {listing}; --skip_unreadable leaves them out") from error
-        raise
+            way_out = f"all of them: {listing}; {way_out}"
+        raise data.DataError(f"{error}\n{way_out}", error.files) from error

@@ -17,6 +17,7 @@ from bit_keras.edge import export as edge
 from bit_keras.edge.card import read_card
 from bit_keras.edge.export import FORMATS, compare, export_edge
 from bit_keras.export import edge as program_module
+from bit_keras.runs.config import LOAD_OPTIONS
 from bit_keras.system import command_line
 
 ROOT = Path(edge.__file__).parents[2]
@@ -242,7 +243,7 @@ def test_a_network_that_is_too_large_for_a_file(model, source, tmp_path, monkeyp
 
 def test_the_program_fails_with_a_status(golden_npz, tmp_path, monkeypatch):
     examples = {"calibration_examples": 1, "test_examples": 1}
-    task = {"dataset": "digits", "data_dir": None, "resolution": SIZE, "formats": ["onnx"]}
+    task = {"dataset": "digits", "resolution": SIZE, "formats": ["onnx"], **dict.fromkeys(LOAD_OPTIONS)}
     values = types.SimpleNamespace(model=golden_npz, output=tmp_path, **task, **examples)
     monkeypatch.setattr(program_module.flags, "FLAGS", values)
     monkeypatch.setattr("sys.argv", ["edge"])

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 import bit_keras
+from bit_keras import data
 from bit_keras.distill import DistillConfig, distill
 from bit_keras.finetune import FinetuneConfig, finetune
 from bit_keras.pretrain import PretrainConfig, pretrain
-from bit_keras.runs.opening import make_config
+from bit_keras.runs.opening import load_data, make_config
 from bit_keras.runs.run import Run
 
 
@@ -90,3 +91,15 @@ def test_all_trainings_pass_callbacks_on(function, arguments, tmp_path, monkeypa
 def test_a_keras_model_is_named_by_its_type():
     with pytest.raises(TypeError, match="got a value of type BiT"):
         bit_keras.finetune(bit_keras.BiT("R17x0.5", 2), "digits", "w")
+
+
+def test_data_with_an_unreadable_image_state_the_way_out(tmp_path):
+    for name in ("a/1.png", "a/2.png", "b/1.png", "b/2.png"):
+        (tmp_path / "data" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "data" / name).write_bytes(b"no image")
+    with pytest.raises(data.DataError, match=r"4 of 4 images [\s\S]*\n--skip_unreadable leaves them out$") as caught:
+        load_data(tmp_path / "data")
+    assert len(caught.value.files) == 4
+    with pytest.raises(data.DataError, match=r"\nall of them: .*bad\.txt; --skip_unreadable leaves them out$"):
+        load_data(tmp_path / "data", tmp_path / "bad.txt")
+    assert (tmp_path / "bad.txt").read_text().splitlines() == list(caught.value.files)
