@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
 import bit_keras
@@ -73,6 +74,19 @@ def test_tables_have_the_names(workdir, folder, tmp_path):
     assert {name for row in rows for name in row.names} == set(NAMES)
     # Folders are searched without following links to other folders, which may be loops.
     assert {Path(row.file).parent.name for row in rows} == set(NAMES[:-1])
+
+
+def test_a_server_answers_with_the_names(workdir, folder, check_here, tmp_path):
+    model = bit_keras.BiT.from_preset(workdir / "weights.npz")
+    options = {"resolution": 16, "top": len(NAMES)}
+    with check_here():
+        bit_keras.export_saved_model(model, tmp_path / "served", "serving", verbose=False, **options)
+    served = tf.saved_model.load(tmp_path / "served").signatures["serve_bytes"]
+    images = sorted((folder / "a,b").iterdir())[:2]
+    found = served(tf.constant([image.read_bytes() for image in images]))["classes"].numpy()
+    rows = bit_keras.predict(workdir / "weights.npz", images, top=len(NAMES), verbose=False)
+    assert [[name.decode() for name in names] for names in found] == [list(row.names) for row in rows]
+    assert set(rows[0].names) == set(NAMES)
 
 
 def test_names_that_look_the_same_are_refused(tmp_path):
