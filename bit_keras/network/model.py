@@ -16,6 +16,7 @@ from keras import layers
 from bit_keras import checkpoints
 from bit_keras.checkpoints import names, provenance
 from bit_keras.checkpoints.card import Card, origin
+from bit_keras.checkpoints.remote.addresses import is_url
 from bit_keras.network import execution
 from bit_keras.network.input_range import RangeCheck
 from bit_keras.network.layers import GroupNormalization, StandardizedConv2D
@@ -286,20 +287,30 @@ class BiT(keras.Model):
         return model
 
 
+# Keras's `.h5` files name a class without its package; `.keras` files name it in full.
+keras.saving.get_custom_objects()["BiT"] = BiT
+
+
 def load_weights(model: BiT, path: str | os.PathLike, skip_head: bool = False) -> None:
     """Sets the weights of `model` from a file in any known format; see `BiT.from_preset`.
 
     Args:
         model: the network, unchanged when the file is refused.
-        path: the file or directory.
+        path: the file or folder, its address, or the name of published weights.
         skip_head: keep the model's head and ignore the head in the file.
 
     Raises:
+        TypeError: `model` is not a BiT.
+        ValueError: the head of `model` has LoRA or is quantized; or the address is malformed.
         FileNotFoundError: the file does not exist.
+        ConnectionError: it cannot be downloaded.
         ImportError: a package that the file's format needs is not installed.
-        bit_keras.checkpoints.CheckpointError: another architecture, or missing, unused or misshapen entries, all
-            listed.
+        bit_keras.checkpoints.CheckpointError: another architecture; or missing, unused or misshapen entries, all
+            listed; or numbers that are too large for the model's data type.
     """
+    _check_bit(model)
+    if os.fspath(path) in PRESETS or is_url(os.fspath(path)):
+        path, _ = checkpoints.locate(path, model.variant_name)
     arrays = checkpoints.read_weights(path)
     checkpoints.resolve_variant(path, checkpoints.shapes_of(arrays), model.variant_name)
     checkpoints.apply_weights(model, arrays, skip_head)
@@ -308,10 +319,19 @@ def load_weights(model: BiT, path: str | os.PathLike, skip_head: bool = False) -
 def save_npz(model: BiT, path: str | os.PathLike) -> None:
     """Writes the weights of `model` as an official npz file with its card, whole or not at all; see `load_weights`.
 
+    LoRA is merged into the kernel of the head.
+
     Raises:
-        ValueError: the name does not end in ".npz".
+        TypeError: `model` is not a BiT.
+        ValueError: the name does not end in ".npz", a weight is NaN or infinite, or the head is quantized.
     """
+    _check_bit(model)
     checkpoints.write_npz(checkpoints.collect_weights(model), path, model.card)
+
+
+def _check_bit(model) -> None:
+    if not isinstance(model, BiT):
+        raise TypeError(f"model must be a bit_keras.BiT, got {type(model).__name__}")
 
 
 def _frozen_names(layers) -> list[str]:

@@ -367,7 +367,7 @@ def test_unknown_names_and_other_directories(tmp_path):
     for name in ("BiT-L-R50x1", "weights.npz"):
         with pytest.raises(ValueError, match=f"no file is called '{name}': unknown preset"):
             BiT.from_preset(name)
-    with pytest.raises(CheckpointError, match=r"is a directory without saved_model\.pb"):
+    with pytest.raises(FileNotFoundError, match=r"is a folder without weights: .* saved_model\.pb"):
         BiT.from_preset(tmp_path)
 
 
