@@ -209,8 +209,8 @@ class BiT(keras.Model):
         Args:
             preset: name of published weights (`bit_keras.list_presets()`), or path or address of a file in any
                 known format: official npz or h5, safetensors of timm, transformers or bit_pytorch, whole or in shards,
-                a SavedModel directory, `.keras`, `.weights.h5`, `.h5`; or of a folder with one of these, such as that of
-                a run or of `save_pretrained`. An address is https://, gs://, hf:// or kaggle://, or the page of the
+                a SavedModel directory, `.keras`, `.weights.h5`, `.h5`; or of a folder with one of these, such as that
+                of a run or of `save_pretrained`. An address is https://, gs://, hf:// or kaggle://, or the page of the
                 weights on kaggle.com, huggingface.co or tfhub.dev.
             num_classes: outputs of a new head of zeros; None for the head in the file.
             variant: architecture that the file must hold; None to infer it from the shapes.

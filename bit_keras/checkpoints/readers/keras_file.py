@@ -105,8 +105,8 @@ def read_layers(file: Hdf5File) -> dict[str, np.ndarray]:
         names = ("gamma", "beta") if layer.endswith("group_norm") else ("kernel", "bias")
         if len(weights) > len(names) or weight_key(layer, names[0]) in arrays:
             raise CheckpointError(
-                f"{file.path}: {group} is one weight or one layer too many for {layer}, as in a quantized network, which "
-                "has no float weights"
+                f"{file.path}: {group} is one weight or one layer too many for {layer}, as in a quantized network, "
+                "which has no float weights"
             )
         for index, weight in enumerate(names[: len(weights)]):
             key = weight_key(layer, weight)
