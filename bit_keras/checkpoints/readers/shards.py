@@ -31,7 +31,7 @@ def read_index(path: Path) -> dict[str, Path]:
             f"{path} is text, and no index of safetensors files: that is JSON with a weight_map of names to files"
         )
     for name in sorted(set(files.values())):
-        if Path(name).name != name or "\\" in name:
+        if not name or Path(name).name != name or "\\" in name:
             raise CheckpointError(f"{path}: shards must lie beside the index, got {name!r}")
     if not any(name.endswith(".safetensors") for name in files.values()):
         raise torch_pickle.refusal(*(path.with_name(name) for name in sorted(set(files.values()))))

@@ -10,7 +10,7 @@ from bit_keras.system.logs import logger
 
 _STEM_PATH = "root_block/standardized_conv2d"
 _CONVOLUTIONS = {"1": "a", "2": "b", "3": "c"}  # of a unit: number in PyTorch -> letter in the official files
-_SHOWN = 5  # names in a message
+_SHOWN, _LETTERS = 5, 200  # most names in a message, and letters of each
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,10 +61,10 @@ def _unit(prefix: str, norm: str, projection: str) -> str:
     return rf"{prefix}\.(?:(?P<layer>(?:{norm}|conv)[123])|(?P<projection>{projection}))"
 
 
-_TRANSFORMERS_UNIT = _unit(r"encoder\.stages\.(?P<block>\d)\.layers\.(?P<unit>\d+)", "norm", r"downsample\.conv")
+_TRANSFORMERS_UNIT = _unit(r"encoder\.stages\.(?P<block>\d)\.layers\.(?P<unit>\d{1,3})", "norm", r"downsample\.conv")
 TIMM = Naming(
     *("timm", "stem.conv", "norm", "head.fc"),
-    _unit(r"stages\.(?P<block>\d)\.blocks\.(?P<unit>\d+)", "norm", r"downsample\.conv"),
+    _unit(r"stages\.(?P<block>\d)\.blocks\.(?P<unit>\d{1,3})", "norm", r"downsample\.conv"),
 )
 # BitForImageClassification and BitBackbone.
 TRANSFORMERS = Naming(
@@ -108,7 +108,7 @@ def find_naming(path, tensors: Iterable[str]) -> tuple[Naming, str]:
             f"{BIT_PYTORCH.stem}.weight (bit_pytorch); it has {_shown(names)}"
         )
     if len(stems) > 1:
-        first, *others = sorted(stems)
+        first, *others = sorted(stems, key=lambda prefix: ("ema" in prefix.lower(), prefix))
         condition = f"name.startswith({first!r})" if first else f"not name.startswith({tuple(others)!r})"
         raise CheckpointError(
             f"{path} holds {len(stems)} networks, whose names begin with {' and '.join(map(repr, sorted(stems)))}; "
@@ -160,7 +160,8 @@ def timm_name(key: str) -> str:
 
 def _shown(names: list[str]) -> str:
     more = len(names) - _SHOWN
-    return ", ".join(names[:_SHOWN]) + (f" and {more:,} more" if more > 0 else "") if names else "none"
+    shown = ", ".join(name[:_LETTERS] for name in names[:_SHOWN])
+    return shown + (f" and {more:,} more" if more > 0 else "") if names else "none"
 
 
 def _without(path, keys: dict[str, str | None], prefix: str) -> str:

@@ -57,6 +57,7 @@ def _edit(folder, edit) -> None:
         (lambda c: c["weight_map"].update({"a": "gone.safetensors"}), "missing beside it: gone.safetensors"),
         (lambda c: c["weight_map"].update({"a": "../a.safetensors"}), "must lie beside the index, got '../a.safetens"),
         (lambda c: c["weight_map"].update({"a": "/a.safetensors"}), "must lie beside the index"),
+        (lambda c: c["weight_map"].update({"a": ""}), "must lie beside the index, got ''"),
         (lambda c: c.update(weight_map={"a": 1}), "no index of safetensors files"),
         (lambda c: c.pop("weight_map"), "no index of safetensors files"),
     ],

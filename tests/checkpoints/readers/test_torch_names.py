@@ -135,6 +135,12 @@ def test_tensors_that_their_names_do_not_tell_apart(tensors, tmp_path):
         _read(tensors, tmp_path)
 
 
+def test_absurd_names(tensors, tmp_path):
+    tensors[f"stages.0.blocks.{'9' * 5000}.norm1.weight"] = np.ones(3, "float32")
+    with pytest.raises(CheckpointError, match=r"not tensors of a BiT of timm: stages\.0\.blocks\.9{184}$"):
+        _read(tensors, tmp_path)
+
+
 def test_other_networks(tmp_path):
     with pytest.raises(CheckpointError, match=r"holds no BiT: .* root\.conv\.weight \(bit_pyt.*; it has fc\.weight$"):
         _read({"fc.weight": np.ones(3, "float32")}, tmp_path)
