@@ -323,7 +323,8 @@ def load_weights(model: BiT, path: str | os.PathLike, skip_head: bool = False) -
             listed; or numbers that are too large for the model's data type.
     """
     _check_bit(model)
-    if os.fspath(path) in PRESETS or is_url(os.fspath(path)):
+    name = os.fspath(path)
+    if name in PRESETS or "://" in name or is_url(name):
         path, _ = checkpoints.locate(path, model.variant_name)
     arrays = checkpoints.read_weights(path)
     checkpoints.resolve_variant(path, checkpoints.shapes_of(arrays), model.variant_name)

@@ -39,6 +39,11 @@ def read_model(file: Hdf5File) -> dict[str, np.ndarray]:
         path = layer_path(layer)
         if path is None or weight not in (("gamma", "beta") if path.endswith("group_norm") else ("kernel", "bias")):
             raise CheckpointError(f"{file.path}: {name} is not a weight of a BiT{_reason(weight)}")
+        if file.datasets[name]["dtype"] == "|V2":
+            raise CheckpointError(
+                f"{file.path}: {name} is in bfloat16, which this format cannot hold, nor Keras load: save weights in "
+                'bfloat16 by model.save("model.keras") or save_npz'
+            )
         key = weight_key(path, weight)
         if key in arrays:
             raise CheckpointError(f"{file.path}: two arrays are {key}, the second is {name}")

@@ -79,6 +79,12 @@ def test_what_no_bit_has(path, tmp_path, edit, words):
         checkpoints.read_weights(_copy(path, tmp_path, edit))
 
 
+def test_bfloat16(tiny, tmp_path):
+    BiT("tiny", 10, dtype="bfloat16").save(tmp_path / "half.h5")
+    with pytest.raises(CheckpointError, match=r"kernel is in bfloat16, which this format cannot hold, nor Keras load"):
+        checkpoints.read_weights(tmp_path / "half.h5")
+
+
 def test_without_a_configuration(path, tmp_path):
     copy = _copy(path, tmp_path, lambda f: f.attrs.pop("model_config"))
     assert BiT.from_preset(copy).class_names is None
