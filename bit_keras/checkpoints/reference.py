@@ -6,7 +6,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from bit_keras.checkpoints.readers.torch_names import TIMM, TRANSFORMERS, find_naming
+from bit_keras.checkpoints.readers.torch_names import TIMM, TRANSFORMERS, find_naming, without_levels
 from bit_keras.system.logs import logger
 from bit_keras.zoo.variants import EXPANSION, Variant
 
@@ -49,7 +49,7 @@ def _torch_peer(path: Path, variant: Variant, num_classes: int):
         import torch
         from safetensors.torch import load_file
 
-        state = load_file(path)
+        state = {without_levels(name): tensor for name, tensor in load_file(path).items()}
         naming, prefix = find_naming(path, state)
         if naming not in _LIBRARIES:
             return None

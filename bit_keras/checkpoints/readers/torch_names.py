@@ -10,6 +10,8 @@ from bit_keras.system.logs import logger
 
 _STEM_PATH = "root_block/standardized_conv2d"
 _CONVOLUTIONS = {"1": "a", "2": "b", "3": "c"}  # of a unit: number in PyTorch -> letter in the official files
+# Levels that torch.compile and FSDP add at any depth.
+_LEVELS = re.compile(r"(?:^|(?<=\.))(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
 _SHOWN, _LETTERS = 5, 200  # most names in a message, and letters of each
 
 
@@ -82,14 +84,19 @@ BIT_PYTORCH = Naming(
 _NAMINGS = (TIMM, TRANSFORMERS, TRANSFORMERS_BACKBONE, BIT_PYTORCH)
 
 
+def without_levels(name: str) -> str:
+    """Returns the name of a tensor without the levels that torch.compile ("_orig_mod.") and FSDP add at any depth."""
+    return _LEVELS.sub("", name)
+
+
 def find_naming(path, tensors: Iterable[str]) -> tuple[Naming, str]:
     """Returns whose names the tensors of a file have, and the prefix of all of them, such as "module." or "".
 
-    Wrappers add prefixes: DataParallel "module.", torch.compile "_orig_mod.", Lightning the name of an attribute.
+    Wrappers add prefixes: DataParallel "module.", Lightning the name of an attribute.
 
     Args:
         path: the file, for messages.
-        tensors: names of all its tensors.
+        tensors: names of all its tensors, `without_levels`.
 
     Raises:
         CheckpointError: there is no stem of a BiT, or there are several of them.
@@ -124,9 +131,12 @@ def official_keys(path, tensors: Iterable[str]) -> dict[str, str]:
     Raises:
         CheckpointError: as `find_naming`; or a tensor is not one of a BiT, or has the same key as another one.
     """
-    names = sorted(tensors)
-    naming, prefix = find_naming(path, names)
-    keys = {name: naming.official_key(name.removeprefix(prefix)) if name.startswith(prefix) else None for name in names}
+    plain = {name: without_levels(name) for name in sorted(tensors)}
+    naming, prefix = find_naming(path, plain.values())
+    keys = {
+        name: naming.official_key(each.removeprefix(prefix)) if each.startswith(prefix) else None
+        for name, each in plain.items()
+    }
     unknown = [name for name, key in keys.items() if key is None]
     if unknown:
         whose = f", whose names begin with {prefix!r}" if prefix else ""
@@ -166,11 +176,11 @@ def _shown(names: list[str]) -> str:
 
 def _without(path, keys: dict[str, str | None], prefix: str) -> str:
     """Returns the end of a message: how to leave out the tensors without a key, "" if their names do not tell them."""
-    unknown = [name for name, key in keys.items() if key is None]
     if prefix:
         condition = f"name.startswith({prefix!r})"
-        return "" if any(name.startswith(prefix) for name in unknown) else f". {_way_out(path, condition)}"
-    first = sorted({name.partition(".")[0] for name in unknown})
+        tells = all(name.startswith(prefix) == (key is not None) for name, key in keys.items())
+        return f". {_way_out(path, condition)}" if tells else ""
+    first = sorted({name.partition(".")[0] for name, key in keys.items() if key is None})
     if any(key is not None and name.partition(".")[0] in first for name, key in keys.items()):
         return ""
     condition = f'name.partition(".")[0] not in {first!r}'

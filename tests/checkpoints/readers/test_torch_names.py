@@ -83,11 +83,23 @@ def _is_arrays(read) -> bool:
     return set(read) == set(ARRAYS) and all(np.array_equal(read[key], ARRAYS[key]) for key in ARRAYS)
 
 
-@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "model.", "module._orig_mod.", "net.backbone.0."])
+@pytest.mark.parametrize("prefix", ["module.", "model.", "module.model.", "net.backbone.0."])
 def test_prefixes_of_wrappers_are_left_out_and_logged(tensors, tmp_path, caplog, prefix):
     caplog.set_level("INFO", "bit_keras")
     assert _is_arrays(_read({prefix + name: tensors[name] for name in tensors}, tmp_path))
     assert f"all names begin with '{prefix}', which is left out" in caplog.text
+
+
+def _compiled(name: str) -> str:
+    return name.replace("stages.", "stages._orig_mod.").replace(".conv1", "._fsdp_wrapped_module.conv1")
+
+
+@pytest.mark.parametrize("rename", [lambda n: f"_orig_mod.{n}", lambda n: f"module._orig_mod.{n}", _compiled])
+def test_levels_of_wrappers(tensors, tmp_path, rename):
+    assert _is_arrays(_read({rename(name): tensors[name] for name in tensors}, tmp_path))
+    twice = {**tensors, **{rename(name): tensors[name] for name in tensors}}
+    with pytest.raises(CheckpointError, match=r"two tensors have the official key|holds 2 networks"):
+        _read(twice, tmp_path)
 
 
 def test_the_official_code_within_a_wrapper(tmp_path):
