@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from bit_keras.checkpoints.checks import CheckpointError
-from bit_keras.checkpoints.folders import weight_file
+from bit_keras.checkpoints.folders import OF_A_RUN, weight_file
 from bit_keras.checkpoints.readers import shards
 from bit_keras.checkpoints.remote import download
 from bit_keras.checkpoints.remote.addresses import SCHEMES, canonical, request_for, scheme
@@ -40,7 +40,8 @@ def locate(
         found = _download(name) if download.is_url(name) else Path(name)
         path = weight_file(found)
         if path != found:
-            logger.info("in the folder %s: %s", name, path.name)
+            where = "of the run in" if path.name in OF_A_RUN else "in the folder"
+            logger.info("%s %s: %s", where, name, path.name)
         return path, variant
     if "://" in name:
         raise ValueError(f"an address must begin with {', '.join(f'{each}://' for each in SCHEMES)}, got {name!r}")

@@ -33,7 +33,8 @@ def test_the_file_that_is_taken(tmp_path, caplog, names, taken):
     assert weight_file(tmp_path / "run") == path
     assert weight_file(path) == path
     assert locate(tmp_path / "run") == (path, None)
-    assert caplog.messages == ([f"in the folder {tmp_path / 'run'}: {path.name}"] if taken else [])
+    where = "of the run in" if path.suffix == ".npz" else "in the folder"
+    assert caplog.messages == ([f"{where} {tmp_path / 'run'}: {path.name}"] if taken else [])
 
 
 def test_several_files_are_listed(tmp_path):
