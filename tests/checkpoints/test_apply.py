@@ -162,7 +162,7 @@ def test_lora_is_merged(tiny, tiny_npz, tmp_path, policy):
 
 
 @pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize")
-@pytest.mark.parametrize("mode", ["int8", "int4", "float8"])
+@pytest.mark.parametrize("mode", ["int8", "float8"])
 def test_a_quantized_head_is_refused(tiny, tiny_npz, tmp_path, mode):
     model = BiT.from_preset(tiny_npz)
     model.get_layer("head").quantize(mode)

@@ -103,7 +103,7 @@ def test_lora_keeps_its_scale(tiny, tiny_npz):
 
 
 @pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize")
-@pytest.mark.parametrize("mode", ["int8", "int4", "float8"])
+@pytest.mark.parametrize("mode", ["int4", "float8"])
 def test_quantized_heads_and_their_keras_files(tiny, tiny_npz, tmp_path, mode):
     model = BiT.from_preset(tiny_npz)
     model.quantize(mode)
