@@ -51,9 +51,9 @@ def _torch_peer(path: Path, variant: Variant, num_classes: int):
 
         state = {without_levels(name): tensor for name, tensor in load_file(path).items()}
         naming, prefix = find_naming(path, state)
-        if naming not in _LIBRARIES:
+        if naming not in (TIMM, TRANSFORMERS):
             return None
-        model = _LIBRARIES[naming](variant, num_classes)
+        model = (_timm if naming == TIMM else _transformers)(variant, num_classes)
     except (ImportError, RuntimeError) as error:  # RuntimeError: incompatible builds of torch and torchvision
         logger.warning("%s is not run in its original library: %s", path, error)
         return None
@@ -99,6 +99,3 @@ def _transformers(variant: Variant, num_classes: int):
         num_labels=num_classes,
     )
     return BitForImageClassification(config)
-
-
-_LIBRARIES = {TIMM: _timm, TRANSFORMERS: _transformers}
