@@ -3,31 +3,37 @@
 from collections.abc import Mapping
 
 import keras
+import ml_dtypes
 import numpy as np
 
 from bit_keras.checkpoints import names
 from bit_keras.checkpoints.checks import CheckpointError
 from bit_keras.checkpoints.readers.npz import NpzArrays
 
+_HEAD_KERNEL = names.weight_key(names.HEAD_PATH, "kernel")
+
 
 def apply_weights(model: keras.Model, arrays: Mapping[str, np.ndarray], skip_head: bool = False) -> None:
     """Assigns arrays under official keys to all weights of a BiT model.
 
-    All shapes are compared before the first assignment, so an error leaves the model unchanged.
+    Everything is checked before the first assignment, so an error leaves the model unchanged.
 
     Args:
         model: a bit_keras.BiT.
-        arrays: {official key: array}.
+        arrays: {official key: array of finite floats}.
         skip_head: True leaves the model's head unchanged and ignores that in `arrays`.
 
     Raises:
         CheckpointError: entries are missing, unused or of the wrong shape. The message lists them all: "-" for
-            entries that only the model has, "+" for entries that only the file has, "!" for shapes that differ.
+            entries that only the model has, "+" for entries that only the file has, "!" for shapes that differ. Or a
+            number is too large for the data type of the model.
+        ValueError: the head of the model has LoRA or is quantized.
     """
-    variables, shapes = _official_variables(model), shapes_of(arrays)
+    variables, shapes = _official_variables(model, skip_head), shapes_of(arrays)
     if skip_head:
-        variables = {key: value for key, value in variables.items() if not names.is_head(key)}
         shapes = {key: value for key, value in shapes.items() if not names.is_head(key)}
+    else:
+        _check_plain(model, lora=False)
     needed = {key: _official_shape(key, variable) for key, variable in variables.items()}
     faults = [f"- {key} {shape}" for key, shape in needed.items() if key not in shapes]
     faults += [f"+ {key} {shape}" for key, shape in shapes.items() if key not in needed]
@@ -41,6 +47,7 @@ def apply_weights(model: keras.Model, arrays: Mapping[str, np.ndarray], skip_hea
             f"the weights do not fit {model.variant_name} with {model.num_classes} classes "
             "(- missing, + unused, ! misshapen):\n" + "\n".join(faults)
         )
+    _check_range(variables, arrays)
     for key, variable in variables.items():
         variable.assign(arrays[key].reshape(variable.shape))
 
@@ -52,22 +59,72 @@ def shapes_of(arrays: Mapping[str, np.ndarray]) -> dict[str, tuple[int, ...]]:
     return {key: array.shape for key, array in arrays.items()}
 
 
+def dtypes_of(arrays: Mapping[str, np.ndarray]) -> dict[str, np.dtype]:
+    """Returns {official key: data type}, without reading arrays from an npz file."""
+    if isinstance(arrays, NpzArrays):
+        return arrays.dtypes
+    return {key: array.dtype for key, array in arrays.items()}
+
+
 def collect_weights(model: keras.Model) -> dict[str, np.ndarray]:
     """Returns {official key: array in its official shape} of a bit_keras.BiT, the inverse of `apply_weights`.
 
-    Half-precision weights are returned as float32, because npz files do not support bfloat16.
+    LoRA is merged into the kernel of the head. Half-precision weights are returned as float32, because npz files do not
+    support bfloat16.
+
+    Raises:
+        ValueError: a weight is NaN or infinite, or the head is quantized.
     """
+    _check_plain(model, lora=True)
     arrays = {}
     for key, variable in _official_variables(model).items():
-        value = keras.ops.cast(variable, keras.backend.result_type(variable.dtype, "float32"))
-        arrays[key] = keras.ops.convert_to_numpy(value).reshape(_official_shape(key, variable))
+        value = model.get_layer(names.HEAD).kernel if key == _HEAD_KERNEL else variable  # with LoRA, if it has that
+        value = keras.ops.cast(value, keras.backend.result_type(variable.dtype, "float32"))
+        array = keras.ops.convert_to_numpy(value).reshape(_official_shape(key, variable))
+        if not np.isfinite(array).all():
+            raise ValueError(f"weights to write must be finite, got NaN or infinity in {key}: the training diverged?")
+        arrays[key] = array
     return arrays
 
 
-def _official_variables(model: keras.Model) -> dict[str, keras.Variable]:
+def _check_plain(model: keras.Model, lora: bool) -> None:
+    """Raises ValueError unless the head has float weights: no quantized ones, and LoRA only if that is allowed."""
+    head = model.get_layer(names.HEAD)
+    if head.quantization_mode is not None:
+        raise ValueError(
+            f"weight files hold floats, but the head of the model is quantized to {head.quantization_mode}: write or "
+            'load its weights before quantize(); model.save("model.keras") keeps a quantized network'
+        )
+    if head.lora_enabled and not lora:
+        raise ValueError("the head of the model has LoRA: load weights before enable_lora(), or with skip_head=True")
+
+
+def _check_range(variables: Mapping[str, keras.Variable], arrays: Mapping[str, np.ndarray]) -> None:
+    """Raises CheckpointError if a finite number of a file becomes infinite in the data type of its variable."""
+    types = dtypes_of(arrays)
+    for key, variable in variables.items():
+        if _largest(types[key]) <= _largest(variable.dtype):
+            continue  # not read: each access to a file's array reads it again
+        largest = np.abs(arrays[key]).max(initial=0)
+        with np.errstate(over="ignore"):
+            is_finite = np.isfinite(largest.astype(variable.dtype))
+        if not is_finite:
+            raise CheckpointError(f"{key} holds {largest:.3g}, which is too large for the model's {variable.dtype}")
+
+
+def _largest(dtype) -> float:
+    return float(ml_dtypes.finfo(dtype).max)
+
+
+def _official_variables(model: keras.Model, skip_head: bool = False) -> dict[str, keras.Variable]:
     layers = {path: model.backbone.get_layer(names.layer_name(path)) for path in names.backbone_paths(model.variant)}
-    layers[names.HEAD_PATH] = model.get_layer(names.HEAD)
-    return {names.weight_key(path, weight.name): weight for path, layer in layers.items() for weight in layer.weights}
+    variables = {
+        names.weight_key(path, weight.name): weight for path, layer in layers.items() for weight in layer.weights
+    }
+    if not skip_head:
+        weights = {weight.name: weight for weight in model.get_layer(names.HEAD).weights}
+        variables |= {names.weight_key(names.HEAD_PATH, name): weights[name] for name in ("kernel", "bias")}
+    return variables
 
 
 def _official_shape(key: str, variable: keras.Variable) -> tuple[int, ...]:

@@ -11,17 +11,18 @@ from pathlib import Path
 
 from bit_keras.checkpoints import formats
 from bit_keras.checkpoints.card import Card
+from bit_keras.checkpoints.folders import CONFIG, OF_A_RUN, weight_file
+from bit_keras.checkpoints.readers import shards
 from bit_keras.system.files import write_json
 from bit_keras.system.logs import logger
 from bit_keras.zoo.presets import PRESETS
 from bit_keras.zoo.variants import VARIANTS
 
-CONFIG = "config.json"
 _TASK = "task.json"
 # Side in pixels of images to serve and predict if the weights' resolution is unknown.
 UNKNOWN_RESOLUTION = 224
 # Names of the weight files of a run, without the suffix of the format.
-_WRITTEN = ("weights", "best")
+_WRITTEN = {Path(name).stem for name in OF_A_RUN}
 
 
 def write_task(folder: Path, resolution: int, class_names: Sequence[str]) -> None:
@@ -35,25 +36,6 @@ def run_folder(model: str | os.PathLike) -> Path | None:
     path = path.resolve() if path.is_symlink() else path
     is_of_a_run = path.name.partition(".")[0] in _WRITTEN and {"data", "backend"} <= _read(path.parent / CONFIG).keys()
     return path.parent if is_of_a_run else None
-
-
-def weights_of_run(model: str | os.PathLike) -> str | os.PathLike:
-    """Returns best.npz, or else weights.npz, for the folder of a run, and logs which; any other model as it is.
-
-    Raises:
-        FileNotFoundError: a folder has neither, and is no SavedModel.
-    """
-    folder = Path(model)
-    if os.fspath(model) in PRESETS or not folder.is_dir() or (folder / "saved_model.pb").exists():
-        return model
-    files = [path for name in reversed(_WRITTEN) if (path := folder / f"{name}.npz").is_file()]
-    if not files:
-        state = "of a run that has written no weights yet" if (folder / CONFIG).is_file() else "without weights"
-        raise FileNotFoundError(
-            f"{folder} is a folder {state}: it must hold best.npz or weights.npz, as that of a run, or saved_model.pb"
-        )
-    logger.info("of the run in %s: %s", folder, files[0].name)
-    return files[0]
 
 
 def read_card(model: str | os.PathLike) -> Card:
@@ -149,6 +131,10 @@ def fingerprint(model: str | os.PathLike) -> str | None:
     path = Path(model)
     if os.fspath(model) in {"", *PRESETS, *VARIANTS} or not path.exists():
         return None
+    path = weight_file(path)
+    if path.name.endswith(shards.ENDING):
+        files = [path, *shards.shard_files(path)]
+        return hashlib.sha256("\n".join(_sha256(file) for file in files).encode()).hexdigest()
     if path.is_file():
         return _sha256(path)
     lines = [f"{file.relative_to(path).as_posix()} {_sha256(file)}" for file in path.rglob("*") if file.is_file()]
@@ -164,7 +150,7 @@ def _recorded(model: str | os.PathLike) -> dict[str, Card]:
     """Returns {source: card} of all that is known about weights, the most reliable source first."""
     if row := PRESETS.get(os.fspath(model)):
         return {"table of published weights": Card.of_preset(row)}
-    path = Path(model)
+    path = weight_file(Path(model))
     cards = {
         f"card of {model}": formats.read_card(path) if path.exists() else None,
         f"records in {run_folder(path)}": _run_card(path),

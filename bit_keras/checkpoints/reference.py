@@ -6,6 +6,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from bit_keras.checkpoints.readers.torch_names import TIMM, TRANSFORMERS, find_naming, without_levels
 from bit_keras.system.logs import logger
 from bit_keras.zoo.variants import EXPANSION, Variant
 
@@ -48,13 +49,15 @@ def _torch_peer(path: Path, variant: Variant, num_classes: int):
         import torch
         from safetensors.torch import load_file
 
-        state = load_file(path)
-        is_timm = "stem.conv.weight" in state
-        model = (_timm if is_timm else _transformers)(variant, num_classes)
+        state = {without_levels(name): tensor for name, tensor in load_file(path).items()}
+        naming, prefix = find_naming(path, state)
+        if naming not in (TIMM, TRANSFORMERS):
+            return None
+        model = (_timm if naming == TIMM else _transformers)(variant, num_classes)
     except (ImportError, RuntimeError) as error:  # RuntimeError: incompatible builds of torch and torchvision
         logger.warning("%s is not run in its original library: %s", path, error)
         return None
-    model.load_state_dict(state)
+    model.load_state_dict({name.removeprefix(prefix): tensor for name, tensor in state.items()})
     for module in model.modules():
         if type(module).__name__ in ("StdConv2d", "WeightStandardizedConv2d"):
             module.eps = _EPSILON
@@ -63,7 +66,7 @@ def _torch_peer(path: Path, variant: Variant, num_classes: int):
     def run(images: np.ndarray) -> np.ndarray:
         with torch.no_grad():
             outputs = model(torch.from_numpy(images.transpose(0, 3, 1, 2).copy()))
-        return (outputs if is_timm else outputs.logits).numpy()
+        return getattr(outputs, "logits", outputs).numpy()  # those of transformers are in an object
 
     return run
 

@@ -8,12 +8,13 @@ import keras
 import numpy as np
 
 from bit_keras import checkpoints
-from bit_keras.checkpoints import CheckpointError, provenance
+from bit_keras.checkpoints import CheckpointError
 from bit_keras.checkpoints.readers.hub_module import is_saved_model
 from bit_keras.checkpoints.remote.addresses import is_url
 from bit_keras.network.folding import folded
 from bit_keras.network.model import BiT
 from bit_keras.system.optional import require
+from bit_keras.zoo.presets import PRESETS
 
 
 class SavedModelClassifier:
@@ -63,14 +64,15 @@ def _function(loaded) -> Callable:
 
 
 def local_weights(model: str | os.PathLike) -> str | os.PathLike:
-    """Returns the file in the folder of a run, and the local copy of an address; any other model as it is.
+    """Returns the weight file in a folder, and the local copy of an address; any other model as it is.
 
     Raises:
-        FileNotFoundError: a folder has no weights, as `provenance.weights_of_run`.
-        ValueError, ConnectionError, ImportError, CheckpointError: as `bit_keras.checkpoints.fetch`.
+        FileNotFoundError, ValueError, ConnectionError, ImportError, CheckpointError: as `bit_keras.checkpoints.locate`.
     """
-    model = provenance.weights_of_run(model)
-    return checkpoints.fetch(os.fspath(model)) if is_url(os.fspath(model)) else model
+    name = os.fspath(model)
+    if name in PRESETS or not (is_url(name) or Path(name).is_dir()):
+        return model
+    return checkpoints.locate(model)[0]
 
 
 def open_classifier(

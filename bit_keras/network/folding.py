@@ -31,7 +31,10 @@ def folded(model: BiT | Backbone, dtype: str | None = None) -> keras.Model:
     head = model.get_layer("head")
     new_head = _clone(head, dtype)
     network = keras.Model(backbone.input, new_head(backbone.output), name=model.name)
-    new_head.set_weights(head.get_weights())
+    new_head.lora_alpha = head.lora_alpha  # not in the configuration of Keras's layer
+    values = {weight.name: weight for weight in head.weights}
+    for weight in new_head.weights:  # by name: a quantized layer has another order when it is built
+        weight.assign(values[weight.name])
     return network
 
 

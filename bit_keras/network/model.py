@@ -16,6 +16,7 @@ from keras import layers
 from bit_keras import checkpoints
 from bit_keras.checkpoints import names, provenance
 from bit_keras.checkpoints.card import Card, origin
+from bit_keras.checkpoints.remote.addresses import is_url
 from bit_keras.network import execution
 from bit_keras.network.input_range import RangeCheck
 from bit_keras.network.layers import GroupNormalization, StandardizedConv2D
@@ -30,6 +31,7 @@ _CALLBACKS = list(inspect.signature(keras.Model.fit).parameters).index("callback
 # Explicit wherever Keras takes it: its global setting may be "channels_first".
 _FORMAT = "channels_last"
 
+_HEAD_POLICY = "head_policy"  # key of a configuration
 _ARGUMENTS = ("variant", "num_classes", "dtype", "remat", "name", "trainable")
 # Arguments of the networks in keras.applications, and what replaces them.
 _INSTEAD = {
@@ -206,8 +208,10 @@ class BiT(keras.Model):
 
         Args:
             preset: name of published weights (`bit_keras.list_presets()`), or path or address of a file in any
-                known format: official npz or h5, safetensors of timm or transformers, a SavedModel directory,
-                `.keras`, `.weights.h5`. An address is https://, gs://, hf:// or kaggle://.
+                known format: official npz or h5, safetensors of timm, transformers or bit_pytorch, whole or in shards,
+                a SavedModel directory, `.keras`, `.weights.h5`, `.h5`; or of a folder with one of these, such as that
+                of a run or of `save_pretrained`. An address is https://, gs://, hf:// or kaggle://, or the page of the
+                weights on kaggle.com, huggingface.co or tfhub.dev.
             num_classes: outputs of a new head of zeros; None for the head in the file.
             variant: architecture that the file must hold; None to infer it from the shapes.
             dtype: dtype policy or its name, None for Keras's global one.
@@ -216,10 +220,13 @@ class BiT(keras.Model):
             remat: train in less memory and more time; see `Backbone`.
 
         Raises:
-            ValueError: the preset, file or variant is unknown, or the variant contradicts the preset.
+            ValueError: the preset, file or variant is unknown, the variant contradicts the preset, or the address is
+                malformed.
+            FileNotFoundError: a folder has no weights.
             ConnectionError: the file cannot be downloaded.
             ImportError: a package that the file's format needs is not installed.
-            bit_keras.checkpoints.CheckpointError: the file does not hold the weights of the variant.
+            bit_keras.checkpoints.CheckpointError: the file does not hold the weights of the variant, or a folder holds
+                several weight files.
         """
         if num_classes is not None:
             check_integer("num_classes", num_classes)  # before a download
@@ -272,12 +279,20 @@ class BiT(keras.Model):
             "remat": self.backbone.remat,
             "card": self.card.to_dict(),
             "frozen": _frozen_names([*self.layers, *self.backbone.layers]),
+            **self._quantization(),
         }
+
+    def _quantization(self) -> dict:
+        """Returns the configuration of a quantized head, which Keras loads in its own type; else nothing."""
+        head = self.get_layer(names.HEAD)
+        return {_HEAD_POLICY: keras.dtype_policies.serialize(head.dtype_policy)} if head.quantization_mode else {}
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
-        arguments = {key: value for key, value in config.items() if key not in ("frozen", "card", "resolution")}
-        model = cls(**arguments)
+        others = ("frozen", "card", "resolution", _HEAD_POLICY)
+        model = cls(**{key: value for key, value in config.items() if key not in others})
+        if _HEAD_POLICY in config:
+            model.get_layer(names.HEAD).dtype_policy = keras.dtype_policies.deserialize(config[_HEAD_POLICY])
         # Older files have no card, but may have a resolution.
         model.card = Card.from_dict(
             config.get("card") or {"resolution": config.get("resolution")}, "this configuration"
@@ -286,20 +301,31 @@ class BiT(keras.Model):
         return model
 
 
+# Keras's `.h5` files name a class without its package; `.keras` files name it in full.
+keras.saving.get_custom_objects()["BiT"] = BiT
+
+
 def load_weights(model: BiT, path: str | os.PathLike, skip_head: bool = False) -> None:
     """Sets the weights of `model` from a file in any known format; see `BiT.from_preset`.
 
     Args:
         model: the network, unchanged when the file is refused.
-        path: the file or directory.
+        path: the file or folder, its address, or the name of published weights.
         skip_head: keep the model's head and ignore the head in the file.
 
     Raises:
+        TypeError: `model` is not a BiT.
+        ValueError: the head of `model` has LoRA or is quantized; or the address is malformed.
         FileNotFoundError: the file does not exist.
+        ConnectionError: it cannot be downloaded.
         ImportError: a package that the file's format needs is not installed.
-        bit_keras.checkpoints.CheckpointError: another architecture, or missing, unused or misshapen entries, all
-            listed.
+        bit_keras.checkpoints.CheckpointError: another architecture; or missing, unused or misshapen entries, all
+            listed; or numbers that are too large for the model's data type.
     """
+    _check_bit(model)
+    name = os.fspath(path)
+    if name in PRESETS or "://" in name or is_url(name):
+        path, _ = checkpoints.locate(path, model.variant_name)
     arrays = checkpoints.read_weights(path)
     checkpoints.resolve_variant(path, checkpoints.shapes_of(arrays), model.variant_name)
     checkpoints.apply_weights(model, arrays, skip_head)
@@ -308,10 +334,19 @@ def load_weights(model: BiT, path: str | os.PathLike, skip_head: bool = False) -
 def save_npz(model: BiT, path: str | os.PathLike) -> None:
     """Writes the weights of `model` as an official npz file with its card, whole or not at all; see `load_weights`.
 
+    LoRA is merged into the kernel of the head.
+
     Raises:
-        ValueError: the name does not end in ".npz".
+        TypeError: `model` is not a BiT.
+        ValueError: the name does not end in ".npz", a weight is NaN or infinite, or the head is quantized.
     """
+    _check_bit(model)
     checkpoints.write_npz(checkpoints.collect_weights(model), path, model.card)
+
+
+def _check_bit(model) -> None:
+    if not isinstance(model, BiT):
+        raise TypeError(f"model must be a bit_keras.BiT, got {type(model).__name__}")
 
 
 def _frozen_names(layers) -> list[str]:

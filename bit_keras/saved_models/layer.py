@@ -286,7 +286,7 @@ def _directory(handle: str) -> Path:
     if handle in PRESETS:
         path, _ = checkpoints.locate(handle, file_format="hub")
     elif is_url(handle):
-        path = checkpoints.fetch(handle)
+        path, _ = checkpoints.locate(handle)
         path = _unpacked(path) if path.is_file() else path
     else:
         path = Path(handle)

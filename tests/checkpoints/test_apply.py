@@ -1,9 +1,10 @@
 """The strict assignment of arrays to a model."""
 
+import keras
 import numpy as np
 import pytest
 
-from bit_keras import BiT
+from bit_keras import BiT, load_weights, save_npz
 from bit_keras.checkpoints import CheckpointError, apply_weights, collect_weights, read_npz
 
 HEAD_KERNEL = "resnet/head/conv2d/kernel"
@@ -120,6 +121,75 @@ def test_half_precision_is_collected_as_float32(golden_npz, policy):
     rounding = 2**-8 if policy == "bfloat16" else 0
     for key, array in read_npz(golden_npz).items():
         np.testing.assert_allclose(collected[key], array, rtol=rounding, atol=0)
+
+
+@pytest.mark.any_backend
+@pytest.mark.parametrize(
+    ("policy", "number", "dtype"),
+    [("float32", 1e39, "float64"), ("float16", 7e4, "float32"), ("bfloat16", 3.4e38, "float32")],
+)
+def test_numbers_beyond_the_data_type_of_the_model(tiny, tiny_npz, policy, number, dtype):
+    model, arrays = BiT("tiny", num_classes=10, dtype=policy), read_npz(tiny_npz)
+    arrays["resnet/group_norm/gamma"] = arrays["resnet/group_norm/gamma"].astype(dtype)
+    arrays["resnet/group_norm/gamma"][3] = -number
+    (line,) = _refusal(model, arrays)
+    assert line == f"resnet/group_norm/gamma holds {number:.3g}, which is too large for the model's {policy}"
+    arrays["resnet/group_norm/gamma"][3] = -6e4
+    apply_weights(model, arrays)
+    assert np.isfinite(collect_weights(model)["resnet/group_norm/gamma"]).all()
+
+
+@pytest.mark.any_backend
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+def test_lora_is_merged(tiny, tiny_npz, tmp_path, policy):
+    model = BiT.from_preset(tiny_npz, dtype=policy)
+    head, images = model.get_layer("head"), np.random.default_rng(0).uniform(-1, 1, (2, 32, 32, 3))
+    kernel = np.asarray(head.get_weights()[0])
+    head.enable_lora(2, lora_alpha=5)
+    update = np.random.default_rng(1).normal(size=(2, 10)).astype("float32")
+    head.lora_kernel_b.assign(update)
+    collected = collect_weights(model)
+    merged = kernel + 2.5 * keras.ops.convert_to_numpy(head.lora_kernel_a) @ update
+    np.testing.assert_allclose(collected[HEAD_KERNEL][0, 0], merged, rtol=1e-5, atol=1e-6)
+    assert not [key for key in collected if "lora" in key]
+    save_npz(model, tmp_path / "lora.npz")
+    again = BiT.from_preset(tmp_path / "lora.npz", dtype=policy)
+    outputs = [keras.ops.convert_to_numpy(network(images.astype("float32"))) for network in (model, again)]
+    np.testing.assert_allclose(*outputs, rtol=1e-4, atol=1e-4)
+    with pytest.raises(ValueError, match=r"load weights before enable_lora\(\), or with skip_head=True"):
+        load_weights(model, tiny_npz)
+    load_weights(model, tiny_npz, skip_head=True)
+
+
+@pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize")
+@pytest.mark.parametrize("mode", ["int8", "float8"])
+def test_a_quantized_head_is_refused(tiny, tiny_npz, tmp_path, mode):
+    model = BiT.from_preset(tiny_npz)
+    model.get_layer("head").quantize(mode)
+    with pytest.raises(
+        ValueError, match=f"the head of the model is quantized to {mode}: write or load its weights bef"
+    ):
+        save_npz(model, tmp_path / "model.npz")
+    with pytest.raises(ValueError, match=f"quantized to {mode}"):
+        load_weights(model, tiny_npz)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("number", [np.nan, -np.inf])
+def test_weights_to_write_must_be_finite(tiny, tiny_npz, tmp_path, number):
+    model = BiT.from_preset(tiny_npz)
+    model.get_layer("head").bias.assign(np.full(10, number, "float32"))
+    with pytest.raises(ValueError, match=f"must be finite, got NaN or infinity in {HEAD_BIAS}: the training diverged"):
+        save_npz(model, tmp_path / "model.npz")
+    assert not list(tmp_path.iterdir())
+
+
+def test_other_models(tiny, tiny_npz, tmp_path):
+    backbone = BiT("tiny", 3).backbone
+    other = keras.Model(backbone.input, keras.layers.Dense(3)(backbone.output))
+    for function in (save_npz, load_weights):
+        with pytest.raises(TypeError, match=r"model must be a bit_keras\.BiT, got Functional"):
+            function(other, tmp_path / "model.npz")
 
 
 def test_arrays_in_float64_are_rounded(model, arrays):

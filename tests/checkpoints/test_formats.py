@@ -50,7 +50,7 @@ def test_unknown_content(tmp_path, content):
 def test_nothing_there(tmp_path):
     with pytest.raises(FileNotFoundError, match="no such weight file"):
         read_weights(tmp_path / "nothing")
-    with pytest.raises(CheckpointError, match=r"is a directory without saved_model\.pb"):
+    with pytest.raises(FileNotFoundError, match=r"is a folder without weights: it must hold .* saved_model\.pb"):
         read_weights(tmp_path)
 
 

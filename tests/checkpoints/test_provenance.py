@@ -113,6 +113,7 @@ def test_a_fingerprint_follows_the_content(tmp_path, monkeypatch):
     (folder / "variables").mkdir(parents=True)
     for content in ("one", "two"):
         file.write_text(content)
+        (folder / "saved_model.pb").touch()
         (folder / "variables" / "index").write_text(content)
     first = provenance.fingerprint(file), provenance.fingerprint(folder)
     (tmp_path / "b.npz").write_text("two")
@@ -123,24 +124,3 @@ def test_a_fingerprint_follows_the_content(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "R50x1").mkdir()
     assert all(provenance.fingerprint(name) is None for name in ("R50x1", "BiT-M-R50x1", "hf://a/b.npz", "x", ""))
-
-
-def test_the_weights_in_the_folder_of_a_run(tmp_path, caplog, monkeypatch):
-    caplog.set_level("INFO", "bit_keras")
-    monkeypatch.chdir(tmp_path)
-    run = tmp_path / "run"
-    (run / "BiT-M-R50x1").mkdir(parents=True)
-    with pytest.raises(FileNotFoundError, match=r"is a folder without weights: it must hold best.npz or weights.npz"):
-        provenance.weights_of_run(run)
-    (run / "config.json").touch()
-    with pytest.raises(FileNotFoundError, match="of a run that has written no weights yet"):
-        provenance.weights_of_run(run)
-    for name in ("weights.npz", "best.npz"):
-        (run / name).touch()
-        assert provenance.weights_of_run("run") == run.relative_to(tmp_path) / name
-        assert caplog.messages.pop() == f"of the run in run: {name}"
-        assert provenance.weights_of_run(run / name) == run / name
-    (run / "saved_model.pb").touch()
-    monkeypatch.chdir(run)
-    for other in (run, "BiT-M-R50x1", "https://x.org/weights.npz", "no-such-model"):
-        assert provenance.weights_of_run(other) == other

@@ -91,3 +91,24 @@ def test_other_models_are_refused():
     other = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
     with pytest.raises(TypeError, match=r"must be a bit_keras\.BiT or its backbone, got Sequential"):
         folded(other)
+
+
+def test_lora_keeps_its_scale(tiny, tiny_npz):
+    model = BiT.from_preset(tiny_npz)
+    head = model.get_layer("head")
+    head.enable_lora(2, lora_alpha=5)
+    head.lora_kernel_b.assign(np.random.default_rng(1).normal(size=(2, 10)))
+    expected, found = (keras.ops.convert_to_numpy(net(_images(2, 32, 32))) for net in (model, folded(model)))
+    assert np.abs(found - expected).max() <= 1e-5 * np.abs(expected).max()
+
+
+@pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize")
+@pytest.mark.parametrize("mode", ["int4", "float8"])
+def test_quantized_heads_and_their_keras_files(tiny, tiny_npz, tmp_path, mode):
+    model = BiT.from_preset(tiny_npz)
+    model.quantize(mode)
+    model.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras")
+    expected, *found = (keras.ops.convert_to_numpy(n(_images(2, 32, 32))) for n in (model, folded(model), again))
+    for each in found:
+        assert np.abs(each - expected).max() <= 1e-5 * np.abs(expected).max()

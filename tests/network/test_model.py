@@ -357,6 +357,19 @@ def test_the_variant_is_read_off_the_shapes(golden_npz, golden):
     assert _weights_equal(model, golden)
 
 
+@pytest.mark.parametrize("name", ["BiT-mini-R17x0.5", "package://weights/BiT-mini-R17x0.5.npz"])
+def test_load_weights_takes_names_and_addresses(name):
+    model = BiT(SMALL, 360)
+    bit_keras.load_weights(model, name)
+    assert _weights_equal(model, BiT.from_preset(name))
+
+
+def test_addresses_that_are_not_served(golden):
+    for load in (BiT.from_preset, lambda name: bit_keras.load_weights(golden, name)):
+        with pytest.raises(ValueError, match=r"an address must begin with http://, .* got 's3://bucket/w\.npz'"):
+            load("s3://bucket/w.npz")
+
+
 def test_load_weights_of_another_variant(golden_npz, monkeypatch):
     monkeypatch.setitem(VARIANTS, "other", Variant("other", 0.5, (1, 2, 2, 1), 0))
     with pytest.raises(CheckpointError, match=f"{golden_npz} holds R17x0.5, not other"):
@@ -367,7 +380,7 @@ def test_unknown_names_and_other_directories(tmp_path):
     for name in ("BiT-L-R50x1", "weights.npz"):
         with pytest.raises(ValueError, match=f"no file is called '{name}': unknown preset"):
             BiT.from_preset(name)
-    with pytest.raises(CheckpointError, match=r"is a directory without saved_model\.pb"):
+    with pytest.raises(FileNotFoundError, match=r"is a folder without weights: .* saved_model\.pb"):
         BiT.from_preset(tmp_path)
 
 

@@ -28,7 +28,7 @@ _MAX_NAMES = 10_000
 _OWN_BYTES = 2**31
 _CPU_SECONDS = 60
 # The attributes that the readers need.
-_ATTRIBUTES = ("layer_names", "weight_names", "name")
+_ATTRIBUTES = ("layer_names", "weight_names", "name", "model_config")
 
 
 def index(path: str, copies: str, max_bytes: int) -> dict:

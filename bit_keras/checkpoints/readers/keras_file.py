@@ -104,7 +104,10 @@ def read_layers(file: Hdf5File) -> dict[str, np.ndarray]:
             raise CheckpointError(f"{file.path}: {group} is of layer {name!r}, which no BiT has")
         names = ("gamma", "beta") if layer.endswith("group_norm") else ("kernel", "bias")
         if len(weights) > len(names) or weight_key(layer, names[0]) in arrays:
-            raise CheckpointError(f"{file.path}: {group} is one weight or one layer too many for {layer}")
+            raise CheckpointError(
+                f"{file.path}: {group} is one weight or one layer too many for {layer}, as in a quantized network, "
+                "which has no float weights"
+            )
         for index, weight in enumerate(names[: len(weights)]):
             key = weight_key(layer, weight)
             arrays[key] = as_convolution(key, file.read(f"{group}/{index}"))

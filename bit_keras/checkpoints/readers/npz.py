@@ -42,13 +42,14 @@ class NpzArrays(Mapping):
     the object is garbage collected.
 
     Attributes:
-        shapes: {official key: shape}, known without reading the arrays again.
+        shapes, dtypes: {official key: shape} and {official key: data type}, known without reading the arrays again.
     """
 
     def __init__(self, path: Path, archive: zipfile.ZipFile):
         self._path, self._archive = path, archive
         self._members: dict[str, zipfile.ZipInfo] = {}
         self.shapes: dict[str, tuple[int, ...]] = {}
+        self.dtypes: dict[str, np.dtype] = {}
         for member in archive.infolist():
             if member.filename == _CARD:
                 continue
@@ -59,7 +60,8 @@ class NpzArrays(Mapping):
                 )
             _check_header(path, archive, member)
             self._members[key] = member
-            self.shapes[key] = self[key].shape
+            array = self[key]
+            self.shapes[key], self.dtypes[key] = array.shape, array.dtype
 
     def __getitem__(self, key: str) -> np.ndarray:
         member = self._members[key]

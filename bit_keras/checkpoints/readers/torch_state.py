@@ -1,4 +1,4 @@
-"""State dicts of PyTorch libraries in safetensors files: timm's `resnetv2_*_bit` and transformers' `BitModel`s.
+"""State dicts of PyTorch's libraries in safetensors files, whole or in shards; `torch_names` knows their names.
 
 Their convolutions are [out, in, height, width], and their norms call gamma and beta weight and bias.
 """
@@ -6,8 +6,7 @@ Their convolutions are [out, in, height, width], and their norms call gamma and 
 import contextlib
 import hashlib
 import os
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -15,36 +14,22 @@ import numpy as np
 from bit_keras.checkpoints import card as cards
 from bit_keras.checkpoints.checks import CheckpointError, check_bytes, check_finite, reading
 from bit_keras.checkpoints.names import is_head
+from bit_keras.checkpoints.readers import shards
+from bit_keras.checkpoints.readers.torch_names import official_keys, timm_name
 from bit_keras.system.files import whole
 from bit_keras.system.optional import require
 
-_CONVOLUTIONS = {"1": "a", "2": "b", "3": "c"}  # of a unit: number in PyTorch -> letter in the official files
-_UNIT = re.compile(
-    r"(?:bit\.)?(?:encoder\.)?stages\.(\d)\.(?:blocks|layers)\.(\d+)\.(?:(norm|conv)([123])|(downsample)\.conv)\.(weight|bias)"
-)
-_OTHERS = {
-    "stem.conv.weight": "resnet/root_block/standardized_conv2d/kernel",
-    "bit.embedder.convolution.weight": "resnet/root_block/standardized_conv2d/kernel",
-    "norm.weight": "resnet/group_norm/gamma",
-    "bit.norm.weight": "resnet/group_norm/gamma",
-    "norm.bias": "resnet/group_norm/beta",
-    "bit.norm.bias": "resnet/group_norm/beta",
-    "head.fc.weight": "resnet/head/conv2d/kernel",
-    "classifier.1.weight": "resnet/head/conv2d/kernel",
-    "head.fc.bias": "resnet/head/conv2d/bias",
-    "classifier.1.bias": "resnet/head/conv2d/bias",
-}
-_TIMM = {official: name for name, official in reversed(_OTHERS.items())}
 # Metadata key under which our own files carry a hash of their names and values: the format has no checksum.
 _DIGEST = "bit_keras.sha256"
 _FLOATS = ("F64", "F32", "F16", "BF16")
 
 
 def read_safetensors(path: str | os.PathLike) -> dict[str, np.ndarray]:
-    """Reads a BiT's state dict with the tensor names of timm or transformers.
+    """Reads a BiT's state dict with the tensor names of timm, transformers or bit_pytorch.
 
     Args:
-        path: the file. Half-precision tensors are returned as float32.
+        path: the file. A prefix of all names, such as "module.", is left out. Half-precision tensors are returned as
+            float32.
 
     Returns:
         {official key: array of floats}, kernels as [height, width, in, out].
@@ -52,16 +37,35 @@ def read_safetensors(path: str | os.PathLike) -> dict[str, np.ndarray]:
     Raises:
         FileNotFoundError: the file does not exist.
         ImportError: the package safetensors is not installed.
-        CheckpointError: it is no safetensors file, or a tensor does not belong to a BiT, is not of finite floats or
-            has the same official key as another one.
+        CheckpointError: it is no safetensors file, or one of several shards; or a tensor does not belong to a BiT, is
+            not of finite floats or has the same official key as another one.
         OSError: the file cannot be opened or read.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no such weight file: {path}")
-    with _open(path) as tensors:
-        check_bytes(path, path.stat().st_size)
-        return _read(path, tensors)
+    names = _names(path)
+    if index := shards.index_of_shard(path):
+        raise CheckpointError(f"{path} is one of several shards: give the index of all of them, {index}, or the folder")
+    return _read(path, {path: names})
+
+
+def read_shards(path: str | os.PathLike) -> dict[str, np.ndarray]:
+    """Reads a state dict in shards; arguments and errors are those of `read_safetensors`, for the index of the shards.
+
+    Raises:
+        CheckpointError: in addition, a shard is missing or has other tensors than the index states.
+    """
+    path = Path(path)
+    listed = shards.read_index(path)
+    files = {file: {name for name in listed if listed[name] == file} for file in shards.shard_files(path)}
+    missing = [file.name for file in files if not file.is_file()]
+    if missing:
+        raise CheckpointError(f"{path} lists files that are missing beside it: {', '.join(missing)}")
+    for file, names in files.items():
+        if difference := names.symmetric_difference(_names(file)):
+            raise CheckpointError(f"{path} and {file.name} differ: only one of them has {min(difference)}")
+    return _read(path, files)
 
 
 def read_card(path: str | os.PathLike) -> cards.Card | None:
@@ -108,38 +112,6 @@ def write_safetensors(
         save_file(tensors, temporary, metadata=metadata)
 
 
-def official_key(name: str) -> str | None:
-    """Returns the official key of a tensor of timm or transformers, None if it does not belong to a BiT."""
-    if name in _OTHERS:
-        return _OTHERS[name]
-    match = _UNIT.fullmatch(name)
-    if match is None:
-        return None
-    stage, unit, kind, number, downsample, weight = match.groups()
-    prefix = f"resnet/block{int(stage) + 1}/unit{int(unit) + 1:02d}"
-    if kind == "norm":
-        return f"{prefix}/{_CONVOLUTIONS[number]}/group_norm/{'gamma' if weight == 'weight' else 'beta'}"
-    if weight == "bias":
-        return None
-    return f"{prefix}/{'a/proj' if downsample else _CONVOLUTIONS[number]}/standardized_conv2d/kernel"
-
-
-def timm_name(key: str) -> str:
-    """Returns timm's name of the tensor with an official key."""
-    if key in _TIMM:
-        return _TIMM[key]
-    _, block, unit, letter, *rest = key.split("/")
-    prefix = f"stages.{int(block.removeprefix('block')) - 1}.blocks.{int(unit.removeprefix('unit')) - 1}"
-    number = next(number for number, each in _CONVOLUTIONS.items() if each == letter)
-    match rest:
-        case ["proj", _, _]:
-            return f"{prefix}.downsample.conv.weight"
-        case ["standardized_conv2d", _]:
-            return f"{prefix}.conv{number}.weight"
-        case _:
-            return f"{prefix}.norm{number}.{'weight' if rest[-1] == 'gamma' else 'bias'}"
-
-
 def _safetensors():
     require("a safetensors file", "safetensors")
     import safetensors
@@ -156,25 +128,36 @@ def _open(path: str | os.PathLike) -> Iterator:
         yield tensors
 
 
-def _read(path: Path, tensors) -> dict[str, np.ndarray]:
-    arrays, hasher = {}, hashlib.sha256()
-    for name in sorted(tensors.offset_keys()):
-        key = official_key(name)
-        if key is None:
-            raise CheckpointError(f"{path}: {name} is not a tensor of a BiT of timm or transformers")
-        if key in arrays:
-            raise CheckpointError(f"{path}: two tensors have the official key {key}, the second is {name}")
-        dtype = tensors.get_slice(name).get_dtype()
-        if dtype not in _FLOATS:
-            raise CheckpointError(f"{path}: {name} must be one of {', '.join(_FLOATS)}, got {dtype}")
-        array = tensors.get_tensor(name)
-        _hash(hasher, name, array)
-        array = array if dtype in ("F64", "F32") else array.astype("float32")
-        arrays[key] = check_finite(path, name, _from_torch(key, array))
-    written = (tensors.metadata() or {}).get(_DIGEST, hasher.hexdigest())
-    if written != hasher.hexdigest():
-        raise CheckpointError(f"{path} is damaged: its tensors have SHA-256 {hasher.hexdigest()}, it states {written}")
+def _names(path: Path) -> list[str]:
+    with _open(path) as tensors:
+        return list(tensors.offset_keys())
+
+
+def _read(path: Path, files: Mapping[Path, Iterable[str]]) -> dict[str, np.ndarray]:
+    """Reads the tensors {file: names}; `path` is for messages about all of them."""
+    keys = official_keys(path, [name for names in files.values() for name in names])
+    arrays = {}
+    for file, names in files.items():
+        with _open(file) as tensors:
+            check_bytes(file, file.stat().st_size)
+            hasher = hashlib.sha256()
+            for name in sorted(names):
+                arrays[keys[name]] = _array(file, tensors, name, keys[name], hasher)
+            written = (tensors.metadata() or {}).get(_DIGEST, hasher.hexdigest())
+        if written != hasher.hexdigest():
+            raise CheckpointError(
+                f"{file} is damaged: its tensors have SHA-256 {hasher.hexdigest()}, it states {written}"
+            )
     return arrays
+
+
+def _array(file: Path, tensors, name: str, key: str, hasher) -> np.ndarray:
+    dtype = tensors.get_slice(name).get_dtype()
+    if dtype not in _FLOATS:
+        raise CheckpointError(f"{file}: {name} must be one of {', '.join(_FLOATS)}, got {dtype}")
+    array = tensors.get_tensor(name)
+    _hash(hasher, name, array)
+    return check_finite(file, name, _from_torch(key, array if dtype in ("F64", "F32") else array.astype("float32")))
 
 
 def _hash(hasher, name: str, array: np.ndarray) -> None:

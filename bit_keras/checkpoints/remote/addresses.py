@@ -9,6 +9,8 @@
 | package://path | this package, for the files that are installed with it |
 
 (1) through huggingface_hub, with its login, cache and offline mode, if it is installed; else with HF_TOKEN
+
+`canonical` turns the addresses of pages, as browsers show them, into these.
 """
 
 import hashlib
@@ -23,12 +25,18 @@ SCHEMES = ("http", "https", "gs", "hf", "kaggle", "package")
 GOOGLE_STORAGE = "https://storage.googleapis.com"
 HUGGING_FACE = "https://huggingface.co"
 
+# What the address of a repository on Hugging Face stands for.
+WEIGHTS_OF_REPOSITORY = "model.safetensors"
+
 _OFFICIAL_BUCKET = "bit_models"
+_EXAMPLE_OF_KAGGLE = "https://www.kaggle.com/models/google/bit/frameworks/tensorFlow2/variations/m-r50x1"
+# Pages of Hugging Face that are not those of a model.
+_NOT_MODELS = ("api", "blog", "collections", "datasets", "docs", "models", "organizations", "papers", "spaces", "tasks")
 
 
 def is_url(name: str) -> bool:
-    """Tells whether `name` is an address of one of `SCHEMES`."""
-    return scheme(name) in SCHEMES
+    """Tells whether `name` is an address: of one of `SCHEMES`, or without one of a site that `canonical` knows."""
+    return scheme(name) in SCHEMES or name.partition("/")[0].lower().removeprefix("www.") in _SITES
 
 
 def scheme(name: str) -> str:
@@ -119,19 +127,118 @@ def hub_file(url: str) -> tuple[str, str, str]:
     return repository, revision, path
 
 
-def check_not_moved(url: str) -> None:
-    """Raises ValueError for an address of tfhub.dev, whose modules moved to Kaggle, with the address to use instead."""
-    match = re.fullmatch(r"https?://(?:www\.)?tfhub\.dev(/.*?)??(/\d+)?/?([?#].*)?", url, re.IGNORECASE)
-    if match is None:
-        return
-    publisher, model, *variation = [*_components((match[1] or "").lower()), "", ""]
+def canonical(url: str) -> str:
+    """Returns the address of a file for an address as browsers show it; any other address as it is.
+
+    | site | address |
+    |---|---|
+    | kaggle.com/models/..., in both forms | kaggle://owner/model/framework/variation[/version] |
+    | tfhub.dev/..., whose modules moved to Kaggle | the same |
+    | huggingface.co, hf.co: the page of a file | hf://owner/repo[@revision]/path |
+    | huggingface.co, hf.co: the page of a repository or folder | the model.safetensors in it |
+    | storage.cloud.google.com and console.cloud.google.com: the page of an object | gs://bucket/path |
+
+    Args:
+        url: an address for which `is_url` is true.
+
+    Raises:
+        ValueError: it is a page of one of these sites that is not about weights.
+    """
+    name, found = url.strip(), scheme(url.strip())
+    if found == "kaggle":
+        return _of_kaggle(url, _path_components(name))
+    if found == "hf":
+        return _of_hugging_face(url, _path_components(name.partition("#")[0]))
+    if found not in ("", "http", "https"):
+        return name
+    parsed = urlparse(name if found else f"https://{name}")
+    convert = _SITES.get((parsed.hostname or "").removeprefix("www."))
+    if convert is None:
+        return name.partition("#")[0]
+    return convert(url, _components(parsed.path))
+
+
+def _of_kaggle(url: str, components: list[str]) -> str:
+    """Returns a kaggle address for owner/model/framework/variation[/version][/path], with or without the words between
+    them that the new pages have.
+    """
+    if components[2:3] == ["frameworks"]:
+        owner, model, _, framework, _, variation, versions, *rest = [*components, "", "", "", "", ""]
+        version = rest if versions == "versions" else [versions, *rest]
+        components = list(filter(None, [owner, model, framework, variation, *version]))
+    if len(components) < 4:
+        raise ValueError(
+            "the address of weights on Kaggle is kaggle://owner/model/framework/variation[/version][/path] or the page "
+            f"of a variation, such as {_EXAMPLE_OF_KAGGLE}; got {url!r}"
+        )
+    framework = components[2][:1].lower() + components[2][1:]  # a page may begin it with a capital letter
+    return "kaggle://" + "/".join([*components[:2], framework, *components[3:]])
+
+
+def _of_kaggle_page(url: str, components: list[str]) -> str:
+    if components[:3] == ["api", "v1", "models"]:
+        components = components[2:]
+    if components[:1] != ["models"]:
+        components = ["models"]  # not a page of weights
+    if components[-1] == "download":
+        components = components[:-1]
+    return _of_kaggle(url, components[1:])
+
+
+def _of_tfhub(url: str, components: list[str]) -> str:
+    *names, last = [*(name.lower() for name in components), ""]
+    version = names.pop() if names and names[-1].isdigit() else last
+    publisher, model, *variation = [*names, "", ""]
     moved = f"kaggle://{publisher}/{model}/tensorFlow2/{'-'.join(filter(None, variation)).replace('_', '-')}"
     if any(moved == file.url for row in PRESETS.values() for file in row.files):
-        raise ValueError(f"the modules of tfhub.dev moved to Kaggle, this one to {moved}{match[2] or ''}; got {url!r}")
+        return f"{moved}/{version}" if version else moved
     raise ValueError(
         "the modules of tfhub.dev moved to Kaggle: find this one at https://www.kaggle.com/models and use "
         f"kaggle://owner/model/framework/variation/version; got {url!r}"
     )
+
+
+def _of_hugging_face(url: str, components: list[str]) -> str:
+    """Returns an hf address for owner/repo[@revision][/path]."""
+    owner, repo, *path = [*components, "", ""]
+    path = "/".join(filter(None, path))
+    if not (owner and repo.partition("@")[0]):
+        raise ValueError(
+            "the address of weights on Hugging Face is hf://owner/repo[@revision][/path] or the page of a model or of "
+            f"one of its files, such as https://huggingface.co/google/bit-50; got {url!r}"
+        )
+    return f"hf://{owner}/{repo}/{path or WEIGHTS_OF_REPOSITORY}"
+
+
+def _of_hugging_face_page(url: str, components: list[str]) -> str:
+    owner, repo, kind, revision, *path = [*components, "", "", "", ""]
+    path = [part for part in path if part]
+    is_page = kind in ("", "tree", "blob", "resolve", "raw", "commit") and owner not in _NOT_MODELS
+    if not is_page or (kind in ("blob", "resolve", "raw") and not path):
+        return _of_hugging_face(url, [])  # raises
+    if kind == "tree":
+        path.append(WEIGHTS_OF_REPOSITORY)
+    revision = f"@{revision}" if revision not in ("", "main") else ""
+    return _of_hugging_face(url, [owner, f"{repo}{revision}" if repo else "", *path])
+
+
+def _of_google_storage(url: str, components: list[str]) -> str:
+    if components[:3] == ["storage", "browser", "_details"]:
+        components = components[3:]
+    if len(components) < 2 or components[:2] == ["storage", "browser"]:
+        raise ValueError(f"an address of Google Cloud Storage must name a file, gs://bucket/path, got {url!r}")
+    return "gs://" + "/".join(components)
+
+
+# {host of the pages that browsers show, without "www.": function of (address, components of its path)}
+_SITES = {
+    "kaggle.com": _of_kaggle_page,
+    "tfhub.dev": _of_tfhub,
+    "huggingface.co": _of_hugging_face_page,
+    "hf.co": _of_hugging_face_page,
+    "storage.cloud.google.com": _of_google_storage,
+    "console.cloud.google.com": _of_google_storage,
+}
 
 
 def _permanent(url: str) -> str:

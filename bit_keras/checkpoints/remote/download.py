@@ -14,7 +14,7 @@ from bit_keras.checkpoints.checks import CheckpointError
 from bit_keras.checkpoints.remote.addresses import (
     SCHEMES,
     cache_path,
-    check_not_moved,
+    canonical,
     is_url,
     mirrors,
     package_path,
@@ -45,12 +45,13 @@ def fetch(url: str, md5: str | None = None, sha256: str | None = None) -> Path:
     by huggingface_hub if it is installed and no mirror is set; their format and the given hashes are checked each time.
 
     Args:
-        url: an http, https, gs, hf, kaggle or package address; see `bit_keras.checkpoints.remote.addresses`.
+        url: an http, https, gs, hf, kaggle or package address, or one of a page as browsers show it; see
+            `bit_keras.checkpoints.remote.addresses`.
         md5: expected hash, 32 hexadecimal digits, None if unknown.
         sha256: expected hash, 64 hexadecimal digits, None if unknown.
 
     Raises:
-        ValueError: the address or a hash is malformed, or the address is one of tfhub.dev, which moved.
+        ValueError: the address or a hash is malformed, or the address is a page that is not about weights.
         ConnectionError: the file cannot be downloaded. The message lists the answer of each source, how much of the
             file was received, and where to put a copy made by hand.
         CheckpointError: the file is incomplete, is a web page, or has another hash. A downloaded file is deleted, one
@@ -61,7 +62,9 @@ def fetch(url: str, md5: str | None = None, sha256: str | None = None) -> Path:
     hashes = _given_hashes(md5=md5, sha256=sha256)
     if not is_url(url):
         raise ValueError(f"an address must begin with {', '.join(f'{each}://' for each in SCHEMES)}, got {url!r}")
-    check_not_moved(url)
+    given, url = url, canonical(url)
+    if url != given:
+        logger.info("%s: %s", given, url)
     if scheme(url) == "kaggle":
         return _fetch_from_hub(url, hashes)
     if scheme(url) == "package":

@@ -8,7 +8,7 @@ import pytest
 from bit_keras.checkpoints.remote import addresses
 from bit_keras.checkpoints.remote.addresses import (
     cache_path,
-    check_not_moved,
+    canonical,
     is_url,
     kaggle_handle,
     mirrors,
@@ -149,26 +149,76 @@ def test_schemes_are_all_that_is_served():
     assert set(addresses.SCHEMES) == {"http", "https", "gs", "hf", "kaggle", "package"}
 
 
+MODULE = "kaggle://google/bit/tensorFlow2/m-r50x1"
+
+
 @pytest.mark.parametrize(
-    ("path", "moved"),
+    ("page", "address"),
     [
-        ("google/bit/m-r50x1/1", "m-r50x1/1"),
-        ("google/bit/m-r50x1", "m-r50x1"),
+        ("https://www.kaggle.com/models/google/bit/tensorFlow2/m-r50x1/1", f"{MODULE}/1"),
+        ("http://kaggle.com/models/google/bit/tensorFlow2/m-r50x1/1/?tfhub-redirect=true#overview", f"{MODULE}/1"),
+        ("https://www.kaggle.com/models/google/bit/tensorFlow2/m-r50x1", MODULE),
         (
-            "google/bit/s-r152x4/ilsvrc2012_classification/1?tf-hub-format=compressed",
-            "s-r152x4-ilsvrc2012-classification/1",
+            "https://www.kaggle.com/models/google/bit/frameworks/TensorFlow2/variations/m-r50x1/versions/1",
+            f"{MODULE}/1",
         ),
-        ("google/bit/m-r101x3/imagenet21k_classification/1/", "m-r101x3-imagenet21k-classification/1"),
+        ("www.kaggle.com/models/google/bit/frameworks/tensorFlow2/variations/m-r50x1/", MODULE),
+        ("https://www.kaggle.com/api/v1/models/google/bit/tensorFlow2/m-r50x1/1/download", f"{MODULE}/1"),
+        ("kaggle://google/bit/frameworks/tensorFlow2/variations/m-r50x1/versions/1", f"{MODULE}/1"),
+        (f"{MODULE}/1/variables/variables.index", f"{MODULE}/1/variables/variables.index"),
+        ("https://tfhub.dev/google/bit/m-r50x1/1", f"{MODULE}/1"),
+        ("http://www.tfhub.dev/google/bit/m-r50x1", MODULE),
+        (
+            "https://tfhub.dev/google/bit/s-r152x4/ilsvrc2012_classification/1?tf-hub-format=compressed",
+            "kaggle://google/bit/tensorFlow2/s-r152x4-ilsvrc2012-classification/1",
+        ),
+        (
+            "HTTPS://TFHub.dev/google/bit/m-r101x3/imagenet21k_classification/1/",
+            "kaggle://google/bit/tensorFlow2/m-r101x3-imagenet21k-classification/1",
+        ),
+        ("https://huggingface.co/google/bit-50", "hf://google/bit-50/model.safetensors"),
+        ("https://hf.co/google/bit-50/tree/main?x=y#files", "hf://google/bit-50/model.safetensors"),
+        ("huggingface.co/google/bit-50/tree/v1/sub/", "hf://google/bit-50@v1/sub/model.safetensors"),
+        ("https://huggingface.co/google/bit-50/blob/main/model.safetensors", "hf://google/bit-50/model.safetensors"),
+        (
+            "https://huggingface.co/google/bit-50/resolve/refs%2Fpr%2F1/a/b.npz?download=true",
+            "hf://google/bit-50@refs%2Fpr%2F1/a/b.npz",
+        ),
+        ("https://huggingface.co/google/bit-50/commit/abc123", "hf://google/bit-50@abc123/model.safetensors"),
+        ("hf://google/bit-50@v1", "hf://google/bit-50@v1/model.safetensors"),
+        ("hf://google/bit-50/a/b.npz", "hf://google/bit-50/a/b.npz"),
+        ("https://storage.cloud.google.com/bit_models/vtab/a.npz?authuser=1", "gs://bit_models/vtab/a.npz"),
+        ("https://console.cloud.google.com/storage/browser/_details/bit_models/a.npz", "gs://bit_models/a.npz"),
+        ("gs://bit_models/BiT-S-R50x1.npz", "gs://bit_models/BiT-S-R50x1.npz"),
+        (f" {OFFICIAL}#top", OFFICIAL),
+        ("https://kaggle.com.example.org/models/a?b=c", "https://kaggle.com.example.org/models/a?b=c"),
+        ("package://weights/a.npz", "package://weights/a.npz"),
     ],
 )
-def test_modules_of_tfhub_dev(path, moved):
-    message = f"moved to Kaggle, this one to kaggle://google/bit/tensorFlow2/{moved}; got 'https://tfhub.dev/{path}'"
-    with pytest.raises(ValueError, match=re.escape(message)):
-        check_not_moved(f"https://tfhub.dev/{path}")
+def test_addresses_of_pages(page, address):
+    assert is_url(page.strip())
+    assert canonical(page) == address
+    assert canonical(address) == address
 
 
-@pytest.mark.parametrize("path", ["", "/", "/google/imagenet/inception_v3/classification/5", "/google/bit/m-r50x2/1"])
-def test_other_addresses_of_tfhub_dev(path):
-    with pytest.raises(ValueError, match=r"find this one at https://www\.kaggle\.com/models and use kaggle://"):
-        check_not_moved(f"https://tfhub.dev{path}")
-    check_not_moved(f"https://example.com/tfhub.dev{path}")
+@pytest.mark.parametrize(
+    ("page", "words"),
+    [
+        ("https://www.kaggle.com/models/google/bit", "kaggle://owner/model/framework/variation"),
+        ("https://www.kaggle.com/models/google/bit/frameworks/tensorFlow2", "or the page of a variation, such as"),
+        ("https://www.kaggle.com/datasets/a/b/c/d", "kaggle://owner/model/framework/variation"),
+        ("https://www.kaggle.com", "kaggle://owner/model/framework/variation"),
+        ("https://huggingface.co/google", "hf://owner/repo"),
+        ("https://huggingface.co/datasets/a/b", "the page of a model"),
+        ("https://huggingface.co/google/bit-50/discussions/1", "the page of a model"),
+        ("https://huggingface.co/google/bit-50/blob/main", "the page of a model or of one of its files"),
+        ("https://console.cloud.google.com/storage/browser/bit_models", "must name a file, gs://bucket/path"),
+        ("https://tfhub.dev", "find this one at https://www.kaggle.com/models and use kaggle://"),
+        ("https://tfhub.dev/google/imagenet/inception_v3/classification/5", "find this one at"),
+        ("https://tfhub.dev/google/bit/m-r50x2/1", "find this one at"),
+    ],
+)
+def test_pages_without_weights(page, words):
+    with pytest.raises(ValueError, match=re.escape(words)) as error:
+        canonical(page)
+    assert repr(page) in str(error.value)

@@ -300,8 +300,10 @@ def test_google_storage(site, url, npz_bytes, monkeypatch):
     assert site.paths == [PATH]
 
 
-def test_tfhub_dev_is_not_asked(cache):
-    with pytest.raises(ValueError, match="kaggle://google/bit/tensorFlow2/m-r50x1/1"):
+def test_tfhub_dev_is_not_asked(cache, tmp_path, monkeypatch):
+    monkeypatch.setenv("BIT_KERAS_OFFLINE", "1")
+    monkeypatch.setenv("KAGGLEHUB_CACHE", str(tmp_path))
+    with pytest.raises(ConnectionError, match="kaggle://google/bit/tensorFlow2/m-r50x1/1 is not in kagglehub's cache"):
         fetch("https://tfhub.dev/google/bit/m-r50x1/1")
     assert not cache.exists()
 
