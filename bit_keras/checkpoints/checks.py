@@ -78,7 +78,7 @@ def reading(path: str | os.PathLike, what: str, errors: tuple[type[Exception], .
     except errors as error:
         if _is_system_error(error):
             raise
-        raise CheckpointError(f"{path} is no readable {what}: {error}") from error
+        raise CheckpointError(f"{path} is no readable {what}: {str(error) or type(error).__name__}") from error
 
 
 def _is_system_error(error: Exception) -> bool:

@@ -8,22 +8,18 @@ import inspect
 import os
 import re
 import shutil
-import tarfile
 import tempfile
 import weakref
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-import filelock
 import keras
 from keras.src.saving.serialization_lib import in_safe_mode  # Keras has no public name for it
 
 from bit_keras import checkpoints
-from bit_keras.checkpoints.checks import check_bytes
-from bit_keras.checkpoints.readers.hub_module import is_saved_model
+from bit_keras.checkpoints.readers.hub_module import check_variables, is_saved_model
 from bit_keras.checkpoints.remote.addresses import is_url
-from bit_keras.system import files
+from bit_keras.saved_models.archive import unpacked
 from bit_keras.system.checks import check_names
 from bit_keras.system.logs import logger
 from bit_keras.zoo.presets import PRESETS
@@ -287,7 +283,7 @@ def _directory(handle: str) -> Path:
         path, _ = checkpoints.locate(handle, file_format="hub")
     elif is_url(handle):
         path = checkpoints.fetch(handle)
-        path = _unpacked(path) if path.is_file() else path
+        path = unpacked(path) if path.is_file() else path
     else:
         path = Path(handle)
     if not path.is_dir():
@@ -295,20 +291,6 @@ def _directory(handle: str) -> Path:
     if not is_saved_model(path):
         raise ValueError(f"a SavedModel has a file saved_model.pb at its top, {path} has {sorted(os.listdir(path))}")
     return path
-
-
-def _unpacked(archive: Path) -> Path:
-    """Returns the folder with the contents of a tar archive, unpacked next to it on first use."""
-    folder = archive.with_name(f"{archive.name}.unpacked")
-    with filelock.FileLock(f"{folder}.lock"):
-        if not folder.is_dir():
-            try:
-                with tarfile.open(archive) as tar, files.whole(folder) as temporary:
-                    check_bytes(archive, sum(member.size for member in tar))
-                    files.extract(tar, temporary)
-            except (tarfile.TarError, EOFError, zlib.error) as error:
-                raise ValueError(f"{archive} must be a tar archive of a SavedModel: {error}") from error
-    return folder
 
 
 def _load(directory: str | os.PathLike, tags: list[str] | None, into: Sequence = ()):
@@ -337,10 +319,11 @@ def _load(directory: str | os.PathLike, tags: list[str] | None, into: Sequence =
             'signature="default", output_key="default", tags=[]). A BiT can be trained all the same: '
             "bit_keras.BiT.from_preset(handle) reads its weights"
         )
+    check_variables(directory)
     try:
         with tf.variable_creator_scope(make):
             return tf.saved_model.load(os.fspath(directory), tags), made
-    except (OSError, RuntimeError, ValueError, tf.errors.OpError) as error:
+    except Exception as error:  # TensorFlow raises any type for a damaged graph
         raise ValueError(f"the SavedModel {directory} cannot be loaded: {error}") from error
 
 

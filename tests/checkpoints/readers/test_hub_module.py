@@ -109,5 +109,4 @@ def test_damaged_variables(tmp_path, name, damage):
 def test_without_tensorflow(tmp_path, monkeypatch):
     _write_tf1(random_arrays(), tmp_path / "module")
     monkeypatch.setitem(sys.modules, "tensorflow", None)
-    with pytest.raises(ImportError, match=r"pip install 'bit-keras\[tensorflow\]'"):
-        read_weights(tmp_path / "module")
+    assert _same(read_weights(tmp_path / "module"), random_arrays())
