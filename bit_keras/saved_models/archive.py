@@ -7,11 +7,10 @@ complete and of this archive.
 import atexit
 import bz2
 import errno
+import glob
 import gzip
 import hashlib
-import json
 import lzma
-import os
 import shutil
 import tarfile
 import tempfile
@@ -24,7 +23,7 @@ from typing import BinaryIO
 import filelock
 
 from bit_keras.checkpoints.checks import CheckpointError, check_bytes, max_bytes
-from bit_keras.system import files
+from bit_keras.system import files, inventory
 from bit_keras.system.logs import logger
 
 _MAX_MEMBERS = 10_000  # a SavedModel has a dozen files; one with a vocabulary for each of many features some hundreds
@@ -51,12 +50,12 @@ def unpacked(archive: Path) -> Path:
     """
     folder = archive.with_name(f"{archive.name}.unpacked")
     digest = _digest(archive)
-    if _is_complete(folder, digest):
+    if inventory.is_complete(folder, sha256=digest):
         return folder
     try:
         # The lock may be cleaned away while it is held; both processes then unpack, and the last one's folder stays.
         with filelock.FileLock(f"{folder}.lock"):
-            if not _is_complete(folder, digest):
+            if not inventory.is_complete(folder, sha256=digest):
                 _unpack(archive, folder, digest)
     except OSError as error:
         if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
@@ -73,29 +72,15 @@ def _digest(archive: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _list_of(folder: Path) -> Path:
-    return folder.with_name(f"{folder.name}.json")
-
-
-def _is_complete(folder: Path, digest: str) -> bool:
-    """Tells whether a folder has the contents of the archive with this SHA-256. Caches are cleaned file by file."""
-    try:
-        record = json.loads(_list_of(folder).read_text())
-        sizes = {name: (folder / name).stat().st_size for name in record["files"]}
-        return record["sha256"] == digest and sizes == record["files"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
-
-
 def _unpack(archive: Path, folder: Path, digest: str) -> None:
-    for path in folder.parent.glob(f".{folder.name}.*"):  # of a killed process
+    for path in folder.parent.glob(f".{glob.escape(folder.name)}.*"):  # of a killed process
         shutil.rmtree(path, ignore_errors=True)
     try:
         with _opened(archive) as (stream, tar):
-            sizes = _check(archive, stream, tar)
+            _check(archive, stream, tar)
         with _opened(archive) as (_, tar), files.whole(folder) as temporary:
             files.extract(tar, temporary)
-            _list_of(folder).unlink(missing_ok=True)
+            inventory.forget(folder)
             shutil.rmtree(folder, ignore_errors=True)  # incomplete, or of another archive
     except CheckpointError:
         raise
@@ -105,7 +90,7 @@ def _unpack(archive: Path, folder: Path, digest: str) -> None:
         if error.errno is None or error.errno in _NAME_ERRORS:
             raise _fault(archive, error) from error
         raise OSError(error.errno, f"{archive} cannot be unpacked: {error.strerror}", str(folder)) from error
-    files.write_json(_list_of(folder), {"sha256": digest, "files": sizes})
+    inventory.record(folder, sha256=digest)
 
 
 def _fault(archive: Path, error: Exception) -> CheckpointError:
@@ -123,9 +108,8 @@ def _opened(archive: Path) -> Iterator[tuple["_Bounded", tarfile.TarFile]]:
             yield bounded, tar
 
 
-def _check(archive: Path, stream: "_Bounded", tar: tarfile.TarFile) -> dict[str, int]:
-    """Returns {path: bytes} of the files in an archive, after reading all of it: checksums are at the end."""
-    sizes: dict[str, int] = {}
+def _check(archive: Path, stream: "_Bounded", tar: tarfile.TarFile) -> None:
+    """Reads all of an archive, whose checksum is at its end, and raises an error unless it can be unpacked."""
     end = total = 0
     for count, member in enumerate(tar, 1):
         if count > _MAX_MEMBERS:
@@ -134,7 +118,6 @@ def _check(archive: Path, stream: "_Bounded", tar: tarfile.TarFile) -> dict[str,
             raise tarfile.ReadError(f"{member.name!r} is neither a file nor a folder")
         end = member.offset_data
         if member.isreg():
-            sizes[os.path.normpath(member.name.lstrip("/"))] = member.size
             end += -(-member.size // _BLOCK) * _BLOCK
             total += member.size
         check_bytes(archive, total)
@@ -147,7 +130,6 @@ def _check(archive: Path, stream: "_Bounded", tar: tarfile.TarFile) -> dict[str,
         if any(rest):
             raise tarfile.ReadError("something follows its end")
         rest = stream.read(_MAX_READ)
-    return sizes
 
 
 class _Bounded:
