@@ -78,7 +78,8 @@ class SavedModelLayer(keras.layers.Layer):
         ConnectionError: the SavedModel cannot be downloaded.
         TypeError: an argument is unknown.
 
-    A .keras file with this layer runs an arbitrary graph, so `keras.saving.load_model` needs `safe_mode=False`.
+    A SavedModel is a program, which can do anything that this process may do: use only those of known origin. So
+    `keras.saving.load_model` needs `safe_mode=False` for a .keras file with this layer.
 
     Example:
         >>> layer = bit_keras.SavedModelLayer("exported/cifar10")

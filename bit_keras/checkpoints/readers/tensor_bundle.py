@@ -35,6 +35,10 @@ _TYPES = {
     **{28: "float8_e5m2fnuz", 29: "int4", 30: "uint4", 31: "int2", 32: "uint2"},
 }
 _FLOATS = ("float16", "float32", "float64")
+_ITEM_BYTES = {
+    **{"bool": 1, "int8": 1, "uint8": 1, "int16": 2, "uint16": 2, "int32": 4, "uint32": 4, "int64": 8, "uint64": 8},
+    **{"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8, "complex64": 8, "complex128": 16},
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,6 +92,11 @@ def read_index(prefix: Path) -> dict[str, Entry]:
             entries[name] = _entry(value, files, sizes)
         except ValueError as error:
             raise ValueError(f"its entry {name!r} is damaged: {error}") from error
+    if any(entry.is_sliced for entry in entries.values()):
+        # After one damaged slice, TensorFlow aborts on the next.
+        for name, entry in entries.items():
+            if not entry.is_sliced and entry.dtype != "string":
+                _check(name, np.fromfile(entry.file, np.uint8, entry.size, offset=entry.offset), entry.checksum)
     return entries
 
 
@@ -101,8 +110,6 @@ def read_floats(name: str, entry: Entry) -> np.ndarray:
     if entry.dtype not in _FLOATS or entry.is_sliced:
         raise ValueError(f"{name} must hold floats, got {entry.dtype}{' in slices' * entry.is_sliced}")
     dtype = np.dtype(entry.dtype).newbyteorder("<")
-    if entry.size != math.prod(entry.shape) * dtype.itemsize:
-        raise ValueError(f"{name} has {entry.size} bytes, which is not the size of {entry.dtype} {entry.shape}")
     data = np.fromfile(entry.file, np.uint8, entry.size, offset=entry.offset)
     _check(name, data, entry.checksum)
     return data.view(dtype).reshape(entry.shape).astype(entry.dtype, copy=False)
@@ -200,16 +207,19 @@ def _entry(message: bytes, files: list[Path], sizes: list[int]) -> Entry:
         for extent in protobuf.messages(protobuf.fields(piece), 1):
             protobuf.fields(extent)
     shape = _shape(protobuf.messages(values, 2))
+    item = _ITEM_BYTES.get(dtype)
+    if item and not slices and size != math.prod(shape) * item:
+        raise ValueError(f"it has {size} bytes, which is not the size of {dtype} {shape}")
     return Entry(dtype, shape, files[shard], offset, size, protobuf.fixed32(values, 6), bool(slices))
 
 
 def _shape(messages: list[bytes]) -> tuple[int, ...]:
-    values = protobuf.fields(b"".join(messages))  # protocol buffers merge repeated messages
-    dimensions = [protobuf.fields(dimension) for dimension in protobuf.messages(values, 2)]
+    shapes = [protobuf.fields(message) for message in messages]  # which the format merges, if there are several
+    dimensions = [protobuf.fields(dimension) for values in shapes for dimension in protobuf.messages(values, 2)]
     shape = tuple(protobuf.integer(dimension, 1) for dimension in dimensions)
     for dimension in dimensions:
         protobuf.text(dimension, 2)
-    if protobuf.integer(values, 3) or len(shape) > _MAX_RANK or min(shape, default=0) < 0:
+    if any(protobuf.integer(values, 3) for values in shapes) or len(shape) > _MAX_RANK or min(shape, default=0) < 0:
         raise ValueError(f"its shape is {shape}")
     if math.prod(max(size, 1) for size in shape) >= 1 << 63:
         raise ValueError(f"its shape is {shape}")

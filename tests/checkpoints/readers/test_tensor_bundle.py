@@ -100,6 +100,41 @@ def test_changed_data_are_noticed(prefix):
                 (read_text if name == "text" else read_floats)(name, entries[name])
 
 
+def test_changed_slices_are_noticed_at_once(prefix):
+    path = prefix.with_name(DATA)
+    content = bytearray(path.read_bytes())
+    content[content.index(np.ones(3, "float32").tobytes())] ^= 1  # after which TensorFlow would abort
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="the data of .*parts.* differ from their checksum"):
+        read_index(prefix)
+
+
+def _edit_entry(prefix, name: bytes, old: bytes, new: bytes) -> None:
+    path = prefix.with_name("variables.index")
+    index = bytearray(path.read_bytes())
+    at = index.index(old, index.index(name))
+    index[at : at + len(old)] = new
+    path.write_bytes(_sealed(index))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (b"\x08\x09", b"\x08\x63", "its type is unknown"),  # int64
+        (b"\x08\x09", b"\x08\x03", r"it has 16 bytes, which is not the size of int32 \(2,\)"),
+        (b"\x12\x04\x12\x02\x08\x02", b"\x12\x04\x12\x04\x08\x02", "a message is truncated"),
+        (b"\x12\x02\x08\x02", b"\x18\x01\x08\x02", "its shape is"),  # an unknown rank
+        (b"\x28\x10", b"\x28\x7f", r"its bytes \d+ to \d+ must be within the data, of \d+ bytes"),
+        (b"\x28\x10", b"\x18\x10", "it is in data file 16 of 1"),
+    ],
+    ids=["type", "size", "truncated", "rank", "outside", "file"],
+)
+def test_what_tensorflow_would_abort_on(prefix, old, new, message):
+    _edit_entry(prefix, b"steps", old, new)
+    with pytest.raises(ValueError, match=rf"its entry 'steps' is damaged: {message}"):
+        read_index(prefix)
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_damage_with_right_checksums(prefix, seed):
     path = prefix.with_name("variables.index")
