@@ -105,7 +105,7 @@ def test_changed_slices_are_noticed_at_once(prefix):
     content = bytearray(path.read_bytes())
     content[content.index(np.ones(3, "float32").tobytes())] ^= 1  # after which TensorFlow would abort
     path.write_bytes(content)
-    with pytest.raises(ValueError, match="the data of .*parts.* differ from their checksum"):
+    with pytest.raises(ValueError, match=r"the data of .*parts.* differ from their checksum"):
         read_index(prefix)
 
 
