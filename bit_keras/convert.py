@@ -19,7 +19,7 @@ from bit_keras import checkpoints
 from bit_keras.checkpoints.card import Card
 from bit_keras.checkpoints.formats import detect_format, read_weights
 from bit_keras.checkpoints.readers.keras_file import write_weights_card
-from bit_keras.checkpoints.reference import peer
+from bit_keras.checkpoints.reference import is_program, peer
 from bit_keras.network.model import BiT, save_npz
 from bit_keras.saved_models.check import relative_difference
 from bit_keras.saved_models.export import export_saved_model
@@ -45,8 +45,9 @@ class Conversion:
         variant: architecture of the weights.
         num_classes: outputs of the head.
         source_difference: largest difference between the logits of the source's own library and of BiT, relative to
-            their scale; None if no installed library runs the source.
+            their scale; None if no installed library runs the source, or it was not to be run.
         difference: the same for the written file.
+        source_is_program: the source is a SavedModel or a `.keras` file, which only `run_source` runs.
     """
 
     path: Path
@@ -54,6 +55,7 @@ class Conversion:
     num_classes: int
     source_difference: float | None
     difference: float | None
+    source_is_program: bool
 
 
 def convert(
@@ -64,23 +66,27 @@ def convert(
     num_classes: int | None = None,
     file_format: str | None = None,
     overwrite: bool = False,
+    run_source: bool = False,
 ) -> Conversion:
     """Writes weights in another format and checks the result; leaves no file if a check fails.
 
     The written weights are read again and must be bit-identical. Source and copy are each run in the library of their
-    format, if it is installed, and must give the logits of BiT.
+    format, if it is installed, and must give the logits of BiT. A SavedModel and a `.keras` file hold programs, so as
+    sources they are run only with `run_source`.
 
     Args:
         source: name of published weights, address or path, as in `BiT.from_preset`.
         destination: path to write. Its ending determines the format: ".npz" (official), ".safetensors" (timm), ".keras"
-            or ".weights.h5" (Keras 3); no ending means a SavedModel directory.
+            or ".weights.h5" (Keras 3); any other name, such as "birds" or "birds.v1.2", means a SavedModel directory.
         variant: architecture that the source must have; None infers it from the shapes.
         num_classes: outputs of a new head of zeros, None for the head of the source.
         file_format: which file of a published preset to read, None for the official npz.
         overwrite: replace an existing file.
+        run_source: also run the graph of a SavedModel or the configuration of a `.keras` file that is the source, with
+            the rights of this process: only for those of known origin.
 
     Raises:
-        ValueError: as `BiT.from_preset`, or the ending of `destination` is unknown.
+        ValueError: as `BiT.from_preset`, or `destination` has an ending of files that are not written.
         FileExistsError: `destination` exists.
         ConnectionError, ImportError, CheckpointError: as `BiT.from_preset`.
         RuntimeError: source or copy does not give the logits of BiT, or the copy is not bit-identical.
@@ -95,13 +101,17 @@ def convert(
         if num_classes is None and source in presets.PRESETS:
             model.card = Card.of_preset(presets.PRESETS[source])
     has_source_head = num_classes is None
-    with doing("comparing it with its own library"):
-        source_difference = _difference(model, source_path) if has_source_head else None
+    source_difference, source_is_program = None, is_program(detect_format(source_path))
+    if has_source_head and (run_source or not source_is_program):
+        with doing("comparing it with its own library"):
+            source_difference = _difference(model, source_path)
     with doing(f"writing {destination}, reading it again and comparing it"), whole(destination) as temporary:
         write(model, temporary)
         _check_same_numbers(model, temporary)
         difference = _difference(model, temporary)
-    return Conversion(destination, model.variant_name, model.num_classes, source_difference, difference)
+    return Conversion(
+        destination, model.variant_name, model.num_classes, source_difference, difference, source_is_program
+    )
 
 
 def _write_keras_weights(model: BiT, path: Path) -> None:
@@ -120,12 +130,24 @@ _WRITERS: dict[str, Callable[[BiT, Path], None]] = {
 }
 
 
+# Endings of files of weights and archives that are not written. Other endings, as in "birds.v1.2", are part of a name.
+_NOT_WRITTEN = {
+    *(".bin", ".ckpt", ".h5", ".hdf5", ".json", ".msgpack", ".npy", ".onnx", ".pb", ".pickle", ".pkl", ".pt", ".pth"),
+    *(".bz2", ".gz", ".rar", ".tar", ".tflite", ".tgz", ".xz", ".zip", ".zst", ".7z"),
+}
+
+
 def _writer(destination: Path) -> Callable[[BiT, Path], None]:
-    for ending, write in _WRITERS.items():
-        if destination.name.endswith(ending) and (ending or not destination.suffix):
-            return write
-    endings = ", ".join(filter(None, _WRITERS))
-    raise ValueError(f"the destination must end in {endings}, or have no ending for a SavedModel, got {destination}")
+    endings = [ending for ending in _WRITERS if ending]
+    for ending in endings:
+        if destination.name.endswith(ending):
+            return _WRITERS[ending]
+    # "weights.npz.old" and "weights.NPZ" are mistakes as well.
+    if not {suffix.lower() for suffix in destination.suffixes}.isdisjoint((*endings, *_NOT_WRITTEN)):
+        raise ValueError(
+            f"the destination must end in {', '.join(endings)}, or have no ending for a SavedModel, got {destination}"
+        )
+    return _WRITERS[""]
 
 
 def _check_same_numbers(model: BiT, path: Path) -> None:
@@ -159,8 +181,8 @@ def _difference(model: BiT, path: Path) -> float | None:
     return largest
 
 
-def _in_words(difference: float | None) -> str:
-    return "not run, no library for it" if difference is None else f"{difference:.1e} of the logits' scale from BiT"
+def _in_words(difference: float | None, reason: str) -> str:
+    return f"not run, {reason}" if difference is None else f"{difference:.1e} of the logits' scale from BiT"
 
 
 def main(*arguments: str) -> None:
@@ -179,9 +201,12 @@ def main(*arguments: str) -> None:
         num_classes=values.num_classes,
         file_format=values.file_format,
         overwrite=values.overwrite,
+        run_source=values.run_source,
     )
     print(f"{done.path}: {done.variant} with {done.num_classes} classes, read again, bit-identical")
-    print(f"  source: {_in_words(done.source_difference)}\n  copy:   {_in_words(done.difference)}")
+    reason = "it holds a program, which --run_source runs" if done.source_is_program else "no library for it"
+    print(f"  source: {_in_words(done.source_difference, reason)}")
+    print(f"  copy:   {_in_words(done.difference, 'no library for it')}")
 
 
 def _define_flags() -> None:
@@ -192,6 +217,12 @@ def _define_flags() -> None:
     flags.DEFINE_integer("num_classes", None, "Outputs of a new head of zeros, for a source without head.")
     flags.DEFINE_string("file_format", None, "Which file of published weights to take: npz, h5, timm, ...")
     flags.DEFINE_boolean("overwrite", False, "Replace an existing file.")
+    flags.DEFINE_boolean(
+        "run_source",
+        False,
+        "Also run the graph of a SavedModel or the configuration of a .keras file that is the source, to compare its "
+        "logits. They are programs: only for those of known origin.",
+    )
 
 
 def run() -> None:

@@ -1,7 +1,11 @@
 """Conversion between all formats, and its checks."""
 
+from pathlib import Path
+
+import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from bit_keras import BiT, checkpoints, convert
 from bit_keras.checkpoints import CheckpointError, read_npz, read_weights
@@ -31,10 +35,33 @@ def test_every_format_from_every_other(check_here, golden_npz, tmp_path, ending)
     assert (first.difference is not None) == runs
     assert _same(first.path, golden)
     for other in {".npz", ".safetensors"} - {ending}:
-        second = convert.convert(first.path, tmp_path / f"second{other}")
+        second = convert.convert(first.path, tmp_path / f"second{other}", run_source=True)
         assert (second.source_difference is not None) == runs
         assert all(d < 1e-5 for d in (second.source_difference, second.difference, first.difference) if d is not None)
         assert _same(second.path, golden)
+
+
+@pytest.mark.parametrize("name", ["source.keras", "source"])
+def test_a_program_is_run_only_when_asked(golden_npz, tmp_path, monkeypatch, name):
+    golden = read_npz(golden_npz)
+    if name == "source":
+        root = tf.train.Checkpoint()
+        root.variables = [tf.Variable(array, name=key) for key, array in golden.items()]
+        tf.saved_model.save(root, str(tmp_path / name))
+    else:
+        BiT.from_preset(golden_npz).save(tmp_path / name)
+
+    def run_foreign(*_, **__):
+        raise AssertionError("the source was run")
+
+    monkeypatch.setattr(tf.saved_model, "load", run_foreign)
+    monkeypatch.setattr(keras.saving, "load_model", run_foreign)
+    done = convert.convert(tmp_path / name, tmp_path / "a.npz")
+    assert (done.source_difference, done.source_is_program) == (None, True)
+    assert _same(done.path, golden)
+    with pytest.raises(AssertionError, match="the source was run"):
+        convert.convert(tmp_path / name, tmp_path / "b.npz", run_source=True)
+    assert _left_behind(tmp_path) == ["a.npz", name]
 
 
 def test_a_new_head(golden_npz, tmp_path):
@@ -47,7 +74,12 @@ def test_a_new_head(golden_npz, tmp_path):
     assert not read_weights(tmp_path / "model.safetensors")["resnet/head/conv2d/kernel"].any()
 
 
-@pytest.mark.parametrize("name", ["weights.zip", "weights.h5", "weights.npz.old"])
+@pytest.mark.parametrize("name", ["birds", "bird.v1.2", "model.v2", "runs.best"])
+def test_names_with_dots_have_no_ending(name):
+    assert convert._writer(Path("folder.npz", name)) is convert._WRITERS[""]
+
+
+@pytest.mark.parametrize("name", ["weights.zip", "weights.h5", "weights.npz.old", "weights.NPZ", "birds.tar.gz"])
 def test_endings_that_no_format_has(golden_npz, tmp_path, name):
     words = r"must end in \.npz, \.safetensors, \.weights\.h5, \.keras, or have no ending for a SavedModel, got"
     with pytest.raises(ValueError, match=words):

@@ -39,7 +39,6 @@ NOT_INSTALLED = {"benchmarks", "docs", "examples", "export", "hub_modules", "pre
 
 TENSORFLOW = {"tensorflow", "tensorflow_datasets", "tensorflow_hub", "tf_keras"}
 MAY_IMPORT_TENSORFLOW = {
-    "bit_keras.checkpoints.readers.hub_module",
     "bit_keras.checkpoints.reference",
     "bit_keras.data.loaders.bytes_tf",
     "bit_keras.data.loaders.decoded",

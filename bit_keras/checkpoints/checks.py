@@ -12,7 +12,7 @@ from bit_keras.zoo.presets import LABELS
 from bit_keras.zoo.variants import VARIANTS
 
 # The largest variant with the largest published head, in float64: no legitimate file is larger.
-_MAX_BYTES = 8 * max(row.parameters + max(LABELS.values()) * (row.num_features + 1) for row in VARIANTS.values())
+LARGEST_BYTES = 8 * max(row.parameters + max(LABELS.values()) * (row.num_features + 1) for row in VARIANTS.values())
 # Bytes of arrays per byte of the file. Trained weights hardly compress; a head of zeros does.
 _MAX_RATIO = 100
 
@@ -23,7 +23,7 @@ class CheckpointError(ValueError):
 
 def max_bytes(path: str | os.PathLike) -> int:
     """Returns the most bytes of arrays to read from a file, by the largest network and by the size of the file."""
-    return min(_MAX_BYTES, _MAX_RATIO * os.path.getsize(path))
+    return min(LARGEST_BYTES, _MAX_RATIO * os.path.getsize(path))
 
 
 def check_bytes(path: str | os.PathLike, promised: int) -> None:
@@ -78,7 +78,7 @@ def reading(path: str | os.PathLike, what: str, errors: tuple[type[Exception], .
     except errors as error:
         if _is_system_error(error):
             raise
-        raise CheckpointError(f"{path} is no readable {what}: {error}") from error
+        raise CheckpointError(f"{path} is no readable {what}: {str(error) or type(error).__name__}") from error
 
 
 def _is_system_error(error: Exception) -> bool:

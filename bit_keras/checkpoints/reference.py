@@ -14,8 +14,15 @@ from bit_keras.zoo.variants import EXPANSION, Variant
 _EPSILON = 1e-10
 
 
+def is_program(file_format: str) -> bool:
+    """Tells whether a file of this format determines itself what is run: a graph or a configuration of any layers."""
+    return file_format in ("SavedModel", "keras")
+
+
 def peer(path: Path, file_format: str, variant: Variant, num_classes: int) -> Callable[[np.ndarray], np.ndarray] | None:
     """Returns the network of a weight file in its original library, None if that library cannot run it.
+
+    If `is_program(file_format)`, the file is executed: only for files of known origin.
 
     Args:
         path: the file or directory.

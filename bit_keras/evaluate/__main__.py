@@ -22,7 +22,11 @@ _GROUPS = {
 
 def _define_flags() -> None:
     flags.DEFINE_string(
-        "model", None, "Preset, weight file or address, folder of a run, or SavedModel directory.", required=True
+        "model",
+        None,
+        "Preset, weight file or address, folder of a run, or SavedModel directory. A SavedModel is a program, which is "
+        "run: only for those of known origin.",
+        required=True,
     )
     flags.DEFINE_string("dataset", None, '"digits", a TFDS name, or a folder of class folders.', required=True)
     flags.DEFINE_enum("split", "test", SPLITS, "Which examples.")

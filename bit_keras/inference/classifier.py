@@ -9,7 +9,7 @@ import numpy as np
 
 from bit_keras import checkpoints
 from bit_keras.checkpoints import CheckpointError
-from bit_keras.checkpoints.readers.hub_module import is_saved_model
+from bit_keras.checkpoints.readers.hub_module import check_variables, is_saved_model
 from bit_keras.checkpoints.remote.addresses import is_url
 from bit_keras.network.folding import folded
 from bit_keras.network.model import BiT
@@ -38,10 +38,11 @@ class SavedModelClassifier:
         require("a SavedModel", "tensorflow")
         import tensorflow as tf
 
+        check_variables(path)
         try:
             self._run = _function(tf.saved_model.load(os.fspath(path)))
             shape = self.predict_on_batch(np.zeros((1, 64, 64, 3), np.float32)).shape
-        except (tf.errors.OpError, OSError, TypeError, ValueError) as error:
+        except Exception as error:  # TensorFlow raises any type for a damaged graph
             raise CheckpointError(
                 f"{path} must be a SavedModel that is called with images and training=, or whose signature "
                 f"serving_default returns logits: {error}"

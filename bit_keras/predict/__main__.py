@@ -46,7 +46,8 @@ def _define_flags() -> None:
     flags.DEFINE_string(
         "model",
         None,
-        "Folder of a run (its best.npz, or else weights.npz), weight file or address, preset, or SavedModel directory.",
+        "Folder of a run (its best.npz, or else weights.npz), weight file or address, preset, or SavedModel directory. "
+        "A SavedModel is a program, which is run: only for those of known origin.",
         required=True,
     )
     flags.DEFINE_string(

@@ -5,36 +5,32 @@ A SavedModel is a TensorFlow graph, so the layer needs the tensorflow backend; T
 
 import functools
 import inspect
+import numbers
 import os
 import re
 import shutil
-import tarfile
 import tempfile
 import weakref
-import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-import filelock
 import keras
 from keras.src.saving.serialization_lib import in_safe_mode  # Keras has no public name for it
 
 from bit_keras import checkpoints
-from bit_keras.checkpoints.checks import check_bytes
-from bit_keras.checkpoints.readers.hub_module import is_saved_model
+from bit_keras.checkpoints.readers.hub_module import check_variables, is_saved_model
 from bit_keras.checkpoints.remote.addresses import is_url
-from bit_keras.system import files
+from bit_keras.saved_models.archive import unpacked
 from bit_keras.system.checks import check_names
 from bit_keras.system.logs import logger
 from bit_keras.zoo.presets import PRESETS
 
 _ARGUMENTS = (
-    *("handle", "trainable", "arguments", "signature", "output_key", "tags", "embed", "dtype"),
-    *("name", "activity_regularizer", "autocast", "input_shape", "batch_shape"),  # of every Keras layer
+    *("handle", "trainable", "arguments", "signature", "output_key", "output_shape", "tags", "embed"),
+    *("dtype", "name", "activity_regularizer", "autocast", "input_shape", "batch_shape"),  # of every Keras layer
 )
 # Arguments of hub.KerasLayer that this layer lacks, with the reason or the replacement for the error message.
 _INSTEAD = {
-    "output_shape": "the SavedModel has the shape of its outputs",
     "load_options": "the layer has none",
     "signature_outputs_as_dict": "a signature returns all its outputs, or that of output_key",
 }
@@ -63,23 +59,27 @@ class SavedModelLayer(keras.layers.Layer):
         signature: name of the signature to call, for a SavedModel without `__call__`. Its input is a tensor, or a
             dictionary {input name: tensor}. It cannot be trained, and the layer then has no weights.
         output_key: which output to return if there is a dictionary of them; None for all.
+        output_shape: sizes of the output without N, such as [2048], with None for an unknown size, for a SavedModel
+            that does not state them; a list or dictionary of these if there are several outputs. None for what the
+            SavedModel states. It is compared with each output.
         tags: of the graph in the SavedModel, None if it has only one. The inference graph of a TF1 Hub module has [].
         embed: whether `model.save` stores the SavedModel in the .keras file, next to the weights, so that the file can
             be loaded where `handle` does not exist; `handle` must be a directory.
         dtype: what floating-point inputs are cast to; integers and strings are passed on unchanged.
 
     Input shape: that of the SavedModel. For BiT: [N, H, W, 3] in **[0, 1]**, any N, H and W.
-    Output shape: that of the SavedModel.
+    Output shape: that of the SavedModel, or `output_shape`.
 
     Raises:
         NotImplementedError: the backend is not tensorflow.
         FileNotFoundError: the directory does not exist.
         ValueError: the directory has no SavedModel, the SavedModel cannot be called with these arguments, or an
-            argument is out of its range.
+            argument is out of its range; on a call, the outputs contradict `output_shape`.
         ConnectionError: the SavedModel cannot be downloaded.
         TypeError: an argument is unknown.
 
-    A .keras file with this layer runs an arbitrary graph, so `keras.saving.load_model` needs `safe_mode=False`.
+    A SavedModel is a program, which can do anything that this process may do: use only those of known origin. So
+    `keras.saving.load_model` needs `safe_mode=False` for a .keras file with this layer.
 
     Example:
         >>> layer = bit_keras.SavedModelLayer("exported/cifar10")
@@ -93,6 +93,7 @@ class SavedModelLayer(keras.layers.Layer):
         arguments: Mapping | None = None,
         signature: str | None = None,
         output_key: str | None = None,
+        output_shape: Sequence | Mapping | None = None,
         tags: Sequence[str] | None = None,
         embed: bool = False,
         dtype="float32",
@@ -121,6 +122,7 @@ class SavedModelLayer(keras.layers.Layer):
         self.arguments = dict(arguments or {})
         self.signature = signature
         self.output_key = output_key
+        self._output_shape = None if output_shape is None else _sizes(output_shape)
         self.tags = None if tags is None else list(tags)
         self.embed = embed
         made = []
@@ -164,13 +166,34 @@ class SavedModelLayer(keras.layers.Layer):
             variable.regularizer = lambda _: sum(loss() for loss in losses)
 
     def call(self, inputs, training=None):
-        outputs = self._call(inputs, bool(training and self.trainable))
+        outputs = self._chosen(self._call(inputs, bool(training and self.trainable)))
+        return outputs if self._output_shape is None else _map_sizes(self._with_sizes, outputs, self._output_shape)
+
+    def _chosen(self, outputs):
         if self.output_key is None:
             return outputs
         names = sorted(outputs) if isinstance(outputs, Mapping) else []
         if self.output_key not in names:
             raise ValueError(f"output_key must be None or one of {names} for {self.handle}, got {self.output_key!r}")
         return outputs[self.output_key]
+
+    def _with_sizes(self, output, sizes: list[int | None]):
+        """Returns an output with a static shape [N, *sizes]; in a graph, its values are checked when it is run."""
+        import tensorflow as tf
+
+        fault = f"output_shape must be the shape of the output without N, got {sizes} for {self.handle}, which returns"
+        expected = tf.TensorShape([None, *sizes])
+        if not expected.is_compatible_with(output.shape):
+            raise ValueError(f"{fault} {output.shape}")
+        if output.shape.rank is None or any(a is None and b is not None for a, b in zip(output.shape, expected)):
+            shape = tf.shape(output)
+            right = tf.equal(tf.size(shape), len(expected))
+            with tf.control_dependencies([tf.debugging.Assert(right, [fault, shape])]):
+                right = [shape[axis] == size for axis, size in enumerate(expected) if size is not None]
+            with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(right), [fault, shape])]):
+                output = tf.identity(output)
+            output.set_shape(expected)
+        return output
 
     def compute_output_spec(self, inputs, training=None):
         module = self._module()
@@ -194,6 +217,7 @@ class SavedModelLayer(keras.layers.Layer):
             "arguments": keras.saving.serialize_keras_object(self.arguments),
             "signature": self.signature,
             "output_key": self.output_key,
+            "output_shape": self._output_shape,
             "tags": self.tags,
             "embed": self.embed,
         }
@@ -221,9 +245,10 @@ class SavedModelLayer(keras.layers.Layer):
         if isinstance(module, _Awaited):
             module()  # raises
         variables = [{"name": v.name, "shape": list(v.shape), "dtype": v.dtype} for v in self._variables]
-        outputs = _outputs(_function(module, self.signature, self.handle))
-        if self.output_key is not None:
-            outputs = outputs[self.output_key]
+        outputs = self._chosen(_outputs(_function(module, self.signature, self.handle)))
+        if self._output_shape is not None:
+            outputs = _map_sizes(_with_static_sizes, outputs, self._output_shape)
+        outputs = keras.tree.map_structure(lambda spec: keras.KerasTensor(spec.shape, spec.dtype.name), outputs)
         return {
             "variables": variables,
             "num_trained": self._num_trained,
@@ -287,7 +312,7 @@ def _directory(handle: str) -> Path:
         path, _ = checkpoints.locate(handle, file_format="hub")
     elif is_url(handle):
         path, _ = checkpoints.locate(handle)
-        path = _unpacked(path) if path.is_file() else path
+        path = unpacked(path) if path.is_file() else path
     else:
         path = Path(handle)
     if not path.is_dir():
@@ -295,20 +320,6 @@ def _directory(handle: str) -> Path:
     if not is_saved_model(path):
         raise ValueError(f"a SavedModel has a file saved_model.pb at its top, {path} has {sorted(os.listdir(path))}")
     return path
-
-
-def _unpacked(archive: Path) -> Path:
-    """Returns the folder with the contents of a tar archive, unpacked next to it on first use."""
-    folder = archive.with_name(f"{archive.name}.unpacked")
-    with filelock.FileLock(f"{folder}.lock"):
-        if not folder.is_dir():
-            try:
-                with tarfile.open(archive) as tar, files.whole(folder) as temporary:
-                    check_bytes(archive, sum(member.size for member in tar))
-                    files.extract(tar, temporary)
-            except (tarfile.TarError, EOFError, zlib.error) as error:
-                raise ValueError(f"{archive} must be a tar archive of a SavedModel: {error}") from error
-    return folder
 
 
 def _load(directory: str | os.PathLike, tags: list[str] | None, into: Sequence = ()):
@@ -337,10 +348,11 @@ def _load(directory: str | os.PathLike, tags: list[str] | None, into: Sequence =
             'signature="default", output_key="default", tags=[]). A BiT can be trained all the same: '
             "bit_keras.BiT.from_preset(handle) reads its weights"
         )
+    check_variables(directory)
     try:
         with tf.variable_creator_scope(make):
             return tf.saved_model.load(os.fspath(directory), tags), made
-    except (OSError, RuntimeError, ValueError, tf.errors.OpError) as error:
+    except Exception as error:  # TensorFlow raises any type for a damaged graph
         raise ValueError(f"the SavedModel {directory} cannot be loaded: {error}") from error
 
 
@@ -374,19 +386,54 @@ def _variables(module, signature: str | None) -> tuple[list, int]:
     return trained + others, len(trained)
 
 
+def _sizes(output_shape):
+    """Returns `output_shape` in lists, dictionaries and integers, as JSON has them."""
+    if isinstance(output_shape, Mapping):
+        return {name: _sizes(sizes) for name, sizes in output_shape.items()}
+    if isinstance(output_shape, str) or not isinstance(output_shape, Iterable):
+        raise ValueError(f"output_shape must be a list of sizes without N, such as [2048], got {output_shape!r}")
+    sizes = list(output_shape)
+    if _is_shape(sizes):
+        return [None if size is None else int(size) for size in sizes]
+    return [_sizes(each) for each in sizes]
+
+
+def _is_shape(sizes) -> bool:
+    return isinstance(sizes, Sequence) and all(
+        size is None or (isinstance(size, numbers.Integral) and size >= 0) for size in sizes
+    )
+
+
+def _with_static_sizes(spec, sizes: list[int | None]):
+    """Returns a tf.TensorSpec with the shape [N, *sizes]."""
+    return type(spec)(spec.shape.merge_with([None, *sizes]), spec.dtype)
+
+
+def _map_sizes(function: Callable, outputs, sizes):
+    """Returns `outputs` after `function(output, sizes)` for each of them."""
+    if isinstance(sizes, Mapping) and isinstance(outputs, Mapping) and sizes.keys() == outputs.keys():
+        return {name: _map_sizes(function, outputs[name], sizes[name]) for name in outputs}
+    if _is_shape(sizes) and not isinstance(outputs, (Mapping, list, tuple)):
+        return function(outputs, list(sizes))
+    if isinstance(sizes, Sequence) and isinstance(outputs, (list, tuple)) and len(sizes) == len(outputs):
+        return [_map_sizes(function, *pair) for pair in zip(outputs, sizes)]
+    several = sorted(outputs) if isinstance(outputs, Mapping) else isinstance(outputs, (list, tuple)) and len(outputs)
+    raise ValueError(f"output_shape must have a shape for each output, {several or 1}, got {sizes}")
+
+
 def _name(variable) -> str:
     return variable.name.removesuffix(":0").replace("/", "_")
 
 
 def _outputs(function):
-    """Returns the outputs of a restored function as KerasTensors, with None for sizes in which its traces differ."""
+    """Returns tf.TensorSpecs of the outputs of a restored function, with None for sizes in which its traces differ."""
     import tensorflow as tf
 
     traces = [function] if hasattr(function, "structured_outputs") else function.__call__.concrete_functions
     return tf.nest.map_structure(
-        lambda *specs: keras.KerasTensor(
+        lambda *specs: tf.TensorSpec(
             functools.reduce(lambda a, b: a.most_specific_compatible_shape(b), (spec.shape for spec in specs)),
-            specs[0].dtype.name,
+            specs[0].dtype,
         ),
         *(trace.structured_outputs for trace in traces),
     )

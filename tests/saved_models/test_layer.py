@@ -577,7 +577,7 @@ def serve_bytes(serve, tmp_path, monkeypatch):
 def test_an_archive_is_downloaded_and_unpacked_once(affine, serve_bytes, monkeypatch):
     address = serve_bytes(archive_of(affine))
     np.testing.assert_allclose(SavedModelLayer(address)(random_rows()), Affine()(random_rows(), False), rtol=1e-5)
-    monkeypatch.setattr(tarfile, "open", None)
+    monkeypatch.setattr(tarfile, "open", None)  # as `bit_keras.saved_models.archive` calls it
     assert SavedModelLayer(address).get_config()["handle"] == address
 
 
@@ -601,6 +601,70 @@ def test_a_bomb_is_refused(serve_bytes, tmp_path):
     with pytest.raises(CheckpointError, match="promises arrays of 10000000 bytes"):
         SavedModelLayer(serve_bytes(archive_of(tmp_path / "zeros")))
     assert not list(tmp_path.rglob("*.unpacked"))
+
+
+def test_a_damaged_index_is_refused_before_tensorflow_reads_it(affine, tmp_path):
+    path = shutil.copytree(affine, tmp_path / "damaged") / "variables" / "variables.index"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=f"{tmp_path}/damaged has no readable variables: .* differs from its"):
+        SavedModelLayer(tmp_path / "damaged")
+
+
+@pytest.fixture(scope="module")
+def unknown_sizes(tmp_path_factory) -> Path:
+    """A SavedModel whose output of shape [N, 4] is stated as [None, None], and another of [N, 2, 2] as unknown."""
+    import tensorflow as tf
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 3])])
+    def call(inputs):
+        outputs = tf.concat([inputs, inputs[:, :1]], 1)
+        square = tf.raw_ops.PlaceholderWithDefault(input=tf.reshape(outputs, [-1, 2, 2]), shape=None)
+        return {"flat": tf.reshape(outputs, tf.stack([tf.shape(inputs)[0], -1])), "square": square}
+
+    root = tf.train.Checkpoint()
+    root.__call__ = call
+    path = tmp_path_factory.mktemp("unknown_sizes") / "saved_model"
+    tf.saved_model.save(root, str(path))
+    return path
+
+
+@pytest.mark.parametrize("embed", [False, True])
+def test_output_shape(unknown_sizes, tmp_path, embed):
+    rows = random_rows()
+    expected = np.concatenate([rows, rows[:, :1]], 1)
+    shapes = {"flat": (4,), "square": [None, 2]}
+    for key, shape, output in (("flat", [4], expected), ("square", (2, 2), expected.reshape(-1, 2, 2))):
+        layer = SavedModelLayer(unknown_sizes, False, output_key=key, output_shape=shape, embed=embed)
+        model = keras.Sequential([keras.Input((3,)), layer, keras.layers.Flatten(), keras.layers.Dense(1)])
+        assert layer.compute_output_shape((None, 3)) == (None, *shape)
+        np.testing.assert_array_equal(layer(rows), output)
+        model.save(tmp_path / "model.keras")
+        loaded = keras.saving.load_model(tmp_path / "model.keras", safe_mode=False)
+        assert loaded.layers[0].get_config()["output_shape"] == list(shape)
+        np.testing.assert_array_equal(loaded.predict(rows, verbose=0), model.predict(rows, verbose=0))
+    both = SavedModelLayer(unknown_sizes, False, output_shape=shapes)(keras.Input((3,)))
+    assert {name: output.shape for name, output in both.items()} == {"flat": (None, 4), "square": (None, None, 2)}
+
+
+def test_a_wrong_output_shape(unknown_sizes, affine):
+    rows = random_rows()
+    words = r"output_shape must be the shape of the output without N, got \[5\] for .*, which returns"
+    with pytest.raises(ValueError, match=words):
+        SavedModelLayer(affine, output_shape=[5])(keras.Input((3,)))
+    layer = SavedModelLayer(unknown_sizes, False, output_key="flat", output_shape=[5])
+    with pytest.raises(ValueError, match=words):
+        layer(rows)
+    for key in ("flat", "square"):  # another size, another rank
+        layer = SavedModelLayer(unknown_sizes, False, output_key=key, output_shape=[5])
+        with pytest.raises(Exception, match=words):
+            keras.Sequential([keras.Input((3,)), layer]).predict(rows, verbose=0)
+    with pytest.raises(ValueError, match=r"a shape for each output, \['flat', 'square'\], got \[4\]"):
+        SavedModelLayer(unknown_sizes, False, output_shape=[4])(rows)
+    for shape in (4, "ab", [4.5]):
+        with pytest.raises(ValueError, match="output_shape must be a list of sizes without N"):
+            SavedModelLayer(affine, output_shape=shape)
 
 
 def test_kaggle_addresses_and_names(affine, tmp_path, monkeypatch):

@@ -101,7 +101,8 @@ def open_hdf5(path: str | os.PathLike) -> Iterator[Hdf5File]:
 
 def _run(path: Path, *command) -> str:
     """Runs a program on `path` and returns its standard output; raises CheckpointError if it fails."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    # One thread: NumPy's library reserves memory for each, and the program has little.
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OPENBLAS_NUM_THREADS": "1"}
     try:
         result = subprocess.run(
             [*map(str, command)], env=environment, capture_output=True, text=True, check=False, timeout=_SECONDS

@@ -23,9 +23,12 @@ except ImportError:  # not a POSIX system: runs without limits
 
 # Most groups and datasets; the largest BiT has some 1,500.
 _MAX_NODES = 20_000
-_MAX_NAMES = 10_000
-# Address space of Python with h5py: more than it needs, less than a damaged length may request.
-_OWN_BYTES = 2**31
+# Most names in a list; a block of R152x4 has 325 weights.
+_MAX_NAMES = 5_000
+# Most characters of the index: names may be long, and many attributes may refer to one long text in the file.
+_MAX_TEXT = 2**24
+# Address space of Python with h5py, of which it needs a quarter.
+_OWN_BYTES = 2**29
 _CPU_SECONDS = 60
 # The attributes that the readers need.
 _ATTRIBUTES = ("layer_names", "weight_names", "name", "model_config")
@@ -63,8 +66,10 @@ def _child(group: h5py.Group, name: str):
 
 def _names(node, key: str):
     """Returns an attribute: a string, or the list of strings of an array."""
+    if math.prod(node.attrs.get_id(key).shape) > _MAX_NAMES:
+        raise ValueError(f"the attribute {key} of {node.name} has more than {_MAX_NAMES} names")
     value = node.attrs[key]
-    names = [name.decode() if isinstance(name, bytes) else str(name) for name in np.ravel(value)[:_MAX_NAMES]]
+    names = [name.decode() if isinstance(name, bytes) else str(name) for name in np.ravel(value)]
     return names if np.ndim(value) else names[0]
 
 
@@ -93,9 +98,12 @@ def main(path: str, copies: str, max_bytes: str) -> str | None:
     """Prints the index and returns None, or returns the reason of a failure."""
     try:
         _limit(int(max_bytes) + _OWN_BYTES)
-        print(json.dumps(index(path, copies, int(max_bytes))))
+        text = json.dumps(index(path, copies, int(max_bytes)))
     except Exception as error:  # h5py may raise any type for a damaged file
         return f"{type(error).__name__}: {error}"
+    if len(text) > _MAX_TEXT:
+        return f"its names have {len(text):,} characters, of which at most {_MAX_TEXT:,} are read"
+    print(text)
     return None
 
 

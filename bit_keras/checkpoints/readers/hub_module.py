@@ -3,16 +3,19 @@
 Only the variables are read, by name; no graph is loaded or executed.
 """
 
+import contextlib
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from bit_keras.checkpoints.card import KEY, MAX_BYTES, Card
-from bit_keras.checkpoints.checks import CheckpointError, check_bytes, check_finite, check_floats, promised_bytes
+from bit_keras.checkpoints.checks import CheckpointError, check_finite
 from bit_keras.checkpoints.names import as_convolution, layer_path, normalize_key, weight_key
-from bit_keras.system.optional import require
+from bit_keras.checkpoints.readers import protobuf, tensor_bundle
+from bit_keras.checkpoints.readers.tensor_bundle import Entry
 
 _OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 # Variables of the checkpoint and of training, which are not part of the network.
@@ -21,7 +24,7 @@ _OFFICIAL = re.compile(r"(?:^|/)((?:root_block|block\d|group_norm(?:_\d+)?|head)
 
 
 def read_saved_model(path: str | os.PathLike) -> dict[str, np.ndarray]:
-    """Reads the variables of a SavedModel directory.
+    """Reads the variables of a SavedModel directory. TensorFlow is not needed.
 
     Args:
         path: the directory with `saved_model.pb` and `variables/`.
@@ -31,24 +34,34 @@ def read_saved_model(path: str | os.PathLike) -> dict[str, np.ndarray]:
 
     Raises:
         FileNotFoundError: the directory does not exist or is no SavedModel.
-        ImportError: TensorFlow is not installed.
         CheckpointError: its variables cannot be read, are not finite floats or do not belong to a BiT.
+        OSError: a file cannot be opened or read.
     """
     path = Path(path)
     if not is_saved_model(path):
         raise FileNotFoundError(f"no SavedModel directory: {path}")
-    require("a SavedModel", "tensorflow")
-    import tensorflow as tf
-    from google.protobuf.message import DecodeError
+    with _reading(path):
+        entries = tensor_bundle.read_index(_prefix(path))
+        arrays = {}
+        for key, name, entry in _network(path, entries):
+            array = check_finite(path, name, tensor_bundle.read_floats(name, entry))
+            arrays[key] = as_convolution(key, array)
+        return arrays
 
-    prefix = path / "variables" / "variables"
-    try:
-        return _read(path, tf.train.load_checkpoint(os.fspath(prefix)))
-    except CheckpointError:
-        raise
-    # IndexError: the data are truncated. DecodeError: the object graph is damaged.
-    except (tf.errors.OpError, ValueError, IndexError, RuntimeError, DecodeError) as error:
-        raise CheckpointError(f"{path} has no readable variables: {error}") from error
+
+def check_variables(path: str | os.PathLike) -> None:
+    """Checks the index of a SavedModel's variables, if it has any, before TensorFlow loads it.
+
+    On a damaged index TensorFlow aborts the process.
+
+    Raises:
+        CheckpointError: the index is damaged.
+        OSError: a file cannot be opened or read.
+    """
+    prefix = _prefix(Path(path))
+    if prefix.parent.is_dir() and any(prefix.parent.iterdir()):
+        with _reading(path):
+            tensor_bundle.read_index(prefix)
 
 
 def is_saved_model(path: Path) -> bool:
@@ -73,34 +86,53 @@ def read_card(path: str | os.PathLike) -> Card | None:
     return None
 
 
-def _read(path: Path, reader) -> dict[str, np.ndarray]:
-    shapes, dtypes = reader.get_variable_to_shape_map(), reader.get_variable_to_dtype_map()
-    variables = {name: key for key, name in _variable_names(reader, shapes).items() if name not in _COUNTERS}
-    data = path / "variables" / "variables.data-00000-of-00001"
-    promised = sum(promised_bytes(tuple(shapes[k]), np.dtype(dtypes[k].as_numpy_dtype)) for k in variables.values())
-    check_bytes(data, promised)
-    arrays = {}
-    for name, checkpoint_key in variables.items():
+def _prefix(path: Path) -> Path:
+    return path / "variables" / "variables"
+
+
+@contextlib.contextmanager
+def _reading(path: str | os.PathLike) -> Iterator[None]:
+    try:
+        yield
+    except CheckpointError:
+        raise
+    except (ValueError, FileNotFoundError) as error:
+        raise CheckpointError(f"{path} has no readable variables: {error}") from error
+
+
+def _network(path: Path, entries: dict[str, Entry]) -> list[tuple[str, str, Entry]]:
+    """Returns (official key, name, entry) of the variables of the network."""
+    rows: dict[str, tuple[str, str, Entry]] = {}
+    for checkpoint_key, name in _variable_names(entries).items():
+        if name in _COUNTERS:
+            continue
         key = _official_key(name)
         if key is None:
             raise CheckpointError(f"{path}: {name} is not a variable of a BiT")
-        if key in arrays:
+        if key in rows:
             raise CheckpointError(f"{path}: two variables have the official key {key}, the second is {name}")
-        array = reader.get_tensor(checkpoint_key)
-        check_floats(path, name, array.dtype)
-        arrays[key] = as_convolution(key, check_finite(path, name, array))
-    return arrays
+        if checkpoint_key not in entries:
+            raise CheckpointError(f"{path} has no readable variables: {name} is missing in its index")
+        rows[key] = key, name, entries[checkpoint_key]
+    promised = sum(entry.size for *_, entry in rows.values())
+    stored = sum(os.path.getsize(file) for file in {entry.file for *_, entry in rows.values()})
+    if promised > stored:
+        raise CheckpointError(f"{path}: its index promises {promised:,} bytes of variables; its files have {stored:,}")
+    return list(rows.values())
 
 
-def _variable_names(reader, checkpoint_keys) -> dict[str, str]:
+def _variable_names(entries: dict[str, Entry]) -> dict[str, str]:
     """Returns {checkpoint key: name of the variable}. TF2 has names in the object graph; in TF1 they are the keys."""
-    if _OBJECT_GRAPH not in checkpoint_keys:
-        return {key: key for key in checkpoint_keys}
-    from tensorflow.core.protobuf.trackable_object_graph_pb2 import TrackableObjectGraph
-
-    graph = TrackableObjectGraph.FromString(reader.get_tensor(_OBJECT_GRAPH))
-    attributes = [attribute for node in graph.nodes for attribute in node.attributes]
-    return {attribute.checkpoint_key: attribute.full_name.removesuffix(":0") for attribute in attributes}
+    if _OBJECT_GRAPH not in entries:
+        return {key: key for key in entries}
+    # TrackableObjectGraph in tensorflow/core/protobuf/trackable_object_graph.proto: nodes with attributes.
+    graph = protobuf.fields(tensor_bundle.read_text(_OBJECT_GRAPH, entries[_OBJECT_GRAPH]))
+    names = {}
+    for node in protobuf.messages(graph, 1):
+        for attribute in protobuf.messages(protobuf.fields(node), 2):
+            values = protobuf.fields(attribute)
+            names[protobuf.text(values, 3)] = protobuf.text(values, 2).removesuffix(":0")
+    return names
 
 
 def _official_key(name: str) -> str | None:

@@ -3,6 +3,7 @@
 Weights are found by the names of their layers. The saved configuration is never deserialized, so it cannot run code.
 """
 
+import collections
 import json
 import os
 import tempfile
@@ -18,10 +19,11 @@ from bit_keras.checkpoints.card import KEY, MAX_BYTES, Card
 from bit_keras.checkpoints.checks import CheckpointError, check_bytes, reading
 from bit_keras.checkpoints.names import as_convolution, layer_path, weight_key
 from bit_keras.checkpoints.readers.hdf5 import Hdf5File, open_hdf5
+from bit_keras.system.npz import check_compression
 
 WEIGHTS = "model.weights.h5"
 # What a damaged archive raises.
-_ERRORS = (KeyError, ValueError, OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
+_ERRORS = (KeyError, ValueError, OSError, EOFError, RuntimeError, OverflowError, zipfile.BadZipFile, zlib.error)
 
 
 def read_keras(path: str | os.PathLike) -> dict[str, np.ndarray]:
@@ -40,6 +42,7 @@ def read_keras(path: str | os.PathLike) -> dict[str, np.ndarray]:
         zipfile.ZipFile(path) as archive,
         tempfile.TemporaryDirectory() as scratch,
     ):
+        check_compression(archive)
         check_bytes(path, archive.getinfo(WEIGHTS).file_size)
         with open_hdf5(archive.extract(WEIGHTS, scratch)) as file:
             return read_layers(file)
@@ -55,9 +58,11 @@ def read_card(path: str | os.PathLike) -> Card | None:
         OSError: the file cannot be opened or read.
     """
     try:
-        with zipfile.ZipFile(path) as archive, archive.open("config.json") as file:
-            config = json.loads(file.read(MAX_BYTES))["config"]
-    except (KeyError, TypeError, ValueError, RuntimeError, RecursionError, zipfile.BadZipFile, zlib.error):
+        with zipfile.ZipFile(path) as archive:
+            check_compression(archive)
+            with archive.open("config.json") as file:
+                config = json.loads(file.read(MAX_BYTES))["config"]
+    except (KeyError, TypeError, ValueError, EOFError, RuntimeError, OverflowError, zipfile.BadZipFile, zlib.error):
         return None
     if not isinstance(config, dict):
         return None
@@ -118,7 +123,9 @@ def read_layers(file: Hdf5File) -> dict[str, np.ndarray]:
 
 def _layers_with_weights(file: Hdf5File) -> Iterator[tuple[str, list[str]]]:
     """Yields the group of each layer that has weights, and the paths of those weights; the optimizer is left out."""
+    weights = collections.defaultdict(list)
+    for name in file.datasets:
+        weights[name.rpartition("/")[0]].append(name)
     for group in file.attributes:
-        weights = [name for name in file.datasets if name.rpartition("/")[0] == group]
-        if group.startswith("/layers/") and weights:
-            yield group, weights
+        if group.startswith("/layers/") and group in weights:
+            yield group, weights[group]

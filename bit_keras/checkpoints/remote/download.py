@@ -161,13 +161,16 @@ def _sources(url: str, local: Path) -> list[str]:
 @contextlib.contextmanager
 def _lock(local: Path) -> Iterator[None]:
     """Lets one process at a time download a file; the lock of a killed process is released."""
-    local.parent.mkdir(parents=True, exist_ok=True)
     lock = filelock.FileLock(f"{local}.lock")
     try:
+        local.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
     except filelock.Timeout:
         logger.info("waiting for another process that downloads %s", local)
         lock.acquire()
+    except OSError as error:
+        reason = f"{error.strerror}; BIT_KERAS_CACHE may name another folder for downloads, got"
+        raise OSError(error.errno, reason, str(local.parent)) from error
     try:
         yield
     finally:

@@ -1,9 +1,11 @@
 """Files and folders of Kaggle Models, downloaded and cached by the optional package kagglehub."""
 
+import contextlib
 import os
 from pathlib import Path
 
 from bit_keras.checkpoints.remote.addresses import kaggle_handle
+from bit_keras.system import inventory
 from bit_keras.system.optional import require
 
 
@@ -29,7 +31,11 @@ def fetch_from_kaggle(url: str, offline: bool = False) -> Path:
     from kagglehub import exceptions
 
     try:
-        return Path(kagglehub.model_download(handle, path=path))
+        found = Path(kagglehub.model_download(handle, path=path))
+        if found.is_dir() and inventory.is_recorded(found) and not inventory.is_complete(found):
+            # kagglehub looks for the folder only, not for files that were deleted in it.
+            inventory.forget(found)
+            found = Path(kagglehub.model_download(handle, path=path, force_download=True))
     except (
         requests.RequestException,
         exceptions.BackendError,
@@ -39,6 +45,10 @@ def fetch_from_kaggle(url: str, offline: bool = False) -> Path:
         exceptions.UnauthenticatedError,
     ) as error:
         raise ConnectionError(f"kagglehub cannot download {url}: {error}") from error
+    if found.is_dir() and not inventory.is_recorded(found):
+        with contextlib.suppress(OSError):  # a shared cache may be read-only for this user
+            inventory.record(found)
+    return found
 
 
 def _cached(url: str, handle: str, path: str | None) -> Path:
@@ -49,7 +59,10 @@ def _cached(url: str, handle: str, path: str | None) -> Path:
         folder = folder / str(max(versions, default=1))
     found = folder / (path or "")
     # kagglehub writes this marker after the last file of a folder.
-    if found.is_file() or (found.is_dir() and folder.with_name(f"{folder.name}.complete").is_file()):
+    is_complete = folder.with_name(f"{folder.name}.complete").is_file()
+    if found.is_dir() and inventory.is_recorded(found):
+        is_complete = is_complete and inventory.is_complete(found)
+    if found.is_file() or (found.is_dir() and is_complete):
         return found
     raise ConnectionError(
         f"BIT_KERAS_OFFLINE forbids the network and {url} is not in kagglehub's cache: put it at {found}, "

@@ -2,14 +2,18 @@
 
 import contextlib
 import dataclasses
+import errno
 import json
 import re
+import shutil
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from rich import progress
 from rich.console import Console
 
+from bit_keras.checkpoints.checks import LARGEST_BYTES
 from bit_keras.checkpoints.remote.contents import web_page_error
 from bit_keras.system.files import write_json
 from bit_keras.system.logs import logger
@@ -19,6 +23,8 @@ BACKOFF = 1.0  # seconds before the second attempt, doubled before each further 
 
 _TIMEOUT = (10, 60)  # seconds for a connection, seconds between two packets
 _CHUNK = 1 << 16  # bytes; the most that an interruption loses
+_SLOWEST = (60, 60 << 10)  # seconds, in which at least that many bytes must arrive
+_DISK_SHARE = 0.9  # of the free disk, for a file of unknown length
 
 
 def receive(url: str, partial: Path, token: str | None = None) -> None:
@@ -35,9 +41,10 @@ def receive(url: str, partial: Path, token: str | None = None) -> None:
     Raises:
         ConnectionError: the file could not be downloaded completely. The message states how much was received.
         CheckpointError: the server answered with a web page. `partial` is unchanged.
-        OSError: the disk is full, or the file cannot be written.
+        OSError: the disk is full or would be, or the file cannot be written. The message has the address and the file.
     """
     import requests  # takes 0.1 s, which programs without downloads save
+    import urllib3
 
     with requests.Session() as session, _Meter(url, partial.stem) as meter:
         session.auth = _bearer(token)
@@ -46,12 +53,15 @@ def receive(url: str, partial: Path, token: str | None = None) -> None:
                 time.sleep(BACKOFF * 2 ** (attempt - 1))
             try:
                 return _attempt(session, url, partial, meter)
-            except (requests.RequestException, _BrokenTransferError) as error:
+            except (requests.RequestException, urllib3.exceptions.HTTPError, _BrokenTransferError) as error:
                 fault = error
                 status = error.response.status_code if isinstance(error, requests.HTTPError) else 500
                 if status < 500 and status not in (408, 429):  # another attempt would get the same answer
                     break
-    raise ConnectionError(f"{fault}{_received(partial, url)}") from fault
+    message = f"{fault}{_received(partial, url)}"
+    if not _state(partial, url)[1]:
+        discard(partial)  # it cannot be resumed
+    raise ConnectionError(message) from fault
 
 
 def discard(partial: Path) -> None:
@@ -86,7 +96,7 @@ def _attempt(session, url: str, partial: Path, meter: "_Meter") -> None:
             raise _BrokenTransferError(f"the server has no bytes from {offset:,} on")
         response.raise_for_status()
         if response.headers.get("Content-Type", "").lower().startswith(("text/html", "application/xhtml")):
-            raise web_page_error(next(response.iter_content(1024), b""))
+            raise web_page_error(response.raw.read1(1024, decode_content=True))
         if response.headers.get("Content-Encoding", "identity") != "identity":
             raise _BrokenTransferError(f"the server sent it compressed ({response.headers['Content-Encoding']})")
         if offset and response.status_code == 206:
@@ -97,13 +107,52 @@ def _attempt(session, url: str, partial: Path, meter: "_Meter") -> None:
         else:
             raise _BrokenTransferError(f"the server answered {response.status_code} in place of 200")
         meter.begin(offset, origin.length)
-        with open(partial, "ab") as stream:
-            for chunk in response.iter_content(_CHUNK):
-                stream.write(chunk)
-                meter.advance(len(chunk))
+        _store(response.raw, partial, origin, offset, meter)
     size = partial.stat().st_size
     if origin.length is not None and size != origin.length:
         raise _BrokenTransferError(f"the server sent {size:,} bytes in place of {origin.length:,}")
+
+
+def _store(response, partial: Path, origin: _Origin, offset: int, meter: "_Meter") -> None:
+    """Appends the content of a response to a partial file."""
+    free = shutil.disk_usage(partial.parent).free
+    if origin.length is not None and origin.length - offset > free:
+        raise _disk_error(origin.url, partial, f"{origin.length - offset:,} bytes are to come, {free:,} are free")
+    most = min(LARGEST_BYTES, int(_DISK_SHARE * free)) if origin.length is None else origin.length
+    try:
+        with open(partial, "ab") as stream:
+            for chunk in _arriving(response):
+                offset += len(chunk)
+                if offset > most:
+                    break
+                stream.write(chunk)
+                meter.advance(len(chunk))
+    except OSError as error:
+        if not origin.validator:
+            discard(partial)  # it could not be resumed
+        raise _disk_error(origin.url, partial, error.strerror, error.errno) from error
+    if offset > most:
+        discard(partial)
+        if origin.length is None and most < LARGEST_BYTES:
+            raise _disk_error(origin.url, partial, f"over {most:,} bytes came, of an unknown number; {free:,} are free")
+        raise _BrokenTransferError(f"the server sent over {most:,} bytes, the most that are expected")
+
+
+def _arriving(response) -> Iterator[bytes]:
+    """Yields the content of a response as it arrives. To wait for whole chunks, as requests does, may take for ever."""
+    seconds, least = _SLOWEST
+    begun, count = time.monotonic(), 0
+    while chunk := response.read1(_CHUNK, decode_content=False):
+        yield chunk
+        count += len(chunk)
+        if time.monotonic() - begun > seconds:
+            if count < least:
+                raise _BrokenTransferError(f"the server sent no more than {count:,} bytes in {seconds} seconds")
+            begun, count = time.monotonic(), 0
+
+
+def _disk_error(url: str, partial: Path, reason: str, code: int = errno.ENOSPC) -> OSError:
+    return OSError(code, f"{url} cannot be stored: {reason}", str(partial))
 
 
 def _begin(partial: Path, origin: _Origin) -> None:
@@ -143,11 +192,11 @@ def _validator(headers) -> str | None:
 
 def _length(headers) -> int | None:
     length = headers.get("Content-Length", "")
-    return int(length) if length.isdecimal() else None
+    return int(length) if re.fullmatch(r"[0-9]{1,18}", length) else None
 
 
 def _check_range(content_range: str, origin: _Origin, offset: int, partial: Path) -> None:
-    match = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", content_range)
+    match = re.fullmatch(r"bytes ([0-9]{1,18})-[0-9]+/([0-9]+|\*)", content_range)
     if not match or int(match[1]) != offset or match[2] not in ("*", str(origin.length or match[2])):
         discard(partial)
         of = "" if origin.length is None else f" of {origin.length:,}"

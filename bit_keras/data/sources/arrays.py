@@ -11,6 +11,7 @@ import numpy as np
 from bit_keras.data.errors import DataError, check_labels
 from bit_keras.data.examples import Examples
 from bit_keras.data.source import Source
+from bit_keras.system.npz import ERRORS, MAX_HEADER, check_compression
 
 _ARRAYS = {"train_images", "train_labels", "test_images", "test_labels"}
 _VALIDATION = {"validation_images", "validation_labels"}
@@ -84,10 +85,15 @@ def open_arrays(path: str | os.PathLike) -> Source:
     """
     path = Path(path).expanduser()
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with zipfile.ZipFile(path) as archive:
+            check_compression(archive)
+        with np.load(path, allow_pickle=False, max_header_size=MAX_HEADER) as archive:
             arrays = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path} cannot be read as an npz file of arrays: {error}") from error
+    except ERRORS as error:
+        reason = str(error) or type(error).__name__
+        raise DataError(f"{path} cannot be read as an npz file of arrays: {reason}") from error
+    if odd := [name for name, array in arrays.items() if not isinstance(array, np.ndarray)]:
+        raise DataError(f"{path} must hold arrays alone, got {', '.join(odd)}")
     if set(arrays) - {"class_names"} not in (_ARRAYS, _ARRAYS | _VALIDATION):
         raise DataError(
             f"{path} must hold {', '.join(sorted(_ARRAYS))} and may hold {', '.join(sorted(_VALIDATION))} and "

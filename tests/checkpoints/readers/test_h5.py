@@ -1,5 +1,7 @@
 """Official h5 files, in the layout of Keras 2."""
 
+import resource
+
 import h5py
 import numpy as np
 import pytest
@@ -155,3 +157,17 @@ def test_truncated_files(path, fraction):
 
 def test_the_tiny_network_has_all_kinds_of_weights():
     assert len(random_arrays(TINY)) == 1 + 4 + 9 * sum(TINY.units) + 2 + 2
+
+
+@pytest.mark.parametrize("count", [300, 4_000])
+def test_many_names_that_are_one_long_text_in_the_file(tmp_path, count):
+    path, size = tmp_path / "heap.h5", 100_000
+    with h5py.File(path, "w") as file:
+        file.attrs.create("layer_names", ["x" * size, *["y"] * (count - 1)], dtype=h5py.string_dtype())
+    content = path.read_bytes()
+    at = content.index(size.to_bytes(4, "little"))  # the first reference to a text: its length and its place
+    path.write_bytes(content[:at] + content[at : at + 16] * count + content[at + 16 * count :])
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(CheckpointError, match=r"heap\.h5 is no readable HDF5 file: \w"):
+        read_weights(path)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # KiB

@@ -9,7 +9,8 @@ import tensorflow as tf
 
 from bit_keras import BiT, export_saved_model
 from bit_keras.checkpoints import CheckpointError, read_npz, read_weights
-from bit_keras.checkpoints.readers.hub_module import read_saved_model
+from bit_keras.checkpoints.readers import tensor_bundle
+from bit_keras.checkpoints.readers.hub_module import check_variables, read_saved_model
 from tests.checkpoints.official import random_arrays
 
 pytestmark = pytest.mark.usefixtures("tiny")
@@ -109,5 +110,31 @@ def test_damaged_variables(tmp_path, name, damage):
 def test_without_tensorflow(tmp_path, monkeypatch):
     _write_tf1(random_arrays(), tmp_path / "module")
     monkeypatch.setitem(sys.modules, "tensorflow", None)
-    with pytest.raises(ImportError, match=r"pip install 'bit-keras\[tensorflow\]'"):
+    assert _same(read_weights(tmp_path / "module"), random_arrays())
+
+
+def test_the_index_is_checked_before_tensorflow_loads_it(tmp_path):
+    _write_tf1(random_arrays(), tmp_path / "module")
+    check_variables(tmp_path / "module")
+    path = tmp_path / "module" / "variables" / "variables.index"
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(CheckpointError, match="module has no readable variables: its index does not end as"):
+        check_variables(tmp_path / "module")
+    path.unlink()
+    with pytest.raises(CheckpointError, match="module has no readable variables: no such file"):
+        check_variables(tmp_path / "module")
+    check_variables(tmp_path)  # a SavedModel without variables
+
+
+def test_a_variable_that_is_in_the_graph_alone(tmp_path, monkeypatch):
+    _write_tf2(random_arrays(), tmp_path / "module")
+    read = tensor_bundle.read_index
+
+    def without_one(prefix):
+        entries = read(prefix)
+        del entries[next(key for key in entries if key.startswith("variables/"))]
+        return entries
+
+    monkeypatch.setattr(tensor_bundle, "read_index", without_one)
+    with pytest.raises(CheckpointError, match=r"no readable variables: resnet/.* is missing in its index"):
         read_weights(tmp_path / "module")

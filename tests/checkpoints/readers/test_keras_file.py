@@ -11,6 +11,7 @@ import pytest
 
 from bit_keras import BiT, load_weights
 from bit_keras.checkpoints import CheckpointError, read_npz, read_weights
+from bit_keras.checkpoints.readers import keras_file
 
 SMALL = "R17x0.5"
 SAVERS = {"model.keras": "save", "model.weights.h5": "save_weights"}
@@ -150,3 +151,13 @@ def test_truncated_files(model, tmp_path, name, fraction):
     path.write_bytes(content[: int(fraction * len(content))])
     with pytest.raises(CheckpointError, match="no readable"):
         read_weights(path)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_other_compressions_are_refused(tmp_path, method):
+    with zipfile.ZipFile(tmp_path / "x.keras", "w", method) as archive:
+        archive.writestr(keras_file.WEIGHTS, b"weights")
+        archive.writestr("config.json", "{}")
+    with pytest.raises(CheckpointError, match=r"is no readable Keras archive: .* must be stored or deflated"):
+        read_weights(tmp_path / "x.keras")
+    assert keras_file.read_card(tmp_path / "x.keras") is None

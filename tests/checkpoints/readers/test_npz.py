@@ -284,3 +284,12 @@ def test_an_existing_file_is_replaced(arrays, tmp_path):
     write_npz(arrays, path)
     assert _same(read_npz(path), arrays)
     assert [file.name for file in tmp_path.iterdir()] == ["weights.npz"]
+
+
+@pytest.mark.parametrize("text", [b"-" * 9000 + b"1", b"(" * 300, b"{'shape': (" + b"1," * 2000 + b")}"])
+def test_long_headers_are_refused(tmp_path, text):
+    header = b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text
+    with zipfile.ZipFile(tmp_path / "x.npz", "w") as archive:
+        archive.writestr("resnet/group_norm/gamma.npy", header + bytes(8))
+    with pytest.raises(CheckpointError, match=r"x\.npz is no readable npz file of arrays: \S"):
+        read_npz(tmp_path / "x.npz")

@@ -120,3 +120,14 @@ def test_without_kagglehub(cache, monkeypatch):
     monkeypatch.setitem(sys.modules, "kagglehub", None)
     with pytest.raises(ImportError, match=r"pip install 'bit-keras\[kaggle\]'"):
         fetch(f"kaggle://{MODULE}/1/weights.npz")
+
+
+def test_a_folder_that_was_half_cleaned_is_downloaded_again(kaggle, monkeypatch):
+    path = fetch(f"kaggle://{MODULE}/2")
+    (path / "variables" / "variables.index").unlink()
+    monkeypatch.setenv("BIT_KERAS_OFFLINE", "1")
+    with pytest.raises(ConnectionError, match="is not in kagglehub's cache: put it at"):
+        fetch(f"kaggle://{MODULE}/2")
+    monkeypatch.delenv("BIT_KERAS_OFFLINE")
+    assert fetch(f"kaggle://{MODULE}/2") == path
+    assert (path / "variables" / "variables.index").read_bytes() == b"index"

@@ -1,4 +1,5 @@
 import json
+import zipfile
 
 import numpy as np
 import pytest
@@ -116,3 +117,36 @@ def test_refuses_other_files(tmp_path, content, message):
     path.write_bytes(b"no archive") if content is None else np.savez(path, **content)
     with pytest.raises(data.DataError, match=message):
         data.load(path)
+
+
+def _npz(path, member: bytes, method: int = zipfile.ZIP_STORED, damage: int | None = None) -> None:
+    with zipfile.ZipFile(path, "w", method) as archive:
+        archive.writestr("train_images.npy", member)
+    if damage is not None:
+        content = bytearray(path.read_bytes())
+        content[damage] ^= 0xFF
+        path.write_bytes(content)
+
+
+def _npy(header: str, data: bytes = b"") -> bytes:
+    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode() + data
+
+
+@pytest.mark.parametrize(
+    ("member", "method", "damage"),
+    [
+        (_npy("-" * 9000 + "1"), zipfile.ZIP_STORED, None),
+        (_npy("{'descr': '|u1', 'fortran_order': False, 'shape': (1, 2"), zipfile.ZIP_STORED, None),
+        (_npy("{'descr': '|u1', 'fortran_order': False, 'shape': (4096, 2**60)}"), zipfile.ZIP_STORED, None),
+        (_npy(f"{{'descr': '|u1', 'fortran_order': False, 'shape': ({10**15},)}}"), zipfile.ZIP_STORED, None),
+        (_npy("{'descr': '|u1', 'fortran_order': False, 'shape': (9,)}", b"12"), zipfile.ZIP_STORED, None),
+        (b"no array", zipfile.ZIP_STORED, None),
+        (bytes(5000), zipfile.ZIP_BZIP2, None),
+        (bytes(5000), zipfile.ZIP_LZMA, None),
+        (bytes(range(256)) * 20, zipfile.ZIP_DEFLATED, 60),
+    ],
+)
+def test_damaged_files_of_arrays(tmp_path, member, method, damage):
+    _npz(tmp_path / "x.npz", member, method, damage)
+    with pytest.raises(data.DataError, match=r"x\.npz (cannot be read as an npz file of arrays: |must hold arrays)"):
+        data.load(tmp_path / "x.npz")
