@@ -13,10 +13,10 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 
+import google_crc32c
 import numpy as np
 
 from bit_keras.checkpoints.readers import protobuf
-from bit_keras.checkpoints.readers.crc32c import masked_crc32c
 
 # The largest BiT has 1,000 variables and an index of 100 kB.
 _MAX_BYTES = 1 << 24  # of the index, of all names, which share their beginnings there, and of a string
@@ -96,7 +96,7 @@ def read_index(prefix: Path) -> dict[str, Entry]:
         # After one damaged slice, TensorFlow aborts on the next.
         for name, entry in entries.items():
             if not entry.is_sliced and entry.dtype != "string":
-                _check(name, np.fromfile(entry.file, np.uint8, entry.size, offset=entry.offset), entry.checksum)
+                _check(name, _bytes(entry), entry.checksum)
     return entries
 
 
@@ -110,18 +110,16 @@ def read_floats(name: str, entry: Entry) -> np.ndarray:
     if entry.dtype not in _FLOATS or entry.is_sliced:
         raise ValueError(f"{name} must hold floats, got {entry.dtype}{' in slices' * entry.is_sliced}")
     dtype = np.dtype(entry.dtype).newbyteorder("<")
-    data = np.fromfile(entry.file, np.uint8, entry.size, offset=entry.offset)
+    data = _bytes(entry)
     _check(name, data, entry.checksum)
-    return data.view(dtype).reshape(entry.shape).astype(entry.dtype, copy=False)
+    return np.frombuffer(data, dtype).reshape(entry.shape).astype(entry.dtype, copy=False)
 
 
 def read_text(name: str, entry: Entry) -> bytes:
     """Returns a variable of one string, at most 16 MiB; raises as `read_floats`."""
     if entry.dtype != "string" or entry.shape or entry.size > _MAX_BYTES:
         raise ValueError(f"{name} must be a string of at most {_MAX_BYTES:,} bytes")
-    with open(entry.file, "rb") as stream:
-        stream.seek(entry.offset)
-        data = stream.read(entry.size)
+    data = _bytes(entry)
     # The length, its checksum, and the text. The checksum of the entry is of the length in four bytes and the others.
     length, start = protobuf.varint(data, 0)
     if length != len(data) - start - 4:
@@ -130,7 +128,19 @@ def read_text(name: str, entry: Entry) -> bytes:
     return data[start + 4 :]
 
 
-def _check(name: str, data, checksum: int) -> None:
+def masked_crc32c(data: bytes) -> int:
+    """Returns the CRC-32C as TensorFlow and LevelDB store it: a checksum of data with checksums would be weak."""
+    crc = google_crc32c.value(data)
+    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
+
+
+def _bytes(entry: Entry) -> bytes:
+    with open(entry.file, "rb") as stream:
+        stream.seek(entry.offset)
+        return stream.read(entry.size)
+
+
+def _check(name: str, data: bytes, checksum: int) -> None:
     if masked_crc32c(data) != checksum:
         raise ValueError(f"the data of {name} differ from their checksum")
 

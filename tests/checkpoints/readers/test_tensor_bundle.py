@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from bit_keras.checkpoints.readers.crc32c import masked_crc32c
-from bit_keras.checkpoints.readers.tensor_bundle import read_floats, read_index, read_text
+from bit_keras.checkpoints.readers.tensor_bundle import masked_crc32c, read_floats, read_index, read_text
 
 DATA = "variables.data-00000-of-00001"
 ARRAYS = {
