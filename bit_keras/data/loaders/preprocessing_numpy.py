@@ -22,11 +22,8 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from bit_keras.data.loaders import exif
+from bit_keras.data.loaders import exif, limits
 from bit_keras.system.optional import install_command
-
-# Largest height times width: above the 200 megapixels of telephones, below what TensorFlow and libavif decode.
-MAX_PIXELS = 2**28
 
 # How files begin.
 JPEG, PNG, BMP, GIF = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", (b"GIF87a", b"GIF89a")
@@ -79,7 +76,8 @@ def decode(encoded: bytes) -> np.ndarray:
         uint8 [H, W, 3].
 
     Raises:
-        ValueError: it has another format or more than `MAX_PIXELS` pixels, or is damaged; the message states which.
+        ValueError: it has another format or more pixels than `limits.check_pixels` allows, or is damaged; the message
+            states which.
     """
     try:
         return _decode(encoded)
@@ -123,8 +121,7 @@ def _open(encoded: bytes) -> Image.Image:
     except _FAULTS as error:
         raise ValueError(f"cannot be decoded: {error}") from error
     width, height = image.size
-    if width * height > MAX_PIXELS:
-        raise ValueError(f"has {width * height:,} pixels; at most {MAX_PIXELS:,} are decoded")
+    limits.check_pixels(height, width)
     return image
 
 
