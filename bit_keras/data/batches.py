@@ -75,8 +75,8 @@ def train_batches(
             longer side resized and the rest filled with 0, mid grey; "crop", its central square resized. Inception
             crops are always squashed.
         keep: True caches decoded images in memory for later passes if all of them need
-            `KEEP_BYTES` or less, together with their files. With `min_area` tf.data does not cache, because it decodes only the crop. Under
-            `tf.config.experimental.enable_op_determinism` caching is slower than decoding.
+            `KEEP_BYTES` or less, together with their files. With `min_area` tf.data does not cache, because it decodes
+            only the crop. Under `tf.config.experimental.enable_op_determinism` caching is slower than decoding.
         loader: see `choose_loader`.
 
     Returns:
