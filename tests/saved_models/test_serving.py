@@ -2,6 +2,7 @@
 
 import base64
 import dataclasses
+import functools
 import io
 import os
 import resource
@@ -73,6 +74,21 @@ def write(model, path: Path, class_names=None, **options) -> dict:
 
     serving.write(model, path, serving.ServingOptions(model.num_classes, **options), class_names)
     return load(path)
+
+
+@functools.cache
+def _decoder(resolution: int, options: tuple):
+    import tensorflow as tf
+
+    from bit_keras.saved_models.decoding import decode_rows
+
+    spec = [tf.TensorSpec([None], tf.string)]
+    return tf.function(lambda files: decode_rows(files, resolution, **dict(options)), input_signature=spec)
+
+
+def decode_rows(files: list[bytes], resolution: int, **options) -> list[np.ndarray]:
+    """Calls the function of this name as a graph, which is traced only once."""
+    return [tensor.numpy() for tensor in _decoder(resolution, tuple(options.items()))(files)]
 
 
 def random_images(*shape: int) -> np.ndarray:
@@ -305,11 +321,9 @@ def evaluation_image(data: bytes | np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("name", GOOD)
 def test_pixels_of_good_files(name):
-    from bit_keras.saved_models.decoding import decode_rows
-
     data, pixels = GOOD[name]
     _, images, errors = decode_rows([data], RESOLUTION)
-    assert errors.numpy().tolist() == [b""]
+    assert errors.tolist() == [b""]
     if pixels is None:
         pixels = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB"))
         difference = np.abs(images[0] - evaluation_image(pixels)) * 127.5
@@ -342,16 +356,12 @@ def test_the_fit_of_the_card_is_served(golden_npz, tmp_path, fit):
 
 @pytest.mark.parametrize("file_format", ["JPEG", "PNG"])
 def test_the_largest_image_is_taken(file_format):
-    from bit_keras.saved_models.decoding import decode_rows
-
     data = encode(photo(10, 8), file_format)
-    assert decode_rows([data], 16, max_pixels=80)[2].numpy().tolist() == [b""]
-    assert decode_rows([data], 16, max_pixels=79)[2].numpy().tolist() == [b"the image has more than 79 pixels"]
+    assert decode_rows([data], 16, max_pixels=80)[2].tolist() == [b""]
+    assert decode_rows([data], 16, max_pixels=79)[2].tolist() == [b"the image has more than 79 pixels"]
 
 
 def test_damage_stays_in_its_row():
-    from bit_keras.saved_models.decoding import decode_rows
-
     random = np.random.default_rng(0)
     files = [data for data, _ in GOOD.values()]
     _, expected, _ = decode_rows(files, RESOLUTION)
@@ -362,9 +372,9 @@ def test_damage_stays_in_its_row():
                 data[position] = random.integers(256)
         mixed = [row for pair in zip(files, map(bytes, damaged)) for row in pair]
         index, images, errors = decode_rows(mixed, RESOLUTION)
-        assert not any(errors.numpy()[::2])
-        assert index.numpy().tolist() == np.flatnonzero(errors.numpy() == b"").tolist()
-        np.testing.assert_array_equal(images.numpy()[index.numpy() % 2 == 0], expected)
+        assert not any(errors[::2])
+        assert index.tolist() == np.flatnonzero(errors == b"").tolist()
+        np.testing.assert_array_equal(images[index % 2 == 0], expected)
 
 
 def insert(data: bytes, part: bytes, count: int, before: bytes) -> bytes:
@@ -409,19 +419,15 @@ COSTLY = {
 
 @pytest.mark.parametrize("name", COSTLY)
 def test_costly_files_are_refused(name):
-    from bit_keras.saved_models.decoding import decode_rows
-
     data, reason = COSTLY[name]
     index, images, errors = decode_rows([PNG, data], RESOLUTION)
-    assert errors.numpy().tolist() == [b"", reason.encode()]
-    assert index.numpy().tolist() == [0]
+    assert errors.tolist() == [b"", reason.encode()]
+    assert index.tolist() == [0]
     np.testing.assert_allclose(images, evaluation_image(PHOTO)[np.newaxis], atol=1e-6)
 
 
 def test_usual_files_are_not_refused_for_their_cost():
     """A few scans and texts, a baseline JPEG with a film behind it, and a preview in its EXIF data."""
-    from bit_keras.saved_models.decoding import decode_rows
-
     film = np.random.default_rng(0).integers(0, 256, 2**22, np.uint8).tobytes()
     assert film.count(b"\xff\xda") > 40
     preview = b"\xff\xe1" + struct.pack(">H", 2 + 6 + 200) + b"Exif\0\0" + b"\xff\xda" * 100
@@ -432,7 +438,7 @@ def test_usual_files_are_not_refused_for_their_cost():
         JPEG[:2] + preview + JPEG[2:],
         PROGRESSIVE[:2] + preview + PROGRESSIVE[2:],
     ]
-    assert not any(decode_rows(files, RESOLUTION)[2].numpy())
+    assert not any(decode_rows(files, RESOLUTION)[2])
 
 
 def test_a_gif_of_many_blocks_is_read_in_little_time():

@@ -50,7 +50,7 @@ def open_table(
     """Opens the images that a CSV file lists.
 
     Args:
-        path: file of values in UTF-8, or in UTF-16 as Excel saves text, separated by commas, semicolons, tabs or "|".
+        path: file of values in UTF-8, or in UTF-16 as of Excel, separated by commas, semicolons, tabs or "|".
             It has a header and the columns `path`, relative to the file's folder, `label`, one per image, and optionally
             `split` and `group`; usual names such as "filename" and "class" are known too. In paths "\\" may stand for
             "/". The splits have the names of `open_folder`, in any case; without the column `split` the images are
