@@ -256,8 +256,8 @@ def test_no_classes(tmp_path):
 def test_train_without_test_is_divided(image_folder):
     shutil.rmtree(image_folder / "test")
     source = data.load(image_folder)
-    assert (source.class_names, source.num_train, source.num_test) == (("a", "b", "c"), 32, 8)
-    assert np.bincount(source.test.labels).tolist() == [3, 3, 2]
+    assert (source.class_names, source.num_train, source.num_test) == (("a", "b", "c"), 31, 9)
+    assert np.bincount(source.test.labels).tolist() == [3, 3, 3]
     (image_folder / "train").rename(image_folder / "other")
     with pytest.raises(data.DataError, match=r"got folders only in .*numbered; a root with splits needs train"):
         data.load(image_folder)
@@ -275,7 +275,7 @@ def test_a_test_split_without_labels(image_folder, folder, caplog):
     assert "the split test has no labels; tested on val instead" in caplog.text
     shutil.rmtree(image_folder / "val")
     source = data.load(image_folder)
-    assert (source.num_train, source.num_test, source.test_split) == (32, 8, "test")
+    assert (source.num_train, source.num_test, source.test_split) == (31, 9, "test")
     assert "the split test has no labels; tested on a share of train instead" in caplog.text
 
 

@@ -2,6 +2,8 @@ import contextlib
 import io
 import os
 import socket
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -87,10 +89,20 @@ def test_limits_of_pixels_and_bytes_can_be_changed(paths, monkeypatch):
 
 
 def test_a_bomb_is_refused_by_its_header(tmp_path):
-    """47 KB that would become 1.2 GB."""
+    """A file of this header and 47 KB would become 1.2 GB."""
     path = tmp_path / "bomb.png"
-    Image.new("1", (20_000, 20_000)).save(path)
+    Image.new("1", (20, 20)).save(path)
+    header = b"IHDR" + struct.pack(">II", 20_000, 20_000) + path.read_bytes()[24:29]
+    path.write_bytes(path.read_bytes()[:12] + header + struct.pack(">I", zlib.crc32(header)) + path.read_bytes()[33:])
     with pytest.raises(DataError, match=r"bomb\.png: .*has 400,000,000 pixels; at most 268,435,456 are decoded"):
+        scan.scan([path])
+
+
+def test_a_gif_whose_first_frame_is_larger_than_its_header_says(tmp_path):
+    path = tmp_path / "bomb.gif"
+    size = struct.pack("<HHHHB", 0, 0, 30_000, 30_000, 0)
+    path.write_bytes(b"GIF89a" + struct.pack("<HHBBB", 8, 8, 128, 0, 0) + bytes(6) + b"," + size + b"\2\2\x4c\1\0;")
+    with pytest.raises(DataError, match=r"bomb\.gif: .*has 900,000,000 pixels; at most 268,435,456 are decoded"):
         scan.scan([path])
 
 
