@@ -408,7 +408,7 @@ COSTLY = {
     ),
     "scans of one colour": (separate_scans(), "the image has more than 32 scans"),
     "scans after bytes that belong to no segment": (
-        PROGRESSIVE[:2] + b"\0" + insert(PROGRESSIVE, last_scan(PROGRESSIVE), 40, b"\xff\xd9")[2:],
+        PROGRESSIVE[:20] + b"\0" + insert(PROGRESSIVE, last_scan(PROGRESSIVE), 40, b"\xff\xd9")[20:],
         "the image has more than 32 scans",
     ),
     "texts": (insert(PNG, TEXT, 9, PNG[-12:]), "the image has more than 8 compressed texts"),

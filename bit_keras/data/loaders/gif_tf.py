@@ -5,13 +5,12 @@ TensorFlow's decoder reads all frames into memory, each of a size of its own.
 
 import tensorflow as tf
 
-from bit_keras.data.loaders.bytes_tf import decode as numbers_of
 from bit_keras.data.loaders.bytes_tf import numbers, substr
 
 _SCREEN, _BLOCKS = 6, 13  # positions of the size of the screen, and of what follows its header
 _EXTENSION, _END = 0x21, b";"
 # Most extensions before the frame, runs of blocks of one length in an extension and in the frame, and bytes of a run.
-_EXTENSIONS, _RUNS_OF_EXTENSION, _RUNS_OF_FRAME, _WINDOW = 32, 2**9, 2**12, 2**18
+_EXTENSIONS, _RUNS_OF_EXTENSION, _RUNS_OF_FRAME, _WINDOW = 32, 2**9, 2**12, 2**15
 
 
 def first_frame(gif: tf.Tensor) -> tf.Tensor:
@@ -30,9 +29,9 @@ def first_frame(gif: tf.Tensor) -> tf.Tensor:
     def after_run(at: tf.Tensor) -> tf.Tensor:
         """Returns the position after the blocks of one length at a position: a file has up to 100,000 of them."""
         length = byte(at)
-        lengths = numbers_of(substr(gif, at, _WINDOW), tf.uint8)[:: tf.maximum(length, 1) + 1]
-        others = tf.concat([tf.where(lengths != length)[:, 0], [tf.size(lengths, tf.int64)]], 0)
-        return at + tf.maximum(others[0], 1) * (1 + length)
+        lengths = tf.io.decode_raw(substr(gif, at, _WINDOW), tf.uint8)[:: 1 + length]
+        others = tf.concat([tf.where(lengths != lengths[0])[:, 0], [tf.size(lengths, tf.int64)]], 0)
+        return at + others[0] * (1 + length)
 
     def after_blocks(at: tf.Tensor, most_runs: int) -> tf.Tensor:
         """Returns the position after blocks, each of which begins with its length; the last one has length 0."""

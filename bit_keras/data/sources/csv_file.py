@@ -52,7 +52,7 @@ def open_table(
     Args:
         path: file of values in UTF-8, or in UTF-16 as of Excel, separated by commas, semicolons, tabs or "|".
             It has a header and the columns `path`, relative to the file's folder, `label`, one per image, and, if
-            wanted, `split` and `group`; usual names such as "filename" and "class" are known too. In paths "\\" may stand for
+            wanted, `split` and `group`; usual names such as "filename" and "class" too. In paths "\\" may stand for
             "/". The splits have the names of `open_folder`, in any case; without the column `split` the images are
             split as there. A test split in which every label is empty or -1 is not used. The images of a group, for
             example of one patient or camera, are all in one split. The order of the rows has no effect; classes are
