@@ -3,13 +3,13 @@
 from collections.abc import Iterable
 
 from bit_keras.data.examples import Examples
-from bit_keras.data.source import Source, Split
+from bit_keras.data.source import Source
 from bit_keras.system.checks import check_choice
 from bit_keras.system.optional import is_installed, require
 from bit_keras.zoo.fits import FITS
 
 LOADERS = ("tf.data", "grain")
-KEEP_BYTES = 2**30  # most bytes of decoded images to cache: 2,000 photographs of 500x375 pixels
+KEEP_BYTES = 2**30  # most bytes of images to cache: 1,700 photographs of 500x375 pixels
 
 
 def choose_loader(loader: str | None = None) -> str:
@@ -17,7 +17,7 @@ def choose_loader(loader: str | None = None) -> str:
 
     Both libraries load the same test batches, and the same training batches apart from random draws: the order of the
     examples, crops and flips differ. tf.data reads every source and needs TensorFlow. grain reads all sources except
-    streams of TensorFlow Datasets and TFRecord files, decodes with Pillow and computes with NumPy.
+    streams of TensorFlow Datasets, decodes with Pillow and computes with NumPy.
 
     Args:
         loader: "tf.data", "grain", or None for tf.data if TensorFlow is installed and else grain.
@@ -74,9 +74,9 @@ def train_batches(
         fit: how an image becomes a square: "squash", resized whatever its aspect ratio, as in the paper; "pad", its
             longer side resized and the rest filled with 0, mid grey; "crop", its central square resized. Inception
             crops are always squashed.
-        keep: True caches decoded images in memory for later passes if all of them, estimated by `Source.image_size`,
-            need `KEEP_BYTES` or less. With `min_area` tf.data does not cache, because it decodes only the crop. Under
-            `tf.config.experimental.enable_op_determinism` caching is slower than decoding.
+        keep: True caches decoded images in memory for later passes if all of them need
+            `KEEP_BYTES` or less, together with their files. With `min_area` tf.data does not cache, because it decodes
+            only the crop. Under `tf.config.experimental.enable_op_determinism` caching is slower than decoding.
         loader: see `choose_loader`.
 
     Returns:
@@ -116,7 +116,7 @@ def train_batches(
         flip=flip,
         min_area=min_area,
         fit=fit,
-        keep=keep and _fits(source, source.train),
+        keep=keep and source.train.fits_in(KEEP_BYTES),
     )
 
 
@@ -150,7 +150,7 @@ def test_batches(
     _check_positive(batch_size=batch_size, crop=crop)
     check_choice("fit", fit, tuple(FITS))
     return _engine(loader).test_batches(
-        source, batch_size=batch_size, crop=crop, fit=fit, keep=keep and _fits(source, source.test)
+        source, batch_size=batch_size, crop=crop, fit=fit, keep=keep and source.test.fits_in(KEEP_BYTES)
     )
 
 
@@ -183,11 +183,6 @@ def _engine(loader: str | None):
     else:
         from bit_keras.data.loaders import grain_data as engine
     return engine
-
-
-def _fits(source: Source, split: Split) -> bool:
-    height, width = source.image_size
-    return 3 * height * width * len(split) <= KEEP_BYTES
 
 
 def _check_positive(**values: int) -> None:

@@ -1,12 +1,13 @@
 """Examples with random access by index: in memory or one file each."""
 
 import dataclasses
-from pathlib import Path
+import math
+import os
 
 import numpy as np
 
 from bit_keras.data.errors import DataError
-from bit_keras.data.loaders import preprocessing_numpy
+from bit_keras.data.loaders import limits, preprocessing_numpy
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -18,12 +19,14 @@ class Examples:
         labels: int64 [N], or [N, L] padded with -1.
         in_files: True if `images` are names of files.
         groups: names of the groups that a split must not divide, such as patients or cameras, [N]; None for none.
+        pixels: int64 [N], height times width of each image; None where it is not known before the images are read.
     """
 
     images: np.ndarray
     labels: np.ndarray
     in_files: bool = False
     groups: np.ndarray | None = None
+    pixels: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -37,7 +40,7 @@ class Examples:
         image = self.images[index]
         try:
             if self.in_files:
-                image = Path(image).read_bytes()
+                image = limits.read_file(image)
             if isinstance(image, bytes):
                 image = preprocessing_numpy.decode(image)
         except (OSError, ValueError) as error:
@@ -46,7 +49,18 @@ class Examples:
         return image, self.labels[index]
 
     def take(self, indices: np.ndarray) -> "Examples":
-        groups = None if self.groups is None else self.groups[indices]
-        return dataclasses.replace(self, images=self.images[indices], labels=self.labels[indices], groups=groups)
+        groups, pixels = (None if column is None else column[indices] for column in (self.groups, self.pixels))
+        return dataclasses.replace(
+            self, images=self.images[indices], labels=self.labels[indices], groups=groups, pixels=pixels
+        )
 
     subset = take
+
+    def fits_in(self, limit: int) -> bool:
+        """See `bit_keras.data.source.Split`."""
+        if self.images.dtype == np.uint8:
+            return self.images.nbytes <= limit
+        if self.in_files:
+            decoded = 3 * int(self.pixels.sum())
+            return decoded <= limit and decoded + sum(map(os.path.getsize, self.images)) <= limit
+        return sum(len(image) + 3 * math.prod(preprocessing_numpy.header_size(image)) for image in self.images) <= limit

@@ -5,9 +5,28 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bit_keras.data.errors import DataError
+from bit_keras.data.errors import DataError, check_labels
 
+TEST_SHARE = 0.2  # fraction of the images for testing, in data without a test split
+FOR_TEST = "to train and to test"
 _ORDERS = 10  # random orders of the groups that are tried
+
+
+def divide(split, class_names: Sequence[str], share: float, seed: int, purpose: str) -> tuple:
+    """Divides a `bit_keras.data.source.Split`; see `hold_out`. In multi-label data it is a share of all examples.
+
+    Returns:
+        The other and the chosen examples, each as `Split.subset`.
+
+    Raises:
+        DataError: as `hold_out`, or a label is out of its range.
+    """
+    labels = split.labels
+    if labels.ndim == 2:
+        labels, class_names = np.zeros(len(labels), np.int64), ["any"]
+    check_labels("training labels", labels, len(class_names))
+    chosen = hold_out(labels, class_names, share, seed, purpose, getattr(split, "groups", None))
+    return tuple(split.subset(np.flatnonzero(part)) for part in (~chosen, chosen))
 
 
 def hold_out(

@@ -1,9 +1,10 @@
 """Opens a task's data by name."""
 
 import os
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 from bit_keras.data.digits import open_digits
+from bit_keras.data.errors import DataError
 from bit_keras.data.source import Source
 from bit_keras.data.sources.arrays import open_arrays
 from bit_keras.data.sources.csv_file import open_table
@@ -22,6 +23,8 @@ def load(
     seed: int = 0,
     skip_unreadable: bool = False,
     divide: bool = True,
+    image_column: str | None = None,
+    label_column: str | None = None,
     verbose: bool = True,
 ) -> Source:
     """Opens the data of a task.
@@ -29,20 +32,22 @@ def load(
     Args:
         name: one of
             "digits": 1,797 handwritten digits, which are included in the package;
-            a path that ends in ".csv": a file that lists images and labels, see `open_table`;
+            a path that ends in ".csv" or ".tsv": a file that lists images and labels, see `open_table`;
             a path that ends in ".npz": a file of arrays, see `open_arrays`;
-            a folder with TFRecord files "train-*", see `open_tfrecords`;
+            a folder with TFRecord files of the split "train", see `open_tfrecords`;
             another path that exists or begins with "/", "." or "~": a folder of class folders, see `open_folder`;
-            else a dataset of TensorFlow Datasets, such as "cifar10", "name/config" or "name:version", which is
-            downloaded and prepared if necessary.
+            else a dataset of TensorFlow Datasets, such as "cifar10", "name/config", "name:version" or "name[:80%]",
+            which is downloaded and prepared if necessary.
         data_dir: data folder of TensorFlow Datasets, None for its default; not used by other sources.
         manual_dir: folder of the archives that TensorFlow Datasets cannot download itself, such as those of
             imagenet2012, or that it should not download; not used by other sources.
-        seed: of the split of a folder or CSV file without splits, in [0, 2**32); not used by other sources.
-        skip_unreadable: True leaves out the images of a folder or CSV file that cannot be used; not used by other
-            sources.
-        divide: False, for evaluation, makes all images of a folder or CSV file without splits the test split, named
-            "all"; classes may then be empty. Not used by other sources.
+        seed: of the choice of test images, in [0, 2**32), for data without splits or with a training split alone.
+        skip_unreadable: True leaves out the images of a folder, a CSV file or TFRecord files that cannot be used; not
+            used by other sources.
+        divide: False, for evaluation, makes all images of such data the test split, named "all"; classes may then be
+            empty.
+        image_column, label_column: names of the columns of a CSV file, or of the features of TFRecord files and
+            TensorFlow Datasets, that hold the images and the labels; None for the usual ones.
         verbose: False shows only warnings, and no progress.
 
     Raises:
@@ -50,18 +55,20 @@ def load(
         ImportError: the data need TensorFlow or TensorFlow Datasets, which is not installed.
     """
     name = os.fspath(name)
+    path, is_path = Path(name).expanduser(), _is_path(name)
+    columns = {"image_column": image_column, "label_column": label_column}
     if name == "digits":
         return open_digits()
-    if name.lower().endswith(".csv") and not Path(name).is_dir():
-        return open_table(name, seed, skip_unreadable, divide)
-    if name.lower().endswith(".npz") and not Path(name).is_dir():
+    if name.lower().endswith((".csv", ".tsv")) and not path.is_dir():
+        return open_table(name, seed, skip_unreadable, divide, **columns)
+    if name.lower().endswith(".npz") and not path.is_dir():
         return open_arrays(name)
-    if find_shards(Path(name).expanduser(), "train"):
+    if "train" in find_shards(path):
         require(f"the folder of TFRecord files {name}", "tensorflow")
         from bit_keras.data.sources.tfrecords import open_tfrecords
 
-        return open_tfrecords(name)
-    if name.startswith(("/", ".", "~")) or Path(name).is_dir():
+        return open_tfrecords(name, seed, skip_unreadable, divide, **columns)
+    if is_path:
         return open_folder(name, seed, skip_unreadable, divide)
     try:
         require(f"{name!r} of TensorFlow Datasets", "tensorflow", "tensorflow_datasets")
@@ -71,4 +78,19 @@ def load(
         ) from error
     from bit_keras.data.sources.tfds import open_tfds  # slow to import
 
-    return open_tfds(name, data_dir, manual_dir)
+    return open_tfds(name, data_dir, manual_dir, seed, divide, **columns)
+
+
+def _is_path(name: str) -> bool:
+    """Tells whether a name is a path, not one of TensorFlow Datasets; raises DataError if it is one of Windows."""
+    path = Path(name)
+    if name.startswith(("/", ".", "~")) or path.is_dir() or (path.suffix and path.exists()):
+        return True
+    if "\\" not in name and not PureWindowsPath(name).is_absolute():
+        return False
+    if os.name != "nt":
+        raise DataError(
+            f"{name} is a path of Windows, which does not exist here: it must have the form /data/birds, or in WSL "
+            "/mnt/c/data/birds for C:\\data\\birds"
+        )
+    return True

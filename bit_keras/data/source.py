@@ -8,7 +8,7 @@ import numpy as np
 
 from bit_keras.data import few_shot
 from bit_keras.data.errors import DataError, check_labels
-from bit_keras.data.held_out import hold_out
+from bit_keras.data.held_out import divide
 from bit_keras.data.splits import SPLIT_NAMES
 
 
@@ -29,6 +29,9 @@ class Split(Protocol):
 
     def subset(self, indices: np.ndarray) -> "Split":
         """As `take`, for too many examples to read them into memory."""
+
+    def fits_in(self, limit: int) -> bool:
+        """Tells whether all decoded images, with the encoded ones, take `limit` bytes or less."""
 
 
 class Stream(Split, Protocol):
@@ -141,13 +144,7 @@ class Source:
             )
         if not share:
             return self
-        labels, class_names = self.train.labels, self.class_names
-        if self.multi_label:
-            labels, class_names = np.zeros(len(labels), np.int64), ["any"]
-        check_labels("training labels", labels, len(class_names))
-        groups = getattr(self.train, "groups", None)
-        is_held_out = hold_out(labels, class_names, share, seed, "to train and to validate", groups)
-        train, validation = (self.train.subset(np.flatnonzero(chosen)) for chosen in (~is_held_out, is_held_out))
+        train, validation = divide(self.train, self.class_names, share, seed, "to train and to validate")
         identity = {**self.identity, "held_out": {"share": share, "seed": seed}}
         return dataclasses.replace(self, train=train, validation=validation, identity=identity)
 

@@ -97,6 +97,8 @@ def evaluate(
     manual_dir: str | None = None,
     loader: str | None = None,
     skip_unreadable: bool = False,
+    image_column: str | None = None,
+    label_column: str | None = None,
     batch_size: int = 64,
     resolution: int | None = None,
     fit: str | None = None,
@@ -115,7 +117,8 @@ def evaluate(
         output: new or empty folder for metrics.json, per_class.csv, predictions.csv, confusion_matrix.png and
             worst_mistakes.png, all of them or none; None writes nothing.
         split: "test", "validation", "train", or "all" for all of them, such as a whole folder without splits.
-        data_dir, manual_dir, skip_unreadable: as in `bit_keras.data.load`; not used if `source` is already opened.
+        data_dir, manual_dir, skip_unreadable, image_column, label_column: as in `bit_keras.data.load`; not used if
+            `source` is already opened.
         loader: "tf.data" or "grain"; None for the first of them that is installed.
         batch_size: images per batch, 1 or more.
         resolution: side in pixels to which images are resized, 1 or more; None for the training resolution of the
@@ -149,8 +152,15 @@ def evaluate(
 
     # Data
     if not isinstance(source, data.Source):
-        options = {"data_dir": data_dir, "manual_dir": manual_dir, "skip_unreadable": skip_unreadable}
-        source = load_data(source, **options, divide=split != "all")
+        source = load_data(
+            source,
+            data_dir=data_dir,
+            manual_dir=manual_dir,
+            skip_unreadable=skip_unreadable,
+            image_column=image_column,
+            label_column=label_column,
+            divide=split != "all",
+        )
     source.check_one_label("evaluation")
     splits = _splits(source, split)
     num_examples = sum(each.num_test for each in splits)

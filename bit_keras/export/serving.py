@@ -33,7 +33,9 @@ def main() -> None:
         resolution=values.resolution,
         activation=values.activation,
         top=values.top,
+        max_rows=values.max_rows,
         max_pixels=values.max_pixels,
+        max_scans=values.max_scans,
     )
     print(table([artefact]))
     print(f"model in {artefact.path}, configuration of a server in {values.output}")
@@ -61,4 +63,6 @@ def define_flags() -> None:
         "activation", None, list(ACTIVATIONS), "Computes scores from logits; by default that of the weights' training."
     )
     flags.DEFINE_integer("top", None, "Classes in a response; by default 5, or all if there are fewer.")
+    flags.DEFINE_integer("max_rows", default.max_rows, "Requests with more image files are rejected.")
     flags.DEFINE_integer("max_pixels", default.max_pixels, "Image files with more pixels are rejected.")
+    flags.DEFINE_integer("max_scans", default.max_scans, "JPEG files with more scans are rejected; each costs time.")

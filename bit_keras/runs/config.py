@@ -13,11 +13,14 @@ from bit_keras.zoo.fits import FITS
 
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 # Settings for reading data, common to all programs that read any.
-DATA_OPTIONS = ("data_dir", "manual_dir", "loader", "skip_unreadable")
+DATA_OPTIONS = ("data_dir", "manual_dir", "loader", "skip_unreadable", "image_column", "label_column")
 LOAD_OPTIONS = tuple(name for name in DATA_OPTIONS if name != "loader")  # arguments of `bit_keras.data.load`
 # Settings that may change between restarts: they do not affect the result beyond rounding. Data are identified by their
 # fingerprint, not by their name or location.
-_FREE = ("workdir", "dataset", "data_dir", "manual_dir", "checkpoint_every", "distribute", "remat")
+_FREE = (
+    *("workdir", "dataset", "data_dir", "manual_dir", "image_column", "label_column"),
+    *("checkpoint_every", "distribute", "remat"),
+)
 
 # {title: names of settings}: the sections of `--help` in all training programs.
 GROUPS = {
@@ -52,8 +55,8 @@ class RunConfig:
     model: str = option("", "Variant.")
     dataset: str = option(
         "",
-        '"digits", a TFDS name such as "cifar10", a folder of class folders or of TFRecord files, a CSV file '
-        '"path,label[,split][,group]", or an npz file of arrays.',
+        '"digits", a TFDS name such as "cifar10" or "cifar10[:80%]", a folder of class folders or of TFRecord files, a '
+        'CSV file "path,label[,split][,group]", or an npz file of arrays.',
     )
     workdir: str = option("", "Folder of the run: config.json, metrics.csv, weights.npz, report/ and more.")
     data_dir: str | None = option(None, "Folder of the TFDS data sets; TFDS's own default if not given.")
@@ -61,7 +64,11 @@ class RunConfig:
     loader: str | None = option(
         None, '"tf.data", or "grain" without TensorFlow; if not given, the first of them that is installed.'
     )
-    skip_unreadable: bool = option(False, "Leave out image files that cannot be read, instead of stopping.")
+    skip_unreadable: bool = option(False, "Leave out images that cannot be read, instead of stopping.")
+    image_column: str | None = option(
+        None, "Column of a CSV file, or feature of TFRecord files or TFDS, with the images; else the usual names."
+    )
+    label_column: str | None = option(None, "As --image_column, with the labels.")
     validation: float | None = option(
         None,
         "Share of the training images, in [0, 1), to hold out for choosing best.npz, if the data have no validation "

@@ -66,9 +66,9 @@ def export_saved_model(
         class_names: the K names of the outputs, in their order; None for those of a BiT's card, `model.class_names`, if
             it has any.
         verbose: False shows no progress.
-        **options: for "serving" only: precision, resolution, activation, top and max_pixels; see
-            `bit_keras.saved_models.serving.ServingOptions`. The default resolution is that of the weights,
-            `model.resolution`, or 224 pixels if that is None.
+        **options: for "serving" only: precision, resolution, activation, top, and the limits of a request max_rows,
+            max_pixels and max_scans; see `bit_keras.saved_models.serving.ServingOptions`. The default resolution is
+            that of the weights, `model.resolution`, or 224 pixels if that is None.
 
     Returns:
         `path`.

@@ -1,7 +1,6 @@
 """SavedModels for TF Serving: the folded network behind named signatures, one of which takes image files."""
 
 import dataclasses
-import functools
 import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,21 +11,17 @@ import tensorflow as tf
 from PIL import Image
 
 from bit_keras.data.loaders import preprocessing
-from bit_keras.data.loaders.bytes_tf import numbers, substr
 from bit_keras.data.loaders.exif import ORIENTATION
-from bit_keras.data.loaders.gif_tf import first_frame
-from bit_keras.data.loaders.preprocessing_numpy import BMP, GIF, JPEG, PNG
 from bit_keras.network.folding import folded
 from bit_keras.network.model import BiT
+from bit_keras.saved_models import decoding
 from bit_keras.zoo.presets import default_activation
 
 PRECISIONS = ("float32", "bfloat16")
 ACTIVATIONS = {"softmax": tf.nn.softmax, "sigmoid": tf.sigmoid}
 
-# Images decoded at the same time; together with `max_pixels` it bounds the memory.
-_PARALLEL_DECODES = 8
-# The palette of a grey BMP with 8 bits per pixel: blue, green, red and 0 for each value.
-_GREY_PALETTE = bytes(byte for value in range(256) for byte in (value, value, value, 0))
+# Image files whose network outputs are computed together, at most; the largest batch of `warmup.BATCH_SIZES`.
+_PART = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,8 +35,11 @@ class ServingOptions:
         activation: computes scores from logits, "softmax" or "sigmoid"; None for sigmoid with the 21,843 classes of
             ImageNet-21k, of which an image has several, and softmax otherwise.
         top: number of classes in a response, 1 to K; None for 5, or K if that is less.
-        max_pixels: height times width above which an image file is rejected before it is decoded, 1 or more. Up to
-            eight images are decoded at the same time, each with at least 3 bytes per pixel.
+        max_rows: image files in a request, 1 or more; larger requests fail before anything is decoded.
+        max_pixels: height times width above which an image file is rejected before it is decoded, 1 or more. Decoding
+            takes 3 to 9 bytes per pixel; larger images are decoded one after the other.
+        max_scans: scans of a JPEG file, 1 or more, above which it is rejected before it is decoded. Progressive files
+            have about ten; each additional scan costs time, however small it is.
 
     Raises:
         ValueError: a value is out of its range.
@@ -52,7 +50,9 @@ class ServingOptions:
     resolution: int = 224
     activation: str | None = None
     top: int | None = None
-    max_pixels: int = 2**26
+    max_rows: int = decoding.MAX_ROWS
+    max_pixels: int = decoding.MAX_PIXELS
+    max_scans: int = decoding.MAX_SCANS
 
     def __post_init__(self):
         if self.activation is None:
@@ -65,7 +65,7 @@ class ServingOptions:
             raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}, got {self.activation!r}")
         if not 1 <= self.top <= self.num_classes:
             raise ValueError(f"top must be 1 to the {self.num_classes} classes of the head, got {self.top}")
-        for name in ("resolution", "max_pixels"):
+        for name in ("resolution", "max_rows", "max_pixels", "max_scans"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be 1 or more, got {getattr(self, name)}")
 
@@ -78,12 +78,36 @@ def write(
     network = keras.Model(network.input, {"features": network.get_layer("features").output, "logits": network.output})
     images_spec = tf.TensorSpec([None, None, None, 3], name="images")
 
-    def run(images: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Returns the float32 outputs for images in [-1, 1]."""
-        return {name: tf.cast(output, tf.float32) for name, output in network(images, training=False).items()}
+    def run(images: tf.Tensor, part: tf.Tensor | int) -> dict[str, tf.Tensor]:
+        """Returns the float32 outputs for images in [-1, 1], which may be none, `part` images at a time."""
+        names, count = sorted(network.output), tf.shape(images)[0]
 
-    def classify(images: tf.Tensor) -> dict[str, tf.Tensor]:
-        logits = run(images)["logits"]
+        def step(start: tf.Tensor, *outputs: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            found = network(images[start : start + part], training=False)
+            together = (
+                tf.concat([output, tf.cast(found[name], tf.float32)], 0) for name, output in zip(names, outputs)
+            )
+            return start + part, *together
+
+        sizes = [network.output[name].shape[-1] for name in names]
+        _, *outputs = tf.while_loop(
+            lambda start, *_: start < count,
+            step,
+            (tf.constant(0), *(tf.zeros([0, size]) for size in sizes)),
+            shape_invariants=(tf.TensorShape([]), *(tf.TensorShape([None, size]) for size in sizes)),
+            parallel_iterations=1,
+        )
+        return dict(zip(names, outputs, strict=True))
+
+    def run_pixels(images: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Returns the outputs for images in [0, 1]."""
+        count, height, width, _ = tf.unstack(tf.shape(images))
+        has_pixels = (tf.minimum(height, width) > 0) | (count == 0)
+        message = "images must have one pixel or more, as [N, height, width, 3], got"
+        with tf.control_dependencies([tf.debugging.Assert(has_pixels, [message, tf.shape(images)])]):
+            return run(2.0 * images - 1.0, count)
+
+    def classify(logits: tf.Tensor) -> dict[str, tf.Tensor]:
         # Logits are ranked, not scores: the scores of confident predictions all round to 1.
         best = tf.math.top_k(logits, options.top).indices
         scores = tf.gather(ACTIVATIONS[options.activation](logits), best, batch_dims=1)
@@ -92,22 +116,23 @@ def write(
 
     @tf.function(input_signature=[images_spec])
     def serving_default(images):
-        return classify(2.0 * images - 1.0)
+        return classify(run_pixels(images)["logits"])
 
     @tf.function(input_signature=[images_spec])
     def features(images):
-        return {"features": run(2.0 * images - 1.0)["features"]}
+        return {"features": run_pixels(images)["features"]}
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")])
     def serve_bytes(image_bytes):
-        images, errors = decode_rows(image_bytes, options.resolution, options.max_pixels, model.card.resize)
-        valid = tf.equal(errors, "")
-        # Zeros: JSON has no NaN.
+        index, images, errors = decoding.decode_rows(
+            image_bytes, options.resolution, model.card.resize, options.max_rows, options.max_pixels, options.max_scans
+        )
+        # Zeros in the other rows: JSON has no NaN.
         answer = {
-            name: tf.where(valid[:, tf.newaxis], output, tf.zeros([], output.dtype))
-            for name, output in classify(images).items()
+            name: decoding.in_rows(index, output, tf.size(image_bytes))
+            for name, output in classify(run(images, _PART)["logits"]).items()
         }
-        return {**answer, "valid": valid, "error": errors}
+        return {**answer, "valid": tf.equal(errors, ""), "error": errors}
 
     # Without the Keras model, which would be stored too.
     root = tf.train.Checkpoint(variables=[variable.value for variable in network.variables])
@@ -115,94 +140,6 @@ def write(
         root.card = tf.saved_model.Asset(str(card))
     signatures = {"serving_default": serving_default, "serve_bytes": serve_bytes, "features": features}
     tf.saved_model.save(root, str(path), signatures=signatures)
-
-
-def decode_rows(
-    image_bytes: tf.Tensor, resolution: int, max_pixels: int, fit: str = "squash"
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """Decodes, turns and resizes JPEG, PNG, GIF and BMP files as evaluation does; an invalid one affects no other.
-
-    Args:
-        image_bytes: strings [N].
-        resolution: side in pixels of the result.
-        max_pixels: height times width above which a file is not decoded.
-        fit: how an image becomes a square, one of `bit_keras.zoo.fits.FITS`.
-
-    Returns:
-        Images [N, resolution, resolution, 3] in [-1, 1], zeros for invalid files, and strings [N]: the reason why a
-        file is invalid, "" for the others.
-    """
-    shape = (resolution, resolution, 3)
-
-    def decode(index, data):
-        still = tf.cond(_starts_with(data, *GIF), lambda: first_frame(data), lambda: data)
-        error = _refusal(data, still, max_pixels)
-        return index, tf.cond(error == "", lambda: prepare(still), lambda: tf.zeros(shape)), error
-
-    def prepare(data):
-        return preprocessing.test_image(preprocessing.decode_in_graph(data), crop=resolution, fit=fit)
-
-    with tf.device("/CPU:0"):
-        count = tf.size(image_bytes, out_type=tf.int64)
-        rows = tf.data.Dataset.from_tensor_slices(image_bytes).enumerate()
-        # In a dataset, which can skip a row: elsewhere the error of one decoder fails the whole batch.
-        rows = rows.map(decode, num_parallel_calls=_PARALLEL_DECODES).ignore_errors()
-        # An additional row, because a batch must not be empty when all files are invalid.
-        rows = rows.concatenate(tf.data.Dataset.from_tensors((count, tf.zeros(shape), "")))
-        index, images, errors = rows.batch(count + 1).get_single_element()
-        index = index[:, tf.newaxis]
-        images = tf.scatter_nd(index, images, (count + 1, *shape))[:-1]
-        default = tf.fill([count + 1], "the image is damaged")
-        return images, tf.tensor_scatter_nd_update(default, index, errors)[:-1]
-
-
-def _starts_with(data: tf.Tensor, *starts: bytes) -> tf.Tensor:
-    return tf.reduce_any([tf.strings.substr(data, 0, len(start)) == start for start in starts])
-
-
-def _refusal(data: tf.Tensor, still: tf.Tensor, max_pixels: int) -> tf.Tensor:
-    """Returns why a file must not be decoded, "" if it may be; raises if the header is damaged.
-
-    Args:
-        data: the file.
-        still: as `data`; of a GIF its first frame, "" if that does not fill it.
-        max_pixels: see `decode_rows`.
-    """
-    is_jpeg, is_png, is_gif, is_bmp = (_starts_with(data, *starts) for starts in ([JPEG], [PNG], GIF, [BMP]))
-    size = tf.case(  # height and width, in either order
-        [
-            (is_jpeg, lambda: tf.image.extract_jpeg_shape(data, tf.int64)[:2]),
-            # The first chunk is IHDR: length and type in 4 bytes each, then width and height.
-            (is_png, lambda: numbers(data, len(PNG) + 8, tf.int32, 2, little_endian=False)),
-            (is_gif, lambda: numbers(data, 6, tf.uint16, 2)),
-            (is_bmp, lambda: _without_sign(numbers(data, 18, tf.int32, 2))),
-        ],
-        default=lambda: tf.zeros([2], tf.int64),
-    )
-    pixels = tf.reduce_prod(tf.minimum(size, 2**31))
-    faults = {
-        "the image is empty": tf.strings.length(data) == 0,
-        "the image is not JPEG, PNG, GIF or BMP": ~(is_jpeg | is_png | is_gif | is_bmp),
-        f"the image has more than {max_pixels} pixels": pixels > max_pixels,
-        "the first frame of a GIF must fill it": is_gif & (still == b""),
-        "a BMP must be uncompressed, with 24 or 32 bits per pixel, or 8 of grey": is_bmp & _is_unknown_bmp(data),
-    }
-    cases = [(is_true, functools.partial(tf.constant, fault)) for fault, is_true in faults.items()]
-    return tf.case(cases, default=lambda: tf.constant(""))
-
-
-def _without_sign(values: tf.Tensor) -> tf.Tensor:
-    """Returns the absolute values of signed 32-bit numbers; a negative height is that of rows from the top."""
-    return tf.minimum(values, 2**32 - values)
-
-
-def _is_unknown_bmp(data: tf.Tensor) -> tf.Tensor:
-    """Tells whether a BMP file is of a kind that TensorFlow's decoder misreads."""
-    (header,), (compression,) = (tf.unstack(numbers(data, at, tf.int32)) for at in (14, 30))
-    (bits,) = tf.unstack(numbers(data, 28, tf.uint16))
-    is_grey = substr(data, 14 + header, len(_GREY_PALETTE)) == _GREY_PALETTE
-    is_known = (bits == 24) | (bits == 32) | ((bits == 8) & is_grey)
-    return ~(is_known & (header >= 40) & (compression == 0))
 
 
 def expected(

@@ -18,7 +18,7 @@ from bit_keras.checkpoints import provenance
 from bit_keras.network.folding import folded
 from bit_keras.network.model import BiT
 from bit_keras.saved_models.check import relative_difference
-from bit_keras.saved_models.serving import decode_rows
+from bit_keras.saved_models.decoding import decode_rows, in_rows
 from bit_keras.saved_models.summary import Artefact, measure, write_summary
 from bit_keras.system import files
 from bit_keras.system.logs import logger
@@ -28,7 +28,6 @@ FORMS = ("converter", "direct")
 # Largest difference of the bfloat16 network from the model, relative to the scale of the logits. Random weights
 # amplify the rounding with depth; a wrong network differs by more than 1.
 TOLERANCE = 0.25
-_MAX_PIXELS = 2**26  # per image file
 _BATCH_TIMEOUT = 5_000  # microseconds that a request waits for others
 
 
@@ -155,7 +154,8 @@ def _signature(run: Callable, resolution: int, fit: str) -> Callable:
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")])
     def serve(image_bytes):
-        decoded, errors = decode_rows(image_bytes, resolution, _MAX_PIXELS, fit)
+        index, images, errors = decode_rows(image_bytes, resolution, fit)
+        decoded = in_rows(index, images, tf.size(image_bytes))
         valid = tf.equal(errors, "")
         logits = run(decoded)
         return {

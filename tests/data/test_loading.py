@@ -34,6 +34,22 @@ def test_missing_folder(path):
         data.load(path)
 
 
+@pytest.mark.parametrize("path", ["C:\\data\\birds", "D:/birds", "data\\birds", "C:\\data\\birds.csv"])
+def test_paths_of_windows(path):
+    with pytest.raises(data.DataError, match=r"birds(.csv)? is a path of Windows, which does not exist here: .*/mnt/c"):
+        data.load(path)
+
+
+def test_other_files(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "list.txt").write_text("a.png 0")
+    for path in ("list.txt", tmp_path / "list.txt"):
+        with pytest.raises(
+            data.DataError, match=r"files of data end in \.csv, \.tsv or \.npz, list\.txt is another file"
+        ):
+            data.load(path)
+
+
 def test_unknown_name_says_what_is_allowed():
     with pytest.raises(data.DataError, match=r"no such data: 'cifar11'; allowed are .digits., .* folder.*cifar10"):
         data.load("cifar11")

@@ -1,10 +1,13 @@
 """SavedModels for TF Serving: the outputs of their signatures, and batches with invalid image files."""
 
+import base64
 import dataclasses
+import functools
 import io
 import os
 import resource
 import struct
+import time
 import zlib
 from pathlib import Path
 
@@ -26,6 +29,7 @@ DAMAGED = "the image is damaged"
 NO_IMAGE = "the image is not JPEG, PNG, GIF or BMP"
 UNKNOWN_BMP = "a BMP must be uncompressed, with 24 or 32 bits per pixel, or 8 of grey"
 SMALL_FRAME = "the first frame of a GIF must fill it"
+BASE64 = 'the image is text in base64: in JSON it must be sent as {"b64": "..."}, without "data:"'
 TOO_LARGE = f"the image has more than {2**26} pixels"
 
 
@@ -70,6 +74,21 @@ def write(model, path: Path, class_names=None, **options) -> dict:
 
     serving.write(model, path, serving.ServingOptions(model.num_classes, **options), class_names)
     return load(path)
+
+
+@functools.cache
+def _decoder(resolution: int, options: tuple):
+    import tensorflow as tf
+
+    from bit_keras.saved_models.decoding import decode_rows
+
+    spec = [tf.TensorSpec([None], tf.string)]
+    return tf.function(lambda files: decode_rows(files, resolution, **dict(options)), input_signature=spec)
+
+
+def decode_rows(files: list[bytes], resolution: int, **options) -> list[np.ndarray]:
+    """Calls the function of this name as a graph, which is traced only once."""
+    return [tensor.numpy() for tensor in _decoder(resolution, tuple(options.items()))(files)]
 
 
 def random_images(*shape: int) -> np.ndarray:
@@ -302,11 +321,9 @@ def evaluation_image(data: bytes | np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("name", GOOD)
 def test_pixels_of_good_files(name):
-    from bit_keras.saved_models.serving import decode_rows
-
     data, pixels = GOOD[name]
-    images, errors = decode_rows([data], RESOLUTION, 2**26)
-    assert errors.numpy().tolist() == [b""]
+    _, images, errors = decode_rows([data], RESOLUTION)
+    assert errors.tolist() == [b""]
     if pixels is None:
         pixels = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB"))
         difference = np.abs(images[0] - evaluation_image(pixels)) * 127.5
@@ -339,28 +356,154 @@ def test_the_fit_of_the_card_is_served(golden_npz, tmp_path, fit):
 
 @pytest.mark.parametrize("file_format", ["JPEG", "PNG"])
 def test_the_largest_image_is_taken(file_format):
-    from bit_keras.saved_models.serving import decode_rows
-
     data = encode(photo(10, 8), file_format)
-    assert decode_rows([data], 16, 80)[1].numpy().tolist() == [b""]
-    assert decode_rows([data], 16, 79)[1].numpy().tolist() == [b"the image has more than 79 pixels"]
+    assert decode_rows([data], 16, max_pixels=80)[2].tolist() == [b""]
+    assert decode_rows([data], 16, max_pixels=79)[2].tolist() == [b"the image has more than 79 pixels"]
 
 
 def test_damage_stays_in_its_row():
-    from bit_keras.saved_models.serving import decode_rows
-
     random = np.random.default_rng(0)
     files = [data for data, _ in GOOD.values()]
-    expected, _ = decode_rows(files, RESOLUTION, 2**26)
+    _, expected, _ = decode_rows(files, RESOLUTION)
     for _ in range(5):
         damaged = [bytearray(files[k]) for k in random.integers(len(files), size=30)]
         for data in damaged:
             for position in random.integers(min(len(data), 600), size=3):
                 data[position] = random.integers(256)
         mixed = [row for pair in zip(files, map(bytes, damaged)) for row in pair]
-        images, errors = decode_rows(mixed, RESOLUTION, 2**26)
-        assert not any(errors.numpy()[::2])
-        np.testing.assert_array_equal(images[::2], expected)
+        index, images, errors = decode_rows(mixed, RESOLUTION)
+        assert not any(errors[::2])
+        assert index.tolist() == np.flatnonzero(errors == b"").tolist()
+        np.testing.assert_array_equal(images[index % 2 == 0], expected)
+
+
+def insert(data: bytes, part: bytes, count: int, before: bytes) -> bytes:
+    """Returns a file with `count` copies of a part before its last occurrence of `before`."""
+    at = data.rindex(before)
+    return data[:at] + part * count + data[at:]
+
+
+def last_scan(jpeg: bytes) -> bytes:
+    return jpeg[jpeg.rindex(b"\xff\xda") : -2]
+
+
+def separate_scans() -> bytes:
+    """A JPEG that is not progressive, whose three colours are in scans of their own, the first of them 40 times."""
+    data = encode(GREY, "JPEG")
+    frame, scan = data.index(b"\xff\xc0"), data.index(b"\xff\xda")
+    colours = b"".join(bytes([k, 0x11, 0]) for k in (1, 2, 3))
+    header = data[frame : frame + 2] + struct.pack(">H", 17) + data[frame + 4 : frame + 9] + b"\3" + colours
+    end = frame + 2 + int.from_bytes(data[frame + 2 : frame + 4])
+    return data[:frame] + header + data[end:scan] + data[scan:-2] * 40 + b"\xff\xd9"
+
+
+PROGRESSIVE = encode(PHOTO, "JPEG", progressive=True)
+TEXT = b"zTXtk\0\0" + zlib.compress(bytes(1_000))
+TEXT = struct.pack(">I", len(TEXT) - 4) + TEXT + struct.pack(">I", zlib.crc32(TEXT))
+COSTLY = {
+    "scans": (insert(PROGRESSIVE, last_scan(PROGRESSIVE), 40, b"\xff\xd9"), "the image has more than 32 scans"),
+    "scans after a comment that ends an image": (
+        insert(PROGRESSIVE, b"\xff\xfe\0\4\xff\xd9" + last_scan(PROGRESSIVE), 40, b"\xff\xd9"),
+        "the image has more than 32 scans",
+    ),
+    "scans of one colour": (separate_scans(), "the image has more than 32 scans"),
+    "scans after bytes that belong to no segment": (
+        PROGRESSIVE[:20] + b"\0" + insert(PROGRESSIVE, last_scan(PROGRESSIVE), 40, b"\xff\xd9")[20:],
+        "the image has more than 32 scans",
+    ),
+    "texts": (insert(PNG, TEXT, 9, PNG[-12:]), "the image has more than 8 compressed texts"),
+    "base64": (base64.b64encode(JPEG), BASE64),
+    "address": (b"data:image/png;base64," + base64.b64encode(PNG), BASE64),
+}
+
+
+@pytest.mark.parametrize("name", COSTLY)
+def test_costly_files_are_refused(name):
+    data, reason = COSTLY[name]
+    index, images, errors = decode_rows([PNG, data], RESOLUTION)
+    assert errors.tolist() == [b"", reason.encode()]
+    assert index.tolist() == [0]
+    np.testing.assert_allclose(images, evaluation_image(PHOTO)[np.newaxis], atol=1e-6)
+
+
+def test_usual_files_are_not_refused_for_their_cost():
+    """A few scans and texts, a baseline JPEG with a film behind it, and a preview in its EXIF data."""
+    film = np.random.default_rng(0).integers(0, 256, 2**22, np.uint8).tobytes()
+    assert film.count(b"\xff\xda") > 40
+    preview = b"\xff\xe1" + struct.pack(">H", 2 + 6 + 200) + b"Exif\0\0" + b"\xff\xda" * 100
+    files = [
+        insert(PROGRESSIVE, last_scan(PROGRESSIVE), 5, b"\xff\xd9"),
+        insert(PNG, TEXT, 5, PNG[-12:]),
+        JPEG + film,
+        JPEG[:2] + preview + JPEG[2:],
+        PROGRESSIVE[:2] + preview + PROGRESSIVE[2:],
+    ]
+    assert not any(decode_rows(files, RESOLUTION)[2])
+
+
+def test_a_gif_of_many_blocks_is_read_in_little_time():
+    import tensorflow as tf
+
+    from bit_keras.data.loaders.gif_tf import first_frame
+
+    gif = encode(np.random.default_rng(0).integers(0, 256, (300, 400), np.uint8), "GIF")
+    cut = tf.function(first_frame, input_signature=[tf.TensorSpec((), tf.string)])
+    assert cut(gif + b"\x21\xfe\1a\0").numpy().rstrip(b";") == gif.rstrip(b";")
+    start = time.process_time()
+    for blocks in (b"\1a" * 500_000, b"\1a\2bb" * 200_000, b"\0\x21\xfe" * 300_000):
+        data = gif[:13] + b"\x21\xfe" + blocks + b"\0" + gif[13:]
+        cut(data)
+    assert time.process_time() - start < 4, "seconds; block by block it would take a minute"
+
+
+def test_requests_without_images(signatures):
+    for name, empty in (("serve_bytes", []), ("serving_default", np.zeros((0, 30, 40, 3)))):
+        found = signatures[name](empty)
+        assert {key: found[key].shape for key in ("logits", "scores", "classes")} == {
+            "logits": (0, 10),
+            "scores": (0, TOP),
+            "classes": (0, TOP),
+        }
+    assert signatures["features"](np.zeros((0, 0, 0, 3)))["features"].shape == (0, 1024)
+
+
+@pytest.mark.parametrize("shape", [(1, 0, 0, 3), (2, 0, 5, 3), (1, 5, 0, 3)])
+@pytest.mark.parametrize("name", ["serving_default", "features"])
+def test_images_without_pixels_are_refused(signatures, name, shape):
+    import tensorflow as tf
+
+    with pytest.raises(tf.errors.InvalidArgumentError, match="images must have one pixel or more, as"):
+        signatures[name](np.zeros(shape))
+
+
+def test_rows_are_limited_and_computed_in_parts(model, tmp_path, signatures):
+    import tensorflow as tf
+
+    limited = write(model, tmp_path / "serving", resolution=RESOLUTION, max_rows=20)["serve_bytes"]
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"at most 20 image files, got\] \[21\]"):
+        limited([b""] * 21)
+    files = [encode(np.roll(PHOTO, 3 * k, axis=1), "PNG") for k in range(20)]
+    apart = np.concatenate([limited(files[start : start + 8])["logits"] for start in (0, 8, 16)])
+    np.testing.assert_array_equal(limited(files)["logits"], apart)
+
+
+def test_good_rows_beside_bad_ones_are_bit_identical(signatures):
+    good = [data for data, _ in list(GOOD.values())[:6]]
+    bad = [data for data, _ in list(BAD.values())[:12]]
+    mixed = [*bad[:5], good[0], bad[5], *good[1:], *bad[6:]]
+    is_good = np.array([row in good for row in mixed])
+    found, alone = signatures["serve_bytes"](mixed), signatures["serve_bytes"](good)
+    for name in ("logits", "scores", "classes", "valid"):
+        np.testing.assert_array_equal(found[name][is_good], alone[name])
+
+
+def test_large_images_are_decoded_after_the_others(signatures):
+    large = encode(np.full((3_000, 3_000), 77, np.uint8), "PNG")  # more than _LARGE
+    found = signatures["serve_bytes"]([large, PNG, b"", large])
+    assert found["valid"].tolist() == [True, True, False, True]
+    expected = [signatures["serve_bytes"]([data])["logits"][0] for data in (large, PNG)]
+    for row, k in ((0, 0), (1, 1), (3, 0)):
+        np.testing.assert_allclose(found["logits"][row], expected[k], rtol=1e-5)
 
 
 def test_a_batch_of_bad_files_alone(signatures):
@@ -389,6 +532,8 @@ def test_defaults():
         ({"top": 0}, "top must be 1 to the 10 classes of the head, got 0"),
         ({"resolution": 0}, "resolution must be 1 or more, got 0"),
         ({"max_pixels": 0}, "max_pixels must be 1 or more, got 0"),
+        ({"max_rows": 0}, "max_rows must be 1 or more, got 0"),
+        ({"max_scans": -1}, "max_scans must be 1 or more, got -1"),
         ({"kind": "reusable", "top": 1}, "only kind=\"serving\" has options, got top for kind='reusable'"),
     ],
 )

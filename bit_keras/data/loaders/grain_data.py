@@ -146,8 +146,8 @@ class _Examples(grain.sources.RandomAccessDataSource):
         return self._make(number)
 
 
-def _with_index(source: Source, split: Split) -> Examples:
-    if not isinstance(split, Examples):
+def _with_index(source: Source, split: Split) -> Split:
+    if not hasattr(split, "read"):
         raise DataError(
             f"the loader grain needs random access to the examples, which {source.name}, of the kind "
             f"{source.identity['kind']}, does not support; allowed is the loader tf.data"

@@ -4,11 +4,10 @@ Pixels of lossless formats equal those of TensorFlow. TensorFlow decodes JPEG wi
 that some values differ by a few units.
 """
 
-import contextlib
 import io
 import struct
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 from PIL import (
@@ -22,11 +21,8 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from bit_keras.data.loaders import exif
+from bit_keras.data.loaders import exif, limits
 from bit_keras.system.optional import install_command
-
-# Largest height times width: above the 200 megapixels of telephones, below what TensorFlow and libavif decode.
-MAX_PIXELS = 2**28
 
 # How files begin.
 JPEG, PNG, BMP, GIF = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", (b"GIF87a", b"GIF89a")
@@ -63,6 +59,10 @@ def header_size(encoded: bytes) -> tuple[int, int]:
     Raises:
         ValueError: the header is damaged, or the image has too many pixels or another format than `decode` takes.
     """
+    return _despite_pillows_limit(_header_size, encoded)
+
+
+def _header_size(encoded: bytes) -> tuple[int, int]:
     with _open(encoded) as image:
         width, height = image.size
         return (width, height) if _orientation(image) >= 5 else (height, width)
@@ -79,13 +79,10 @@ def decode(encoded: bytes) -> np.ndarray:
         uint8 [H, W, 3].
 
     Raises:
-        ValueError: it has another format or more than `MAX_PIXELS` pixels, or is damaged; the message states which.
+        ValueError: it has another format or more pixels than `limits.check_pixels` allows, or is damaged; the message
+            states which.
     """
-    try:
-        return _decode(encoded)
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        with _without_pillows_limit():
-            return _decode(encoded)
+    return _despite_pillows_limit(_decode, encoded)
 
 
 def _decode(encoded: bytes) -> np.ndarray:
@@ -123,8 +120,7 @@ def _open(encoded: bytes) -> Image.Image:
     except _FAULTS as error:
         raise ValueError(f"cannot be decoded: {error}") from error
     width, height = image.size
-    if width * height > MAX_PIXELS:
-        raise ValueError(f"has {width * height:,} pixels; at most {MAX_PIXELS:,} are decoded")
+    limits.check_pixels(height, width)
     return image
 
 
@@ -148,15 +144,17 @@ def _class(encoded: bytes) -> Callable[[io.BytesIO], Image.Image]:
     raise ValueError("it must be JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF or HEIC")
 
 
-@contextlib.contextmanager
-def _without_pillows_limit() -> Iterator[None]:
-    """Switches off Pillow's own limit of pixels, which is lower for some formats; one image at a time."""
-    with _pillows_limit:
-        before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-        try:
-            yield
-        finally:
-            Image.MAX_IMAGE_PIXELS = before
+def _despite_pillows_limit(function: Callable, encoded: bytes):
+    """Calls a function again, without Pillow's own limit of pixels, if an image passes that, which is lower."""
+    try:
+        return function(encoded)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        with _pillows_limit:  # one image at a time
+            before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+            try:
+                return function(encoded)
+            finally:
+                Image.MAX_IMAGE_PIXELS = before
 
 
 def upright(image: np.ndarray, orientation: int) -> np.ndarray:

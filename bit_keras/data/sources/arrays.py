@@ -15,6 +15,15 @@ from bit_keras.system.npz import ERRORS, MAX_HEADER, check_compression
 
 _ARRAYS = {"train_images", "train_labels", "test_images", "test_labels"}
 _VALIDATION = {"validation_images", "validation_labels"}
+# Names in the files of MedMNIST and of `keras.datasets`.
+_OTHER_NAMES = {
+    "val_images": "validation_images",
+    "val_labels": "validation_labels",
+    "x_train": "train_images",
+    "y_train": "train_labels",
+    "x_test": "test_images",
+    "y_test": "test_labels",
+}
 
 
 def from_arrays(
@@ -30,10 +39,10 @@ def from_arrays(
     """Returns a source of arrays in memory.
 
     Args:
-        train_images: uint8 [N, H, W, 3].
-        train_labels: integers [N] in [0, number of classes). For multi-label data a matrix [N, number of classes] of
-            booleans or of 0 and 1, with at least one label per row.
-        test_images: uint8 [M, H', W', 3].
+        train_images: uint8 [N, H, W, 3]; or of grey values [N, H, W] or [N, H, W, 1], which are repeated.
+        train_labels: integers [N] or [N, 1] in [0, number of classes). For multi-label data a matrix [N, number of
+            classes] of booleans or of 0 and 1, with at least one label per row.
+        test_images: the same for M images [M, H', W', 3].
         test_labels: the same for the M test images.
         class_names: one name per class; None for "0" up to the largest training label or the last column.
         name: name of the task.
@@ -51,6 +60,7 @@ def from_arrays(
     train = splits["train"]
     multi_label = train.labels.ndim == 2
     shapes = [np.shape(labels) for _, labels in arrays.values()]
+    shapes = [shape[:1] if shape[1:] == (1,) else shape for shape in shapes]
     if len({shape[1:] for shape in shapes}) > 1:
         raise DataError(f"all splits must have labels of one kind and of the same classes, got the shapes {shapes}")
     if class_names is None:
@@ -77,13 +87,15 @@ def open_arrays(path: str | os.PathLike) -> Source:
 
     Args:
         path: file with the arrays "train_images", "train_labels", "test_images", "test_labels" and optionally
-            "validation_images", "validation_labels" and "class_names", as in `from_arrays`. Greyscale images may be
-            [N, H, W]; their values are repeated.
+            "validation_images", "validation_labels" and "class_names", as in `from_arrays`; or with the names of
+            MedMNIST ("val_images") or of Keras's data ("x_train").
 
     Raises:
         DataError: the file cannot be read or does not contain these arrays.
     """
     path = Path(path).expanduser()
+    if not path.is_file():
+        raise DataError(f"no such file: {path}")
     try:
         with zipfile.ZipFile(path) as archive:
             check_compression(archive)
@@ -94,14 +106,12 @@ def open_arrays(path: str | os.PathLike) -> Source:
         raise DataError(f"{path} cannot be read as an npz file of arrays: {reason}") from error
     if odd := [name for name, array in arrays.items() if not isinstance(array, np.ndarray)]:
         raise DataError(f"{path} must hold arrays alone, got {', '.join(odd)}")
+    arrays = {_OTHER_NAMES.get(name, name): array for name, array in arrays.items()}
     if set(arrays) - {"class_names"} not in (_ARRAYS, _ARRAYS | _VALIDATION):
         raise DataError(
             f"{path} must hold {', '.join(sorted(_ARRAYS))} and may hold {', '.join(sorted(_VALIDATION))} and "
             f"class_names, got {list(arrays)}"
         )
-    for name in arrays:
-        if name.endswith("_images") and arrays[name].ndim == 3:
-            arrays[name] = np.repeat(arrays[name][..., None], 3, axis=-1)
     class_names = arrays.pop("class_names", None)
     return from_arrays(**arrays, class_names=None if class_names is None else class_names.tolist(), name=path.stem)
 
@@ -110,11 +120,17 @@ def _examples(split: str, images: np.ndarray, labels: np.ndarray) -> Examples:
     images, labels = np.asarray(images), np.asarray(labels)
     if images.dtype != np.uint8:
         raise DataError(f"{split}_images must be uint8 in [0, 255], got {images.dtype}")
+    if images.ndim == 3 and images.shape[:1] == labels.shape[:1]:
+        images = images[..., None]
+    if images.ndim == 4 and images.shape[-1] == 1:
+        images = np.repeat(images, 3, axis=-1)
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
     if images.ndim != 4 or images.shape[-1] != 3:
         raise DataError(f"{split}_images must have the shape [N, H, W, 3], got {list(images.shape)}")
     if not images.size:
         raise DataError(f"{split}_images must not be empty, got the shape {list(images.shape)}")
-    if labels.ndim == 2 and labels.shape[1] > 1:
+    if labels.ndim == 2:
         return Examples(images, _label_indices(split, labels, len(images)))
     if not np.issubdtype(labels.dtype, np.integer):
         raise DataError(f"{split}_labels must be integers, got {labels.dtype}")

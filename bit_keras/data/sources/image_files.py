@@ -1,6 +1,7 @@
 """Sources from lists of image files, as found in a folder or listed in a CSV file."""
 
 import hashlib
+import math
 import os
 import unicodedata
 from collections.abc import Collection, Mapping, Sequence
@@ -10,11 +11,9 @@ import numpy as np
 
 from bit_keras.data.errors import DataError
 from bit_keras.data.examples import Examples
-from bit_keras.data.held_out import hold_out
+from bit_keras.data.held_out import FOR_TEST, TEST_SHARE, hold_out
 from bit_keras.data.source import Source, median_size
 from bit_keras.data.sources.scan import scan
-
-_TEST_SHARE = 0.2  # fraction of the images for testing, in data without splits
 
 Classes = dict[str, list[Path]]  # {class: its files}, both sorted
 
@@ -58,7 +57,8 @@ def open_image_files(
                 f"only in {names[split]}: {sorted(classes.keys() - train.keys())}"
             )
     _check_twins(name, train)
-    sizes = scan([path for classes in splits.values() for path in _flatten(classes)], skip_unreadable)
+    files = [path for classes in splits.values() for path in _flatten(classes)]
+    sizes = {path: size for path, size in zip(files, scan(files, skip_unreadable).tolist(), strict=True) if any(size)}
     splits = {split: _only(sizes, classes) for split, classes in splits.items()}
     identity = {"kind": "folder"}
     if "test" not in splits and not divide:
@@ -81,7 +81,7 @@ def open_image_files(
         image_size=median_size([sizes[path] for path in train_files]),
         identity=identity,
         test_split=test_split,
-        **{split: _examples(classes, groups) for split, classes in splits.items()},
+        **{split: _examples(classes, groups, sizes) for split, classes in splits.items()},
     )
 
 
@@ -104,9 +104,7 @@ def _only(usable: Collection[Path], classes: Classes) -> Classes:
 def _divide(classes: Classes, seed: int, groups: Mapping[Path, str] | None) -> tuple[Classes, Classes]:
     """Splits the files of each class into training and test files, at least one of each."""
     files = _flatten(classes)
-    chosen = hold_out(
-        _labels(classes), list(classes), _TEST_SHARE, seed, "to train and to test", _groups(files, groups)
-    )
+    chosen = hold_out(_labels(classes), list(classes), TEST_SHARE, seed, FOR_TEST, _groups(files, groups))
     test = {path for path, is_chosen in zip(files, chosen, strict=True) if is_chosen}
     return (
         {label: [path for path in paths if path not in test] for label, paths in classes.items()},
@@ -126,10 +124,11 @@ def _groups(files: Sequence[Path], groups: Mapping[Path, str] | None) -> np.ndar
     return None if groups is None else np.array([groups[path] for path in files], dtype=object)
 
 
-def _examples(classes: Classes, groups: Mapping[Path, str] | None) -> Examples:
+def _examples(classes: Classes, groups: Mapping[Path, str] | None, sizes: Mapping[Path, Sequence[int]]) -> Examples:
     files = _flatten(classes)
     names = np.array([str(path) for path in files], dtype=object)
-    return Examples(names, _labels(classes), in_files=True, groups=_groups(files, groups))
+    pixels = np.array([math.prod(sizes[path]) for path in files], np.int64)
+    return Examples(names, _labels(classes), in_files=True, groups=_groups(files, groups), pixels=pixels)
 
 
 def _fingerprint(root: Path, paths: Sequence[Path]) -> str:

@@ -3,6 +3,8 @@
 import contextlib
 import dataclasses
 import functools
+import math
+import re
 from collections.abc import Iterator
 
 import numpy as np
@@ -10,52 +12,92 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core.download import downloader
 
+from bit_keras.data import held_out
 from bit_keras.data.errors import DataError
 from bit_keras.data.examples import Examples
-from bit_keras.data.loaders import preprocessing
+from bit_keras.data.loaders import preprocessing, preprocessing_numpy
 from bit_keras.data.loaders.streams import passes
 from bit_keras.data.source import Source, median_size
 from bit_keras.data.sources import tfds_errors
+from bit_keras.data.splits import assign
 
 _SHUFFLE_BYTES = 2**30  # size of the shuffle buffer of encoded images: all of CIFAR, some 10,000 of ImageNet
 _SAMPLE = 64  # images from which the median size is estimated
 _RECORD = r".*-(\d+)-of-\d+.*__(\d+)"  # TFDS's identifier of a record: the numbers of its file and in its file
+_SLICED = re.compile(r"([^\[\]]+)\[(.*)\]")  # "name[:80%]"
+_DTYPES = (np.uint8, np.uint16)
 _RETRIES = 4  # per request; with TFDS's default of 10 a missing network is reported after 3.5 minutes
 
 
-def open_tfds(name: str, data_dir: str | None = None, manual_dir: str | None = None) -> Source:
+def open_tfds(
+    name: str,
+    data_dir: str | None = None,
+    manual_dir: str | None = None,
+    seed: int = 0,
+    divide: bool = True,
+    image_column: str | None = None,
+    label_column: str | None = None,
+) -> Source:
     """Opens a dataset of TensorFlow Datasets, which is downloaded and prepared if necessary.
 
     The split "train" is for training, "validation" for validation and "test" for testing. If there is no test split or
-    it has no labels (label -1, as in imagenet2012), "validation" is for testing.
+    it has no labels (label -1, as in imagenet2012), "validation" is for testing; without both, 20 % of the training
+    images of each class.
 
     Args:
-        name: "name", "name/config" or "name:version".
+        name: "name", "name/config" or "name:version", each also with a slice of the training split as in TensorFlow
+            Datasets, such as "name[:80%]"; the rest of it is for testing if there is no other split for that.
         data_dir: folder of the prepared data, None for the default of TensorFlow Datasets.
         manual_dir: folder of the archives that only a user can download, such as those of imagenet2012, and of others
             that should not be downloaded; None for "downloads/manual" in `data_dir`. Used to prepare the data only.
+        seed: of the choice of test images where there is no such split, in [0, 2**32).
+        divide: False, for evaluation, makes all images the test split, named "all", if there is no other split.
+        image_column, label_column: names of the features; None for "image" and "label".
 
     Raises:
-        DataError: the dataset does not exist, does not have labelled colour images in these splits, cannot be
-            downloaded or prepared, or archives are missing; the message then contains the dataset's instructions.
+        DataError: the dataset does not exist, does not have labelled images in these splits, cannot be downloaded or
+            prepared, or archives are missing; the message then contains the dataset's instructions.
     """
+    sliced = _SLICED.fullmatch(name)
+    dataset = sliced[1] if sliced else name
     try:
-        builder = tfds.builder(name, data_dir=data_dir)
+        builder = tfds.builder(dataset, data_dir=data_dir)
     except Exception as error:  # the dataset's own code may raise any type
-        raise tfds_errors.not_opened(name, error) from error
+        raise tfds_errors.not_opened(dataset, error) from error
     _prepare(builder, manual_dir)
-    _check_features(name, builder.info.features)
-    names = _splits(name, builder)
-    splits = {split: _Stream(builder, found) for split, found in names.items()}
-    identity = {"kind": "tfds", "fingerprint": builder.info.full_name}
+    features = image_column or "image", label_column or "label"
+    _check_features(name, builder.info.features, *features)
+    names = _splits(name, builder, features)
+    splits = {split: _Stream(builder, found, *features) for split, found in names.items()}
+    test_split, identity = names.get("test", "test"), {"kind": "tfds", "fingerprint": builder.info.full_name}
+    rest = None
+    if sliced:
+        is_chosen = _slice(name, sliced[2], builder)
+        identity["slice"] = sliced[2]
+        splits["train"], rest = (
+            dataclasses.replace(splits["train"], is_chosen=part) for part in (is_chosen, ~is_chosen)
+        )
+    class_names = tuple(builder.info.features[features[1]].names)
+    if "test" not in splits and not divide:
+        splits["test"], test_split = splits["train"], "all"
+    elif "test" not in splits and rest:
+        splits["test"], test_split = rest, "rest of train"
+    elif "test" not in splits:
+        splits["train"], splits["test"] = held_out.divide(
+            splits["train"], class_names, held_out.TEST_SHARE, seed, held_out.FOR_TEST
+        )
+        if seed:  # an identity without it means seed 0
+            identity["split_seed"] = seed
     if "validation" in names:
         identity["validation"] = names["validation"]
+    if features != ("image", "label"):
+        identity["features"] = list(features)
     return Source(
         name=name,
-        class_names=tuple(builder.info.features["label"].names),
-        image_size=_image_size(builder.info.features["image"], splits["train"]),
+        class_names=class_names,
+        image_size=_image_size(builder.info.features[features[0]], splits["train"]),
         identity=identity,
-        test_split=names["test"],
+        test_split=test_split,
         **splits,
     )
 
@@ -86,11 +128,14 @@ class _Stream:
     Attributes:
         builder: of the dataset.
         split: name of the split.
+        image, label: names of the features.
         is_chosen: bool, for each record in the order of the files, whether it belongs to this split; None for all.
     """
 
     builder: tfds.core.DatasetBuilder
     split: str
+    image: str = "image"
+    label: str = "label"
     is_chosen: np.ndarray | None = None
 
     def __len__(self) -> int:
@@ -145,10 +190,24 @@ class _Stream:
         is_chosen[records[indices]] = True
         return dataclasses.replace(self, is_chosen=is_chosen)
 
+    def fits_in(self, limit: int) -> bool:
+        """See `bit_keras.data.source.Split`; stops to count where the limit is passed."""
+        info, (height, width, _) = self._info, self.builder.info.features[self.image].shape
+        used = info.num_bytes * len(self) // max(1, info.num_examples)
+        if height and width:
+            return used + 3 * height * width * len(self) <= limit
+        images = iter(self.in_order().as_numpy_iterator())
+        while used <= limit:
+            image, _ = next(images, (None, None))
+            if image is None:
+                return True
+            used += 3 * math.prod(preprocessing_numpy.header_size(image))
+        return False
+
     def _open(self, shuffle_seed: tf.Tensor | None = None) -> tf.data.Dataset:
         """Returns the dataset of (encoded image, label); with a seed the order of the files is shuffled."""
         if self.is_chosen is None:
-            return self._features(shuffle_seed).map(lambda example: (example["image"], example["label"]))
+            return self._features(shuffle_seed).map(lambda example: (example[self.image], example[self.label]))
         return self._numbered(shuffle_seed).map(lambda image, label, _: (image, label))
 
     def _numbered(self, shuffle_seed: tf.Tensor | None = None) -> tf.data.Dataset:
@@ -161,7 +220,7 @@ class _Stream:
                 tf.strings.to_number(tf.strings.regex_replace(example["tfds_id"], _RECORD, group), tf.int64)
                 for group in (r"\1", r"\2")
             )
-            return example["image"], example["label"], tf.gather(begins, shard) + index
+            return example[self.image], example[self.label], tf.gather(begins, shard) + index
 
         examples = self._features(shuffle_seed, add_tfds_id=True).map(number)
         if self.is_chosen is None:
@@ -174,7 +233,7 @@ class _Stream:
             split=self.split,
             shuffle_files=shuffle_seed is not None,
             decoders=tfds.decode.PartialDecoding(
-                {"image": True, "label": True}, decoders={"image": tfds.decode.SkipDecoding()}
+                {self.image: True, self.label: True}, decoders={self.image: tfds.decode.SkipDecoding()}
             ),
             read_config=tfds.ReadConfig(
                 shuffle_seed=shuffle_seed,
@@ -187,31 +246,43 @@ class _Stream:
         )
 
 
-def _check_features(name: str, features: tfds.features.FeatureConnector) -> None:
+def _check_features(name: str, features: tfds.features.FeatureConnector, image: str, label: str) -> None:
     has = dict(features) if isinstance(features, tfds.features.FeaturesDict) else {}
-    image, label = has.get("image"), has.get("label")
-    is_image = isinstance(image, tfds.features.Image) and image.shape[-1] == 3 and image.dtype == np.uint8
-    if not is_image or not isinstance(label, tfds.features.ClassLabel):
+    found = has.get(image)
+    is_image = isinstance(found, tfds.features.Image) and found.shape[-1] in (1, 3, 4) and found.np_dtype in _DTYPES
+    if not is_image or not isinstance(has.get(label), tfds.features.ClassLabel):
         raise DataError(
-            f'{name} must have the features "image", an Image of 3 channels of uint8, and "label", a ClassLabel; '
-            f"it has {features}"
+            f'{name} must have the features "{image}", an Image of 1, 3 or 4 channels, and "{label}", '
+            f"a ClassLabel; --image_column and --label_column name others; it has {features}"
         )
 
 
-def _splits(name: str, builder: tfds.core.DatasetBuilder) -> dict[str, str]:
-    """Returns {split: its name in the dataset} of "train", "test" and, if there are both, "validation"."""
-    splits = builder.info.splits
-    if "train" in splits and "test" in splits and _is_labelled(builder, "test"):
-        has_validation = "validation" in splits and _is_labelled(builder, "validation")
-        return {split: split for split in ("train", "test", *(["validation"] if has_validation else []))}
-    if "train" in splits and "validation" in splits:
-        return {"train": "train", "test": "validation"}
-    raise DataError(f'{name} must have a split "train" and a labelled "test" or "validation", it has {list(splits)}')
+def _splits(name: str, builder: tfds.core.DatasetBuilder, features: tuple[str, str]) -> dict[str, str]:
+    """Returns {split: its name in the dataset} as `assign`."""
+    present = [split for split in ("train", "validation", "test") if split in builder.info.splits]
+    if "train" not in present:
+        raise DataError(f'{name} must have a split "train", it has {list(builder.info.splits)}')
+
+    def is_labelled(split: str) -> bool:
+        first = _Stream(builder, split, *features).in_order().take(1)
+        return all(label >= 0 for _, label in first.as_numpy_iterator())
+
+    if "validation" in present and not is_labelled("validation"):
+        present.remove("validation")
+    return assign(name, present, is_labelled)
 
 
-def _is_labelled(builder: tfds.core.DatasetBuilder, split: str) -> bool:
-    first = _Stream(builder, split).in_order().take(1)
-    return all(label >= 0 for _, label in first.as_numpy_iterator())
+def _slice(name: str, part: str, builder: tfds.core.DatasetBuilder) -> np.ndarray:
+    """Returns bool [N]: whether each record of the training split is in a slice such as ":80%"."""
+    is_chosen = np.zeros(builder.info.splits["train"].num_examples, bool)
+    try:
+        (absolute,) = tfds.core.ReadInstruction.from_spec(f"train[{part}]").to_absolute(builder.info.splits)
+        is_chosen[absolute.from_ : absolute.to] = True
+    except (ValueError, AssertionError) as error:
+        raise DataError(f"{name}: a slice must be like [:80%], [10%:] or [100:200], got [{part}]") from error
+    if not is_chosen.any():
+        raise DataError(f"{name}: the slice [{part}] of {len(is_chosen):,} training images is empty")
+    return is_chosen
 
 
 def _image_size(feature: tfds.features.Image, train: _Stream) -> tuple[int, int]:

@@ -3,26 +3,31 @@
 import dataclasses
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 from google.protobuf.message import DecodeError
 
+from bit_keras.data import held_out
 from bit_keras.data.errors import DataError, check_labels
-from bit_keras.data.loaders import preprocessing, streams
+from bit_keras.data.loaders import preprocessing_numpy, streams
 from bit_keras.data.source import Source, median_size
+from bit_keras.data.sources.scan import scan
 from bit_keras.data.sources.shards import find_shards
-from bit_keras.data.splits import SPLIT_NAMES, assign
+from bit_keras.data.splits import assign
 from bit_keras.system.logs import doing, logger
 
-_IMAGE = "image/encoded"
-_LABELS = ("image/class/label", "label", "labels")  # the first one that exists in the first record is used
-_NAMES = ("class_names.txt", "labels.txt")
+# The names of features; the first one of the right type in the first record is used.
+_IMAGES = ("image/encoded", "image", "encoded", "image_raw", "jpeg", "png")
+_LABELS = ("image/class/label", "label", "labels", "class", "target", "category")
+_NAMES = ("class_names.txt", "labels.txt", "classes.txt", "label.labels.txt")  # the last is that of TFDS
+_NUMBERED = re.compile(r"(\d+):(.+)")  # a line of TF-Slim: "0:daisy"
 _HEADER, _FOOTER = 12, 4  # bytes before a record (its length and a checksum) and after it (checksum of the data)
+_SAMPLE = 64  # first images, whose median size is that of the data
 _CHUNK = 1_024  # records that are parsed together
-_SAMPLE = 64  # images from which the median size is estimated
 _MESSAGE = 300  # most characters quoted from a message, which may contain a whole record
 _GZIP = b"\x1f\x8b"
 
@@ -37,6 +42,9 @@ class Records:
         offset: int64 [N], beginning of the record's data in the file, in bytes.
         length: int64 [N], length of the data in bytes.
         labels: int64 [N], or [N, L] padded with -1.
+        number: int32 [N], number of each record in its file, from 0 on.
+        image: name of the feature with the encoded image.
+        pixels: int64 [N], height times width of each image; None before the images are read.
     """
 
     files: np.ndarray
@@ -44,9 +52,34 @@ class Records:
     offset: np.ndarray
     length: np.ndarray
     labels: np.ndarray
+    number: np.ndarray
+    image: str
+    pixels: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """Returns an image, uint8 [H, W, 3], and its label, int64 [] or [L].
+
+        Raises:
+            DataError: the image cannot be read.
+        """
+        try:
+            return preprocessing_numpy.decode(self.read_encoded(index)), self.labels[index]
+        except (OSError, ValueError) as error:
+            raise DataError(f"{self.name(index)}: {error}", files=[self.name(index)]) from error
+
+    def read_encoded(self, index: int) -> bytes:
+        """Returns the encoded image of a record."""
+        with open(self.files[self.file[index]], "rb") as file:
+            file.seek(self.offset[index])
+            record = file.read(self.length[index])
+        return tf.train.Example.FromString(record).features.feature[self.image].bytes_list.value[0]
+
+    def name(self, index: int) -> str:
+        """Returns the name of a record for messages: its file, and its number in the file, from 0 on."""
+        return f"{self.files[self.file[index]]}, record {self.number[index]}"
 
     def in_order(self) -> tf.data.Dataset:
         return self._read(tf.data.Dataset.range(len(self)))
@@ -55,10 +88,15 @@ class Records:
         return self._read(streams.shuffled_indices(len(self), seed, start, shard))
 
     def take(self, indices: np.ndarray) -> "Records":
-        chosen = {name: getattr(self, name)[indices] for name in ("file", "offset", "length", "labels")}
-        return dataclasses.replace(self, **chosen)
+        chosen = {name: getattr(self, name)[indices] for name in ("file", "offset", "length", "labels", "number")}
+        pixels = None if self.pixels is None else self.pixels[indices]
+        return dataclasses.replace(self, **chosen, pixels=pixels)
 
     subset = take
+
+    def fits_in(self, limit: int) -> bool:
+        """See `bit_keras.data.source.Split`."""
+        return int(self.length.sum() + 3 * self.pixels.sum()) <= limit
 
     def _read(self, indices: tf.data.Dataset) -> tf.data.Dataset:
         sizes = np.array([os.path.getsize(name) for name in self.files], np.int64)
@@ -72,139 +110,215 @@ class Records:
             # The only op of TensorFlow that reads a range of a file.
             records = tf.data.FixedLengthRecordDataset(tf.gather(names, number), size, begin, rest, buffer_size=size)
             image = tf.io.FixedLenFeature([], tf.string)
-            example = tf.io.parse_single_example(records.get_single_element(), {_IMAGE: image})
-            return example[_IMAGE], tf.gather(labels, index)
+            example = tf.io.parse_single_example(records.get_single_element(), {self.image: image})
+            return example[self.image], tf.gather(labels, index)
 
         return indices.map(read, num_parallel_calls=tf.data.AUTOTUNE)
 
 
-def open_tfrecords(root: str | os.PathLike) -> Source:
+def open_tfrecords(
+    root: str | os.PathLike,
+    seed: int = 0,
+    skip_unreadable: bool = False,
+    divide: bool = True,
+    image_column: str | None = None,
+    label_column: str | None = None,
+) -> Source:
     """Opens a folder of TFRecord files.
 
-    Every file is read once to verify its checksums and to index its records. The index takes 20 + 8 L bytes per record,
-    where L is the largest number of labels of a record. Images are not decoded, except for a few from which the median
-    size is estimated.
+    Every file is read once to verify its checksums and to index its records, and every image is decoded once, so that
+    training does not fail on a damaged one. The index takes 32 + 8 L bytes per record, where L is the largest number of
+    labels of a record.
 
     Args:
-        root: folder with uncompressed files of the split "train", such as "train-00000-of-00010" or
-            "train-0.tfrecord", and of "test", or of "validation", "valid" or "val", or of both; without "test" the
-            validation split is for testing; and with "class_names.txt" or "labels.txt", one name per line. Records are
-            `tf.train.Example`s with "image/encoded", one encoded image, and "image/class/label", "label" or "labels":
-            one or several int64 in [0, number of classes).
+        root: folder with uncompressed files of the split "train", and of "test", or of "validation", "valid" or "val",
+            or of both; and with "class_names.txt" or "labels.txt", one name per line. The split is a word in the name
+            of a file, such as "train-00000-of-00010" or "flowers_train.tfrecord", or of its folder. Without "test", or
+            if that has no labels, the validation split is for testing; without both, 20 % of the images of each class.
+            Records are `tf.train.Example`s with one encoded image, in the feature "image/encoded" or "image", and one
+            or several int64 in [0, number of classes), in "image/class/label", "label", "labels", "class" or "target".
+        seed: of the choice of test images where there is no such split, in [0, 2**32).
+        skip_unreadable: True leaves out the images that cannot be used, as if they did not exist.
+        divide: as in `open_folder`.
+        image_column, label_column: names of the features, None for those above.
 
     Raises:
-        DataError: the folder does not have these files, or a file cannot be read or contains a faulty record.
+        DataError: the folder does not have these files, a file cannot be read or contains a faulty record, or an image
+            cannot be used; `files` of the error then are all such records.
     """
     root = Path(root).expanduser()
-    class_names = _read_names(root)
-    names = assign(root, [name for name in SPLIT_NAMES if find_shards(root, name)])
-    splits = {split: _scan(find_shards(root, name), len(class_names)) for split, name in names.items()}
+    lines, class_names = _read_names(root)
+    images, labels = (
+        (given,) if given else usual for given, usual in ((image_column, _IMAGES), (label_column, _LABELS))
+    )
+    shards = find_shards(root)
+
+    def is_labelled(name: str) -> bool:
+        """Competitions publish test records without a label, or with -1."""
+        _, first = _first_record(shards[name])
+        key = _feature_of(first, labels, "int64_list")
+        return first is None or (key is not None and list(first[key].int64_list.value) != [-1])
+
+    names = assign(root, shards, is_labelled)
+    splits = {split: _scan(shards[name], len(class_names), images, labels) for split, name in names.items()}
     multi_label = any(records.labels.ndim == 2 for records in splits.values())
     if multi_label:
         for split, records in splits.items():
             splits[split] = dataclasses.replace(records, labels=records.labels.reshape(len(records), -1))
-    identity = {
-        "kind": "tfrecords",
-        "fingerprint": _fingerprint(class_names, [splits["train"], splits["test"]]),
-    }
+    splits, size = _check_images(splits, skip_unreadable)
+    test_split, identity = names.get("test", "test"), {"kind": "tfrecords"}
+    if "test" not in splits and divide:
+        splits["train"], splits["test"] = held_out.divide(
+            splits["train"], class_names, held_out.TEST_SHARE, seed, held_out.FOR_TEST
+        )
+        if seed:  # an identity without it means seed 0
+            identity["split_seed"] = seed
+    elif "test" not in splits:
+        splits["test"], test_split = splits["train"], "all"
+    identity["fingerprint"] = _fingerprint(lines, [splits["train"], splits["test"]])
+    if splits["train"].image != _IMAGES[0]:
+        identity["image"] = splits["train"].image
     if "validation" in splits:
-        identity["validation"] = _fingerprint(class_names, [splits["validation"]])
+        identity["validation"] = _fingerprint(lines, [splits["validation"]])
     return Source(
         name=root.resolve().name,
         class_names=class_names,
-        image_size=_image_size(splits["train"]),
+        image_size=size,
         identity=identity,
         multi_label=multi_label,
-        test_split=names["test"],
+        test_split=test_split,
         **splits,
     )
 
 
-def _image_size(train: Records) -> tuple[int, int]:
-    sizes = []
-    for number, (image, _) in enumerate(train.in_order().take(_SAMPLE).as_numpy_iterator()):
-        try:
-            sizes.append(preprocessing.measure(image))
-        except ValueError as error:
-            name = train.files[train.file[number]]
-            raise DataError(f"{name}: {_IMAGE} of training record {number} cannot be decoded: {error}") from error
-    return median_size(sizes)
+def _check_images(splits: dict[str, Records], skip_unreadable: bool) -> tuple[dict[str, Records], tuple[int, int]]:
+    """Decodes every image once; returns the usable records with their `pixels`, and the median size of some of them."""
+    parts, ends = list(splits.values()), np.cumsum([len(records) for records in splits.values()])
+
+    def of(item: int) -> tuple[Records, int]:
+        part = int(np.searchsorted(ends, item, "right"))
+        return parts[part], item - int(ends[part]) + len(parts[part])
+
+    def read(item: int) -> bytes:
+        records, index = of(item)
+        return records.read_encoded(index)
+
+    def name(item: int) -> str:
+        records, index = of(item)
+        return records.name(index)
+
+    sizes = np.split(scan(range(ends[-1]), skip_unreadable, read, name), ends[:-1])
+    checked = {}
+    for (split, records), found in zip(splits.items(), sizes, strict=True):
+        usable = np.flatnonzero(found[:, 0])
+        if not len(usable):
+            raise DataError(f"{records.files[0]} and others: {split} must have images that can be used, got none")
+        checked[split] = dataclasses.replace(records, pixels=found.prod(axis=1, dtype=np.int64)).take(usable)
+    of_train = sizes[list(splits).index("train")]
+    return checked, median_size(of_train[of_train[:, 0] > 0][:_SAMPLE])
 
 
-def _read_names(root: Path) -> tuple[str, ...]:
+def _read_names(root: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Returns the lines of the file of class names, and the names in them."""
     for path in (root / name for name in _NAMES):
         if path.is_file():
-            names = tuple(path.read_text(encoding="utf-8").splitlines())
-            if not names:
+            lines = tuple(path.read_text(encoding="utf-8").splitlines())
+            if not lines:
                 raise DataError(f"{path} must hold the names of the classes, one a line, got none")
-            return names
-    raise DataError(f"{root} must hold the names of the classes, one a line, in {' or '.join(_NAMES)}; got neither")
+            numbered = [_NUMBERED.fullmatch(line) for line in lines]
+            if all(match and int(match[1]) == number for number, match in enumerate(numbered)):
+                return lines, tuple(match[2] for match in numbered)
+            return lines, lines
+    raise DataError(f"{root} must hold the names of the classes, one a line, in {' or '.join(_NAMES[:2])}; got neither")
 
 
-def _scan(paths: Sequence[Path], num_classes: int) -> Records:
-    """Indexes the records of the files and reads their labels."""
-    lengths, counts, labels = [], [], []
-    parse = None
-    with doing(lambda: f"{len(labels)} of {len(paths)} TFRecord files read"):
-        for path in paths:
-            parse = parse or _parser(path)
-            sizes, label_counts, values = _scan_file(path, parse, num_classes)
-            lengths.append(sizes)
-            counts.append(label_counts)
-            labels.append(values)
-    file = np.repeat(np.arange(len(paths), dtype=np.int32), [len(sizes) for sizes in lengths])
-    offset = np.concatenate([np.cumsum(n + _HEADER + _FOOTER) - n - _FOOTER for n in lengths])
-    if not len(file):
+def _scan(paths: Sequence[Path], num_classes: int, images: Sequence[str], labels: Sequence[str]) -> Records:
+    """Indexes the records of the files and reads their labels, from the first of these features that exist."""
+    first, features = _first_record(paths)
+    if features is None:
         raise DataError(f"{paths[0].parent}: TFRecord files must hold records, got none in {paths[0].name} and others")
-    labels = _pad(np.concatenate(labels), np.concatenate(counts))
-    logger.info("%d records in %d files like %s", len(file), len(paths), paths[0])
-    return Records(np.array([str(path) for path in paths], object), file, offset, np.concatenate(lengths), labels)
+    image = _require_feature(first, features, images, "bytes_list", "--image_column")
+    parse = _parser(image, _require_feature(first, features, labels, "int64_list", "--label_column"))
+    found = []
+    with doing(lambda: f"{len(found)} of {len(paths)} TFRecord files read"):
+        for path in paths:
+            found.append(_scan_file(path, image, parse, num_classes))
+    lengths, counts, values = zip(*found)
+    sizes = [len(column) for column in lengths]
+    offset = np.concatenate([np.cumsum(n + _HEADER + _FOOTER) - n - _FOOTER for n in lengths])
+    logger.info("%d records in %d files like %s", len(offset), len(paths), paths[0])
+    return Records(
+        files=np.array([str(path) for path in paths], object),
+        file=np.repeat(np.arange(len(paths), dtype=np.int32), sizes),
+        offset=offset,
+        length=np.concatenate(lengths),
+        labels=_pad(np.concatenate(values), np.concatenate(counts)),
+        number=np.concatenate([np.arange(size, dtype=np.int32) for size in sizes]),
+        image=image,
+    )
 
 
-def _parser(path: Path) -> Callable | None:
-    """Returns a function that parses serialized examples, None for a file without records.
+def _first_record(paths: Sequence[Path]) -> tuple[Path | None, Mapping | None]:
+    """Returns the first file that has a record, and the features of that; None if there is no record."""
+    for path in paths:
+        try:
+            first = next(iter(tf.data.TFRecordDataset(str(path)).take(1).as_numpy_iterator()), None)
+            if first is not None:
+                return path, tf.train.Example.FromString(first).features.feature
+        except tf.errors.OpError as error:
+            raise _unreadable(path, error) from error
+        except DecodeError as error:
+            raise DataError(f"{path}: records must be examples of tf.train.Example: {error}") from error
+    return None, None
+
+
+def _feature_of(features: Mapping | None, names: Sequence[str], kind: str) -> str | None:
+    """Returns the first of these names that an example has as a feature of this kind."""
+    present = [name for name in names if features and name in features]
+    return next((name for name in present if features[name].WhichOneof("kind") in (kind, None)), None)
+
+
+def _require_feature(path: Path, features: Mapping, names: Sequence[str], kind: str, flag: str) -> str:
+    key = _feature_of(features, names, kind)
+    if key is None:
+        has = ", ".join(f"{name} ({features[name].WhichOneof('kind')})" for name in sorted(features))
+        raise DataError(
+            f"{path}: an example must have one of {', '.join(names)} as {kind}, or {flag} name it; got {has or 'none'}"
+        )
+    return key
+
+
+def _parser(image: str, label: str) -> Callable:
+    """Returns a function that parses serialized examples.
 
     Its results are the bytes of each example, the bytes of each image, the number of labels per example, all labels.
     """
-    try:
-        first = next(iter(tf.data.TFRecordDataset(str(path)).take(1).as_numpy_iterator()), None)
-        if first is None:
-            return None
-        present = tf.train.Example.FromString(first).features.feature
-    except tf.errors.OpError as error:
-        raise _unreadable(path, error) from error
-    except DecodeError as error:
-        raise DataError(f"{path}: records must be examples of tf.train.Example: {error}") from error
-    key = next((name for name in _LABELS if name in present), None)
-    if key is None:
-        raise DataError(f"{path}: an example must have one of {', '.join(_LABELS)}, got {', '.join(sorted(present))}")
-    features = {_IMAGE: tf.io.FixedLenFeature([], tf.string, ""), key: tf.io.RaggedFeature(tf.int64)}
+    features = {image: tf.io.FixedLenFeature([], tf.string, ""), label: tf.io.RaggedFeature(tf.int64)}
 
     def parse(serialized: tf.Tensor) -> tuple[tf.Tensor, ...]:
         example = tf.io.parse_example(serialized, features)
         return (
             tf.strings.length(serialized),
-            tf.strings.length(example[_IMAGE]),
-            example[key].row_lengths(),
-            example[key].values,
+            tf.strings.length(example[image]),
+            example[label].row_lengths(),
+            example[label].values,
         )
 
     return parse
 
 
-def _scan_file(path: Path, parse: Callable | None, num_classes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _scan_file(path: Path, image: str, parse: Callable, num_classes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Returns the length of each record in bytes, its number of labels, and all labels."""
     chunks = [(np.empty(0, np.int64),) * 4]
     try:
-        if parse is not None:
-            records = tf.data.TFRecordDataset(str(path)).batch(_CHUNK)
-            chunks += list(records.map(parse, num_parallel_calls=tf.data.AUTOTUNE).as_numpy_iterator())
+        records = tf.data.TFRecordDataset(str(path)).batch(_CHUNK)
+        chunks += list(records.map(parse, num_parallel_calls=tf.data.AUTOTUNE).as_numpy_iterator())
     except (tf.errors.InvalidArgumentError, UnicodeDecodeError) as error:  # the latter: binary data in the message
         raise DataError(f"{path}: an example does not fit: {str(error)[:_MESSAGE]}") from error
     except tf.errors.OpError as error:
         raise _unreadable(path, error) from error
     sizes, images, counts, labels = (np.concatenate(column).astype(np.int64) for column in zip(*chunks))
-    for what, column in ((_IMAGE, images), ("label", counts)):
+    for what, column in ((image, images), ("label", counts)):
         missing = np.flatnonzero(column == 0)
         if len(missing):
             raise DataError(f"{path}: every example must have {what}; record {missing[0]} has none")

@@ -51,7 +51,8 @@ def test_images_are_decoded_once(decoded, image_folder, loader):
 @pytest.mark.parametrize("loader", data.LOADERS)
 def test_images_that_take_too_much_are_not_kept(decoded, image_folder, loader, monkeypatch):
     source = data.load(image_folder)
-    for limit, passes in ((11 * 6 * 9 * 3, 1), (11 * 6 * 9 * 3 - 1, 2)):
+    needed = 11 * 6 * 9 * 3 + sum(path.stat().st_size for path in image_folder.glob("test/*/*.png"))
+    for limit, passes in ((needed, 1), (needed - 1, 2)):
         monkeypatch.setattr(batches, "KEEP_BYTES", limit)
         decoded.clear()
         dataset = data.test_batches(source, batch_size=4, crop=9, keep=True, loader=loader)

@@ -40,11 +40,11 @@ def test_any_integer_label(dtype):
     ("changes", "message"),
     [
         ({"train_images": IMAGES.astype(np.float32)}, r"train_images must be uint8 in \[0, 255\], got float32"),
-        ({"test_images": IMAGES[..., :1]}, r"test_images must have the shape \[N, H, W, 3\], got \[3, 4, 5, 1\]"),
+        ({"test_images": IMAGES[..., :2]}, r"test_images must have the shape \[N, H, W, 3\], got \[3, 4, 5, 2\]"),
         ({"train_images": IMAGES[0]}, r"train_images must have the shape \[N, H, W, 3\], got \[4, 5, 3\]"),
         ({"test_images": IMAGES[:0], "test_labels": LABELS[:0]}, "test_images must not be empty"),
         ({"train_labels": LABELS[:2]}, r"train_labels must have the shape \[3\], as the images, got \[2\]"),
-        ({"train_labels": LABELS[:, None]}, r"train_labels must have the shape \[3\], as the images, got \[3, 1\]"),
+        ({"train_labels": LABELS[:2, None]}, r"train_labels must have the shape \[3\], as the images, got \[2\]"),
         ({"train_labels": LABELS.astype(float)}, "train_labels must be integers, got float64"),
         ({"train_labels": np.array([0, -1, 1])}, r"train_labels must lie in \[0, 2\), got -1"),
         ({"train_labels": LABELS, "class_names": ["a", "b"]}, r"train_labels must lie in \[0, 2\), got 2"),
@@ -102,6 +102,28 @@ def test_a_file_of_arrays(tmp_path):
     colour = {**arrays, "train_images": np.stack([images] * 3, axis=-1)}
     np.savez(tmp_path / "colour.npz", **colour)
     assert data.load(tmp_path / "colour.npz").class_names == ("0", "1", "2")
+
+
+@pytest.mark.parametrize("names", [("train_images", "train_labels", "test", "val"), ("x_train", "y_train", "x", "y")])
+def test_files_of_other_programs(tmp_path, names):
+    """MedMNIST has labels [N, 1] and grey images [N, 28, 28], Keras x_train and y_train."""
+    random = np.random.default_rng(0)
+    images, labels = random.integers(0, 256, (6, 28, 28), np.uint8), np.array([0, 1, 2, 0, 1, 2], np.uint8)
+    expected = data.from_arrays(
+        *(np.repeat(images[..., None], 3, axis=-1), labels, np.stack([images[:2]] * 3, axis=-1), labels[:2])
+    )
+    if names[0] == "x_train":
+        arrays = {"x_train": images, "y_train": labels, "x_test": images[:2], "y_test": labels[:2]}
+    else:
+        arrays = {"train_images": images, "train_labels": labels[:, None], "test_images": images[:2]}
+        arrays |= {"test_labels": labels[:2, None], "val_images": images[2:4], "val_labels": labels[2:4, None]}
+    np.savez(tmp_path / "other.npz", **arrays)
+    source = data.load(tmp_path / "other.npz")
+    assert source.without_validation().describe() == {**expected.describe(), "name": "other"}
+    np.testing.assert_array_equal(source.train.labels, labels)
+    if source.validation is not None:
+        np.testing.assert_array_equal(source.validation.images[..., 1], images[2:4])
+        assert source.num_validation == 2
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 
 import numpy as np
@@ -178,13 +179,13 @@ def test_skipped_images_are_as_if_not_listed(rows, write, image_folder):
     ("header", "message"),
     [
         (
-            ("path", "class"),
-            "line 1: the columns must be path, label and optionally split and .* got path, class$",
+            ("path", "colour"),
+            "line 1: the columns must be path, label and optionally split and .* got path, colour$",
         ),
+        (("path", "image", "label"), "--image_column and --label_column choose .*; got path, image, label$"),
         (("path", "label", "width"), "got path, label, width$"),
         (("path", "label", "label"), "got path, label, label; every image must have one label, because .* softmax"),
         (("path", "label_1", "label_2"), "got path, label_1, label_2; every image must have one label"),
-        (("path;label",), "separated by commas, got path;label$"),
     ],
 )
 def test_bad_header(header, message, rows, write):
@@ -232,8 +233,7 @@ def test_lines_are_counted_across_quoted_line_breaks(rows, write):
 @pytest.mark.parametrize(
     ("splits", "message"),
     [
-        (("train", "train"), "the splits must be train and one of test, validation, valid, val, got train$"),
-        (("val", "test"), "the splits must be train and one of test, validation, valid, val, got test, val$"),
+        (("val", "test"), "there must be a split train, got test, val$"),
     ],
 )
 def test_missing_splits(splits, message, rows, write):
@@ -251,6 +251,74 @@ def test_class_of_one_image(rows, write):
     path = write([[path, "d" if i == 0 else "a"] for i, (path, _, _) in enumerate(rows)], header=("path", "label"))
     with pytest.raises(data.DataError, match="class 'd' must have 2 images or more, to train and to test, got 1"):
         data.load(path)
+
+
+def test_train_alone_is_divided(rows, write):
+    source = data.load(write([[path, label, "train"] for path, label, _ in rows]))
+    assert (source.num_train, source.num_test) == (42, 9)
+    without = data.load(write([row[:2] for row in rows], header=("path", "label")))
+    assert _same(source, without)
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t", "|"])
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_files_of_spreadsheets_and_of_windows(delimiter, encoding, rows, write, image_folder):
+    expected = data.load(write(rows))
+    lines = [delimiter.join([path.replace("/", "\\"), f'"{label}"', split]) for path, label, split in rows]
+    path = image_folder / "mine.csv"
+    path.write_bytes("\r\n".join([delimiter.join(["Filename", "Class", "Set"]), *lines]).encode(encoding))
+    source = data.load(path)
+    assert source.describe() == expected.describe()
+    assert _same(source, expected)
+    excel = f"sep={delimiter}\r\n".encode(encoding) + path.read_bytes().removeprefix("".encode(encoding))
+    path.with_suffix(".tsv").write_bytes(excel)
+    assert _same(data.load(path.with_suffix(".tsv")), expected)
+
+
+def test_columns_that_flags_name(rows, write):
+    expected = data.load(write(rows))
+    header = ("id", "Photo", "label", "kind", "split")
+    lines = [[str(number), path, "x", label, split] for number, (path, label, split) in enumerate(rows)]
+    path = write(lines, header=header)
+    source = data.load(path, image_column="photo", label_column="kind")
+    assert source.describe() == expected.describe()
+    with pytest.raises(data.DataError, match=r"the columns must be photo, label_x and .* got id, Photo, label, kind"):
+        data.load(path, image_column="photo", label_column="label_x")
+
+
+@pytest.mark.parametrize("absolute", ["C:\\images\\1.png", "d:/images/1.png", "\\\\server\\images\\1.png"])
+def test_absolute_paths_of_windows(absolute, rows, write):
+    with pytest.raises(
+        data.DataError, match=r"line 2: .*1\.png is a path of Windows; paths must be relative to the fold"
+    ):
+        data.load(write([[absolute, "a", "train"], *rows]))
+
+
+@pytest.mark.parametrize("nothing", ["", "-1"])
+def test_a_test_split_without_labels(nothing, rows, write, caplog):
+    with_val = [
+        [path, nothing if split == "test" and i % 2 else label, "val" if split == "test" and not i % 2 else split]
+        for i, (path, label, split) in enumerate(rows)
+    ]
+    source = data.load(write(with_val))
+    assert source.test_split == "val"
+    assert sorted(source.test.images) == sorted(str(write(with_val).parent / r[0]) for r in with_val if r[2] == "val")
+    assert "the split test has no labels; tested on val instead" in caplog.text
+    train_only = data.load(
+        write([[path, label if split == "train" else nothing, split] for path, label, split in rows])
+    )
+    assert (train_only.num_train, train_only.num_test, train_only.class_names) == (31, 9, ("a", "b", "c"))
+
+
+def test_what_is_no_file_is_a_row_of_the_list(rows, write, image_folder):
+    expected = data.load(write(rows))
+    os.mkfifo(image_folder / "pipe.png")
+    path = write([["pipe.png", "a", "train"], *rows])
+    with pytest.raises(
+        data.DataError, match=r"1 of 52 images cannot be used:\n.*pipe\.png: must be a file, not a pipe"
+    ):
+        data.load(path)
+    assert _same(data.load(path, skip_unreadable=True), expected)
 
 
 def test_no_rows_and_no_file(write, tmp_path):

@@ -1,5 +1,7 @@
 import json
+import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -251,10 +253,56 @@ def test_no_classes(tmp_path):
         data.load(tmp_path)
 
 
-def test_train_without_test(image_folder):
+def test_train_without_test_is_divided(image_folder):
     shutil.rmtree(image_folder / "test")
-    with pytest.raises(data.DataError, match="needs train and one of test, validation, valid, val"):
+    source = data.load(image_folder)
+    assert (source.class_names, source.num_train, source.num_test) == (("a", "b", "c"), 31, 9)
+    assert np.bincount(source.test.labels).tolist() == [3, 3, 3]
+    (image_folder / "train").rename(image_folder / "other")
+    with pytest.raises(data.DataError, match=r"got folders only in .*numbered; a root with splits needs train"):
         data.load(image_folder)
+
+
+@pytest.mark.parametrize("folder", [".", "unknown"])
+def test_a_test_split_without_labels(image_folder, folder, caplog):
+    expected = data.load(image_folder)
+    (image_folder / "test").rename(image_folder / "val")
+    (image_folder / "test" / folder).mkdir(parents=True)
+    for number in range(3):
+        _write(image_folder / "test" / folder / f"{number}.png", numbered_image(number))
+    source = data.load(image_folder)
+    assert (source.num_test, source.test_split) == (expected.num_test, "val")
+    assert "the split test has no labels; tested on val instead" in caplog.text
+    shutil.rmtree(image_folder / "val")
+    source = data.load(image_folder)
+    assert (source.num_train, source.num_test, source.test_split) == (31, 9, "test")
+    assert "the split test has no labels; tested on a share of train instead" in caplog.text
+
+
+def test_folders_pipes_and_loops_in_a_class_are_rows_of_the_list(image_folder):
+    expected = data.load(image_folder)
+    folder = image_folder / "train" / "a"
+    os.mkfifo(folder / "pipe.png")
+    (folder / "loop").symlink_to("..")
+    (folder / "link.png").symlink_to("link.png")
+    (folder / "more").mkdir()
+    with pytest.raises(data.DataError) as error:
+        data.load(image_folder)
+    assert {Path(name).name for name in error.value.files} == {"pipe.png", "loop", "link.png", "more"}
+    assert data.load(image_folder, skip_unreadable=True).describe() == expected.describe()
+
+
+def test_the_cache_counts_every_image(image_folder, monkeypatch):
+    """Not the median: a few huge images among many small ones."""
+    for number in range(3):
+        _write(image_folder / "train" / "a" / f"huge{number}.png", np.zeros((300, 400, 3), np.uint8))
+    split = data.load(image_folder).train
+    files = sum(path.stat().st_size for path in image_folder.glob("train/*/*.png"))
+    needed = files + 3 * (40 * 6 * 9 + 3 * 300 * 400)
+    assert split.fits_in(needed)
+    assert not split.fits_in(needed - 1)
+    small = split.take(np.array([index for index, name in enumerate(split.images) if "huge" not in name]))
+    assert small.fits_in(needed - 3 * 3 * 300 * 400)
 
 
 def test_fingerprint_changes_with_the_files(image_folder, tmp_path):

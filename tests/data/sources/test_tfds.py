@@ -169,15 +169,59 @@ def test_stray_label_stops_training_and_few_shot(tfds_dir):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("numbered/grey", r"grey must have .* Image of 3 channels.*it has FeaturesDict.*Image\(shape=\(6, 9, 1\)"),
         ("numbered/no_label", "no_label must have .*it has FeaturesDict.*number"),
-        ("numbered/train_only", r"train_only must have a split \"train\" and .* it has \['train'\]"),
+        ("numbered/fixed[80]", r"fixed\[80\]: a slice must be like \[:80%\], \[10%:\] or \[100:200\], got \[80\]"),
+        ("numbered/fixed[:1%]", r"the slice \[:1%\] of 40 training images is empty"),
         ("numbred", "no such data: 'numbred'; .* come close: numbered"),
     ],
 )
 def test_unfit_datasets(name, message, tfds_dir):
     with pytest.raises(data.DataError, match=f"(?s){message}"):
         data.load(name, data_dir=str(tfds_dir))
+
+
+def test_train_alone_is_divided(tfds_dir, numbers_of):
+    source = data.load("numbered/train_only", data_dir=str(tfds_dir))
+    numbers = [numbers_of(streams.in_order(split)) for split in (source.train, source.test)]
+    assert sorted(numbers[0] + numbers[1]) == list(range(40))
+    assert np.bincount([n % 3 for n in numbers[1]]).tolist() == [3, 3, 3]
+    other = data.load("numbered/train_only", data_dir=str(tfds_dir), seed=1)
+    assert sorted(numbers_of(streams.in_order(other.test))) != sorted(numbers[1])
+    assert other.describe() != source.describe()
+    whole = data.load("numbered/train_only", data_dir=str(tfds_dir), divide=False)
+    assert (whole.num_test, whole.test_split) == (40, "all")
+
+
+def test_slices(tfds_dir, numbers_of):
+    whole = numbers_of(streams.in_order(data.load("numbered/fixed", data_dir=str(tfds_dir)).train))
+    source = data.load("numbered/fixed[:80%]", data_dir=str(tfds_dir))
+    assert numbers_of(streams.in_order(source.train)) == whole[:32]
+    assert (source.num_test, source.test_split) == (11, "test")
+    assert numbers_of(streams.shuffled(source.train, seed=0).take(64)) != [*whole[:32], *whole[:32]]
+    rest = data.load("numbered/train_only[10:20]", data_dir=str(tfds_dir))
+    of_train_only = numbers_of(streams.in_order(data.load("numbered/train_only[:100%]", data_dir=str(tfds_dir)).train))
+    assert len(of_train_only) == 31, "nothing is left for testing, so that a share is held out"
+    assert (rest.num_train, rest.num_test, rest.test_split) == (10, 30, "rest of train")
+    assert rest.describe()["slice"] == "10:20"
+
+
+def test_grey_images_and_the_names_of_features(tfds_dir):
+    source = data.load("numbered/grey", data_dir=str(tfds_dir))
+    images, _ = next(iter(data.test_batches(source, batch_size=2, crop=4)))
+    assert images.shape == (2, 4, 4, 3)
+    np.testing.assert_array_equal(images[..., 0], images[..., 2])
+    with pytest.raises(
+        data.DataError, match=r'features "photo", an Image .* and "label", a ClassLabel; --image_column'
+    ):
+        data.load("numbered/fixed", data_dir=str(tfds_dir), image_column="photo")
+
+
+def test_the_cache_counts_every_image(tfds_dir):
+    for name in ("fixed", "varied"):
+        split = data.load(f"numbered/{name}", data_dir=str(tfds_dir)).train
+        decoded = sum(tf.io.decode_png(image).shape.num_elements() for image, _ in streams.in_order(split))
+        needed = decoded + split.builder.info.splits["train"].num_bytes
+        assert (split.fits_in(needed), split.fits_in(needed - 1)) == (True, False)
 
 
 class Byhand(tfds.core.GeneratorBasedBuilder):
