@@ -90,11 +90,14 @@ def custom_gradient(function: Callable) -> Callable:
         function: of tensors; returns its outputs and the gradient, a function from the output gradient to the input
             gradients.
     """
-    if keras.backend.backend() != "torch":
-        return keras.ops.custom_gradient(function)
-    from bit_keras.network import gradient_torch
-
-    return gradient_torch.custom_gradient(function)
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        from bit_keras.network import gradient_tf as engine
+    elif backend == "jax":
+        from bit_keras.network import gradient_jax as engine
+    else:
+        from bit_keras.network import gradient_torch as engine
+    return engine.custom_gradient(function)
 
 
 def runner(training: bool | None, shape: Sequence[int | None]) -> Callable | None:
