@@ -78,6 +78,7 @@ class Backbone(keras.Model):
         self._pyramid_outputs = stages
         # Bound methods: a `keras.Function` itself would be tracked, and its layers saved twice.
         self._segments = [keras.Function(*ends).call for ends in itertools.pairwise([images, *boundaries, features])]
+        execution.free_gradients_with(self)
 
     def call(self, inputs, training=None, mask=None):
         if not self.remat:
@@ -262,7 +263,10 @@ class BiT(keras.Model):
             args = (*args[:_CALLBACKS], with_schedule_end(args[_CALLBACKS], **kwargs), *args[_CALLBACKS + 1 :])
         else:
             kwargs["callbacks"] = with_schedule_end(**kwargs)
-        return super().fit(*args, **kwargs)
+        try:
+            return super().fit(*args, **kwargs)
+        finally:
+            execution.free_gradients()
 
     def get_config(self):
         return {
