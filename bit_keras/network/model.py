@@ -19,6 +19,7 @@ from bit_keras.checkpoints.card import Card, origin
 from bit_keras.network import execution
 from bit_keras.network.input_range import RangeCheck
 from bit_keras.network.layers import GroupNormalization, StandardizedConv2D
+from bit_keras.network.prediction_jax import JaxPrediction
 from bit_keras.rules import with_schedule_end
 from bit_keras.system.checks import check_integer, check_names, known_arguments
 from bit_keras.zoo.presets import PRESETS
@@ -117,7 +118,7 @@ class Backbone(keras.Model):
 
 
 @keras.saving.register_keras_serializable(package="bit_keras")
-class BiT(keras.Model):
+class BiT(JaxPrediction, keras.Model):
     """BiT, a classifier: images to logits, with random weights and a head of zeros.
 
     Use `BiT.from_preset` for trained weights.
@@ -249,12 +250,14 @@ class BiT(keras.Model):
     @functools.wraps(keras.Model.predict)
     def predict(self, x, *args, **kwargs):
         self._range_check.look(x)
-        return super().predict(x, *args, **kwargs)
+        with self._prediction():
+            return super().predict(x, *args, **kwargs)
 
     @functools.wraps(keras.Model.predict_on_batch)
     def predict_on_batch(self, x):
         self._range_check.look(x)
-        return super().predict_on_batch(x)
+        with self._prediction():
+            return super().predict_on_batch(x)
 
     @functools.wraps(keras.Model.fit)
     def fit(self, *args, **kwargs):
