@@ -1,7 +1,7 @@
 """Program: memory of a process that trains one network after the other, which must not grow with their number.
 
-Each run is a whole `bit_keras.finetune` of a few updates, and its result is dropped. Memory is the resident memory after
-a garbage collection, in MB. The last line is the ratio of the memory after the last run to that after the tenth; 1.2
+Each run is a whole `bit_keras.finetune` of a few updates, and its result is dropped. Memory is the resident memory in
+MB after a garbage collection. The last line is the ratio of the memory after the last run to that after the tenth; 1.2
 and less is expected. The backend is that of KERAS_BACKEND.
 
 Example:

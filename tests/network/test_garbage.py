@@ -79,21 +79,22 @@ def _network(options: dict) -> dict:
 def test_other_models_and_loops_are_forgotten_too():
     import tensorflow as tf
 
+    def train() -> None:
+        features = bit_keras.BiT("tiny", 3).backbone
+        compiled(keras.Sequential([features, keras.layers.Dense(3)])).train_on_batch(IMAGES, LABELS)
+
+        @tf.function
+        def step(images):
+            with tf.GradientTape() as tape:
+                loss = tf.reduce_sum(features(images, training=True))
+            return tape.gradient(loss, [variable.value for variable in features.trainable_variables])
+
+        step(IMAGES)
+        assert len(registered() - before) >= 20
+
     collect()
     before, graphs_before = registered(), graphs()
-    features = bit_keras.BiT("tiny", 3).backbone
-    model = compiled(keras.Sequential([features, keras.layers.Dense(3)]))
-    model.train_on_batch(IMAGES, LABELS)
-
-    @tf.function
-    def step(images):
-        with tf.GradientTape() as tape:
-            loss = tf.reduce_sum(features(images, training=True))
-        return tape.gradient(loss, [variable.value for variable in features.trainable_variables])
-
-    step(IMAGES)
-    assert len(registered() - before) >= 20
-    del model, features, step
+    train()
     collect()
     assert registered() == before
     assert graphs() == graphs_before
