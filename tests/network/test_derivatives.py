@@ -7,7 +7,10 @@ from keras import ops
 
 from bit_keras.network.layers import GroupNormalization, StandardizedConv2D
 
-pytestmark = pytest.mark.any_backend
+pytestmark = [
+    pytest.mark.any_backend,
+    pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning"),  # of torch's own forward mode
+]
 BACKEND = keras.backend.backend()
 
 RANDOM = np.random.default_rng(0)
