@@ -2,6 +2,7 @@
 
 import collections
 import os
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -83,6 +84,7 @@ class Predictor:
         self.top = min(top, num_classes)
         self._sigmoid = default_activation(num_classes) == "sigmoid"
         self._read_file = file_reader(self.resolution, self._fit, loader)
+        self._lock = threading.Lock()
         self._size = 0  # images of the largest batch so far, to which smaller ones are padded
 
     def iterate(
@@ -111,8 +113,9 @@ class Predictor:
 
     def logits(self, images: np.ndarray) -> np.ndarray:
         """Returns float32 logits [N, K] of images [N, resolution, resolution, 3] in [-1, 1]."""
-        self._size = max(self._size, len(images))
-        return logits_of(self._network, np.asarray(images, np.float32), self._size)
+        with self._lock:  # on jax a network other than a BiT must not be called by two threads at once
+            self._size = max(self._size, len(images))
+            return logits_of(self._network, np.asarray(images, np.float32), self._size)
 
     def _prepare(self, each: Input) -> np.ndarray:
         content = each.read()

@@ -4,6 +4,8 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
+from bit_keras.network import gradient_tf
+
 # Up to this number of output pixels, oneDNN's gradient of a larger kernel is slower than patches and a matrix product.
 _FEW_PIXELS = 16
 
@@ -23,7 +25,7 @@ def convolve(inputs, kernel, strides: tuple[int, int], padding: str, recompute: 
     """
     operation = _Product() if tuple(kernel.shape[:2]) == (1, 1) else _Convolution(strides, padding.upper())
 
-    @tf.custom_gradient
+    @gradient_tf.custom_gradient
     def call(inputs, kernel):
         size = tf.shape(inputs)  # read here: reading it inside the gradient would keep `inputs` alive.
 

@@ -10,6 +10,7 @@ import contextlib
 import contextvars
 import functools
 import math
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 
 import keras
@@ -90,11 +91,30 @@ def custom_gradient(function: Callable) -> Callable:
         function: of tensors; returns its outputs and the gradient, a function from the output gradient to the input
             gradients.
     """
-    if keras.backend.backend() != "torch":
-        return keras.ops.custom_gradient(function)
-    from bit_keras.network import gradient_torch
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        from bit_keras.network import gradient_tf as engine
+    elif backend == "jax":
+        from bit_keras.network import gradient_jax as engine
+    else:
+        from bit_keras.network import gradient_torch as engine
+    return engine.custom_gradient(function)
 
-    return gradient_torch.custom_gradient(function)
+
+def free_gradients_with(network: keras.Model) -> None:
+    """Makes TensorFlow forget the gradients in the graphs of a network, once the network is collected.
+
+    Those of this package are forgotten with their graph; this is for those that Keras's optimizers register.
+    """
+    weakref.finalize(network, free_gradients).atexit = False
+
+
+def free_gradients() -> None:
+    """Makes TensorFlow forget all gradients in the graphs of networks that do not exist any more."""
+    if keras.backend.backend() == "tensorflow":
+        from bit_keras.network import gradient_tf
+
+        gradient_tf.bind_others()
 
 
 def runner(training: bool | None, shape: Sequence[int | None]) -> Callable | None:

@@ -20,6 +20,7 @@ from bit_keras.checkpoints.remote.addresses import is_url
 from bit_keras.network import execution
 from bit_keras.network.input_range import RangeCheck
 from bit_keras.network.layers import GroupNormalization, StandardizedConv2D
+from bit_keras.network.prediction_jax import JaxPrediction
 from bit_keras.rules import with_schedule_end
 from bit_keras.system.checks import check_integer, check_names, known_arguments
 from bit_keras.zoo.presets import PRESETS
@@ -80,6 +81,7 @@ class Backbone(keras.Model):
         self._pyramid_outputs = stages
         # Bound methods: a `keras.Function` itself would be tracked, and its layers saved twice.
         self._segments = [keras.Function(*ends).call for ends in itertools.pairwise([images, *boundaries, features])]
+        execution.free_gradients_with(self)
 
     def call(self, inputs, training=None, mask=None):
         if not self.remat:
@@ -118,7 +120,7 @@ class Backbone(keras.Model):
 
 
 @keras.saving.register_keras_serializable(package="bit_keras")
-class BiT(keras.Model):
+class BiT(JaxPrediction, keras.Model):
     """BiT, a classifier: images to logits, with random weights and a head of zeros.
 
     Use `BiT.from_preset` for trained weights.
@@ -255,12 +257,14 @@ class BiT(keras.Model):
     @functools.wraps(keras.Model.predict)
     def predict(self, x, *args, **kwargs):
         self._range_check.look(x)
-        return super().predict(x, *args, **kwargs)
+        with self._prediction():
+            return super().predict(x, *args, **kwargs)
 
     @functools.wraps(keras.Model.predict_on_batch)
     def predict_on_batch(self, x):
         self._range_check.look(x)
-        return super().predict_on_batch(x)
+        with self._prediction():
+            return super().predict_on_batch(x)
 
     @functools.wraps(keras.Model.fit)
     def fit(self, *args, **kwargs):
@@ -269,7 +273,10 @@ class BiT(keras.Model):
             args = (*args[:_CALLBACKS], with_schedule_end(args[_CALLBACKS], **kwargs), *args[_CALLBACKS + 1 :])
         else:
             kwargs["callbacks"] = with_schedule_end(**kwargs)
-        return super().fit(*args, **kwargs)
+        try:
+            return super().fit(*args, **kwargs)
+        finally:
+            execution.free_gradients()
 
     def get_config(self):
         return {

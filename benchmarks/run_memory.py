@@ -1,0 +1,81 @@
+"""Program: memory of a process that trains one network after the other, which must not grow with their number.
+
+Each run is a whole `bit_keras.finetune` of a few updates, and its result is dropped. Memory is the resident memory in
+MB after a garbage collection. The last line is the ratio of the memory after the last run to that after the tenth; 1.2
+and less is expected. The backend is that of KERAS_BACKEND.
+
+Example:
+    KERAS_BACKEND=jax python -m benchmarks.run_memory --runs=200
+"""
+
+import ctypes
+import gc
+import logging
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import keras
+import numpy as np
+from absl import flags
+
+from bit_keras import data, finetune
+from bit_keras.system import command_line
+from bit_keras.system.logs import logger
+
+REFERENCE = 10  # the run that later ones are compared with: by then caches are filled
+
+_RUNS = flags.DEFINE_integer("runs", 200, "Number of runs.", lower_bound=REFERENCE)
+_MODEL = flags.DEFINE_string("model", "R17x0.5", "Architecture or weights.")
+_RESOLUTION = flags.DEFINE_integer("resolution", 32, "Side of the images in pixels.", lower_bound=1)
+_BATCH_SIZE = flags.DEFINE_integer("batch_size", 8, "Images per update.", lower_bound=1)
+_STEPS = flags.DEFINE_integer("steps", 5, "Updates per run.", lower_bound=5)
+
+
+def memory_after(runs: int, model: str, **options) -> Iterator[float]:
+    """Fine-tunes `runs` networks one after the other.
+
+    Args:
+        runs: their number.
+        model: architecture or weights.
+        **options: settings of `bit_keras.finetune`.
+
+    Yields:
+        The resident memory after each run, in MB.
+    """
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, (40, 32, 32, 3), np.uint8)
+    labels = np.arange(len(images)) % 4
+    source = data.from_arrays(images, labels, images[:8], labels[:8], class_names="abcd", name="noise")
+    with tempfile.TemporaryDirectory() as folder:
+        for number in range(runs):
+            finetune(model, source, str(Path(folder, str(number))), seed=number, **options)
+            yield resident()
+
+
+def resident() -> float:
+    """Returns the resident memory of this process in MB, after returning what is free to the system."""
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def main() -> None:
+    settings = {"resolution": _RESOLUTION.value, "batch_size": _BATCH_SIZE.value, "steps": _STEPS.value}
+    settings["eval_every"] = _STEPS.value
+    logger.setLevel(logging.WARNING)  # without the progress of each run
+    print(f"{_MODEL.value} on the {keras.backend.backend()} backend, {settings}\n{'run':>6} {'MB':>8} {'seconds':>8}")
+    reference, began = 0.0, time.monotonic()
+    for number, megabytes in enumerate(memory_after(_RUNS.value, _MODEL.value, **settings), start=1):
+        if number == REFERENCE:
+            reference = megabytes
+        if number <= REFERENCE or number % 10 == 0 or number == _RUNS.value:
+            print(f"{number:>6} {megabytes:>8,.0f} {time.monotonic() - began:>8,.0f}")
+    print(f"memory after run {_RUNS.value} / after run {REFERENCE} = {megabytes / reference:.3f}")
+
+
+if __name__ == "__main__":
+    command_line.run(main)

@@ -1,0 +1,74 @@
+"""Prediction on jax that leaves the network's variables alone, so that other threads can predict or set weights.
+
+Keras takes the values out of the variables while `predict` runs, gives their memory to the compiled step, and writes
+the values of the start back at the end.
+"""
+
+import contextlib
+import threading
+import weakref
+from collections.abc import Iterator
+
+import keras
+
+_PREDICTS = "predicts"
+
+
+class _OfThread(threading.local):
+    """{model: {name: value}} of the current thread."""
+
+    def __init__(self):
+        self.values = weakref.WeakKeyDictionary()
+
+
+_of_thread = _OfThread()
+
+
+def _per_thread(name: str, default) -> property:
+    def read(model):
+        return _of_thread.values.get(model, {}).get(name, default)
+
+    def write(model, value):
+        _of_thread.values.setdefault(model, {})[name] = value
+
+    return property(read, write)
+
+
+class JaxPrediction:
+    """Base class of a model, before `keras.Model`. Other backends do not use these attributes of Keras's."""
+
+    _jax_state = _per_thread("_jax_state", None)
+    _jax_state_synced = _per_thread("_jax_state_synced", True)
+    _predicts = _per_thread(_PREDICTS, False)
+
+    @contextlib.contextmanager
+    def _prediction(self) -> Iterator[None]:
+        """Context of `predict` and `predict_on_batch`."""
+        self._predicts = True
+        try:
+            yield
+        finally:
+            self._predicts, self._jax_state = False, None
+
+    def make_predict_function(self, force: bool = False):
+        if keras.backend.backend() != "jax":
+            return super().make_predict_function(force)
+        if self.predict_function is None or force:
+            import jax
+
+            is_compiled = self.jit_compile and not self.run_eagerly
+            step = jax.jit(self.predict_step) if is_compiled else self.predict_step
+            self.predict_function = self._make_function(
+                lambda state, data: (step(state, data)[0], state), concatenate_outputs=True
+            )
+        return self.predict_function
+
+    def jax_state_sync(self) -> None:
+        if self._predicts:
+            self._jax_state_synced = True
+        else:
+            super().jax_state_sync()
+
+    def _purge_model_variables(self, **kinds: bool) -> None:
+        if not self._predicts:
+            super()._purge_model_variables(**kinds)
