@@ -1,5 +1,6 @@
 """keras.distribution.DataParallel on the jax backend: all devices of one or several processes."""
 
+import contextlib
 import types
 from collections.abc import Callable
 
@@ -8,8 +9,11 @@ import keras
 import numpy as np
 from jax.experimental import multihost_utils
 
-from bit_keras.distribution.base import Distribution, DistributionError
+from bit_keras.distribution.base import LOST, Distribution, DistributionError
 from bit_keras.distribution.environment import read_jax_processes
+
+# In the errors of collective operations whose partner is lost.
+_LOSSES = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "ABORTED", "CANCELLED", "Gloo", "onnection", "heartbeat", "NCCL")
 
 
 class DataParallel(Distribution):
@@ -33,8 +37,20 @@ class DataParallel(Distribution):
         self.is_chief = jax.process_index() == 0
         self.mixup_parts = jax.process_count()
 
+    @contextlib.contextmanager
     def scope(self):
-        return self._engine.scope()
+        with self._together(), self._engine.scope():
+            yield
+
+    @contextlib.contextmanager
+    def _together(self):
+        """Raises DistributionError if another process is lost during the block."""
+        try:
+            yield
+        except jax.errors.JaxRuntimeError as error:
+            if jax.process_count() > 1 and any(text in str(error) for text in _LOSSES):
+                raise DistributionError(LOST) from error
+            raise
 
     def feed(self, make: Callable, batch_size: int):
         return make(shard=(jax.process_index(), jax.process_count()))
@@ -52,11 +68,13 @@ class DataParallel(Distribution):
             layout = self._engine.get_data_layout(padded.shape).backend_layout
             sharded = jax.make_array_from_callback(padded.shape, layout, lambda index: padded[index])
             variables = (model.trainable_variables, model.non_trainable_variables)
-            return np.asarray(step(*([v.value for v in group] for group in variables), sharded))[: len(images)]
+            with self._together():
+                return np.asarray(step(*([v.value for v in group] for group in variables), sharded))[: len(images)]
 
         return types.SimpleNamespace(predict_on_batch=predict_on_batch)
 
     def maximum(self, number: int) -> int:
         if jax.process_count() == 1:
             return int(number)
-        return int(multihost_utils.process_allgather(np.int32(number)).max())
+        with self._together():
+            return int(multihost_utils.process_allgather(np.int32(number)).max())

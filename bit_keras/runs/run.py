@@ -360,7 +360,8 @@ def open_run(
     if source.validation is not None and is_of(config.workdir, without.describe()):
         logger.info("%s was begun without the validation split, and continues without it", config.workdir)
         source = without
-    identity = {**(identity or {}), **config.identity(source, distribution.mixup_parts if mixup_alpha else 1)}
+    own = distribution.everywhere(lambda: config.identity(source, distribution.mixup_parts if mixup_alpha else 1))
+    identity = {**(identity or {}), **own}
     run = Run(config, source, schedule, distribution, crop, augmentation, mixup_alpha, identity)
     run._log_plan()
     fingerprint = zlib.crc32(json.dumps(comparable(identity), sort_keys=True).encode()) >> 1  # fits into int32

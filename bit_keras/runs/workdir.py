@@ -12,7 +12,7 @@ from bit_keras.system.files import sweep, write_json
 from bit_keras.system.logs import logger
 
 # Missing in the records of earlier versions, whose runs still resume.
-_NEW = ("weights", "data.content")
+_NEW = ("data.content", "weights.model", "weights.teacher")
 # Locations of the data: recorded by earlier versions, but not compared.
 PLACES = ("data_dir", "manual_dir")
 # Folders in a workdir that only its run writes.
@@ -132,7 +132,7 @@ def differences(before: dict, now: dict, optional: tuple[str, ...] = ()) -> list
     Args:
         before: record of the earlier run.
         now: of the present one.
-        optional: settings that the earlier record may lack; "data.NAME" for entries of the description of the data.
+        optional: settings that the earlier record may lack; "data.content" for the entry "content" of "data".
     """
     before, now = _flat(comparable(_as_json(before))), _flat(comparable(_as_json(now)))
     names = [name for name in {**before, **now} if name in before or name not in optional]
@@ -157,13 +157,11 @@ def comparable(record: dict) -> dict:
 
 
 def _flat(settings: dict) -> dict:
-    """Returns {name: value} with the entries of "data" as "data.NAME"."""
-    data = settings.get("data")
-    if not isinstance(data, dict):
-        return settings
-    return {name: value for name, value in settings.items() if name != "data"} | {
-        f"data.{name}": value for name, value in data.items()
-    }
+    """Returns {name: value}, where the entries of a dict have the name "DICT.ENTRY"."""
+    flat = {}
+    for name, value in settings.items():
+        flat |= {f"{name}.{entry}": part for entry, part in value.items()} if isinstance(value, dict) else {name: value}
+    return flat
 
 
 def _as_json(config: dict) -> dict:
