@@ -43,6 +43,22 @@ def held(path: Path) -> Iterator[int]:
         os.close(descriptor)
 
 
+@contextlib.contextmanager
+def in_turn(path: Path) -> Iterator[None]:
+    """As `held`, but waits for its turn, and does without a lock where the file system has none."""
+    with contextlib.ExitStack() as stack:
+        while True:
+            try:
+                stack.enter_context(held(path))
+            except BlockingIOError:
+                time.sleep(0.02)
+                continue
+            except NoLocksError:
+                pass
+            break
+        yield
+
+
 def is_same(descriptor: int, path: Path) -> bool:
     """Returns whether the open file is still the one at `path`."""
     try:
