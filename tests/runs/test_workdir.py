@@ -10,7 +10,7 @@ import pytest
 
 from bit_keras import data
 from bit_keras.finetune import FinetuneConfig
-from bit_keras.runs import workdir
+from bit_keras.runs import config, workdir
 from bit_keras.runs.workdir import claim, join
 from bit_keras.system import locks
 
@@ -220,3 +220,16 @@ def test_content_that_an_earlier_version_did_not_record_is_not_compared(tmp_path
     for change in ({"weights": {"model": "y"}}, {"data": {"fingerprint": "1", "content": "3"}}):
         with pytest.raises(FileExistsError, match=f"{next(iter(change))}: .* there, .* asked for"):
             claim(tmp_path / "new", {**now, **change})
+
+
+def test_weights_at_an_address_are_identified_by_their_content(tmp_path, monkeypatch):
+    source = data.load("digits")
+    monkeypatch.setattr(config, "locate", lambda name: (tmp_path / "cached.npz", None))
+    settings = FinetuneConfig(model="https://host/weights.npz", dataset="digits", workdir="w")
+    identities = []
+    for content in (b"a", b"b"):
+        (tmp_path / "cached.npz").write_bytes(content)
+        identities.append(settings.identity(source))
+    claim(tmp_path / "run", identities[0])
+    with pytest.raises(FileExistsError, match=r"weights: .* there, .* asked for"):
+        claim(tmp_path / "run", identities[1])
