@@ -1,6 +1,10 @@
 """keras.distribution.DataParallel on the jax backend: all devices of one or several processes."""
 
+import atexit
 import contextlib
+import os
+import re
+import sys
 import types
 from collections.abc import Callable
 
@@ -12,8 +16,8 @@ from jax.experimental import multihost_utils
 from bit_keras.distribution.base import LOST, Distribution, DistributionError
 from bit_keras.distribution.environment import read_jax_processes
 
-# In the errors of collective operations whose partner is lost.
-_LOSSES = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "ABORTED", "CANCELLED", "Gloo", "onnection", "heartbeat", "NCCL")
+# In the errors of collective operations whose partner is lost; jax has no type for them.
+_LOSS = re.compile("Gloo|NCCL|UNAVAILABLE|DEADLINE_EXCEEDED|heartbeat|coordination")
 
 
 class DataParallel(Distribution):
@@ -44,11 +48,14 @@ class DataParallel(Distribution):
 
     @contextlib.contextmanager
     def _together(self):
-        """Raises DistributionError if another process is lost during the block."""
+        """Raises DistributionError if another process is lost during the block; an error ends the connection to all."""
         try:
             yield
-        except jax.errors.JaxRuntimeError as error:
-            if jax.process_count() > 1 and any(text in str(error) for text in _LOSSES):
+        except BaseException as error:
+            if jax.process_count() == 1 or hasattr(error, "signal"):  # a signal ends all processes after the same step
+                raise
+            _leave_at_exit(error)
+            if isinstance(error, RuntimeError | ValueError | OSError) and _LOSS.search(str(error)):
                 raise DistributionError(LOST) from error
             raise
 
@@ -78,3 +85,19 @@ class DataParallel(Distribution):
             return int(number)
         with self._together():
             return int(multihost_utils.process_allgather(np.int32(number)).max())
+
+
+def _leave_at_exit(error: BaseException) -> None:
+    """Ends the process at its exit without waiting for the other ones, as jax does, for minutes.
+
+    They wait for this one in a collective operation, and notice that it is lost when its connections end.
+    """
+    code = getattr(error, "code", 1)  # of SystemExit
+    status = 130 if isinstance(error, KeyboardInterrupt) else code if isinstance(code, int) else 1
+
+    def leave() -> None:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+    atexit.register(leave)
