@@ -160,7 +160,7 @@ def _measure(config: PretrainConfig, source: data.Source, normalization: Normali
         metrics=[keras.metrics.CategoricalAccuracy("accuracy")],
     )
     with run.claimed() as folder:
-        last = run.fit(network, folder).rows[-1]
+        last = run.fit(network, workdir=folder).rows[-1]
     return {
         "normalization": normalization.name,
         "seed": config.seed,

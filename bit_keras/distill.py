@@ -168,8 +168,8 @@ def distill(
             metrics=[keras.metrics.CategoricalAccuracy("accuracy")],
         )
     with run.claimed() as folder:
-        log = run.fit(network, folder, best_of=network.student, callbacks=callbacks)
-        trained, summary = run.conclude(network.student, folder, log)
+        log = run.fit(network, workdir=folder, best_of=network.student, callbacks=callbacks)
+        trained, summary = run.conclude(network.student, log, workdir=folder)
     return DistillResult(trained, summary, run.folder, log.rows)
 
 

@@ -98,8 +98,8 @@ def pretrain(
             metrics=[_accuracy(source.multi_label)],
         )
     with run.claimed() as folder:
-        log = run.fit(network, folder, callbacks=callbacks)
-        network, summary = run.conclude(network, folder, log)
+        log = run.fit(network, workdir=folder, callbacks=callbacks)
+        network, summary = run.conclude(network, log, workdir=folder)
     return PretrainResult(network, summary, run.folder, log.rows)
 
 

@@ -74,8 +74,8 @@ def run(
             export_saved_model(network, config.export_dir, class_names=source.class_names)
 
     with run.claimed() as folder:
-        log = run.fit(network, folder, callbacks=callbacks)
-        network, summary = run.conclude(network, folder, log, export)
+        log = run.fit(network, workdir=folder, callbacks=callbacks)
+        network, summary = run.conclude(network, log, export, workdir=folder)
     if config.export_dir:
         logger.log(OUTCOME, "SavedModel in %s", config.export_dir)
     return FinetuneResult(network, summary, run.folder, log.rows)

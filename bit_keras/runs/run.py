@@ -109,6 +109,7 @@ class Run:
     def fit(
         self,
         network: keras.Model,
+        *,
         workdir: Workdir,
         best_of: BiT | None = None,
         callbacks: Sequence[keras.callbacks.Callback] = (),
@@ -163,17 +164,18 @@ class Run:
     def conclude(
         self,
         network: BiT,
-        workdir: Workdir,
         log: training.MetricsLog,
         export: Callable[[BiT], None] = lambda network: None,
+        *,
+        workdir: Workdir,
     ) -> tuple[BiT, dict]:
         """Evaluates a trained network on all test examples and writes weights.npz and report/.
 
         Args:
             network: as trained by `fit`.
-            workdir: the folder, as claimed.
             log: as returned by `fit`.
             export: called with the network at the end, only by the chief.
+            workdir: the folder, as claimed.
 
         Returns:
             The network, on one device, and the content of `report/summary.json`; "test_accuracy" is precision at 1 in
