@@ -206,6 +206,20 @@ def test_the_own_error_is_raised_even_if_the_others_are_lost():
         Alone().in_turn(lambda: None)
 
 
+def test_a_lost_worker_is_distinguished_from_other_errors():
+    import tensorflow as tf
+
+    from bit_keras.distribution.engine_tf import Strategy
+
+    strategy = Strategy.__new__(Strategy)  # without connecting to workers
+    strategy._has_workers = True
+    for error in (tf.errors.UnavailableError, tf.errors.AbortedError):
+        with pytest.raises(DistributionError, match="another worker is lost"), strategy._together():
+            raise error(None, None, "Socket closed")
+    with pytest.raises(tf.errors.ResourceExhaustedError), strategy._together():
+        raise tf.errors.ResourceExhaustedError(None, None, "out of memory")
+
+
 def test_what_is_done_everywhere_is_done_by_the_chief_first():
     done = []
 
