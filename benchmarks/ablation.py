@@ -133,18 +133,18 @@ def ablate(
     config = dataclasses.replace(config, epochs=steps * config.batch_size / source.num_train)
     upstream_schedule(steps, config.batch_size)  # rejects too few steps before anything is written
     settings = {"steps": steps, **config.identity(source)}
-    workdir = claim(workdir, settings)
     records = []
-    for seed, normalization in itertools.product(range(seeds), NORMALIZATIONS):
-        folder = workdir / "runs" / f"{normalization.name}-{seed}"
-        run = dataclasses.replace(config, seed=seed, workdir=str(folder / "run"))
-        identity = {**_subject(normalization, steps), **run.identity(source)}
-        measure = functools.partial(_measure, run, source, normalization, steps)
-        records.append(recorded(folder / "ablation.json", identity, measure))
-        logger.info("%s: %.4f", folder.name, records[-1]["test_accuracy"])
-    write_json(workdir / "ablation.json", {"settings": settings, "runs": records})
-    with whole(workdir / "ablation.md") as path:
-        path.write_text(table(records, f"{config.model} on {Path(source.name).stem}"))
+    with claim(workdir, settings) as workdir:
+        for seed, normalization in itertools.product(range(seeds), NORMALIZATIONS):
+            folder = workdir / "runs" / f"{normalization.name}-{seed}"
+            run = dataclasses.replace(config, seed=seed, workdir=str(folder / "run"))
+            identity = {**_subject(normalization, steps), **run.identity(source)}
+            measure = functools.partial(_measure, run, source, normalization, steps)
+            records.append(recorded(folder / "ablation.json", identity, measure))
+            logger.info("%s: %.4f", folder.name, records[-1]["test_accuracy"])
+        write_json(workdir / "ablation.json", {"settings": settings, "runs": records})
+        with whole(workdir / "ablation.md") as path:
+            path.write_text(table(records, f"{config.model} on {Path(source.name).stem}"))
     return records
 
 
@@ -159,7 +159,8 @@ def _measure(config: PretrainConfig, source: data.Source, normalization: Normali
         keras.losses.CategoricalCrossentropy(from_logits=True),
         metrics=[keras.metrics.CategoricalAccuracy("accuracy")],
     )
-    last = run.fit(network).rows[-1]
+    with run.claimed() as folder:
+        last = run.fit(network, workdir=folder).rows[-1]
     return {
         "normalization": normalization.name,
         "seed": config.seed,

@@ -59,27 +59,27 @@ def compare(
         FileExistsError: `workdir` belongs to a series with different options.
     """
     settings = {"teacher": os.fspath(teacher), "dataset": dataset, "examples_per_class": examples_per_class}
-    workdir = claim(workdir, {**settings, "teacher_steps": teacher_steps, **options})
-    source = data.load(dataset)
-    if examples_per_class:
-        source = source.few_shot(examples_per_class, seed=0)
-    common = {name: options[name] for name in ("batch_size", "resolution", "flip") if name in options}
-    tuned = finetune(teacher, source, workdir / "teacher", steps=teacher_steps, **common)
-    teachers = dict(zip(STUDENTS, (LABELS, str(workdir / "teacher" / "weights.npz")), strict=True))
-    model = options.pop("model")
-    runs = []
-    for length, seed, student in itertools.product(epochs, range(seeds), STUDENTS):
-        folder = workdir / "runs" / f"{student}-{length:g}-{seed}"
-        result = distill(model, teachers[student], source, folder, epochs=length, seed=seed, **options)
-        runs.append({"student": student, "epochs": length, "seed": seed, "test_accuracy": result.test_accuracy})
-        logger.info("%s: %.4f", folder.name, result.test_accuracy)
-        keras.backend.clear_session()
-    results = {"teacher": tuned.test_accuracy, "runs": runs}
-    write_json(workdir / "distillation.json", results)
-    with whole(workdir / "distillation.md") as path:
-        path.write_text(table(results))
-    with whole(workdir / "distillation.png") as path:
-        plot(results).savefig(path, dpi=100)
+    with claim(workdir, {**settings, "teacher_steps": teacher_steps, **options}) as workdir:
+        source = data.load(dataset)
+        if examples_per_class:
+            source = source.few_shot(examples_per_class, seed=0)
+        common = {name: options[name] for name in ("batch_size", "resolution", "flip") if name in options}
+        tuned = finetune(teacher, source, workdir / "teacher", steps=teacher_steps, **common)
+        teachers = dict(zip(STUDENTS, (LABELS, str(workdir / "teacher" / "weights.npz")), strict=True))
+        model = options.pop("model")
+        runs = []
+        for length, seed, student in itertools.product(epochs, range(seeds), STUDENTS):
+            folder = workdir / "runs" / f"{student}-{length:g}-{seed}"
+            result = distill(model, teachers[student], source, folder, epochs=length, seed=seed, **options)
+            runs.append({"student": student, "epochs": length, "seed": seed, "test_accuracy": result.test_accuracy})
+            logger.info("%s: %.4f", folder.name, result.test_accuracy)
+            keras.backend.clear_session()
+        results = {"teacher": tuned.test_accuracy, "runs": runs}
+        write_json(workdir / "distillation.json", results)
+        with whole(workdir / "distillation.md") as path:
+            path.write_text(table(results))
+        with whole(workdir / "distillation.png") as path:
+            plot(results).savefig(path, dpi=100)
     return results
 
 

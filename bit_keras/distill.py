@@ -167,8 +167,9 @@ def distill(
             optimizers.distillation_optimizer(schedule, config.weight_decay, config.accumulate),
             metrics=[keras.metrics.CategoricalAccuracy("accuracy")],
         )
-    log = run.fit(network, best_of=network.student, callbacks=callbacks)
-    trained, summary = run.conclude(network.student, log)
+    with run.claimed() as folder:
+        log = run.fit(network, workdir=folder, best_of=network.student, callbacks=callbacks)
+        trained, summary = run.conclude(network.student, log, workdir=folder)
     return DistillResult(trained, summary, run.folder, log.rows)
 
 

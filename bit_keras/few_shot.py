@@ -103,6 +103,7 @@ def sweep(
         TypeError: an option does not exist, or an argument has the wrong type.
         ImportError: scikit-learn is not installed.
         FileExistsError: `workdir` belongs to a sweep with different options.
+        BlockingIOError: another process is using `workdir`.
         TrainingInterrupted, KeyboardInterrupt: a signal arrived. The same call resumes from the records.
     """
     require("a linear probe", "sklearn")
@@ -112,22 +113,22 @@ def sweep(
     weights = {model: _fingerprint(model) for model in models}
     sources = {name: _open(models, name, workdir, shots, options) for name in datasets}
     settings = _settings(options)
-    workdir = claim(workdir, {"options": settings})  # only after all settings have been checked
     records = []
-    for name, source in sources.items():
-        measures = dict(zip(METHODS, (_finetuned, _Probe()), strict=True))
-        for model, method, count, seed in itertools.product(models, METHODS, shots, range(seeds)):
-            run = Run(model, name, method, count, seed)
-            identity = _identity(run, weights[model], source, settings)
-            folder = workdir / "runs" / _folder(run, identity)
-            measure = functools.partial(_measure, measures[method], run, source, folder, options)
-            records.append(recorded(folder / "few_shot.json", identity, measure))
-            logger.info("%s: %.4f", folder.name, records[-1]["test_accuracy"])
-    write_json(workdir / "few_shot.json", {"options": settings, "runs": records})
-    with whole(workdir / "few_shot.md") as path:
-        path.write_text(table(records), encoding="utf-8")
-    with whole(workdir / "few_shot.png") as path:
-        plot(records).savefig(path, dpi=100)
+    with claim(workdir, {"options": settings}) as workdir:  # only after all settings have been checked
+        for name, source in sources.items():
+            measures = dict(zip(METHODS, (_finetuned, _Probe()), strict=True))
+            for model, method, count, seed in itertools.product(models, METHODS, shots, range(seeds)):
+                run = Run(model, name, method, count, seed)
+                identity = _identity(run, weights[model], source, settings)
+                folder = workdir / "runs" / _folder(run, identity)
+                measure = functools.partial(_measure, measures[method], run, source, folder, options)
+                records.append(recorded(folder / "few_shot.json", identity, measure))
+                logger.info("%s: %.4f", folder.name, records[-1]["test_accuracy"])
+        write_json(workdir / "few_shot.json", {"options": settings, "runs": records})
+        with whole(workdir / "few_shot.md") as path:
+            path.write_text(table(records), encoding="utf-8")
+        with whole(workdir / "few_shot.png") as path:
+            plot(records).savefig(path, dpi=100)
     return records
 
 

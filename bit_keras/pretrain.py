@@ -97,8 +97,9 @@ def pretrain(
             _loss(config.loss, network),
             metrics=[_accuracy(source.multi_label)],
         )
-    log = run.fit(network, callbacks=callbacks)
-    network, summary = run.conclude(network, log)
+    with run.claimed() as folder:
+        log = run.fit(network, workdir=folder, callbacks=callbacks)
+        network, summary = run.conclude(network, log, workdir=folder)
     return PretrainResult(network, summary, run.folder, log.rows)
 
 

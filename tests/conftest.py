@@ -38,6 +38,14 @@ def _same_random_numbers_in_every_order():
     keras.utils.set_random_seed(0)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _no_power_failures():
+    """Spares the tests the wait for the disk after every written file."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
+
+
 @pytest.fixture(scope="session")
 def golden_npz() -> Path:
     """Random weights of the official TF2 network with the units of R17x0.5 and 10 classes, under official keys."""

@@ -14,11 +14,19 @@ class DistributionError(Exception):
     """The devices or workers of a training cannot train together."""
 
 
+# Message of an engine that has lost a worker.
+LOST = (
+    "another worker is lost: it was killed, has failed or cannot be reached any more; its own message, if it printed "
+    "one, states the reason. Start all workers again with the same command: they resume from the last checkpoint"
+)
+
+
 class Distribution:
     """How a training is distributed over devices and processes ("workers").
 
     This base class is a single device; engines extend it. Workers wait for each other in `in_turn`, `maximum`,
-    training steps and predictions: all must call these in the same order.
+    training steps and predictions: all must call these in the same order. These, and what is done in `scope`, raise
+    DistributionError if another worker is lost.
 
     Attributes:
         num_devices: number of devices of all workers together.
@@ -84,8 +92,8 @@ class Distribution:
             The result of the function on this worker.
 
         Raises:
-            DistributionError: the function failed on another worker. If it failed on this one, its own error is
-                raised, after the other workers are notified; this includes Ctrl-C and exits.
+            DistributionError: the function failed on another worker, or one is lost. If it failed on this one, its own
+                error is raised, after the other workers are notified; this includes Ctrl-C and exits.
         """
         result = None
         for function, is_mine in ((on_chief, self.is_chief), (on_others, not self.is_chief)):
@@ -95,9 +103,11 @@ class Distribution:
                     result = function()
                 except BaseException as caught:  # the other workers must be notified
                     error = caught
-            has_failed = self.maximum(error is not None)
-            if error is not None:
-                raise error
+            try:
+                has_failed = self.maximum(error is not None)
+            finally:
+                if error is not None:  # more important than that others could not be notified
+                    raise error
             if has_failed:
                 raise DistributionError(
                     "another worker has failed, and its message states the reason; all workers stop"

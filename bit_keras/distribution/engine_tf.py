@@ -1,5 +1,6 @@
 """tf.distribute: several devices of one process, several processes, or a TPU."""
 
+import contextlib
 import functools
 import os
 import types
@@ -9,7 +10,15 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from bit_keras.distribution.base import Distribution, DistributionError
+from bit_keras.distribution.base import LOST, Distribution, DistributionError
+
+# Errors of collective operations whose partner is lost.
+_LOSSES = (
+    tf.errors.UnavailableError,
+    tf.errors.AbortedError,
+    tf.errors.CancelledError,
+    tf.errors.DeadlineExceededError,
+)
 
 
 class Strategy(Distribution):
@@ -24,15 +33,27 @@ class Strategy(Distribution):
     """
 
     def __init__(self, kind: str, is_chief: bool):
-        self._strategy = _start(kind)
         self._has_workers = kind == "multi_worker"
+        self._strategy = _start(kind)
         self.num_devices = self._strategy.num_replicas_in_sync
         self.mixup_parts = self.num_devices
         self.is_chief = is_chief
         self._numbers = self._gathered(lambda numbers: numbers)
 
+    @contextlib.contextmanager
     def scope(self):
-        return self._strategy.scope()
+        with self._together(), self._strategy.scope():
+            yield
+
+    @contextlib.contextmanager
+    def _together(self):
+        """Raises DistributionError if another worker is lost during the block."""
+        try:
+            yield
+        except tf.errors.OpError as error:
+            if self._has_workers and (isinstance(error, _LOSSES) or "Collective ops" in error.message):
+                raise DistributionError(LOST) from error
+            raise
 
     def feed(self, make: Callable, batch_size: int):
         def for_one_host(context: tf.distribute.InputContext) -> tf.data.Dataset:
@@ -69,7 +90,7 @@ class Strategy(Distribution):
             shards = self._strategy.experimental_distribute_values_from_function(
                 lambda context: tf.constant(make(context.replica_id_in_sync_group))
             )
-            with self._strategy.scope():  # always inside: outside of it the function would be traced again
+            with self.scope():  # always inside: outside of it the function would be traced again
                 return gather(shards).numpy()
 
         return gathered

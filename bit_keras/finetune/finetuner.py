@@ -66,17 +66,16 @@ def run(
         )
     logger.info("%s of %s weights are trained", f"{count_trainable(network):,}", f"{network.count_params():,}")
 
-    # Fit
-    log = run.fit(network, callbacks=callbacks)
-
-    # Evaluate, report, export
+    # Fit, evaluate, report, export
     def export(network: BiT) -> None:
         if config.export_dir:
             from bit_keras.saved_models.export import export_saved_model
 
             export_saved_model(network, config.export_dir, class_names=source.class_names)
 
-    network, summary = run.conclude(network, log, export)
+    with run.claimed() as folder:
+        log = run.fit(network, workdir=folder, callbacks=callbacks)
+        network, summary = run.conclude(network, log, export, workdir=folder)
     if config.export_dir:
         logger.log(OUTCOME, "SavedModel in %s", config.export_dir)
     return FinetuneResult(network, summary, run.folder, log.rows)

@@ -4,7 +4,8 @@ import dataclasses
 
 import keras
 
-from bit_keras.checkpoints import provenance
+from bit_keras.checkpoints import locate, provenance
+from bit_keras.checkpoints.remote.addresses import is_url
 from bit_keras.data import LOADERS, Source
 from bit_keras.data.source import check_share
 from bit_keras.distribution import DISTRIBUTIONS
@@ -120,6 +121,8 @@ class RunConfig:
     def identity(self, source: Source, mixup_parts: int = 1) -> dict:
         """Returns everything that affects the results of the run beyond rounding; JSON-able.
 
+        Weights at an address are downloaded.
+
         Args:
             source: data of the run.
             mixup_parts: of the distribution; 1 if the run does not use MixUp.
@@ -132,7 +135,12 @@ class RunConfig:
             del settings["fit"]
         if mixup_parts > 1:
             settings["mixup_parts"] = mixup_parts
-        contents = {name: provenance.fingerprint(settings[name]) for name in ("model", "teacher") if name in settings}
+        contents = {name: _content(settings[name]) for name in ("model", "teacher") if name in settings}
         if any(contents.values()):
             settings["weights"] = {name: content for name, content in contents.items() if content}
         return {**settings, "data": source.describe(), "backend": keras.backend.backend()}
+
+
+def _content(model: str) -> str | None:
+    """Returns the hash of weights, which are downloaded from an address; None for published ones and variants."""
+    return provenance.fingerprint(locate(model)[0] if is_url(model) else model)

@@ -8,6 +8,7 @@ from pathlib import Path
 import keras
 
 from bit_keras import data, training
+from bit_keras.data.content import with_content
 from bit_keras.distribution import DISTRIBUTIONS, Distribution, check_batch, start_distribution
 from bit_keras.runs.config import LOAD_OPTIONS, RunConfig
 from bit_keras.system.checks import check_name_or_path, check_names
@@ -80,6 +81,7 @@ def open_source(config: RunConfig, dataset: str | os.PathLike | data.Source) -> 
         # Next to the workdir, which must be empty when a run begins.
         listing = Path(f"{config.workdir.rstrip(os.sep)}.unreadable.txt")
         source = load_data(config.dataset, listing, **{name: getattr(config, name) for name in LOAD_OPTIONS})
+    source = with_content(source)
     if config.validation is None:
         return source
     with doing(f"holding out {config.validation:g} of the training images for validation"):

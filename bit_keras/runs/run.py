@@ -7,7 +7,7 @@ import json
 import math
 import statistics
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import keras
@@ -23,7 +23,7 @@ from bit_keras.network.model import BiT, save_npz
 from bit_keras.rules import rule_callbacks, steps_made
 from bit_keras.rules.schedules import CosineSchedule, Schedule
 from bit_keras.runs.config import RunConfig
-from bit_keras.runs.workdir import claim, comparable, is_of, join
+from bit_keras.runs.workdir import Workdir, check, claim, comparable, is_of, join
 from bit_keras.system.files import write_lines
 from bit_keras.system.logs import OUTCOME, doing, logger
 from bit_keras.system.optional import install_command, is_installed
@@ -56,8 +56,27 @@ class Run:
 
     @property
     def folder(self) -> Path:
-        """Folder of everything that the run writes; `fit` claims it."""
+        """Folder of everything that the run writes."""
         return Path(self.config.workdir)
+
+    @contextlib.contextmanager
+    def claimed(self) -> Iterator[Workdir]:
+        """Claims the folder for the block, which trains and writes to it; workers other than the chief join it.
+
+        Writes config.json and task.json.
+
+        Raises:
+            FileExistsError, BlockingIOError, ValueError: as `workdir.claim`.
+            DistributionError: the workers do not share the folder, or one of them has failed.
+        """
+        with contextlib.ExitStack() as stack:
+
+            def claim_it() -> Workdir:
+                workdir = stack.enter_context(claim(self.folder, self.identity))
+                provenance.write_task(self.folder, self.crop, self.source.class_names)
+                return workdir
+
+            yield self.distribution.in_turn(claim_it, lambda: join(self.folder, self.identity))
 
     @functools.cached_property
     def validation_batches(self) -> Iterable:
@@ -88,14 +107,20 @@ class Run:
         return {"batch_size": config.micro_batch_size, "fit": config.fit, "keep": keep, "loader": config.loader}
 
     def fit(
-        self, network: keras.Model, best_of: BiT | None = None, callbacks: Sequence[keras.callbacks.Callback] = ()
+        self,
+        network: keras.Model,
+        *,
+        workdir: Workdir,
+        best_of: BiT | None = None,
+        callbacks: Sequence[keras.callbacks.Callback] = (),
     ) -> training.MetricsLog:
         """Fits a compiled network over the whole schedule; resumes from the checkpoint of an interrupted one.
 
-        Writes config.json, task.json, checkpoint/, metrics.csv, tensorboard/ and, for a BiT, best.npz to the folder.
+        Writes checkpoint/, metrics.csv, tensorboard/ and, for a BiT, best.npz to the folder.
 
         Args:
             network: a classifier, compiled under `distribution.scope()` with an optimizer of the schedule.
+            workdir: the folder, as claimed.
             best_of: the submodel whose best weights are written; None for the network itself, if it is a BiT.
             callbacks: of the user; see `docs/finetuning.md`.
 
@@ -103,13 +128,13 @@ class Run:
             The metrics of all evaluations.
 
         Raises:
-            FileExistsError: the folder belongs to another run.
+            FileNotFoundError: the folder was removed.
+            ValueError: the checkpoint is damaged.
             TrainingInterrupted: a signal arrived; the state is saved.
             TrainingDiverged: the loss is NaN, infinite or too high; the images of the batch are in diverged.txt.
             DistributionError: the workers do not share the folder, or one has failed.
         """
         (best_of or network).card = self._card(best_of or network)
-        self.distribution.in_turn(self._claim, lambda: join(self.folder, self.identity))
         config, total, accumulate = self.config, self.schedule.total_steps, self.config.accumulate
         checkpoint = self._checkpoint()
         with self.distribution.scope():
@@ -119,7 +144,8 @@ class Run:
 
         progress = training.Progress(total, config.batch_size, accumulate)
         stop_on_signal = training.StopOnSignal(checkpoint, self.distribution.maximum)
-        callbacks = [*self._callbacks(network, best_of or network, progress, checkpoint), *callbacks, stop_on_signal]
+        own = self._callbacks(network, best_of or network, progress, checkpoint)
+        callbacks = [_StopWhenRemoved(workdir), *own, *callbacks, stop_on_signal]
         eval_every = min(config.eval_every or -(-total // 10), total)
         with contextlib.closing(progress), doing(progress.describe), stop_on_signal, self.distribution.scope():
             for epochs in training.split_into_epochs(start, eval_every * accumulate, total * accumulate):
@@ -136,7 +162,12 @@ class Run:
         return checkpoint.log
 
     def conclude(
-        self, network: BiT, log: training.MetricsLog, export: Callable[[BiT], None] = lambda network: None
+        self,
+        network: BiT,
+        log: training.MetricsLog,
+        export: Callable[[BiT], None] = lambda network: None,
+        *,
+        workdir: Workdir,
     ) -> tuple[BiT, dict]:
         """Evaluates a trained network on all test examples and writes weights.npz and report/.
 
@@ -144,6 +175,7 @@ class Run:
             network: as trained by `fit`.
             log: as returned by `fit`.
             export: called with the network at the end, only by the chief.
+            workdir: the folder, as claimed.
 
         Returns:
             The network, on one device, and the content of `report/summary.json`; "test_accuracy" is precision at 1 in
@@ -176,6 +208,7 @@ class Run:
         }
 
         def write() -> None:
+            workdir.check()
             with doing("writing weights and report"):
                 save_npz(network, self.folder / "weights.npz")
                 report.write(
@@ -218,10 +251,6 @@ class Run:
             weights=None if self.config.model in VARIANTS else origin(self.config.model),
             data={**self.source.describe(), "name": origin(self.source.name)},
         )
-
-    def _claim(self) -> None:
-        claim(self.folder, self.identity)
-        provenance.write_task(self.folder, self.crop, self.source.class_names)
 
     def _checkpoint(self) -> training.Checkpoint:
         """Returns the callback that writes checkpoint/, with the log that writes metrics.csv."""
@@ -292,6 +321,20 @@ class Run:
         return f"Its batch, listed in {listing or 'the workdir'}: {', '.join(shortened(names))}"
 
 
+class _StopWhenRemoved(keras.callbacks.Callback):
+    """Ends the training, before the next file is written, if the workdir was removed: the files would be no run."""
+
+    def __init__(self, workdir: Workdir):
+        super().__init__()
+        self.workdir = workdir
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.workdir.check()
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.workdir.check()
+
+
 def open_run(
     config: RunConfig,
     source: data.Source,
@@ -313,16 +356,19 @@ def open_run(
 
     Raises:
         DistributionError: the workers have different settings or data.
+        FileExistsError, BlockingIOError, ValueError: as `workdir.check`.
     """
     without = source.without_validation()
     if source.validation is not None and is_of(config.workdir, without.describe()):
         logger.info("%s was begun without the validation split, and continues without it", config.workdir)
         source = without
-    identity = {**(identity or {}), **config.identity(source, distribution.mixup_parts if mixup_alpha else 1)}
+    own = distribution.everywhere(lambda: config.identity(source, distribution.mixup_parts if mixup_alpha else 1))
+    identity = {**(identity or {}), **own}
     run = Run(config, source, schedule, distribution, crop, augmentation, mixup_alpha, identity)
     run._log_plan()
     fingerprint = zlib.crc32(json.dumps(comparable(identity), sort_keys=True).encode()) >> 1  # fits into int32
     distribution.check_equal(fingerprint, "have the same settings and data")
+    distribution.in_turn(lambda: check(run.folder, identity))  # early: loading the weights may take long
     return run
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import keras
 
-from bit_keras.runs.workdir import comparable
+from bit_keras.runs.workdir import differences
 from bit_keras.system.files import write_json
 
 _IDENTITY = "identity"
@@ -18,13 +18,12 @@ def recorded(record: Path, identity: dict, measure: Callable[[], dict]) -> dict:
     Args:
         record: JSON file of the run, written when it is complete.
         identity: everything that affects the results, JSON-able. A record with a different identity is ignored; see
-            `workdir.comparable`.
+            `workdir.differences`.
         measure: does the run and returns its results; not called if they are recorded already.
     """
-    identity = json.loads(json.dumps(identity))  # as JSON returns it: tuples become lists
     content = _read(record)
     known = content.get(_IDENTITY)
-    if not isinstance(known, dict) or comparable(known) != comparable(identity):
+    if not isinstance(known, dict) or differences(known, identity):
         content = {**measure(), _IDENTITY: identity}
         write_json(record, content)
         keras.backend.clear_session()

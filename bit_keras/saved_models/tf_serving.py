@@ -18,6 +18,7 @@ from bit_keras.saved_models.serving import ServingOptions
 from bit_keras.saved_models.summary import Artefact, measure, write_summary
 from bit_keras.saved_models.warmup import replay_warmup, write_warmup
 from bit_keras.saved_models.writer import write_checked
+from bit_keras.system import locks
 from bit_keras.system.files import whole
 from bit_keras.system.logs import logger
 
@@ -102,11 +103,12 @@ def write_configuration(output: Path, name: str) -> None:
         if not (output / file).exists():
             content = (CONFIGURATION / file).read_text(encoding="utf-8").replace("MODEL_NAME", name)
             _write_text(output / file, content)
-    config = read_models_config(output)
-    models = config.model_config_list.config
-    if name not in [model.name for model in models]:
-        models.add(name=name, base_path=f"/models/{name}", model_platform="tensorflow")
-        _write_text(output / _MODELS_CONFIG, text_format.MessageToString(config))
+    with locks.in_turn(output / f".{_MODELS_CONFIG}.lock"):  # other exports add their models
+        config = read_models_config(output)
+        models = config.model_config_list.config
+        if name not in [model.name for model in models]:
+            models.add(name=name, base_path=f"/models/{name}", model_platform="tensorflow")
+            _write_text(output / _MODELS_CONFIG, text_format.MessageToString(config))
 
 
 def read_models_config(output: Path) -> ModelServerConfig:

@@ -1,6 +1,7 @@
-"""Atomic writes: a file is replaced completely or not at all, also if the process is killed."""
+"""Atomic writes: a file is replaced completely or not at all, also if the process is killed or the machine crashes."""
 
 import contextlib
+import glob
 import json
 import os
 import shutil
@@ -9,6 +10,9 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
+from bit_keras.system import locks
+
+# A file NAME is written in a folder ".NAME.RANDOM.unfinished", which a killed process leaves behind.
 _UNFINISHED = ".unfinished"
 
 
@@ -16,23 +20,71 @@ _UNFINISHED = ".unfinished"
 def whole(path: str | os.PathLike) -> Iterator[Path]:
     """Yields a temporary path of the same name, which is renamed to `path` at the end of the block.
 
-    If the block raises, `path` is unchanged and the temporary files are deleted.
+    If the block raises, `path` is unchanged and the temporary files are deleted; those of a killed process are deleted
+    by the next one that writes the same path. The content is on the disk before it gets its name.
 
     Args:
         path: the file or folder to write; missing parent folders are created, an existing file is replaced.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.", suffix=_UNFINISHED) as scratch:
-        temporary = Path(scratch, path.name)
+    sweep(path.parent, glob.escape(path.name))
+    with _scratch(path) as scratch:
+        temporary = scratch / path.name
         yield temporary
+        _sync(temporary)
         os.replace(temporary, path)
+        _sync_folder(path.parent)
 
 
-def sweep(folder: str | os.PathLike) -> None:
-    """Deletes the temporary files of killed processes below `folder`, where no process may be writing now."""
-    for path in list(Path(folder).rglob(f".*{_UNFINISHED}")):
-        shutil.rmtree(path, ignore_errors=True)
+def sweep(folder: Path, names: str = "*") -> None:
+    """Deletes what killed processes left of the files with these names in `folder`, not below it.
+
+    What another process is writing now stays, and everything where the file system has no locks to tell.
+    """
+    for leftover in list(folder.glob(f".{names}.*{_UNFINISHED}")):
+        with contextlib.suppress(OSError), locks.held(leftover / locks.NAME):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _scratch(path: Path) -> Iterator[Path]:
+    """Makes a temporary folder beside `path`, locked for the block, so that others see that it is in use."""
+    with contextlib.ExitStack() as stack:
+        while True:
+            folder = Path(tempfile.mkdtemp(_UNFINISHED, f".{path.name}.", path.parent))
+            try:
+                stack.callback(shutil.rmtree, folder, ignore_errors=True)
+                stack.enter_context(locks.held(folder / locks.NAME))
+            except locks.NoLocksError:
+                pass
+            except (BlockingIOError, FileNotFoundError):
+                continue  # another process took it for a leftover, before it was locked
+            break
+        yield folder
+
+
+def _sync(path: Path) -> None:
+    """Returns when a file, or all of a folder, is on the disk."""
+    if path.is_symlink():
+        return
+    if not path.is_dir():
+        with open(path, "rb") as file:
+            os.fsync(file.fileno())
+        return
+    for child in path.iterdir():
+        _sync(child)
+    _sync_folder(path)
+
+
+def _sync_folder(path: Path) -> None:
+    """As `_sync`, for the names in a folder; some file systems cannot, and need not."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def write_lines(path: str | os.PathLike, lines: Iterable[str]) -> None:

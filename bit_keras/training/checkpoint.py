@@ -1,6 +1,7 @@
 """The state of a training run in one file."""
 
 import contextlib
+import hashlib
 import json
 import os
 import tempfile
@@ -17,6 +18,9 @@ from bit_keras.system.files import whole
 from bit_keras.training.metrics_log import MetricsLog
 
 _STATE = "training_state"
+# Follows the HDF5 file in the same file, then its SHA-256: HDF5 itself does not notice zeros in place of weights.
+_SEAL = b"bit_keras sha256"
+_CHUNK = 2**20  # bytes
 
 
 class Checkpoint(StepCounter):
@@ -50,6 +54,9 @@ class Checkpoint(StepCounter):
 
         Returns:
             Number of steps that the optimizer has made, 0 without a file.
+
+        Raises:
+            ValueError: the file is damaged, or of another network.
         """
         # TensorFlow traces the first step twice if optimizer or metrics create their variables in it.
         model.optimizer.build(model.trainable_variables)
@@ -58,11 +65,22 @@ class Checkpoint(StepCounter):
             model.compute_metrics(None, nothing, nothing)
         if not self.path.is_file():
             return 0
-        model.load_weights(self.path)
-        with h5py.File(self.path, "r") as file:
-            state = json.loads(file[_STATE][()].tobytes())
-        self.log.restore(state["rows"])
-        self._running = state["running"]
+        try:
+            is_sealed = _check_seal(self.path)  # before libhdf5, which may crash on a damaged file
+            model.load_weights(self.path)
+            with h5py.File(self.path, "r") as file:
+                state = json.loads(file[_STATE][()].tobytes())
+            if state.get("sealed") and not is_sealed:
+                raise ValueError("its end is missing")
+            rows, self._running = state["rows"], state["running"]
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+            reason = str(error).partition("\n")[0]
+            raise ValueError(
+                f"the checkpoint {self.path} cannot be resumed from; it is damaged, perhaps by a full disk or a power "
+                f"failure, or of another network ({reason}). Put back a copy of it, or delete it: the same command "
+                "then trains again from the first update"
+            ) from error
+        self.log.restore(rows)
         return steps_made(model)
 
     def save(self, running: bool) -> None:
@@ -74,12 +92,14 @@ class Checkpoint(StepCounter):
         if hasattr(self.model, "jax_state_sync"):
             self.model.jax_state_sync()  # on jax the model's variables are stale within an epoch
         metrics = [ops.convert_to_numpy(v).tolist() for v in self.model.metrics_variables] if running else []
-        state = json.dumps({"rows": self.log.rows, "running": metrics}).encode()
+        state = json.dumps({"rows": self.log.rows, "running": metrics, "sealed": True}).encode()
         # Keras creates variables while it saves, which synchronizes the workers: all of them must save.
         with whole(self.path) if self.writes else _discarded(self.path.name) as temporary:
             self.model.save_weights(temporary)
             with h5py.File(temporary, "a") as file:
                 file[_STATE] = np.frombuffer(state, np.uint8)
+            if self.writes:
+                _seal(temporary)
 
     def ends_epoch(self, batch: int) -> bool:
         """Returns whether `batch` is the last one of its epoch; then the state is saved after the evaluation."""
@@ -99,6 +119,36 @@ class Checkpoint(StepCounter):
 
     def on_epoch_end(self, epoch, logs=None):
         self.save(running=False)
+
+
+def _seal(path: Path) -> None:
+    """Appends the SHA-256 of a file to it."""
+    with open(path, "r+b") as file:
+        digest = hashlib.file_digest(file, "sha256").digest()
+        file.seek(0, os.SEEK_END)
+        file.write(_SEAL + digest)
+
+
+def _check_seal(path: Path) -> bool:
+    """Returns whether a file ends with a SHA-256, which those of earlier versions do not; ValueError if it differs."""
+    length = len(_SEAL) + hashlib.sha256().digest_size
+    with open(path, "rb") as file:
+        size = file.seek(0, os.SEEK_END) - length
+        if size < 0:
+            raise ValueError(f"it has {size + length} bytes")
+        file.seek(size)
+        seal = file.read(length)
+        if not seal.startswith(_SEAL):
+            return False
+        digest = hashlib.sha256()
+        file.seek(0)
+        while size:
+            chunk = file.read(min(size, _CHUNK))
+            digest.update(chunk)
+            size -= len(chunk)
+    if digest.digest() != seal[len(_SEAL) :]:
+        raise ValueError("its content has changed since it was written")
+    return True
 
 
 @contextlib.contextmanager

@@ -176,7 +176,7 @@ def test_the_chief_comes_first():
     assert done == ["chief", "other", "other"]
 
 
-@pytest.mark.parametrize("kind", [ZeroDivisionError, KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize("kind", [ZeroDivisionError, KeyboardInterrupt, SystemExit, MemoryError, GeneratorExit])
 def test_an_error_of_one_worker_ends_all(kind):
     def fail():
         raise kind
@@ -190,6 +190,34 @@ def test_an_error_of_one_worker_ends_all(kind):
     assert isinstance(chief, DistributionError)
     assert all(isinstance(error, kind) for error in others)
     assert done == ["chief"]
+
+
+def test_the_own_error_is_raised_even_if_the_others_are_lost():
+    class Alone(Distribution):
+        def maximum(self, number):
+            raise DistributionError("another worker is lost")
+
+    def fail():
+        raise MemoryError("no memory")
+
+    with pytest.raises(MemoryError, match="no memory"):
+        Alone().in_turn(fail)
+    with pytest.raises(DistributionError, match="another worker is lost"):
+        Alone().in_turn(lambda: None)
+
+
+def test_a_lost_worker_is_distinguished_from_other_errors():
+    import tensorflow as tf
+
+    from bit_keras.distribution.engine_tf import Strategy
+
+    strategy = Strategy.__new__(Strategy)  # without connecting to workers
+    strategy._has_workers = True
+    for error in (tf.errors.UnavailableError, tf.errors.AbortedError):
+        with pytest.raises(DistributionError, match="another worker is lost"), strategy._together():
+            raise error(None, None, "Socket closed")
+    with pytest.raises(tf.errors.ResourceExhaustedError), strategy._together():
+        raise tf.errors.ResourceExhaustedError(None, None, "out of memory")
 
 
 def test_what_is_done_everywhere_is_done_by_the_chief_first():

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import signal
 
 import keras
@@ -219,3 +220,58 @@ def test_a_callback_may_end_the_training(tmp_path, saved):
     images, labels = VALIDATION
     assert result.test_accuracy == pytest.approx(_accuracy(result.model, images[:20], 1 - labels[:20]))
     assert bit_keras.finetune(**settings).summary["steps"] == 12, "the same call trains on"
+
+
+class Does(keras.callbacks.Callback):
+    """Calls a function after a number of batches."""
+
+    def __init__(self, function, after: int):
+        super().__init__()
+        self.function, self.left = function, after
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.left -= 1
+        if not self.left:
+            self.function()
+
+
+def test_a_folder_is_in_use_until_the_run_ends(tmp_path, saved):
+    settings = {**SETTINGS, "dataset": _source(), "workdir": tmp_path / "run", "verbose": False}
+    refused = []
+
+    def start_again():
+        before = sorted(tmp_path.rglob("*"))
+        with pytest.raises(BlockingIOError, match="is in use by process") as error:
+            bit_keras.finetune(**settings)
+        refused.append(str(error.value))
+        assert sorted(tmp_path.rglob("*")) == before
+
+    bit_keras.finetune(callbacks=[Does(start_again, after=6)], **settings)
+    assert len(refused) == 1
+    assert not (tmp_path / "run" / ".lock").exists()
+
+
+@pytest.mark.parametrize("settings", [{}, {"checkpoint_every": 1, "eval_every": 12}])
+def test_a_run_whose_folder_is_removed_ends_and_leaves_nothing(tmp_path, saved, settings):
+    settings = {**SETTINGS, "dataset": _source(), "workdir": tmp_path / "run", "verbose": False, **settings}
+    with pytest.raises(FileNotFoundError, match="run was removed or replaced while a run was writing to it"):
+        bit_keras.finetune(callbacks=[Does(lambda: shutil.rmtree(tmp_path / "run"), after=6)], **settings)
+    assert not (tmp_path / "run" / "checkpoint").exists()
+    shutil.rmtree(tmp_path / "run", ignore_errors=True)
+    assert bit_keras.finetune(**settings).summary["steps"] == 12
+
+
+def test_a_damaged_log_is_written_anew_and_a_damaged_checkpoint_is_named(tmp_path, saved):
+    settings = {**SETTINGS, "eval_every": 4, "dataset": _source(), "workdir": tmp_path / "run", "verbose": False}
+    with pytest.raises(training.TrainingInterrupted):
+        bit_keras.finetune(callbacks=[Does(lambda: signal.raise_signal(signal.SIGINT), after=6)], **settings)
+    log, checkpoint = tmp_path / "run" / "metrics.csv", tmp_path / "run" / "checkpoint" / "last.weights.h5"
+    log.write_bytes(log.read_bytes()[:30])
+    good = checkpoint.read_bytes()
+    checkpoint.write_bytes(good[: len(good) // 2])
+    with pytest.raises(ValueError, match=r"last\.weights\.h5 cannot be resumed from.*delete it"):
+        bit_keras.finetune(**settings)
+    checkpoint.write_bytes(good)
+    result = bit_keras.finetune(**settings)
+    assert result.history == _rows(tmp_path / "run")
+    assert [row["step"] for row in result.history] == [4, 8, 12]

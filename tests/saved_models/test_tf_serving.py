@@ -11,6 +11,7 @@ import runpy
 import shutil
 import subprocess
 import sys
+import threading
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -163,6 +164,18 @@ def test_a_failed_warm_up_is_reported(tmp_path):
     Loaded.signatures["serve_bytes"] = lambda image_bytes: {"valid": tf.fill([1], True)}
     with pytest.raises(RuntimeError, match="warm-up of serve_bytes with 2 images gave wrong valid"):
         warmup.replay_warmup(tmp_path, Loaded)
+
+
+def test_exports_at_the_same_time_all_add_their_model(tmp_path):
+    names = [f"model{number}" for number in range(6)]
+    threads = [threading.Thread(target=tf_serving.write_configuration, args=(tmp_path, name)) for name in names]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    written = tf_serving.read_models_config(tmp_path).model_config_list.config
+    assert sorted(model.name for model in written) == names
+    assert not [path.name for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
 def test_models_config_grows_and_keeps_its_entries(tmp_path):

@@ -1,13 +1,12 @@
 import json
 import os
-import subprocess
-import sys
+import signal
 import tarfile
 from pathlib import Path
 
 import pytest
 
-from bit_keras.system.files import extract, sweep, whole, write_json
+from bit_keras.system.files import extract, sweep, whole, write_json, write_lines
 
 
 def test_replaces_a_file_at_the_end(tmp_path):
@@ -42,21 +41,73 @@ def _write_half(path):
         raise OSError("disk full")
 
 
+def _killed(path: Path) -> None:
+    """Begins to write a file in a process that is killed."""
+    child = os.fork()
+    if not child:
+        with whole(path) as temporary:
+            temporary.write_text("half")
+            os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(child, 0)
+
+
 def test_what_a_killed_process_left_is_swept(tmp_path):
-    program = f"""
-import os, signal
-from bit_keras.system.files import whole
-with whole({str(tmp_path / "run" / "deep" / "file.txt")!r}) as temporary:
-    temporary.write_text("half")
-    os.kill(os.getpid(), signal.SIGKILL)
-"""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    subprocess.run([sys.executable, "-c", program], check=False, env=environment)
-    (tmp_path / "run" / ".hidden").mkdir()
-    assert [path.read_text() for path in tmp_path.rglob("file.txt")] == ["half"]
-    sweep(tmp_path / "run")
-    assert sorted(path.name for path in (tmp_path / "run").rglob("*")) == [".hidden", "deep"]
+    for path in (tmp_path / "a.txt", tmp_path / "deep" / "a.txt"):
+        _killed(path)
+    foreign = tmp_path / ".notes.unfinished" / "thesis.tex"
+    foreign.parent.mkdir()
+    foreign.touch()
+    assert len(list(tmp_path.rglob("a.txt"))) == 2
+    with whole(tmp_path / "b.txt") as temporary:  # in use
+        temporary.write_text("b")
+        sweep(tmp_path)
+        assert [path.parent.parent.name for path in tmp_path.rglob("a.txt")] == ["deep"], "only of this folder"
+    assert foreign.exists()
+    assert sorted(os.listdir(tmp_path)) == [".notes.unfinished", "b.txt", "deep"]
     sweep(tmp_path / "nothing")
+
+
+def test_the_next_writer_of_a_file_sweeps_what_a_killed_one_left(tmp_path):
+    path = tmp_path / "a [1].txt"
+    _killed(path)
+    _killed(tmp_path / "other.txt")
+    write_lines(path, ["whole"])
+    assert path.read_text() == "whole\n"
+    left = sorted(os.listdir(tmp_path))
+    assert left[1:] == ["a [1].txt"]
+    assert left[0].startswith(".other.txt.")
+
+
+def test_writers_of_one_file_at_the_same_time(tmp_path):
+    children = []
+    for number in range(8):
+        child = os.fork()
+        if not child:
+            status = 1
+            try:
+                for _ in range(10):
+                    write_lines(tmp_path / "a.txt", [str(number)] * 100)
+                status = 0
+            finally:
+                os._exit(status)
+        children.append(child)
+    assert [os.waitpid(child, 0)[1] for child in children] == [0] * 8
+    assert len(set((tmp_path / "a.txt").read_text().split())) == 1
+    assert os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_files_and_folders_are_on_the_disk_before_they_get_their_name(tmp_path, monkeypatch):
+    synced = []
+
+    def fsync(descriptor):
+        name = os.path.basename(os.readlink(f"/proc/self/fd/{descriptor}"))
+        synced.append((name, (tmp_path / "saved").exists()))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with whole(tmp_path / "saved") as temporary:
+        (temporary / "variables").mkdir(parents=True)
+        (temporary / "variables" / "data").touch()
+    assert synced == [("data", False), ("variables", False), ("saved", False), (tmp_path.name, True)]
 
 
 def _extract(folder: Path, name: str, link: str | None = None) -> None:

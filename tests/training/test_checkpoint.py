@@ -1,3 +1,6 @@
+import io
+
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -95,3 +98,49 @@ def test_a_failed_write_keeps_the_last_good_file(tmp_path, monkeypatch):
 def test_refuses_another_ending():
     with pytest.raises(ValueError, match=r'must end in ".weights.h5", got \'x.h5\''):
         Checkpoint("x.h5", MetricsLog("metrics.csv"))
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory) -> bytes:
+    """The content of a checkpoint."""
+    model, saver = compiled(), checkpoint(tmp_path_factory.mktemp("written"))
+    saver.restore(model)
+    saver.set_model(model)
+    saver.on_epoch_end(0)
+    return saver.path.read_bytes()
+
+
+def _without_state(content: bytes) -> bytes:
+    with h5py.File(io.BytesIO(content), "r+") as file:
+        del file["training_state"]
+        file.flush()
+        return file.id.get_file_image()
+
+
+DAMAGE = {
+    "empty": lambda content: b"",
+    "half": lambda content: content[: len(content) // 2],
+    "zeros": lambda content: bytes(len(content)),
+    "changed": lambda content: content.replace(b'"running": []', b'"running": {}'),
+    "zeros at the end": lambda content: content[:-100] + bytes(100),
+    "without its end": lambda content: content[:-10],
+    "without its state": _without_state,
+    "text": lambda content: b"weights",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+def test_a_damaged_file_is_named_with_the_way_out(tmp_path, written, damage):
+    model, saver = compiled(), checkpoint(tmp_path)
+    saver.path.write_bytes(damage(written))
+    with pytest.raises(ValueError, match=r"(?s)last\.weights\.h5 cannot be resumed from; .*delete it") as error:
+        saver.restore(model)
+    assert len(str(error.value).splitlines()) == 1
+    saver.path.write_bytes(written)
+    assert checkpoint(tmp_path).restore(model) == 0
+
+
+def test_a_file_of_an_earlier_version_has_no_hash(tmp_path, written):
+    model, saver = compiled(), checkpoint(tmp_path)
+    saver.path.write_bytes(written[:-48].replace(b'"sealed": true', b'"sealed": null'))
+    saver.restore(model)

@@ -1,0 +1,75 @@
+"""The content of a source's files, to tell data apart that have the same names and sizes."""
+
+import concurrent.futures
+import dataclasses
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from bit_keras.data.source import Source, Split
+from bit_keras.system.logs import doing, logger
+
+_LENGTH, _CRC = 8, 4  # bytes of the length of a TFRecord, and of a checksum of its length or its data
+
+
+def with_content(source: Source) -> Source:
+    """Returns a source whose identity also has a hash of the content of its files.
+
+    Arrays are identified by their content already. Of TFRecord files only the checksums of the records are read.
+    """
+    if source.identity["kind"] in ("arrays", "bundled") or "content" in source.identity:
+        return source
+    splits = [split for split in (source.train, source.test, source.validation) if split is not None]
+    digest = hashlib.sha256()
+    with doing(f"reading the content of {source.name}"), concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        try:
+            files = sorted({(path, summarize) for split in splits for path, summarize in _files(split)}, key=str)
+            for part in pool.map(lambda file: file[1](file[0]), files):
+                digest.update(part)
+        except OSError as error:
+            logger.warning("%s: changes of the data will not be noticed: %s", source.name, error)
+            return source
+    for split in splits:
+        for image in _in_memory(split):
+            digest.update(hashlib.sha256(image).digest())
+    return dataclasses.replace(source, identity={**source.identity, "content": digest.hexdigest()})
+
+
+def _files(split: Split) -> Iterator[tuple[str, Callable[[str], bytes]]]:
+    """Yields the files of a split, each with the function that summarizes its content."""
+    if hasattr(split, "builder"):  # TensorFlow Datasets
+        info = split.builder.info
+        is_tfrecord = getattr(info.file_format, "value", "tfrecord") == "tfrecord"
+        names, summarize = info.splits[split.split].filepaths, _checksums if is_tfrecord else _sha256
+    elif hasattr(split, "files"):  # TFRecord files
+        names, summarize = split.files, _checksums
+    else:
+        names, summarize = split.images if split.in_files else (), _sha256
+    for name in names:
+        yield os.fspath(name), summarize
+
+
+def _in_memory(split: Split) -> Iterator[bytes]:
+    """Yields the encoded images of a split that are in memory."""
+    if not getattr(split, "in_files", True):
+        yield from split.images
+
+
+def _sha256(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
+
+
+def _checksums(path: str) -> bytes:
+    """Returns a hash of the CRCs that follow the data of the records in a TFRecord file."""
+    digest = hashlib.sha256()
+    with Path(path).open("rb", buffering=0) as file:
+        size = file.seek(0, os.SEEK_END)
+        header, end = os.pread(file.fileno(), _LENGTH, 0), 0
+        while len(header) == _LENGTH and end < size:
+            end += _LENGTH + _CRC + int.from_bytes(header, "little")
+            following = os.pread(file.fileno(), _CRC + _LENGTH, end) if end < size else b""
+            digest.update(following[:_CRC])
+            end, header = end + _CRC, following[_CRC:]
+    return digest.digest()
