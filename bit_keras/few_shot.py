@@ -13,7 +13,7 @@ import itertools
 import json
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path, PurePath
 
 import keras
@@ -23,7 +23,7 @@ from matplotlib.figure import Figure
 
 from bit_keras import checkpoints, data
 from bit_keras.checkpoints import provenance
-from bit_keras.figures import spread
+from bit_keras.figures import drawing, spread
 from bit_keras.finetune import FinetuneConfig, finetune, plan
 from bit_keras.network.folding import folded
 from bit_keras.rules.hyperrule import HyperRule
@@ -34,9 +34,11 @@ from bit_keras.runs.opening import make_config, open_source
 from bit_keras.runs.series import recorded
 from bit_keras.runs.workdir import PLACES, claim
 from bit_keras.system.checks import check_integer, known_arguments
-from bit_keras.system.files import whole, write_json
+from bit_keras.system.files import write_json, write_lines
 from bit_keras.system.logs import logger, shows_messages
 from bit_keras.system.optional import require
+from bit_keras.system.paths import check_folder, expanded
+from bit_keras.system.texts import cell
 from bit_keras.zoo.presets import PRESETS
 from bit_keras.zoo.variants import VARIANTS
 
@@ -73,8 +75,8 @@ class Run:
 @known_arguments(field.name for field in dataclasses.fields(FinetuneConfig) if field.name not in _SET_HERE)
 @shows_messages
 def sweep(
-    models: Sequence[str],
-    datasets: Sequence[str],
+    models: Sequence[str | os.PathLike],
+    datasets: Sequence[str | os.PathLike],
     workdir: str | os.PathLike,
     *,
     shots: Sequence[int] = SHOTS,
@@ -106,7 +108,8 @@ def sweep(
         TrainingInterrupted, KeyboardInterrupt: a signal arrived. The same call resumes from the records.
     """
     require("a linear probe", "sklearn")
-    models, datasets = (_each_once(*argument) for argument in (("models", models), ("datasets", datasets)))
+    workdir = check_folder("workdir", workdir)
+    models, datasets = _each_once("models", map(expanded, models)), _each_once("datasets", datasets)
     shots = [check_integer("shots", count) for count in _each_once("shots", shots)]
     seeds = check_integer("seeds", seeds)
     weights = {model: _fingerprint(model) for model in models}
@@ -124,10 +127,8 @@ def sweep(
             records.append(recorded(folder / "few_shot.json", identity, measure))
             logger.info("%s: %.4f", folder.name, records[-1]["test_accuracy"])
     write_json(workdir / "few_shot.json", {"options": settings, "runs": records})
-    with whole(workdir / "few_shot.md") as path:
-        path.write_text(table(records), encoding="utf-8")
-    with whole(workdir / "few_shot.png") as path:
-        plot(records).savefig(path, dpi=100)
+    write_lines(workdir / "few_shot.md", table(records).splitlines())
+    drawing.save_all(workdir, {"few_shot": lambda: plot(records)})
     return records
 
 
@@ -140,11 +141,12 @@ def _settings(options: dict) -> dict:
     }
 
 
-def _each_once(argument: str, values: Sequence) -> list:
-    """Returns the distinct values of a list, paths as strings."""
-    if isinstance(values, str | os.PathLike) or not len(values):
-        raise ValueError(f"{argument} must be a list of one or more, got {values!r}")
-    return list(dict.fromkeys(os.fspath(value) if isinstance(value, os.PathLike) else value for value in values))
+def _each_once(argument: str, values: Iterable) -> list:
+    """Returns the distinct values of a list."""
+    values = list(dict.fromkeys(values))
+    if not values:
+        raise ValueError(f"{argument} must be a list of one or more, got none")
+    return values
 
 
 def _fingerprint(model: str) -> str | None:
@@ -260,7 +262,7 @@ def _groups(records: list[dict]) -> dict[tuple[str, str, str], dict[int, list[fl
 def table(records: list[dict]) -> str:
     """Returns a Markdown table of the test accuracies in percent: median (minimum to maximum) over the draws."""
     shots = sorted({record["shots"] for record in records})
-    tasks, weights = (_display_names([record[kind] for record in records]) for kind in ("dataset", "model"))
+    tasks, weights = (_display_names([record[kind] for record in records], cell) for kind in ("dataset", "model"))
     lines = [
         "| task | weights | method | " + " | ".join(f"{count} per class" for count in shots) + " |",
         "|---|---|---|" + "---|" * len(shots),
@@ -275,7 +277,7 @@ def plot(records: list[dict]) -> Figure:
     """Draws the median test accuracy over examples per class, one panel per task; the range is shaded."""
     tasks = list(dict.fromkeys(record["dataset"] for record in records))
     models = list(dict.fromkeys(record["model"] for record in records))
-    titles, weights = _display_names(tasks), _display_names(models)
+    titles, weights = _display_names(tasks, drawing.drawn), _display_names(models, drawing.drawn)
     figure = Figure(figsize=(0.8 + 4.2 * len(tasks), 4), layout="constrained")
     panels = dict(zip(tasks, np.atleast_1d(figure.subplots(1, len(tasks), sharey=True))))
     for (dataset, method, model), cells in _groups(records).items():
@@ -283,18 +285,25 @@ def plot(records: list[dict]) -> Figure:
         label = f"{weights[model]}, {method}"
         spread.plot(panels[dataset], cells, style, color=f"C{models.index(model)}", label=label)
     for task, axes in panels.items():
-        axes.set(xlabel="training examples per class", title=titles[task], ylim=(0, 1))
+        axes.set(xlabel="training examples per class", ylim=(0, 1))
+        axes.set_title(titles[task], **drawing.literal())
         spread.set_log_ticks(axes, sorted({record["shots"] for record in records}))
     first = panels[tasks[0]]
     first.set_ylabel("test accuracy")
-    first.legend(loc="lower right", fontsize=8)
+    for text in first.legend(loc="lower right", fontsize=8).get_texts():
+        text.set(**drawing.LITERAL)
     return figure
 
 
-def _display_names(names: Sequence[str]) -> dict[str, str]:
-    """Returns {name: name to show}; of a path only as much of its end as distinguishes it from the other names."""
+def _display_names(names: Sequence[str], write: Callable[[str], str]) -> dict[str, str]:
+    """Returns {name: name to show}; of a path only as much of its end as distinguishes it from the other names.
+
+    Args:
+        names: of models or data sets.
+        write: how names are written, to a picture or a table.
+    """
     forms = {name: _forms(name) for name in dict.fromkeys(names)}
-    return {name: next(form for form in forms[name] if _is_unique(form, name, forms)) for name in forms}
+    return {name: write(next(form for form in forms[name] if _is_unique(form, name, forms))) for name in forms}
 
 
 def _is_unique(form: str, name: str, forms: dict[str, list[str]]) -> bool:
@@ -344,7 +353,7 @@ def main() -> None:
         seeds=values.seeds,
         **program.values(FinetuneConfig, OPTIONS),
     )
-    print(Path(values.workdir, "few_shot.md").read_text(encoding="utf-8"))
+    print(Path(expanded(values.workdir), "few_shot.md").read_text(encoding="utf-8"))
 
 
 def run() -> None:

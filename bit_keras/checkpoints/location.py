@@ -5,6 +5,7 @@ from pathlib import Path
 
 from bit_keras.checkpoints.checks import CheckpointError
 from bit_keras.checkpoints.remote import download
+from bit_keras.system.paths import expanded
 from bit_keras.zoo.presets import PRESETS, WeightFile, get_preset
 from bit_keras.zoo.variants import get_variant
 
@@ -27,7 +28,7 @@ def locate(
     """
     if variant is not None:
         get_variant(variant)  # raises before a download
-    name = os.fspath(name)
+    name = expanded(name)
     if name not in PRESETS and (download.is_url(name) or Path(name).exists()):
         if file_format is not None:
             raise ValueError(f"file_format={file_format!r} is for names of published weights, got {name!r}")

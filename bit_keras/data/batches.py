@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from bit_keras.data.examples import Examples
 from bit_keras.data.source import Source, Split
-from bit_keras.system.checks import check_choice
+from bit_keras.system.checks import check_choice, known_arguments
 from bit_keras.system.optional import is_installed, require
 from bit_keras.zoo.fits import FITS
 
@@ -40,6 +40,7 @@ def uses_tensorflow(loader: str | None = None) -> bool:
     return loader == "tf.data" or (loader is None and is_installed("tensorflow"))
 
 
+@known_arguments
 def train_batches(
     source: Source,
     *,
@@ -120,6 +121,7 @@ def train_batches(
     )
 
 
+@known_arguments
 def test_batches(
     source: Source,
     *,
@@ -154,6 +156,7 @@ def test_batches(
     )
 
 
+@known_arguments
 def train_names(source: Source, *, batch_size: int, seed: int, step: int, loader: str | None = None) -> list[str]:
     """Returns names of the images in a batch of `train_batches`.
 
@@ -171,6 +174,7 @@ def train_names(source: Source, *, batch_size: int, seed: int, step: int, loader
     return [str(split.images[index]) if split.in_files else f"training image {index}" for index in indices]
 
 
+@known_arguments
 def test_names(source: Source) -> list[str]:
     """Returns the file of each image in `test_batches`, in their order; [] for data that are not in files of images."""
     split = source.test

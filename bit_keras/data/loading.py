@@ -4,21 +4,25 @@ import os
 from pathlib import Path
 
 from bit_keras.data.digits import open_digits
+from bit_keras.data.errors import DataError
 from bit_keras.data.source import Source
 from bit_keras.data.sources.arrays import open_arrays
 from bit_keras.data.sources.csv_file import open_table
 from bit_keras.data.sources.folder import open_folder
 from bit_keras.data.sources.shards import find_shards
+from bit_keras.system.checks import known_arguments
 from bit_keras.system.logs import shows_messages
 from bit_keras.system.optional import require
+from bit_keras.system.paths import expanded
 
 
+@known_arguments
 @shows_messages
 def load(
     name: str | os.PathLike,
-    data_dir: str | None = None,
+    data_dir: str | os.PathLike | None = None,
     *,
-    manual_dir: str | None = None,
+    manual_dir: str | os.PathLike | None = None,
     seed: int = 0,
     skip_unreadable: bool = False,
     divide: bool = True,
@@ -49,7 +53,10 @@ def load(
         DataError: the data do not exist, or do not have the required form.
         ImportError: the data need TensorFlow or TensorFlow Datasets, which is not installed.
     """
-    name = os.fspath(name)
+    name = expanded(name)
+    if not name.strip():
+        raise DataError(f"the name or path of the data must be given, got {name!r}")
+    data_dir, manual_dir = (path and expanded(path) for path in (data_dir, manual_dir))
     if name == "digits":
         return open_digits()
     if name.lower().endswith(".csv") and not Path(name).is_dir():

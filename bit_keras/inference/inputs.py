@@ -13,6 +13,7 @@ from PIL import Image, ImageOps
 
 from bit_keras.data.sources.folder import is_hidden
 from bit_keras.inference.address import fetch_image, is_address
+from bit_keras.system.paths import expanded
 
 # Endings of image files, which are taken from folders.
 ENDINGS = (
@@ -85,12 +86,12 @@ def _named(name: str) -> Iterator[Input]:
     if is_address(name):
         yield Input(name, functools.partial(fetch_image, name))
         return
-    path = Path(name).expanduser() if name.startswith("~") and not os.path.lexists(name) else Path(name)
+    path = Path(expanded(name))
     if not name:
         yield _unreadable(name, "the path is empty")
     elif path.is_dir():
         yield from _in_folder(path)
-    elif not os.path.lexists(path) and glob.has_magic(name):
+    elif not os.path.lexists(path) and glob.has_magic(str(path)):
         yield from _matching(path)
     else:
         yield _file(path)

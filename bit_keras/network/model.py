@@ -20,7 +20,8 @@ from bit_keras.network import execution
 from bit_keras.network.input_range import RangeCheck
 from bit_keras.network.layers import GroupNormalization, StandardizedConv2D
 from bit_keras.rules import with_schedule_end
-from bit_keras.system.checks import check_integer, check_names, known_arguments
+from bit_keras.system.checks import check_integer, check_names, checked_types, known_arguments
+from bit_keras.system.paths import check_place, expanded
 from bit_keras.zoo.presets import PRESETS
 from bit_keras.zoo.variants import UnitRow, Variant, get_variant
 
@@ -61,6 +62,7 @@ class Backbone(keras.Model):
         TypeError: an argument is unknown.
     """
 
+    @checked_types
     def __init__(self, variant: str, dtype=None, remat: bool = False, name: str = "backbone", **kwargs):
         check_names("Backbone", kwargs, [name for name in _ARGUMENTS if name != "num_classes"], _INSTEAD)
         row = get_variant(variant)
@@ -145,10 +147,11 @@ class BiT(keras.Model):
         >>> features = model.backbone(images)
     """
 
+    @checked_types
     def __init__(
         self,
         variant: str,
-        num_classes: int | None = None,  # checked after the names, so that an error reports a wrong name first
+        num_classes=None,  # checked after the names, so that an error reports a wrong name first
         dtype=None,
         remat: bool = False,
         name: str = "bit",
@@ -196,7 +199,7 @@ class BiT(keras.Model):
     def from_preset(
         cls,
         preset: str | os.PathLike,
-        num_classes: int | None = None,
+        num_classes=None,
         variant: str | None = None,
         dtype=None,
         file_format: str | None = None,
@@ -286,6 +289,7 @@ class BiT(keras.Model):
         return model
 
 
+@known_arguments
 def load_weights(model: BiT, path: str | os.PathLike, skip_head: bool = False) -> None:
     """Sets the weights of `model` from a file in any known format; see `BiT.from_preset`.
 
@@ -300,17 +304,20 @@ def load_weights(model: BiT, path: str | os.PathLike, skip_head: bool = False) -
         bit_keras.checkpoints.CheckpointError: another architecture, or missing, unused or misshapen entries, all
             listed.
     """
+    path = expanded(path)
     arrays = checkpoints.read_weights(path)
     checkpoints.resolve_variant(path, checkpoints.shapes_of(arrays), model.variant_name)
     checkpoints.apply_weights(model, arrays, skip_head)
 
 
+@known_arguments
 def save_npz(model: BiT, path: str | os.PathLike) -> None:
     """Writes the weights of `model` as an official npz file with its card, whole or not at all; see `load_weights`.
 
     Raises:
         ValueError: the name does not end in ".npz".
     """
+    path = check_place("path", path)
     checkpoints.write_npz(checkpoints.collect_weights(model), path, model.card)
 
 

@@ -114,6 +114,7 @@ class HyperRule:
         resize, crop = (160, 128) if self._has_small_images else (512, 480)
         return round(self.crop * resize / crop)
 
+    @known_arguments
     def scaled(self, how: str) -> "HyperRule":
         """Returns the rule adapted to its batch size, if that differs from the paper's 512.
 
@@ -133,6 +134,7 @@ class HyperRule:
             return dataclasses.replace(self, steps=max(1, round(self.total_steps * _PAPER_BATCH / self.batch_size)))
         return self
 
+    @known_arguments
     def learning_rate(self, step: int) -> float | None:
         """Learning rate of update `step`, counted from 0; None after the last one, as in the official `get_lr`."""
         return self.schedule.learning_rate(step)
@@ -143,6 +145,7 @@ class HyperRule:
 
         return optimizers.optimizer(self.schedule, self.momentum)
 
+    @known_arguments
     def callbacks(self, seed: int = 0) -> list:
         """Returns the Keras callbacks that apply the schedule and MixUp in any `fit`, and stop it in time.
 

@@ -140,6 +140,8 @@ class Run:
     ) -> tuple[BiT, dict]:
         """Evaluates a trained network on all test examples and writes weights.npz and report/.
 
+        A picture that cannot be drawn is a warning: nothing but an error of the disk can cost the result here.
+
         Args:
             network: as trained by `fit`.
             log: as returned by `fit`.
@@ -175,14 +177,13 @@ class Run:
             "parameters": network.count_params(),
         }
 
+        faults = []
+
         def write() -> None:
             with doing("writing weights and report"):
                 save_npz(network, self.folder / "weights.npz")
-                report.write(
-                    *(self.folder / "report", log.rows, self.schedule, predictions, source.class_names, summary),
-                    chosen_on,
-                    data.test_names(source),
-                )
+                written = self.folder / "report", log.rows, self.schedule, predictions, source.class_names, summary
+                faults.extend(report.write(*written, chosen_on, data.test_names(source)))
             export(network)
 
         distribution.in_turn(write)
@@ -190,6 +191,8 @@ class Run:
         logger.log(OUTCOME, "test accuracy %.4f on %s examples", predictions.accuracy, f"{source.num_test:,}")
         logger.log(OUTCOME, "weights in %s", self.folder / "weights.npz")
         logger.log(OUTCOME, "report in %s", self.folder / "report")
+        for fault in faults:  # once more, where they are seen
+            logger.warning("%s", fault)
         return network, summary
 
     @property
@@ -305,8 +308,6 @@ def open_run(
 ) -> Run:
     """Logs what a run will do and checks that all workers agree on it; writes nothing yet.
 
-    A run that an earlier version has begun, which used no validation split beside a test split, continues without it.
-
     Args:
         config, source, schedule, distribution, crop, mixup_alpha, augmentation: see `Run`.
         identity: what else affects the results of the run, besides settings and data; JSON-able.
@@ -314,16 +315,25 @@ def open_run(
     Raises:
         DistributionError: the workers have different settings or data.
     """
-    without = source.without_validation()
-    if source.validation is not None and is_of(config.workdir, without.describe()):
-        logger.info("%s was begun without the validation split, and continues without it", config.workdir)
-        source = without
-    identity = {**(identity or {}), **config.identity(source, distribution.mixup_parts if mixup_alpha else 1)}
+    source, settings = identify(config, source, distribution.mixup_parts if mixup_alpha else 1)
+    identity = {**(identity or {}), **settings}
     run = Run(config, source, schedule, distribution, crop, augmentation, mixup_alpha, identity)
     run._log_plan()
     fingerprint = zlib.crc32(json.dumps(comparable(identity), sort_keys=True).encode()) >> 1  # fits into int32
     distribution.check_equal(fingerprint, "have the same settings and data")
     return run
+
+
+def identify(config: RunConfig, source: data.Source, mixup_parts: int = 1) -> tuple[data.Source, dict]:
+    """Returns the data of a run and everything that affects its results, `RunConfig.identity`.
+
+    A run that an earlier version has begun, which used no validation split beside a test split, continues without it.
+    """
+    without = source.without_validation()
+    if source.validation is not None and is_of(config.workdir, without.describe()):
+        logger.info("%s was begun without the validation split, and continues without it", config.workdir)
+        source = without
+    return source, config.identity(source, mixup_parts)
 
 
 def _tensorboard(folder: Path) -> list[keras.callbacks.Callback]:

@@ -25,18 +25,23 @@ def claim(workdir: str | os.PathLike, config: dict) -> Path:
     """
     folder = Path(workdir)
     sweep(folder)
+    check_claim(folder, config)
+    if not (folder / CONFIG).is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / CONFIG, config)
+    return folder
+
+
+def check_claim(workdir: str | os.PathLike, config: dict) -> None:
+    """Raises what `claim` raises; writes nothing."""
+    folder = Path(workdir)
     record = folder / CONFIG
-    config = json.loads(json.dumps(config))  # as JSON returns it: tuples become lists
     if record.is_file():
-        _refuse_other(folder, json.loads(record.read_text()), config)
+        _refuse_other(folder, json.loads(record.read_text()), json.loads(json.dumps(config)))  # tuples become lists
     elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise FileExistsError(
             f"workdir must be a new or empty folder or that of the same run; {folder} is something else"
         )
-    else:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_json(record, config)
-    return folder
 
 
 def join(workdir: str | os.PathLike, config: dict) -> Path:

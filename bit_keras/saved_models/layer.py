@@ -24,8 +24,9 @@ from bit_keras.checkpoints.checks import check_bytes
 from bit_keras.checkpoints.readers.hub_module import is_saved_model
 from bit_keras.checkpoints.remote.addresses import is_url
 from bit_keras.system import files
-from bit_keras.system.checks import check_names
+from bit_keras.system.checks import check_names, checked_types
 from bit_keras.system.logs import logger
+from bit_keras.system.paths import expanded
 from bit_keras.zoo.presets import PRESETS
 
 _ARGUMENTS = (
@@ -86,6 +87,7 @@ class SavedModelLayer(keras.layers.Layer):
         >>> model = keras.Sequential([keras.Input((None, None, 3)), layer])
     """
 
+    @checked_types
     def __init__(
         self,
         handle,
@@ -289,7 +291,7 @@ def _directory(handle: str) -> Path:
         path = checkpoints.fetch(handle)
         path = _unpacked(path) if path.is_file() else path
     else:
-        path = Path(handle)
+        path = Path(expanded(handle))
     if not path.is_dir():
         raise FileNotFoundError(f"no SavedModel directory: {path}")
     if not is_saved_model(path):

@@ -18,6 +18,7 @@ from bit_keras.data.loaders.gif_tf import first_frame
 from bit_keras.data.loaders.preprocessing_numpy import BMP, GIF, JPEG, PNG
 from bit_keras.network.folding import folded
 from bit_keras.network.model import BiT
+from bit_keras.system.checks import known_arguments
 from bit_keras.zoo.presets import default_activation
 
 PRECISIONS = ("float32", "bfloat16")
@@ -29,6 +30,7 @@ _PARALLEL_DECODES = 8
 _GREY_PALETTE = bytes(byte for value in range(256) for byte in (value, value, value, 0))
 
 
+@known_arguments
 @dataclasses.dataclass(frozen=True)
 class ServingOptions:
     """Options of a SavedModel for TF Serving.

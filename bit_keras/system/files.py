@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
-_UNFINISHED = ".unfinished"
+UNFINISHED = ".unfinished"
 
 
 @contextlib.contextmanager
@@ -23,7 +23,7 @@ def whole(path: str | os.PathLike) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.", suffix=_UNFINISHED) as scratch:
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.", suffix=UNFINISHED) as scratch:
         temporary = Path(scratch, path.name)
         yield temporary
         os.replace(temporary, path)
@@ -31,14 +31,14 @@ def whole(path: str | os.PathLike) -> Iterator[Path]:
 
 def sweep(folder: str | os.PathLike) -> None:
     """Deletes the temporary files of killed processes below `folder`, where no process may be writing now."""
-    for path in list(Path(folder).rglob(f".*{_UNFINISHED}")):
+    for path in list(Path(folder).rglob(f".*{UNFINISHED}")):
         shutil.rmtree(path, ignore_errors=True)
 
 
 def write_lines(path: str | os.PathLike, lines: Iterable[str]) -> None:
     """Writes a text file of these lines in UTF-8, atomically."""
     with whole(path) as temporary:
-        temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", errors="backslashreplace")
 
 
 def write_json(path: str | os.PathLike, content: dict) -> None:

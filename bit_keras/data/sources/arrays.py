@@ -7,24 +7,27 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from bit_keras.data.errors import DataError, check_labels
 from bit_keras.data.examples import Examples
 from bit_keras.data.source import Source
+from bit_keras.system.checks import known_arguments
 
 _ARRAYS = {"train_images", "train_labels", "test_images", "test_labels"}
 _VALIDATION = {"validation_images", "validation_labels"}
 
 
+@known_arguments
 def from_arrays(
-    train_images: np.ndarray,
-    train_labels: np.ndarray,
-    test_images: np.ndarray,
-    test_labels: np.ndarray,
+    train_images: ArrayLike,
+    train_labels: ArrayLike,
+    test_images: ArrayLike,
+    test_labels: ArrayLike,
     class_names: Sequence[str] | None = None,
     name: str = "arrays",
-    validation_images: np.ndarray | None = None,
-    validation_labels: np.ndarray | None = None,
+    validation_images: ArrayLike | None = None,
+    validation_labels: ArrayLike | None = None,
 ) -> Source:
     """Returns a source of arrays in memory.
 
