@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from bit_keras.data.examples import Examples
 from bit_keras.data.source import Source, Split
-from bit_keras.system.checks import check_choice, known_arguments
+from bit_keras.system.checks import check_choice, check_integer, known_arguments
 from bit_keras.system.optional import is_installed, require
 from bit_keras.zoo.fits import FITS
 
@@ -97,8 +97,8 @@ def train_batches(
     check_choice("fit", fit, tuple(FITS))
     if min_area is not None and not 0 < min_area <= 1:
         raise ValueError(f"min_area must lie in (0, 1], got {min_area}")
-    if start_step < 0:
-        raise ValueError(f"start_step must be 0 or more, got {start_step}")
+    check_integer("start_step", start_step, minimum=0)
+    check_integer("seed", seed, minimum=0)
     index, count = shard
     if not 0 <= index < count or batch_size % count:
         raise ValueError(
@@ -196,5 +196,4 @@ def _fits(source: Source, split: Split) -> bool:
 
 def _check_positive(**values: int) -> None:
     for name, value in values.items():
-        if value < 1:
-            raise ValueError(f"{name} must be 1 or more, got {value}")
+        check_integer(name, value)

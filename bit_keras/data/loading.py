@@ -63,7 +63,9 @@ def load(
         return open_table(name, seed, skip_unreadable, divide)
     if name.lower().endswith(".npz") and not Path(name).is_dir():
         return open_arrays(name)
-    if find_shards(Path(name).expanduser(), "train"):
+    if name.startswith("~"):
+        raise DataError(f"no such file or folder: {name}")
+    if find_shards(Path(name), "train"):
         require(f"the folder of TFRecord files {name}", "tensorflow")
         from bit_keras.data.sources.tfrecords import open_tfrecords
 

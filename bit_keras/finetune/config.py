@@ -58,8 +58,6 @@ class FinetuneConfig(RunConfig):
             if getattr(self, name) is None:
                 object.__setattr__(self, name, value)  # frozen
         super().__post_init__()
-        if self.examples_per_class is not None and self.examples_per_class < 1:
-            raise ValueError(f"examples_per_class must be 1 or more, got {self.examples_per_class}")
         if self.variant is not None:
             check_variant(self.model, self.variant)
         check_choice("scale", self.scale, SCALES)

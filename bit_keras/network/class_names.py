@@ -17,7 +17,7 @@ from bit_keras.zoo.presets import BUCKET, LABELS, default_activation
 _REMEDY = "delete it and the .sha256 beside it to download it again"
 
 
-@functools.cache
+@known_arguments
 def class_names(labels: str) -> tuple[tuple[str, str], ...]:
     """Returns (WordNet id, lemmas) of each class, for example ("n02123045", "tabby, tabby_cat").
 
@@ -30,6 +30,11 @@ def class_names(labels: str) -> tuple[tuple[str, str], ...]:
         bit_keras.checkpoints.CheckpointError: the contents of a file are invalid.
     """
     check_choice("labels", labels, tuple(LABELS))
+    return _class_names(labels)
+
+
+@functools.cache
+def _class_names(labels: str) -> tuple[tuple[str, str], ...]:
     ids = _read(labels, "ids", rule=r"n[0-9]{8}")
     twice = [wordnet_id for wordnet_id, count in collections.Counter(ids).items() if count > 1]
     if twice:
@@ -80,7 +85,7 @@ def decode_predictions(logits, top=5, activation: str | None = None) -> list[lis
 def _array(logits) -> np.ndarray:
     try:
         return keras.ops.convert_to_numpy(logits).astype("float64")
-    except (TypeError, ValueError, AttributeError) as error:
+    except (TypeError, ValueError, AttributeError, OverflowError) as error:
         raise WrongType(f"logits must be an array or a tensor [N, K], got {describe(logits)}") from error
 
 

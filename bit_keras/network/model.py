@@ -20,7 +20,7 @@ from bit_keras.network import execution
 from bit_keras.network.input_range import RangeCheck
 from bit_keras.network.layers import GroupNormalization, StandardizedConv2D
 from bit_keras.rules import with_schedule_end
-from bit_keras.system.checks import check_integer, check_names, checked_types, known_arguments
+from bit_keras.system.checks import WrongType, check_integer, check_kind, check_names, describe, known_arguments
 from bit_keras.system.paths import check_place, expanded
 from bit_keras.zoo.presets import PRESETS
 from bit_keras.zoo.variants import UnitRow, Variant, get_variant
@@ -62,11 +62,10 @@ class Backbone(keras.Model):
         TypeError: an argument is unknown.
     """
 
-    @checked_types
     def __init__(self, variant: str, dtype=None, remat: bool = False, name: str = "backbone", **kwargs):
         check_names("Backbone", kwargs, [name for name in _ARGUMENTS if name != "num_classes"], _INSTEAD)
-        row = get_variant(variant)
-        policy = keras.dtype_policies.get(dtype)
+        row, policy = get_variant(check_kind("variant", variant, str)), _policy(dtype)
+        _check_arguments(remat=remat, name=name, **kwargs)
         images = keras.Input((None, None, 3), name="images", dtype=policy.variable_dtype)
         stages, boundaries = _stages(images, row, policy)
         x = _norm_relu(stages["block4"], "", policy)
@@ -147,11 +146,10 @@ class BiT(keras.Model):
         >>> features = model.backbone(images)
     """
 
-    @checked_types
     def __init__(
         self,
         variant: str,
-        num_classes=None,  # checked after the names, so that an error reports a wrong name first
+        num_classes: int | None = None,  # checked after the names, so that an error reports a wrong name first
         dtype=None,
         remat: bool = False,
         name: str = "bit",
@@ -159,6 +157,7 @@ class BiT(keras.Model):
     ):
         check_names("BiT", kwargs, _ARGUMENTS, _INSTEAD)
         num_classes = check_integer("num_classes", num_classes)
+        _check_arguments(remat=remat, name=name, **kwargs)
         backbone = Backbone(variant, dtype=dtype, remat=remat)
         policy = backbone.dtype_policy
         images = keras.Input((None, None, 3), name="images", dtype=policy.variable_dtype)
@@ -319,6 +318,21 @@ def save_npz(model: BiT, path: str | os.PathLike) -> None:
     """
     path = check_place("path", path)
     checkpoints.write_npz(checkpoints.collect_weights(model), path, model.card)
+
+
+def _check_arguments(remat, name, trainable=True) -> None:
+    # Not by a decorator of `__init__`, whose signature tells Keras how to clone a network.
+    for argument, value, kind in (("remat", remat, bool), ("name", name, str | None), ("trainable", trainable, bool)):
+        check_kind(argument, value, kind)
+
+
+def _policy(dtype):
+    try:
+        return keras.dtype_policies.get(dtype)
+    except (TypeError, ValueError) as error:
+        raise WrongType(
+            f'dtype must be a dtype policy or its name, such as "mixed_bfloat16"; got {describe(dtype)}'
+        ) from error
 
 
 def _frozen_names(layers) -> list[str]:

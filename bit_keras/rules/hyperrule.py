@@ -5,7 +5,6 @@ which has precedence where the two differ. This module is pure Python: a record 
 """
 
 import dataclasses
-import math
 
 from bit_keras.rules.schedules import Schedule
 from bit_keras.system.checks import check_integer, known_arguments
@@ -68,9 +67,7 @@ class HyperRule:
                 f"steps must be {_LEAST_STEPS} or more, so that the end of the warm-up, the drops of the learning rate "
                 f"and the end are in updates of their own, got {self.steps}"
             )
-        if not math.isfinite(self.base_lr):
-            raise ValueError(f"base_lr must be a finite number, got {self.base_lr}")
-        if len(self.image_size) != 2 or min(self.image_size) < 1:
+        if min(self.image_size) < 1:
             raise ValueError(f"image_size must be (height, width) in pixels, each 1 or more, got {self.image_size}")
         if not 0 <= self.momentum < 1:
             raise ValueError(f"momentum must lie in [0, 1), got {self.momentum}")

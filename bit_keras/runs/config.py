@@ -8,7 +8,7 @@ from bit_keras.checkpoints import provenance
 from bit_keras.data import LOADERS, Source
 from bit_keras.data.source import check_share
 from bit_keras.distribution import DISTRIBUTIONS
-from bit_keras.system.checks import check_choice, check_kind
+from bit_keras.system.checks import check_choice, check_integer, check_kind
 from bit_keras.system.paths import expanded
 from bit_keras.zoo.fits import FITS
 from bit_keras.zoo.precisions import PRECISIONS
@@ -22,7 +22,6 @@ _FREE = ("workdir", "dataset", "data_dir", "manual_dir", "checkpoint_every", "di
 
 # Settings that are or may be paths.
 _PATHS = ("model", "teacher", "dataset", "workdir", "data_dir", "manual_dir", "export_dir")
-_MOST = 2**31  # more than any number of updates, images or pixels
 
 # {title: names of settings}: the sections of `--help` in all training programs.
 GROUPS = {
@@ -95,18 +94,23 @@ class RunConfig:
                 if not value.strip():
                     raise ValueError(f"{field.name} must be given, got {value!r}")
                 value = expanded(value)
-            if isinstance(value, int) and value >= _MOST:
-                raise ValueError(f"{field.name} must be less than 2**31, got {value}")
             object.__setattr__(self, field.name, value)  # frozen
         if self.validation is not None:
             check_share(self.validation)
         if not 0 <= self.seed < 2**31:
             raise ValueError(f"seed must lie in [0, 2**31), got {self.seed}")
-        for name in ("batch_size", "eval_every", "checkpoint_every"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} must be 1 or more, got {value}")
-        if self.accumulate < 1 or self.batch_size % self.accumulate:
+        for name in (
+            "batch_size",
+            "eval_every",
+            "checkpoint_every",
+            "accumulate",
+            "steps",
+            "resolution",
+            "examples_per_class",
+        ):
+            if getattr(self, name, None) is not None:
+                check_integer(name, getattr(self, name))
+        if self.batch_size % self.accumulate:
             raise ValueError(f"accumulate must divide the batch size {self.batch_size}, got {self.accumulate}")
         check_choice("loader", self.loader, (None, *LOADERS))
         check_choice("fit", self.fit, tuple(FITS))

@@ -41,6 +41,9 @@ _OTHER_NAMES = {
 }
 
 
+_MOST = 2**31  # of a count: what libraries store in 32 bits
+
+
 class WrongType(TypeError, ValueError):
     """An argument has the wrong type. Also a ValueError, which programs report without a traceback."""
 
@@ -125,6 +128,8 @@ def check_integer(name: str, value, minimum: int = 1) -> int:
         raise WrongType(f"{name} must be an integer, {minimum} or more, got {describe(value)}")
     if value < minimum:
         raise ValueError(f"{name} must be {minimum} or more, got {value}")
+    if value >= _MOST:
+        raise ValueError(f"{name} must be less than 2**31, got {describe(value)}")
     return int(value)
 
 
@@ -185,6 +190,8 @@ def _converted(name: str, value, kind: type):
         value = kind(value)
     except OverflowError:  # an integer of hundreds of digits
         value = math.inf
+    if kind is int and abs(value) >= 2**63:
+        raise ValueError(f"{name} must be an integer of 64 bits, got {describe(value)}")
     if kind is float and not math.isfinite(value):
         raise ValueError(f"{name} must be a finite number, got {value}")
     return value
@@ -220,7 +227,7 @@ def _is_text(value) -> bool:
 
 
 def _is_bool(value) -> bool:
-    is_of_numpy = getattr(value, "shape", None) == () and getattr(value, "dtype", None) == bool
+    is_of_numpy = getattr(value, "shape", None) == () and str(getattr(value, "dtype", None)) == "bool"
     return isinstance(value, bool) or is_of_numpy
 
 

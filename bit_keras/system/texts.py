@@ -63,8 +63,8 @@ def read_names(argument: str, path: str | os.PathLike) -> list[str]:
     """
     try:
         return Path(path).read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{argument} must be a text file in UTF-8 with one name per line, got {path}") from error
+    except ValueError as error:
+        raise ValueError(f"{argument} must be a text file in UTF-8 with one name per line, got {path!r}") from error
     except OSError as error:
         raise type(error)(
             f"{argument} must be a text file with one name per line, got {path}: {error.strerror}"

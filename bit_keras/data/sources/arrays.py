@@ -57,6 +57,8 @@ def from_arrays(
         raise DataError(f"all splits must have labels of one kind and of the same classes, got the shapes {shapes}")
     if class_names is None:
         class_names = [str(label) for label in range(shapes[0][1] if multi_label else train.labels.max() + 1)]
+    if not len(class_names):
+        raise DataError("class_names must be a name per class, got none")
     if multi_label and len(class_names) != shapes[0][1]:
         raise DataError(f"labels must have a column for each of {len(class_names)} classes, got {shapes[0][1]}")
     for split, examples in splits.items():
