@@ -18,12 +18,14 @@ from matplotlib.figure import Figure
 
 from bit_keras import data
 from bit_keras.distill import LABELS, DistillConfig, distill
-from bit_keras.figures import spread
+from bit_keras.figures import drawing, spread
 from bit_keras.finetune import finetune
 from bit_keras.runs import program
+from bit_keras.runs.opening import make_config
 from bit_keras.runs.workdir import claim
 from bit_keras.system.files import whole, write_json
 from bit_keras.system.logs import logger
+from bit_keras.system.paths import check_folder, expanded
 
 OPTIONS = ("model", "batch_size", "resolution", "min_area", "flip", "base_lr", "temperature")  # of a student
 STUDENTS = ("alone", "distilled")
@@ -58,11 +60,16 @@ def compare(
     Raises:
         FileExistsError: `workdir` belongs to a series with different options.
     """
-    settings = {"teacher": os.fspath(teacher), "dataset": dataset, "examples_per_class": examples_per_class}
-    workdir = claim(workdir, {**settings, "teacher_steps": teacher_steps, **options})
+    workdir = check_folder("workdir", workdir)
+    teacher, dataset = expanded(teacher), expanded(dataset)
     source = data.load(dataset)
     if examples_per_class:
         source = source.few_shot(examples_per_class, seed=0)
+    for length in epochs:
+        recipe = {name: value for name, value in options.items() if name != "model"}
+        make_config(DistillConfig, options["model"], source, workdir, {**recipe, "teacher": LABELS, "epochs": length})
+    settings = {"teacher": teacher, "dataset": dataset, "examples_per_class": examples_per_class}
+    claim(workdir, {**settings, "teacher_steps": teacher_steps, **options})  # only after the settings were checked
     common = {name: options[name] for name in ("batch_size", "resolution", "flip") if name in options}
     tuned = finetune(teacher, source, workdir / "teacher", steps=teacher_steps, **common)
     teachers = dict(zip(STUDENTS, (LABELS, str(workdir / "teacher" / "weights.npz")), strict=True))
@@ -78,8 +85,7 @@ def compare(
     write_json(workdir / "distillation.json", results)
     with whole(workdir / "distillation.md") as path:
         path.write_text(table(results))
-    with whole(workdir / "distillation.png") as path:
-        plot(results).savefig(path, dpi=100)
+    drawing.save_all(workdir, {"distillation": lambda: plot(results)})
     return results
 
 
@@ -124,7 +130,7 @@ def main() -> None:
     values = flags.FLAGS.flag_values_dict()
     names = ("teacher", "dataset", "workdir", "seeds", "examples_per_class", "teacher_steps", *OPTIONS)
     compare(epochs=[float(length) for length in values["epochs"]], **{name: values[name] for name in names})
-    print(Path(values["workdir"], "distillation.md").read_text())
+    print(Path(expanded(values["workdir"]), "distillation.md").read_text())
 
 
 if __name__ == "__main__":

@@ -34,6 +34,7 @@ from bit_keras.runs.opening import make_config, open_source
 from bit_keras.runs.series import recorded
 from bit_keras.runs.workdir import PLACES, claim
 from bit_keras.system.checks import check_integer, known_arguments
+from bit_keras.system.command_line import integers
 from bit_keras.system.files import write_json, write_lines
 from bit_keras.system.logs import logger, shows_messages
 from bit_keras.system.optional import require
@@ -336,20 +337,13 @@ def _define_flags() -> None:
     program.define_flags(FinetuneConfig, OPTIONS)
 
 
-def _integer(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise ValueError(f"shots must be integers, 1 or more, got {text!r}") from None
-
-
 def main() -> None:
     values = flags.FLAGS
     sweep(
         values.models,
         values.datasets,
         values.workdir,
-        shots=[_integer(count) for count in values.shots],
+        shots=integers("shots", values.shots),
         seeds=values.seeds,
         **program.values(FinetuneConfig, OPTIONS),
     )

@@ -120,6 +120,14 @@ def _parse(main: Callable, arguments: str) -> list[str] | None:
     return positional
 
 
+def integers(name: str, texts: Sequence[str]) -> list[int]:
+    """Returns the numbers of a flag that is a list; raises ValueError that names the flag."""
+    wrong = [text for text in texts if not text.strip().isdecimal()]
+    if wrong:
+        raise ValueError(f"{name} must be integers, 1 or more, got {', '.join(map(repr, wrong))}")
+    return [int(text) for text in texts]
+
+
 def _own_flags(main: Callable) -> dict[str, flags.Flag]:
     """Returns the program's own flags, without those of absl and TensorFlow."""
     roots = {"bit_keras", main.__module__.partition(".")[0]}
