@@ -8,7 +8,7 @@ from bit_keras.data import Source
 from bit_keras.data.splits import SPLIT_NAMES
 from bit_keras.runs.config import RunConfig
 from bit_keras.system.optional import require
-from bit_keras.system.paths import check_folder, check_new, check_outside, check_place, expanded
+from bit_keras.system.paths import check_folder, check_new, check_outside, expanded
 
 
 def check_places(config: RunConfig, dataset: str | os.PathLike | Source) -> None:
@@ -27,9 +27,9 @@ def check_places(config: RunConfig, dataset: str | os.PathLike | Source) -> None
     if not (workdir / CONFIG).exists():  # runs of earlier versions may be in their data
         check_outside("workdir", workdir, "dataset", folders_of(dataset))
     if export_dir is not None:
-        export_dir = check_place("export_dir", export_dir)
+        export_dir = check_new("export_dir", export_dir)
         check_outside("workdir", workdir, "export_dir", [export_dir])
-        check_outside("export_dir", check_new("export_dir", export_dir), "dataset", folders_of(dataset))
+        check_outside("export_dir", export_dir, "dataset", folders_of(dataset))
         require("export_dir", "tensorflow")
 
 
