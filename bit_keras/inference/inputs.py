@@ -5,7 +5,7 @@ import functools
 import glob
 import io
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -61,7 +61,7 @@ def find(inputs, value_range: tuple[float, float] | None = None) -> Iterator[Inp
         raise ValueError(f"value_range must be one of {', '.join(map(str, VALUE_RANGES))}; got {value_range!r}")
     if isinstance(inputs, str | os.PathLike | Image.Image | np.ndarray) or hasattr(inputs, "__array__"):
         inputs = [inputs]
-    elif not isinstance(inputs, Iterable):
+    elif not isinstance(inputs, Iterable) or isinstance(inputs, Mapping | bytes):
         raise TypeError(f"images must be {ALLOWED}; got a value of type {type(inputs).__name__}")
     for number, each in enumerate(inputs):
         yield from _find(each, f"image {number}", value_range)

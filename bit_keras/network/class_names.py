@@ -84,9 +84,12 @@ def decode_predictions(logits, top=5, activation: str | None = None) -> list[lis
 
 def _array(logits) -> np.ndarray:
     try:
-        return keras.ops.convert_to_numpy(logits).astype("float64")
-    except (TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise WrongType(f"logits must be an array or a tensor [N, K], got {describe(logits)}") from error
+        array = keras.ops.convert_to_numpy(logits)
+        if not np.iscomplexobj(array):
+            return array.astype("float64")
+    except (TypeError, ValueError, AttributeError, OverflowError):
+        pass
+    raise WrongType(f"logits must be an array or a tensor [N, K] of numbers, got {describe(logits)}")
 
 
 def _read(labels: str, content: str, rule: str) -> list[str]:

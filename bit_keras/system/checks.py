@@ -172,8 +172,8 @@ _SEVERAL = (tuple, Sequence)
 
 
 def _is_checked(kind) -> bool:
-    if typing.get_origin(kind) in _SEVERAL:
-        return all(map(_is_checked, _items(kind)))
+    if typing.get_origin(kind) in _SEVERAL or isinstance(kind, types.UnionType):
+        return all(map(_is_checked, typing.get_args(kind)))
     return isinstance(kind, type) and not getattr(kind, "_is_protocol", False) and kind.__module__ != "collections.abc"
 
 
@@ -238,7 +238,7 @@ _IS = {
     str: _is_text,
 }
 _CALLED = {bool: "True or False", int: "an integer", float: "a number", str: "a string", os.PathLike: "a path"}
-_PLURAL = {int: "integers", float: "numbers", str: "strings"}
+_PLURAL = {int: "integers", float: "numbers", str: "strings", str | os.PathLike: "names or paths"}
 _LONGEST = 80  # characters of a value in a message
 
 

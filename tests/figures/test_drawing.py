@@ -14,32 +14,9 @@ from bit_keras.metrics import Predictions
 from bit_keras.predict.shown import ShownPredictions
 
 NAMES = (
-    *(
-        "$5_a_b$ note",
-        "US$ to C$",
-        "50% \\alpha_b",
-        "#1 & <b>x</b>",
-        "a\nb",
-        "tab\there",
-        "\"a\" 'b'",
-        "a/b",
-        "$",
-        "\\",
-    ),
-    *(
-        "😀 👩\u200d🔬",
-        "漢字",
-        "עברית",
-        "مرحبا",
-        "x" * 300,
-        "漢" * 300,
-        "",
-        " ",
-        "\x1b[31mred",
-        "\u202eabc",
-        "bad\udcff",
-        "\0",
-    ),
+    *("$5_a_b$ note", "US$ to C$", "50% \\alpha_b", "#1 & <b>x</b>", "a\nb", "tab\there", "\"a\" 'b'", "a/b"),
+    *("$", "\\", "😀 👩\u200d🔬", "漢字", "עברית", "مرحبا", "x" * 300, "漢" * 300, "", " "),
+    *("\x1b[31mred", "\u202eabc", "bad\udcff", "\0"),
 )
 
 

@@ -67,9 +67,9 @@ def test_a_file_in_the_way(home):
 
 def test_file_systems_that_refuse_it(home):
     # Not even root can make a folder there, though its permissions say that it can.
-    with pytest.raises(OSError, match="^csv cannot be written, got /proc/a: "):
+    with pytest.raises(OSError, match=r"^csv cannot be written, got /proc/a: "):
         paths.check_place("csv", "/proc/a")
-    with pytest.raises(OSError, match="csv cannot be written, got .*: File name too long"):
+    with pytest.raises(OSError, match=r"csv cannot be written, got .*: File name too long"):
         paths.check_place("csv", "a" * 300)
 
 

@@ -40,12 +40,10 @@ def test_cells_of_a_table_hold_no_markup():
 
 def test_names_in_a_file(tmp_path):
     path = tmp_path / "names.txt"
-    path.write_bytes("\ufeffcat\r\nчто\n".encode())
-    assert texts.read_names("class_names", path) == ["cat", "что"]
+    path.write_bytes("\ufeffcat\r\n猫\n".encode())
+    assert texts.read_names("class_names", path) == ["cat", "猫"]
     path.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(
-        ValueError, match=r"^class_names must be a text file in UTF-8 with one name per line, got .*names"
-    ):
+    with pytest.raises(ValueError, match=r"^class_names must be a text file in UTF-8 with one name per line, got "):
         texts.read_names("class_names", path)
     with pytest.raises(FileNotFoundError, match=r"^class_names must be a text file .*, got nowhere: No such file"):
         texts.read_names("class_names", "nowhere")
