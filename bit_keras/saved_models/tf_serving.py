@@ -21,7 +21,7 @@ from bit_keras.saved_models.writer import write_checked
 from bit_keras.system.checks import checked_types, known_arguments
 from bit_keras.system.files import whole
 from bit_keras.system.logs import logger
-from bit_keras.system.paths import check_place
+from bit_keras.system.paths import check_folder
 
 # Templates of the configuration files of a server; MODEL_NAME is a placeholder.
 CONFIGURATION = Path(__file__).with_name("server")
@@ -95,7 +95,7 @@ def new_version(output: str | os.PathLike, name: str, version: int) -> Path:
         )
     if version < 1:
         raise ValueError(f"version must be 1 or more, got {version}")
-    path = check_place("output", output) / name / str(version)
+    path = check_folder("output", output) / name / str(version)
     if os.path.lexists(path):
         raise FileExistsError(f"version {version} of {name} exists, in {path}; take another one")
     return path
