@@ -21,9 +21,9 @@ from bit_keras.figures import drawing, notebook, report
 from bit_keras.inference.classifier import SavedModelClassifier, local_weights, open_classifier
 from bit_keras.metrics import Predictions, classification, predict
 from bit_keras.rules.hyperrule import HyperRule
-from bit_keras.runs.opening import load_data
+from bit_keras.runs.opening import SOURCES, load_data
 from bit_keras.runs.places import folders_of
-from bit_keras.system.checks import check_choice, check_integer, known_arguments
+from bit_keras.system.checks import check_choice, check_integer, check_name_or_path, known_arguments
 from bit_keras.system.files import whole, write_json
 from bit_keras.system.logs import doing, logger, shows_messages
 from bit_keras.system.paths import check_outside, check_place, expanded
@@ -87,7 +87,7 @@ class Evaluation:
         return notebook.table({name: self.metrics[name] for name in ("model", "dataset", "split")} | self.lines())
 
 
-@known_arguments
+@known_arguments((), unchecked=("model", "source"))
 @shows_messages
 def evaluate(
     model: str | os.PathLike,
@@ -138,7 +138,10 @@ def evaluate(
         ConnectionError, FileNotFoundError, ImportError, bit_keras.checkpoints.CheckpointError: as `BiT.from_preset`.
     """
     _check_given(model=model, dataset=source)
-    model = expanded(model)
+    allowed = "a preset, or a path or an address of weights; bit_keras.save_npz writes a file"
+    model = expanded(check_name_or_path("model", model, allowed))
+    if not isinstance(source, data.Source):
+        check_name_or_path("source", source, SOURCES)
     check_choice("split", split, SPLITS)
     check_choice("precision", precision, PRECISIONS)
     check_choice("fit", fit, (None, *FITS))

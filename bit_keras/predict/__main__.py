@@ -150,7 +150,7 @@ def _check_output(name: str) -> Path | None:
         return None
     path = check_place(name, flags.FLAGS[name].value)
     if path.is_dir():
-        raise IsADirectoryError(f"{name} must be a file, but {path} is a folder")
+        raise IsADirectoryError(f"a file is written, but {path} is a folder")
     return path
 
 

@@ -77,7 +77,7 @@ def check_names(
             raise TypeError(f"{function}() has no argument {name!r}{hint}")
 
 
-def known_arguments(function: Callable | Iterable[str]) -> Callable:
+def known_arguments(function: Callable | Iterable[str], unchecked: Collection[str] = ()) -> Callable:
     """Decorates a function, or the `__init__` of a class, so that it checks the names and types of its arguments.
 
     An unknown name raises TypeError with a suggestion. Where a parameter has an annotation, the value is converted by
@@ -85,9 +85,10 @@ def known_arguments(function: Callable | Iterable[str]) -> Callable:
 
     Args:
         function: to decorate; or, for a decorator of a function with `**options`, the names of these.
+        unchecked: names of arguments whose types the function checks itself.
     """
     if not callable(function):
-        return functools.partial(_checked, options=tuple(function))
+        return functools.partial(_checked, options=tuple(function), unchecked=unchecked)
     if isinstance(function, type):
         function.__init__ = known_arguments(function.__init__)
         return function
@@ -99,13 +100,14 @@ def checked_types(function: Callable) -> Callable:
     return _checked(function, options=None)
 
 
-def _checked(function: Callable, options: tuple[str, ...] | None = ()) -> Callable:
+def _checked(function: Callable, options: tuple[str, ...] | None = (), unchecked: Collection[str] = ()) -> Callable:
     """Returns a function that refuses arguments which are no parameters of its own and none of `options`, if given."""
     name = function.__qualname__.removesuffix(".__init__")
     signature = inspect.signature(function)
     parameters = signature.parameters.values()
     named = [parameter for parameter in parameters if parameter.kind is not parameter.VAR_KEYWORD]
-    kinds = {parameter.name: parameter.annotation for parameter in named if parameter.annotation is not parameter.empty}
+    kinds = {parameter.name: parameter.annotation for parameter in named if parameter.name not in unchecked}
+    kinds = {argument: kind for argument, kind in kinds.items() if kind is not inspect.Parameter.empty}
 
     @functools.wraps(function)
     def checked(*args, **kwargs):
@@ -151,9 +153,9 @@ def check_kind(name: str, value, annotation):
         ValueError: the value is a float that is NaN or infinite.
     """
     kinds = typing.get_args(annotation) if isinstance(annotation, types.UnionType) else (annotation,)
-    if value is None and types.NoneType in kinds:
+    may_be_none, kinds = types.NoneType in kinds, [kind for kind in kinds if kind is not types.NoneType]
+    if value is None and may_be_none:
         return None
-    kinds = [kind for kind in kinds if kind is not types.NoneType]
     if not all(map(_is_checked, kinds)):
         return value
     for kind in kinds:
@@ -162,7 +164,7 @@ def check_kind(name: str, value, annotation):
                 return _check_each(name, value, kind)
         elif _is_kind(value, kind):
             return _converted(name, value, kind)
-    allowed = " or ".join(dict.fromkeys([*map(_called, kinds), *["None"] * (annotation is not kinds[0])]))
+    allowed = " or ".join(dict.fromkeys([*map(_called, kinds), *["None"] * may_be_none]))
     # A network in place of its name
     hint = "; bit_keras.save_npz writes a BiT to a file" if str in kinds and hasattr(value, "get_weights") else ""
     raise WrongType(f"{name} must be {allowed}; got {describe(value)}{hint}")
