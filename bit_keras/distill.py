@@ -117,7 +117,7 @@ class DistillResult(RunResult):
         return self.model
 
 
-@checked_types
+@checked_types("dataset", "workdir")
 @shows_messages
 def distill(
     student: str,

@@ -54,7 +54,7 @@ class PretrainResult(RunResult):
     """Result of a pre-training: `model` with its upstream head, `test_accuracy`, `summary` and `workdir`."""
 
 
-@checked_types
+@checked_types("model", "dataset", "workdir")
 @shows_messages
 def pretrain(
     model: str,

@@ -12,7 +12,7 @@ from bit_keras.system.logs import shows_messages
 __all__ = ["ExportFailed", "FinetuneConfig", "FinetuneResult", "finetune"]
 
 
-@checked_types
+@checked_types("model", "workdir")
 @shows_messages
 def finetune(
     model: str | os.PathLike,

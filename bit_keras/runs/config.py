@@ -103,14 +103,13 @@ class RunConfig:
             "batch_size",
             "eval_every",
             "checkpoint_every",
-            "accumulate",
             "steps",
             "resolution",
             "examples_per_class",
         ):
             if getattr(self, name, None) is not None:
                 check_integer(name, getattr(self, name))
-        if self.batch_size % self.accumulate:
+        if self.accumulate < 1 or self.batch_size % self.accumulate:
             raise ValueError(f"accumulate must divide the batch size {self.batch_size}, got {self.accumulate}")
         check_choice("loader", self.loader, (None, *LOADERS))
         check_choice("fit", self.fit, tuple(FITS))

@@ -32,7 +32,7 @@ CONFIGURATION_FILES = (
 _MODELS_CONFIG = "models.config"
 
 
-@checked_types
+@checked_types()
 def export_serving(
     model: BiT,
     output: str | os.PathLike,

@@ -95,9 +95,13 @@ def known_arguments(function: Callable | Iterable[str], unchecked: Collection[st
     return _checked(function)
 
 
-def checked_types(function: Callable) -> Callable:
-    """As `known_arguments`, for a function that checks the names of its `**options` itself."""
-    return _checked(function, options=None)
+def checked_types(*unchecked: str) -> Callable:
+    """As `known_arguments`, for a function that checks the names of its `**options` itself.
+
+    Args:
+        *unchecked: as in `known_arguments`.
+    """
+    return functools.partial(_checked, options=None, unchecked=unchecked)
 
 
 def _checked(function: Callable, options: tuple[str, ...] | None = (), unchecked: Collection[str] = ()) -> Callable:
