@@ -13,7 +13,7 @@ import itertools
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path, PurePath
 
 import keras
@@ -33,7 +33,7 @@ from bit_keras.runs.network import open_network
 from bit_keras.runs.opening import make_config, open_source
 from bit_keras.runs.series import recorded
 from bit_keras.runs.workdir import PLACES, claim
-from bit_keras.system.checks import check_integer, known_arguments
+from bit_keras.system.checks import WrongType, check_integer, check_kind, describe, known_arguments
 from bit_keras.system.command_line import integers
 from bit_keras.system.files import write_json, write_lines
 from bit_keras.system.logs import logger, shows_messages
@@ -73,7 +73,10 @@ class Run:
     seed: int
 
 
-@known_arguments(field.name for field in dataclasses.fields(FinetuneConfig) if field.name not in _SET_HERE)
+@known_arguments(
+    (field.name for field in dataclasses.fields(FinetuneConfig) if field.name not in _SET_HERE),
+    unchecked=("models", "datasets", "shots"),
+)
 @shows_messages
 def sweep(
     models: Sequence[str | os.PathLike],
@@ -110,8 +113,9 @@ def sweep(
     """
     require("a linear probe", "sklearn")
     workdir = check_folder("workdir", workdir)
-    models, datasets = _each_once("models", map(expanded, models)), _each_once("datasets", datasets)
-    shots = [check_integer("shots", count) for count in _each_once("shots", shots)]
+    models = list(map(expanded, _each_once("models", models, str)))
+    datasets = _each_once("datasets", datasets, str)
+    shots = [check_integer("shots", count) for count in _each_once("shots", shots, object)]
     seeds = check_integer("seeds", seeds)
     weights = {model: _fingerprint(model) for model in models}
     sources = {name: _open(models, name, workdir, shots, options) for name in datasets}
@@ -142,12 +146,12 @@ def _settings(options: dict) -> dict:
     }
 
 
-def _each_once(argument: str, values: Iterable) -> list:
-    """Returns the distinct values of a list."""
-    values = list(dict.fromkeys(values))
-    if not values:
-        raise ValueError(f"{argument} must be a list of one or more, got none")
-    return values
+def _each_once(argument: str, values: Sequence, kind: type) -> list:
+    """Returns the distinct values of a list, each of which must be of a kind."""
+    if isinstance(values, str | bytes) or not isinstance(values, Sequence | np.ndarray) or not len(values):
+        raise WrongType(f"{argument} must be a list of one or more, got {describe(values)}")
+    values = [check_kind(argument, value, kind) for value in values]
+    return [value for number, value in enumerate(values) if value not in values[:number]]
 
 
 def _fingerprint(model: str) -> str | None:

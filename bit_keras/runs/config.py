@@ -23,6 +23,9 @@ _FREE = ("workdir", "dataset", "data_dir", "manual_dir", "checkpoint_every", "di
 # Settings that are or may be paths.
 _PATHS = ("model", "teacher", "dataset", "workdir", "data_dir", "manual_dir", "export_dir")
 
+# Numbers of 1 or more, where a configuration has them.
+_COUNTS = ("batch_size", "eval_every", "checkpoint_every", "steps", "resolution", "examples_per_class")
+
 # {title: names of settings}: the sections of `--help` in all training programs.
 GROUPS = {
     "model": ("model", "models", "variant", "teacher", "temperature", "new_head", "freeze"),
@@ -99,14 +102,7 @@ class RunConfig:
             check_share(self.validation)
         if not 0 <= self.seed < 2**31:
             raise ValueError(f"seed must lie in [0, 2**31), got {self.seed}")
-        for name in (
-            "batch_size",
-            "eval_every",
-            "checkpoint_every",
-            "steps",
-            "resolution",
-            "examples_per_class",
-        ):
+        for name in _COUNTS:
             if getattr(self, name, None) is not None:
                 check_integer(name, getattr(self, name))
         if self.accumulate < 1 or self.batch_size % self.accumulate:

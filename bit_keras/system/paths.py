@@ -59,7 +59,7 @@ def check_folder(name: str, path: str | os.PathLike) -> Path:
     """As `check_place`, for a folder that may exist; raises FileExistsError if it is something else."""
     place = check_place(name, path)
     if os.path.lexists(place) and not place.is_dir():
-        raise FileExistsError(f"{name} must be a folder, got the file {place}")
+        raise FileExistsError(f"{name} must be a new or empty folder, got the file {place}")
     return place
 
 

@@ -38,7 +38,7 @@ def test_places_that_work(photos, tmp_path, monkeypatch):
         ("run", "photos/birds/exported", "export_dir must not be in dataset"),
         ("run", "photos", "export_dir must not exist yet"),
         ("run", "file/exported", "export_dir cannot be written"),
-        ("file", None, "workdir must be a folder"),
+        ("file", None, "workdir must be a new or empty folder"),
         ("run", "gs://bucket/exported", "export_dir must be a local path"),
         ("gs://bucket/run", None, "workdir must be a local path"),
         ("run", " ", "export_dir must be given"),

@@ -56,7 +56,7 @@ def test_a_file_in_the_way(home):
     (home / "file").write_text("")
     with pytest.raises(NotADirectoryError, match=f"^output cannot be written, got {home}/file/a/b: {home}/file: "):
         paths.check_place("output", "~/file/a/b")
-    with pytest.raises(FileExistsError, match=f"^workdir must be a folder, got the file {home}/file$"):
+    with pytest.raises(FileExistsError, match=f"^workdir must be a new or empty folder, got the file {home}/file$"):
         paths.check_folder("workdir", home / "file")
     with pytest.raises(FileExistsError, match=f"^output must not exist yet, got {home}$"):
         paths.check_new("output", home)
