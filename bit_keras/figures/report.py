@@ -26,7 +26,8 @@ def write(
     summary: dict,
     evaluated_on: str = "test",
     files: Sequence[str] = (),
-) -> list[str]:
+    faults: list[str] | None = None,
+) -> None:
     """Writes summary.json, then learning_curve.png, learning_rate.png, confusion_matrix.png and worst_mistakes.png.
 
     With several labels per image there are no confusion matrix and no errors to draw.
@@ -40,9 +41,7 @@ def write(
         summary: written to summary.json, so JSON-serializable; "test_accuracy" is shown in titles.
         evaluated_on: split of the evaluations in `metrics`, "test" or "validation".
         files: as in `worst_mistakes`.
-
-    Returns:
-        A message for each picture that could not be written.
+        faults: a message for each picture that could not be written is appended to this list.
     """
     write_json(Path(folder, "summary.json"), summary)  # first: a picture may fail
     figures = {
@@ -52,7 +51,9 @@ def write(
     if not predictions.multi_label:
         figures["confusion_matrix"] = lambda: confusion_matrix(predictions, class_names)
         figures["worst_mistakes"] = lambda: worst_mistakes(predictions, class_names, files)
-    return drawing.save_all(Path(folder), figures)
+    failed = drawing.save_all(Path(folder), figures)
+    if faults is not None:
+        faults += failed
 
 
 def learning_curve(metrics: list[dict[str, float]], test_accuracy: float, evaluated_on: str = "test") -> Figure:

@@ -183,7 +183,7 @@ class Run:
             with doing("writing weights and report"):
                 save_npz(network, self.folder / "weights.npz")
                 written = self.folder / "report", log.rows, self.schedule, predictions, source.class_names, summary
-                faults.extend(report.write(*written, chosen_on, data.test_names(source)))
+                report.write(*written, chosen_on, data.test_names(source), faults)
             export(network)
 
         distribution.in_turn(write)
