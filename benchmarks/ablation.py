@@ -32,6 +32,7 @@ from bit_keras.runs.series import recorded
 from bit_keras.runs.workdir import claim
 from bit_keras.system.files import whole, write_json
 from bit_keras.system.logs import logger
+from bit_keras.system.paths import expanded
 
 OPTIONS = (
     *("batch_size", "resolution", "min_area", "flip", "weight_decay", "precision", "accumulate", "eval_every"),
@@ -203,7 +204,7 @@ def main() -> None:
     values = flags.FLAGS.flag_values_dict()
     names = ("model", "dataset", "workdir", "steps", "seeds", *OPTIONS)
     ablate(**{name: values[name] for name in names})
-    print(Path(values["workdir"], "ablation.md").read_text())
+    print(Path(expanded(values["workdir"]), "ablation.md").read_text())
 
 
 if __name__ == "__main__":

@@ -18,12 +18,14 @@ from matplotlib.figure import Figure
 
 from bit_keras import data
 from bit_keras.distill import LABELS, DistillConfig, distill
-from bit_keras.figures import spread
+from bit_keras.figures import drawing, spread
 from bit_keras.finetune import finetune
 from bit_keras.runs import program
+from bit_keras.runs.opening import make_config
 from bit_keras.runs.workdir import claim
 from bit_keras.system.files import whole, write_json
 from bit_keras.system.logs import logger
+from bit_keras.system.paths import check_folder, expanded
 
 OPTIONS = ("model", "batch_size", "resolution", "min_area", "flip", "base_lr", "temperature")  # of a student
 STUDENTS = ("alone", "distilled")
@@ -58,28 +60,33 @@ def compare(
     Raises:
         FileExistsError: `workdir` belongs to a series with different options.
     """
-    settings = {"teacher": os.fspath(teacher), "dataset": dataset, "examples_per_class": examples_per_class}
-    with claim(workdir, {**settings, "teacher_steps": teacher_steps, **options}) as workdir:
-        source = data.load(dataset)
-        if examples_per_class:
-            source = source.few_shot(examples_per_class, seed=0)
+    workdir = check_folder("workdir", workdir)
+    teacher, dataset = expanded(teacher), expanded(dataset)
+    source = data.load(dataset)
+    if examples_per_class:
+        source = source.few_shot(examples_per_class, seed=0)
+    for length in epochs:
+        recipe = {name: value for name, value in options.items() if name != "model"}
+        make_config(DistillConfig, options["model"], source, workdir, {**recipe, "teacher": LABELS, "epochs": length})
+    settings = {"teacher": teacher, "dataset": dataset, "examples_per_class": examples_per_class}
+    settings |= {"teacher_steps": teacher_steps, **options}
+    with claim(workdir, settings) as folder:  # only after the settings were checked
         common = {name: options[name] for name in ("batch_size", "resolution", "flip") if name in options}
-        tuned = finetune(teacher, source, workdir / "teacher", steps=teacher_steps, **common)
-        teachers = dict(zip(STUDENTS, (LABELS, str(workdir / "teacher" / "weights.npz")), strict=True))
+        tuned = finetune(teacher, source, folder / "teacher", steps=teacher_steps, **common)
+        teachers = dict(zip(STUDENTS, (LABELS, str(folder / "teacher" / "weights.npz")), strict=True))
         model = options.pop("model")
         runs = []
         for length, seed, student in itertools.product(epochs, range(seeds), STUDENTS):
-            folder = workdir / "runs" / f"{student}-{length:g}-{seed}"
-            result = distill(model, teachers[student], source, folder, epochs=length, seed=seed, **options)
+            place = folder / "runs" / f"{student}-{length:g}-{seed}"
+            result = distill(model, teachers[student], source, place, epochs=length, seed=seed, **options)
             runs.append({"student": student, "epochs": length, "seed": seed, "test_accuracy": result.test_accuracy})
-            logger.info("%s: %.4f", folder.name, result.test_accuracy)
+            logger.info("%s: %.4f", place.name, result.test_accuracy)
             keras.backend.clear_session()
         results = {"teacher": tuned.test_accuracy, "runs": runs}
-        write_json(workdir / "distillation.json", results)
-        with whole(workdir / "distillation.md") as path:
+        write_json(folder / "distillation.json", results)
+        with whole(folder / "distillation.md") as path:
             path.write_text(table(results))
-        with whole(workdir / "distillation.png") as path:
-            plot(results).savefig(path, dpi=100)
+        drawing.save_all(folder, {"distillation": lambda: plot(results)})
     return results
 
 
@@ -124,7 +131,7 @@ def main() -> None:
     values = flags.FLAGS.flag_values_dict()
     names = ("teacher", "dataset", "workdir", "seeds", "examples_per_class", "teacher_steps", *OPTIONS)
     compare(epochs=[float(length) for length in values["epochs"]], **{name: values[name] for name in names})
-    print(Path(values["workdir"], "distillation.md").read_text())
+    print(Path(expanded(values["workdir"]), "distillation.md").read_text())
 
 
 if __name__ == "__main__":

@@ -24,8 +24,10 @@ from bit_keras.network.model import BiT, save_npz
 from bit_keras.saved_models.check import relative_difference
 from bit_keras.saved_models.export import export_saved_model
 from bit_keras.system import command_line
+from bit_keras.system.checks import known_arguments
 from bit_keras.system.files import whole
 from bit_keras.system.logs import doing
+from bit_keras.system.paths import check_place, expanded
 from bit_keras.zoo import presets
 
 # Relative to the scale of the logits. Libraries round differently, and random weights amplify this with depth: 1.3e-4
@@ -58,6 +60,7 @@ class Conversion:
     source_is_program: bool
 
 
+@known_arguments
 def convert(
     source: str | os.PathLike,
     destination: str | os.PathLike,
@@ -91,7 +94,7 @@ def convert(
         ConnectionError, ImportError, CheckpointError: as `BiT.from_preset`.
         RuntimeError: source or copy does not give the logits of BiT, or the copy is not bit-identical.
     """
-    destination = Path(destination)
+    source, destination = expanded(source), check_place("destination", destination)
     write = _writer(destination)
     if os.path.lexists(destination) and (not overwrite or destination.is_dir()):
         raise FileExistsError(f"{destination} exists; --overwrite replaces a file, never a directory")

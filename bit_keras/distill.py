@@ -25,6 +25,7 @@ from bit_keras.runs.network import choose_head, open_network
 from bit_keras.runs.opening import check_callbacks, make_config, open_source, start
 from bit_keras.runs.result import RunResult
 from bit_keras.runs.run import open_run
+from bit_keras.system.checks import checked_types
 from bit_keras.system.logs import shows_messages
 
 LABELS = "labels"  # in place of a teacher: trains on the labels
@@ -116,6 +117,7 @@ class DistillResult(RunResult):
         return self.model
 
 
+@checked_types("dataset", "workdir")
 @shows_messages
 def distill(
     student: str,

@@ -23,7 +23,7 @@ from matplotlib.figure import Figure
 
 from bit_keras import checkpoints, data
 from bit_keras.checkpoints import provenance
-from bit_keras.figures import spread
+from bit_keras.figures import drawing, spread
 from bit_keras.finetune import FinetuneConfig, finetune, plan
 from bit_keras.network.folding import folded
 from bit_keras.rules.hyperrule import HyperRule
@@ -33,10 +33,13 @@ from bit_keras.runs.network import open_network
 from bit_keras.runs.opening import make_config, open_source
 from bit_keras.runs.series import recorded
 from bit_keras.runs.workdir import PLACES, claim
-from bit_keras.system.checks import check_integer, known_arguments
-from bit_keras.system.files import whole, write_json
+from bit_keras.system.checks import WrongType, check_integer, check_kind, describe, known_arguments
+from bit_keras.system.command_line import integers
+from bit_keras.system.files import write_json, write_lines
 from bit_keras.system.logs import logger, shows_messages
 from bit_keras.system.optional import require
+from bit_keras.system.paths import check_folder, expanded
+from bit_keras.system.texts import cell
 from bit_keras.zoo.presets import PRESETS
 from bit_keras.zoo.variants import VARIANTS
 
@@ -70,11 +73,14 @@ class Run:
     seed: int
 
 
-@known_arguments(field.name for field in dataclasses.fields(FinetuneConfig) if field.name not in _SET_HERE)
+@known_arguments(
+    (field.name for field in dataclasses.fields(FinetuneConfig) if field.name not in _SET_HERE),
+    unchecked=("models", "datasets", "shots"),
+)
 @shows_messages
 def sweep(
-    models: Sequence[str],
-    datasets: Sequence[str],
+    models: Sequence[str | os.PathLike],
+    datasets: Sequence[str | os.PathLike],
     workdir: str | os.PathLike,
     *,
     shots: Sequence[int] = SHOTS,
@@ -107,28 +113,28 @@ def sweep(
         TrainingInterrupted, KeyboardInterrupt: a signal arrived. The same call resumes from the records.
     """
     require("a linear probe", "sklearn")
-    models, datasets = (_each_once(*argument) for argument in (("models", models), ("datasets", datasets)))
-    shots = [check_integer("shots", count) for count in _each_once("shots", shots)]
+    workdir = check_folder("workdir", workdir)
+    models = list(map(expanded, _each_once("models", models, str)))
+    datasets = _each_once("datasets", datasets, str)
+    shots = [check_integer("shots", count) for count in _each_once("shots", shots, object)]
     seeds = check_integer("seeds", seeds)
     weights = {model: _fingerprint(model) for model in models}
     sources = {name: _open(models, name, workdir, shots, options) for name in datasets}
     settings = _settings(options)
     records = []
-    with claim(workdir, {"options": settings}) as workdir:  # only after all settings have been checked
+    with claim(workdir, {"options": settings}) as folder:  # only after all settings have been checked
         for name, source in sources.items():
             measures = dict(zip(METHODS, (_finetuned, _Probe()), strict=True))
             for model, method, count, seed in itertools.product(models, METHODS, shots, range(seeds)):
                 run = Run(model, name, method, count, seed)
                 identity = _identity(run, weights[model], source, settings)
-                folder = workdir / "runs" / _folder(run, identity)
-                measure = functools.partial(_measure, measures[method], run, source, folder, options)
-                records.append(recorded(folder / "few_shot.json", identity, measure))
-                logger.info("%s: %.4f", folder.name, records[-1]["test_accuracy"])
-        write_json(workdir / "few_shot.json", {"options": settings, "runs": records})
-        with whole(workdir / "few_shot.md") as path:
-            path.write_text(table(records), encoding="utf-8")
-        with whole(workdir / "few_shot.png") as path:
-            plot(records).savefig(path, dpi=100)
+                place = folder / "runs" / _folder(run, identity)
+                measure = functools.partial(_measure, measures[method], run, source, place, options)
+                records.append(recorded(place / "few_shot.json", identity, measure))
+                logger.info("%s: %.4f", place.name, records[-1]["test_accuracy"])
+        write_json(folder / "few_shot.json", {"options": settings, "runs": records})
+        write_lines(folder / "few_shot.md", table(records).splitlines())
+        drawing.save_all(folder, {"few_shot": lambda: plot(records)})
     return records
 
 
@@ -141,11 +147,12 @@ def _settings(options: dict) -> dict:
     }
 
 
-def _each_once(argument: str, values: Sequence) -> list:
-    """Returns the distinct values of a list, paths as strings."""
-    if isinstance(values, str | os.PathLike) or not len(values):
-        raise ValueError(f"{argument} must be a list of one or more, got {values!r}")
-    return list(dict.fromkeys(os.fspath(value) if isinstance(value, os.PathLike) else value for value in values))
+def _each_once(argument: str, values: Sequence, kind: type) -> list:
+    """Returns the distinct values of a list, each of which must be of a kind."""
+    if isinstance(values, str | bytes) or not isinstance(values, Sequence | np.ndarray) or not len(values):
+        raise WrongType(f"{argument} must be a list of one or more, got {describe(values)}")
+    values = [check_kind(argument, value, kind) for value in values]
+    return [value for number, value in enumerate(values) if value not in values[:number]]
 
 
 def _fingerprint(model: str) -> str | None:
@@ -261,7 +268,7 @@ def _groups(records: list[dict]) -> dict[tuple[str, str, str], dict[int, list[fl
 def table(records: list[dict]) -> str:
     """Returns a Markdown table of the test accuracies in percent: median (minimum to maximum) over the draws."""
     shots = sorted({record["shots"] for record in records})
-    tasks, weights = (_display_names([record[kind] for record in records]) for kind in ("dataset", "model"))
+    tasks, weights = (_display_names([record[kind] for record in records], cell) for kind in ("dataset", "model"))
     lines = [
         "| task | weights | method | " + " | ".join(f"{count} per class" for count in shots) + " |",
         "|---|---|---|" + "---|" * len(shots),
@@ -276,7 +283,7 @@ def plot(records: list[dict]) -> Figure:
     """Draws the median test accuracy over examples per class, one panel per task; the range is shaded."""
     tasks = list(dict.fromkeys(record["dataset"] for record in records))
     models = list(dict.fromkeys(record["model"] for record in records))
-    titles, weights = _display_names(tasks), _display_names(models)
+    titles, weights = _display_names(tasks, drawing.drawn), _display_names(models, drawing.drawn)
     figure = Figure(figsize=(0.8 + 4.2 * len(tasks), 4), layout="constrained")
     panels = dict(zip(tasks, np.atleast_1d(figure.subplots(1, len(tasks), sharey=True))))
     for (dataset, method, model), cells in _groups(records).items():
@@ -284,18 +291,25 @@ def plot(records: list[dict]) -> Figure:
         label = f"{weights[model]}, {method}"
         spread.plot(panels[dataset], cells, style, color=f"C{models.index(model)}", label=label)
     for task, axes in panels.items():
-        axes.set(xlabel="training examples per class", title=titles[task], ylim=(0, 1))
+        axes.set(xlabel="training examples per class", ylim=(0, 1))
+        axes.set_title(titles[task], **drawing.literal())
         spread.set_log_ticks(axes, sorted({record["shots"] for record in records}))
     first = panels[tasks[0]]
     first.set_ylabel("test accuracy")
-    first.legend(loc="lower right", fontsize=8)
+    for text in first.legend(loc="lower right", fontsize=8).get_texts():
+        text.set(**drawing.LITERAL)
     return figure
 
 
-def _display_names(names: Sequence[str]) -> dict[str, str]:
-    """Returns {name: name to show}; of a path only as much of its end as distinguishes it from the other names."""
+def _display_names(names: Sequence[str], write: Callable[[str], str]) -> dict[str, str]:
+    """Returns {name: name to show}; of a path only as much of its end as distinguishes it from the other names.
+
+    Args:
+        names: of models or data sets.
+        write: how names are written, to a picture or a table.
+    """
     forms = {name: _forms(name) for name in dict.fromkeys(names)}
-    return {name: next(form for form in forms[name] if _is_unique(form, name, forms)) for name in forms}
+    return {name: write(next(form for form in forms[name] if _is_unique(form, name, forms))) for name in forms}
 
 
 def _is_unique(form: str, name: str, forms: dict[str, list[str]]) -> bool:
@@ -328,24 +342,17 @@ def _define_flags() -> None:
     program.define_flags(FinetuneConfig, OPTIONS)
 
 
-def _integer(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise ValueError(f"shots must be integers, 1 or more, got {text!r}") from None
-
-
 def main() -> None:
     values = flags.FLAGS
     sweep(
         values.models,
         values.datasets,
         values.workdir,
-        shots=[_integer(count) for count in values.shots],
+        shots=integers("shots", values.shots),
         seeds=values.seeds,
         **program.values(FinetuneConfig, OPTIONS),
     )
-    print(Path(values.workdir, "few_shot.md").read_text(encoding="utf-8"))
+    print(Path(expanded(values.workdir), "few_shot.md").read_text(encoding="utf-8"))
 
 
 def run() -> None:

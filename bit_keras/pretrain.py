@@ -24,7 +24,7 @@ from bit_keras.runs.inception import InceptionConfig
 from bit_keras.runs.opening import check_callbacks, make_config, open_source, start
 from bit_keras.runs.result import RunResult
 from bit_keras.runs.run import open_run
-from bit_keras.system.checks import check_choice
+from bit_keras.system.checks import check_choice, checked_types
 from bit_keras.system.logs import shows_messages
 from bit_keras.zoo.variants import get_variant
 
@@ -54,6 +54,7 @@ class PretrainResult(RunResult):
     """Result of a pre-training: `model` with its upstream head, `test_accuracy`, `summary` and `workdir`."""
 
 
+@checked_types("model", "dataset", "workdir")
 @shows_messages
 def pretrain(
     model: str,

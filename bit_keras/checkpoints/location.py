@@ -9,6 +9,7 @@ from bit_keras.checkpoints.readers import shards
 from bit_keras.checkpoints.remote import download
 from bit_keras.checkpoints.remote.addresses import SCHEMES, canonical, request_for, scheme
 from bit_keras.system.logs import logger
+from bit_keras.system.paths import expanded
 from bit_keras.zoo.presets import PRESETS, WeightFile, get_preset
 from bit_keras.zoo.variants import get_variant
 
@@ -33,7 +34,7 @@ def locate(
     """
     if variant is not None:
         get_variant(variant)  # raises before a download
-    name = os.fspath(name)
+    name = expanded(name)
     if name not in PRESETS and (download.is_url(name) or Path(name).exists()):
         if file_format is not None:
             raise ValueError(f"file_format={file_format!r} is for names of published weights, got {name!r}")

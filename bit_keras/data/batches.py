@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from bit_keras.data.examples import Examples
 from bit_keras.data.source import Source
-from bit_keras.system.checks import check_choice
+from bit_keras.system.checks import check_choice, check_integer, known_arguments
 from bit_keras.system.optional import is_installed, require
 from bit_keras.zoo.fits import FITS
 
@@ -40,6 +40,7 @@ def uses_tensorflow(loader: str | None = None) -> bool:
     return loader == "tf.data" or (loader is None and is_installed("tensorflow"))
 
 
+@known_arguments
 def train_batches(
     source: Source,
     *,
@@ -96,8 +97,8 @@ def train_batches(
     check_choice("fit", fit, tuple(FITS))
     if min_area is not None and not 0 < min_area <= 1:
         raise ValueError(f"min_area must lie in (0, 1], got {min_area}")
-    if start_step < 0:
-        raise ValueError(f"start_step must be 0 or more, got {start_step}")
+    check_integer("start_step", start_step, minimum=0)
+    check_integer("seed", seed, minimum=0)
     index, count = shard
     if not 0 <= index < count or batch_size % count:
         raise ValueError(
@@ -120,6 +121,7 @@ def train_batches(
     )
 
 
+@known_arguments
 def test_batches(
     source: Source,
     *,
@@ -154,6 +156,7 @@ def test_batches(
     )
 
 
+@known_arguments
 def train_names(source: Source, *, batch_size: int, seed: int, step: int, loader: str | None = None) -> list[str]:
     """Returns names of the images in a batch of `train_batches`.
 
@@ -171,6 +174,7 @@ def train_names(source: Source, *, batch_size: int, seed: int, step: int, loader
     return [str(split.images[index]) if split.in_files else f"training image {index}" for index in indices]
 
 
+@known_arguments
 def test_names(source: Source) -> list[str]:
     """Returns the file of each image in `test_batches`, in their order; [] for data that are not in files of images."""
     split = source.test
@@ -187,5 +191,4 @@ def _engine(loader: str | None):
 
 def _check_positive(**values: int) -> None:
     for name, value in values.items():
-        if value < 1:
-            raise ValueError(f"{name} must be 1 or more, got {value}")
+        check_integer(name, value)

@@ -10,16 +10,19 @@ from bit_keras.data.sources.arrays import open_arrays
 from bit_keras.data.sources.csv_file import open_table
 from bit_keras.data.sources.folder import open_folder
 from bit_keras.data.sources.shards import find_shards
+from bit_keras.system.checks import known_arguments
 from bit_keras.system.logs import shows_messages
 from bit_keras.system.optional import require
+from bit_keras.system.paths import expanded
 
 
+@known_arguments
 @shows_messages
 def load(
     name: str | os.PathLike,
-    data_dir: str | None = None,
+    data_dir: str | os.PathLike | None = None,
     *,
-    manual_dir: str | None = None,
+    manual_dir: str | os.PathLike | None = None,
     seed: int = 0,
     skip_unreadable: bool = False,
     divide: bool = True,
@@ -54,8 +57,11 @@ def load(
         DataError: the data do not exist, or do not have the required form.
         ImportError: the data need TensorFlow or TensorFlow Datasets, which is not installed.
     """
-    name = os.fspath(name)
-    path, is_path = Path(name).expanduser(), _is_path(name)
+    name = expanded(name)
+    if not name.strip():
+        raise DataError(f"the name or path of the data must be given, got {name!r}")
+    data_dir, manual_dir = (path and expanded(path) for path in (data_dir, manual_dir))
+    path, is_path = Path(name), _is_path(name)
     columns = {"image_column": image_column, "label_column": label_column}
     if name == "digits":
         return open_digits()
@@ -63,6 +69,8 @@ def load(
         return open_table(name, seed, skip_unreadable, divide, **columns)
     if name.lower().endswith(".npz") and not path.is_dir():
         return open_arrays(name)
+    if name.startswith("~"):
+        raise DataError(f"no such file or folder: {name}")
     if "train" in find_shards(path):
         require(f"the folder of TFRecord files {name}", "tensorflow")
         from bit_keras.data.sources.tfrecords import open_tfrecords

@@ -41,6 +41,11 @@ def count_devices(kind: str) -> int | None:
     return None if kind == "tpu" else 1
 
 
+def mixup_parts(kind: str, num_devices: int | None) -> int:
+    """Returns `Distribution.mixup_parts` of an engine that is not started; 1 if its devices are not known."""
+    return num_devices or 1 if DISTRIBUTIONS[kind] == "tensorflow" else 1
+
+
 def start_distribution(kind: str) -> Distribution:
     """Starts an engine; must be called before anything is computed. With several workers, waits for all of them.
 

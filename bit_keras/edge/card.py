@@ -16,6 +16,7 @@ import numpy as np
 
 from bit_keras.checkpoints.card import KEY, MAX_BYTES, Card
 from bit_keras.checkpoints.checks import CheckpointError
+from bit_keras.system.texts import label
 
 CARD_FILE = f"{KEY}.json"
 LABELS_FILE = "labels.txt"
@@ -90,7 +91,7 @@ def add_to_litert(model: bytes, card: Card) -> bytes:
     with zipfile.ZipFile(content, "a") as archive:  # appended to the model, which readers of the model pass over
         archive.writestr(CARD_FILE, card.to_json())
         if card.class_names is not None:
-            archive.writestr(LABELS_FILE, "".join(f"{name}\n" for name in card.class_names))
+            archive.writestr(LABELS_FILE, "".join(f"{label(name)}\n" for name in card.class_names))
     return content.getvalue()
 
 

@@ -15,9 +15,12 @@ from bit_keras.network.model import BiT
 from bit_keras.saved_models.check import relative_difference
 from bit_keras.saved_models.summary import Artefact, write_summary
 from bit_keras.system import files
+from bit_keras.system.checks import known_arguments
 from bit_keras.system.logs import logger
 from bit_keras.system.optional import require
+from bit_keras.system.paths import check_place
 from bit_keras.system.processes import run_python
+from bit_keras.system.texts import label
 
 # Protobufs and flatbuffers are limited to 2 GiB, and every format is converted from float32.
 _MAX_BYTES = 2**31
@@ -52,6 +55,7 @@ FORMATS = {
 }
 
 
+@known_arguments
 def export_edge(
     model: BiT,
     output: str | os.PathLike,
@@ -95,7 +99,7 @@ def export_edge(
         ImportError: a converter or a runtime is not installed.
         RuntimeError: a converter or a runtime failed, or a file differs from the model by more than `FORMATS` allows.
     """
-    output = Path(output)
+    output = check_place("output", output)
     _check_arguments(model, output, source, formats)
     examples = {"calibration_examples": calibration_examples, "test_examples": test_examples}
     resolution = provenance.serving_resolution(model, resolution)
@@ -118,7 +122,7 @@ def export_edge(
         )
         expected = _predict(model, images)
         artefacts = [_check(name, written / FORMATS[name].file_name, images, expected, labels) for name in formats]
-        class_names = "".join(f"{name}\n" for name in source.class_names)
+        class_names = "".join(f"{label(name)}\n" for name in source.class_names)
         (written / "class_names.txt").write_text(class_names, encoding="utf-8")
     artefacts = [dataclasses.replace(artefact, path=output / artefact.path.name) for artefact in artefacts]
     write_summary(artefacts, output / "summary.json")

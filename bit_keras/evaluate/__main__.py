@@ -9,9 +9,10 @@ from absl import flags
 from bit_keras.evaluate.class_order import MATCHES
 from bit_keras.evaluate.evaluator import SPLITS, evaluate
 from bit_keras.runs import program
-from bit_keras.runs.config import DATA_OPTIONS, PRECISIONS, RunConfig
+from bit_keras.runs.config import DATA_OPTIONS, RunConfig
 from bit_keras.system import command_line
 from bit_keras.zoo.fits import FITS
+from bit_keras.zoo.precisions import PRECISIONS
 
 _GROUPS = {
     "model": ("model", "variant", "precision"),
@@ -72,7 +73,7 @@ def main() -> None:
         match_classes=values.match_classes,
     )
     print(summary(evaluation.lines()))
-    if values.output:
+    if values.output is not None:
         print(f"report in {values.output}")
 
 

@@ -17,16 +17,18 @@ from bit_keras import data
 from bit_keras.checkpoints import provenance
 from bit_keras.data.errors import shortened
 from bit_keras.evaluate.class_order import MATCHES, output_order
-from bit_keras.figures import notebook, report
+from bit_keras.figures import drawing, notebook, report
 from bit_keras.inference.classifier import SavedModelClassifier, local_weights, open_classifier
 from bit_keras.metrics import Predictions, classification, predict
 from bit_keras.rules.hyperrule import HyperRule
-from bit_keras.runs.config import PRECISIONS
 from bit_keras.runs.opening import SOURCES, load_data
-from bit_keras.system.checks import check_choice, check_name_or_path, known_arguments
+from bit_keras.runs.places import folders_of
+from bit_keras.system.checks import check_choice, check_integer, check_name_or_path, known_arguments
 from bit_keras.system.files import whole, write_json
 from bit_keras.system.logs import doing, logger, shows_messages
+from bit_keras.system.paths import check_outside, check_place, expanded
 from bit_keras.zoo.fits import FITS
+from bit_keras.zoo.precisions import PRECISIONS
 
 SPLITS = ("test", "validation", "train", "all")
 _MISTAKES = 24  # highest-loss errors to draw
@@ -85,7 +87,7 @@ class Evaluation:
         return notebook.table({name: self.metrics[name] for name in ("model", "dataset", "split")} | self.lines())
 
 
-@known_arguments
+@known_arguments((), unchecked=("model", "source"))
 @shows_messages
 def evaluate(
     model: str | os.PathLike,
@@ -93,8 +95,8 @@ def evaluate(
     output: str | os.PathLike | None = None,
     *,
     split: str = "test",
-    data_dir: str | None = None,
-    manual_dir: str | None = None,
+    data_dir: str | os.PathLike | None = None,
+    manual_dir: str | os.PathLike | None = None,
     loader: str | None = None,
     skip_unreadable: bool = False,
     image_column: str | None = None,
@@ -115,7 +117,7 @@ def evaluate(
             [0, 1].
         source: "digits", a TFDS name, a folder of class folders, or a source made by `bit_keras.data`.
         output: new or empty folder for metrics.json, per_class.csv, predictions.csv, confusion_matrix.png and
-            worst_mistakes.png, all of them or none; None writes nothing.
+            worst_mistakes.png, all of them or none, but for a picture that cannot be drawn; None writes nothing.
         split: "test", "validation", "train", or "all" for all of them, such as a whole folder without splits.
         data_dir, manual_dir, skip_unreadable, image_column, label_column: as in `bit_keras.data.load`; not used if
             `source` is already opened.
@@ -139,16 +141,20 @@ def evaluate(
         ConnectionError, FileNotFoundError, ImportError, bit_keras.checkpoints.CheckpointError: as `BiT.from_preset`.
     """
     _check_given(model=model, dataset=source)
-    check_name_or_path("model", model, "a preset, or a path or an address of weights; bit_keras.save_npz writes a file")
+    allowed = "a preset, or a path or an address of weights; bit_keras.save_npz writes a file"
+    model = expanded(check_name_or_path("model", model, allowed))
     if not isinstance(source, data.Source):
         check_name_or_path("source", source, SOURCES)
     check_choice("split", split, SPLITS)
     check_choice("precision", precision, PRECISIONS)
     check_choice("fit", fit, (None, *FITS))
-    if match_classes is not None:
-        check_choice("match_classes", match_classes, MATCHES)
+    check_choice("match_classes", match_classes, (None, *MATCHES))
+    batch_size = check_integer("batch_size", batch_size)
+    if resolution is not None:
+        check_integer("resolution", resolution)
     loader = data.choose_loader(loader)
-    _check_output(output)
+    if output is not None:
+        output = _check_output(output, source)
 
     # Data
     if not isinstance(source, data.Source):
@@ -226,7 +232,7 @@ def evaluate(
 
     # Write
     if output is not None:
-        _write(Path(output), evaluation, classes, probabilities)
+        _write(output, evaluation, classes, probabilities)
     return evaluation
 
 
@@ -256,9 +262,12 @@ class _InOrder:
         return np.asarray(self._network.predict_on_batch(images))[:, self._outputs]
 
 
-def _check_output(output: str | os.PathLike | None) -> None:
-    if output is not None and os.path.lexists(output) and (not os.path.isdir(output) or os.listdir(output)):
-        raise FileExistsError(f"output must be a new or empty folder, got {output}")
+def _check_output(output: str | os.PathLike, source: str | os.PathLike | data.Source) -> Path:
+    folder = check_place("output", output)
+    if os.path.lexists(folder) and (not folder.is_dir() or os.listdir(folder)):
+        raise FileExistsError(f"output must be a new or empty folder, got {folder}")
+    check_outside("output", folder, "the data", folders_of(source))
+    return folder
 
 
 def _computation(network, precision: str) -> dict:
@@ -299,10 +308,14 @@ def _write(folder: Path, evaluation: Evaluation, classes: np.ndarray, probabilit
         rows = [list(row.values()) for row in evaluation.per_class]
         _write_csv(temporary / "per_class.csv", list(evaluation.per_class[0]), rows)
         _write_csv(temporary / "predictions.csv", *_prediction_rows(evaluation, classes, probabilities))
-        figure = report.confusion_matrix(evaluation.predictions, evaluation.class_names)
-        figure.savefig(temporary / "confusion_matrix.png", dpi=100)
-        figure = report.worst_mistakes(evaluation.predictions, evaluation.class_names, evaluation.files)
-        figure.savefig(temporary / "worst_mistakes.png", dpi=100)
+        shown = evaluation.predictions, evaluation.class_names
+        drawing.save_all(
+            temporary,
+            {
+                "confusion_matrix": lambda: report.confusion_matrix(*shown),
+                "worst_mistakes": lambda: report.worst_mistakes(*shown, evaluation.files),
+            },
+        )
 
 
 def _prediction_rows(

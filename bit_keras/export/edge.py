@@ -12,11 +12,14 @@ from bit_keras.network.model import BiT
 from bit_keras.runs import program
 from bit_keras.runs.config import LOAD_OPTIONS, RunConfig
 from bit_keras.runs.opening import load_data
+from bit_keras.runs.places import folders_of
 from bit_keras.saved_models.summary import table
+from bit_keras.system.paths import check_new, check_outside
 
 
 def main() -> None:
     values = flags.FLAGS
+    check_outside("output", check_new("output", values.output), "dataset", folders_of(values.dataset))  # before work
     artefacts = export_edge(
         BiT.from_preset(values.model, dtype="float32"),
         values.output,

@@ -5,9 +5,6 @@ Examples:
     bit-export hub --model=workdir/weights.npz --kind=classification --class_names=names.txt --output=exported
 """
 
-import os
-from pathlib import Path
-
 from absl import flags
 
 from bit_keras.network.class_names import class_names
@@ -15,6 +12,8 @@ from bit_keras.network.model import BiT
 from bit_keras.saved_models.hub import export_module
 from bit_keras.saved_models.summary import Artefact, table
 from bit_keras.system import command_line
+from bit_keras.system.paths import check_new, expanded
+from bit_keras.system.texts import read_names
 from bit_keras.zoo import presets
 from bit_keras.zoo.modules import TASKS, get_module
 
@@ -35,8 +34,7 @@ def _export(values: flags.FlagValues) -> Artefact:
     if values.module is not None:
         spec = get_module(values.module)
         preset, kind, name = spec.preset, spec.kind, spec.name
-    if os.path.lexists(values.output):  # before a download
-        raise FileExistsError(f"a module is written to a directory that does not exist yet, got {values.output}")
+    check_new("output", values.output)  # before a download
     names = _class_names(values, preset)
     model = BiT.from_preset(preset)
     if preset in presets.PRESETS and model.num_classes != presets.PRESETS[preset].num_classes:
@@ -52,7 +50,7 @@ def _class_names(values: flags.FlagValues, preset: str) -> list[str] | None:
         if labels is None:
             raise ValueError(f"no list of classes was published for {preset}; give --class_names")
         return [f"{wordnet_id} {lemmas}" for wordnet_id, lemmas in class_names(labels)]
-    return Path(values.class_names).read_text(encoding="utf-8").splitlines() if values.class_names else None
+    return None if values.class_names is None else read_names("class_names", expanded(values.class_names))
 
 
 def define_flags() -> None:

@@ -7,22 +7,21 @@ It writes models/bit/1, a checked SavedModel with warm-up requests, and configur
 `export/serving/README.md` explains how to start it and what clients send.
 """
 
-from pathlib import Path
-
 from absl import flags
 
 from bit_keras.network.model import BiT
 from bit_keras.saved_models.serving import ACTIVATIONS, PRECISIONS, ServingOptions
 from bit_keras.saved_models.summary import table
 from bit_keras.saved_models.tf_serving import export_serving, new_version
+from bit_keras.system.paths import expanded
+from bit_keras.system.texts import read_names
 
 
 def main() -> None:
     values = flags.FLAGS
     new_version(values.output, values.name, values.version)  # before a download
-    names = None
-    if values.class_names:
-        names = Path(values.class_names).read_text(encoding="utf-8").splitlines()
+    given = values.class_names
+    names = None if given is None else read_names("class_names", expanded(given))
     artefact = export_serving(
         BiT.from_preset(values.model),
         values.output,

@@ -13,14 +13,17 @@ from absl import flags
 from bit_keras.network.model import BiT
 from bit_keras.saved_models.summary import table
 from bit_keras.saved_models.tpu import export_tpu
+from bit_keras.system.command_line import integers
+from bit_keras.system.paths import check_new
 
 
 def main() -> None:
     values = flags.FLAGS
+    check_new("output", values.output)  # before a download
     artefacts = export_tpu(
         BiT.from_preset(values.model, dtype="float32"),
         values.output,
-        batch_sizes=[int(size) for size in values.batch_sizes],
+        batch_sizes=integers("batch_sizes", values.batch_sizes),
         resolution=values.resolution,
     )
     print(table(artefacts))

@@ -2,13 +2,13 @@
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from bit_keras.figures import pictures
-from bit_keras.system.files import whole
+from bit_keras.figures import drawing, pictures
 
 MOST = 120  # images on a sheet
 SIDE = 160  # pixels of a picture
@@ -26,8 +26,7 @@ class Row(Protocol):
 
 def write(path: str | os.PathLike, rows: Sequence[Row]) -> None:
     """Writes the sheet of these images as a PNG file, whole or not at all."""
-    with whole(path) as temporary:
-        contact_sheet(rows).savefig(temporary, dpi=100, format="png")
+    drawing.save(contact_sheet(rows), Path(path))
 
 
 def contact_sheet(rows: Sequence[Row]) -> Figure:
@@ -40,4 +39,4 @@ def contact_sheet(rows: Sequence[Row]) -> Figure:
 
 
 def _class(row: Row) -> str:
-    return "cannot be read" if row.error is not None else f"{row.name} {row.probability:.1%}"
+    return "cannot be read" if row.error is not None else f"{drawing.drawn(row.name)} {row.probability:.1%}"

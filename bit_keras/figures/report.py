@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from bit_keras.figures import pictures
+from bit_keras.figures import drawing, pictures
 from bit_keras.figures.notebook import ShownFigure
 from bit_keras.metrics import Predictions
 from bit_keras.rules.schedules import Schedule
-from bit_keras.system.files import whole, write_json
+from bit_keras.system.files import write_json
 
 # Largest number of classes whose names fit next to a confusion matrix.
 _MOST_NAMES = 40
@@ -26,8 +26,9 @@ def write(
     summary: dict,
     evaluated_on: str = "test",
     files: Sequence[str] = (),
+    faults: list[str] | None = None,
 ) -> None:
-    """Writes learning_curve.png, learning_rate.png, confusion_matrix.png, worst_mistakes.png and summary.json.
+    """Writes summary.json, then learning_curve.png, learning_rate.png, confusion_matrix.png and worst_mistakes.png.
 
     With several labels per image there are no confusion matrix and no errors to draw.
 
@@ -40,18 +41,19 @@ def write(
         summary: written to summary.json, so JSON-serializable; "test_accuracy" is shown in titles.
         evaluated_on: split of the evaluations in `metrics`, "test" or "validation".
         files: as in `worst_mistakes`.
+        faults: a message for each picture that could not be written is appended to this list.
     """
+    write_json(Path(folder, "summary.json"), summary)  # first: a picture may fail
     figures = {
-        "learning_curve": learning_curve(metrics, summary["test_accuracy"], evaluated_on),
-        "learning_rate": learning_rate_curve(schedule),
+        "learning_curve": lambda: learning_curve(metrics, summary["test_accuracy"], evaluated_on),
+        "learning_rate": lambda: learning_rate_curve(schedule),
     }
     if not predictions.multi_label:
-        figures["confusion_matrix"] = confusion_matrix(predictions, class_names)
-        figures["worst_mistakes"] = worst_mistakes(predictions, class_names, files)
-    for name, figure in figures.items():
-        with whole(Path(folder, f"{name}.png")) as path:
-            figure.savefig(path, dpi=100)
-    write_json(Path(folder, "summary.json"), summary)
+        figures["confusion_matrix"] = lambda: confusion_matrix(predictions, class_names)
+        figures["worst_mistakes"] = lambda: worst_mistakes(predictions, class_names, files)
+    failed = drawing.save_all(Path(folder), figures)
+    if faults is not None:
+        faults += failed
 
 
 def learning_curve(metrics: list[dict[str, float]], test_accuracy: float, evaluated_on: str = "test") -> Figure:
@@ -92,8 +94,9 @@ def confusion_matrix(predictions: Predictions, class_names: tuple[str, ...]) -> 
     figure.colorbar(image, label="fraction of true class", shrink=0.8)
     axes.set(xlabel="predicted class", ylabel="true class", title=f"accuracy {predictions.accuracy:.2%}")
     if len(class_names) <= _MOST_NAMES:
-        axes.set_xticks(range(len(class_names)), class_names, rotation=90)
-        axes.set_yticks(range(len(class_names)), class_names)
+        names = [drawing.drawn(name) for name in class_names]
+        axes.set_xticks(range(len(names)), names, rotation=90, **drawing.literal())
+        axes.set_yticks(range(len(names)), names, **drawing.literal())
         for row, column in np.argwhere(counts) if len(class_names) <= 20 else ():
             color = "white" if fractions[row, column] > 0.5 else "black"
             axes.text(column, row, counts[row, column], ha="center", va="center", color=color, fontsize=8)
@@ -114,7 +117,9 @@ def worst_mistakes(predictions: Predictions, class_names: Sequence[str], files: 
         return figure
     captions = []
     for number in predictions.mistakes:
-        true, predicted = (class_names[classes[number]] for classes in (predictions.labels, predictions.classes))
+        true, predicted = (
+            drawing.drawn(class_names[classes[number]]) for classes in (predictions.labels, predictions.classes)
+        )
         # Separate lines, so that long names do not run into each other.
         lines = [f"true {true},", f"predicted {predicted}", *([pictures.short_name(files[number])] if files else [])]
         captions.append("\n".join(lines))

@@ -1,18 +1,27 @@
 """Fine-tuning with the BiT-HyperRule, as a function and as a program (`python -m bit_keras.finetune`)."""
 
+import os
 from collections.abc import Iterable
 
 from bit_keras.finetune.config import FinetuneConfig
-from bit_keras.finetune.result import FinetuneResult
+from bit_keras.finetune.result import ExportFailed, FinetuneResult
 from bit_keras.system.callable_module import make_callable
+from bit_keras.system.checks import checked_types
 from bit_keras.system.logs import shows_messages
 
-__all__ = ["FinetuneConfig", "FinetuneResult", "finetune"]
+__all__ = ["ExportFailed", "FinetuneConfig", "FinetuneResult", "finetune"]
 
 
+@checked_types("model", "workdir")
 @shows_messages
 def finetune(
-    model: str, dataset, workdir: str, *, callbacks: Iterable = (), verbose: bool = True, **options
+    model: str | os.PathLike,
+    dataset,
+    workdir: str | os.PathLike,
+    *,
+    callbacks: Iterable = (),
+    verbose: bool = True,
+    **options,
 ) -> FinetuneResult:
     """Fine-tunes a BiT on a data set, with the hyper-parameters of the BiT-HyperRule.
 
@@ -45,7 +54,8 @@ def finetune(
         bit_keras.distribution.DistributionError: devices or workers cannot train together.
         bit_keras.training.TrainingInterrupted: SIGTERM or Ctrl-C arrived; the state is saved.
         bit_keras.training.TrainingDiverged: the loss is NaN or infinite, or far above that of random guessing.
-        RuntimeError: the exported SavedModel does not reproduce the network's outputs.
+        ExportFailed: the SavedModel could not be written, or does not reproduce the network's outputs. The error has
+            the `result` of the training, whose files are complete.
     """
     from bit_keras.finetune import finetuner
 

@@ -6,7 +6,17 @@ from bit_keras.data import Source
 from bit_keras.network.freezing import FREEZES
 from bit_keras.rules.hyperrule import SCALES
 from bit_keras.runs.config import RunConfig, option
-from bit_keras.system.checks import check_choice
+from bit_keras.system.checks import check_choice, check_kind
+from bit_keras.zoo.presets import PRESETS
+from bit_keras.zoo.variants import VARIANTS, get_variant
+
+
+def check_variant(model: str, variant: str) -> None:
+    """Raises ValueError if a variant does not exist, or is not that of a named model."""
+    get_variant(variant)
+    known = PRESETS[model].variant if model in PRESETS else model if model in VARIANTS else variant
+    if variant != known:
+        raise ValueError(f"{model} is variant {known}, got variant={variant!r}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,13 +52,14 @@ class FinetuneConfig(RunConfig):
     export_dir: str | None = option(None, "Write a reusable SavedModel to this new folder at the end.")
 
     def __post_init__(self):
+        check_kind("small_batch", self.small_batch, bool)
         defaults = {"batch_size": 128, "base_lr": 0.001} if self.small_batch else {"batch_size": 512, "base_lr": 0.003}
         for name, value in defaults.items():
             if getattr(self, name) is None:
                 object.__setattr__(self, name, value)  # frozen
         super().__post_init__()
-        if self.examples_per_class is not None and self.examples_per_class < 1:
-            raise ValueError(f"examples_per_class must be 1 or more, got {self.examples_per_class}")
+        if self.variant is not None:
+            check_variant(self.model, self.variant)
         check_choice("scale", self.scale, SCALES)
         check_choice("freeze", self.freeze, FREEZES)
         check_choice("schedule", self.schedule, ("hyperrule", "upstream"))

@@ -5,7 +5,7 @@ import functools
 import glob
 import io
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from PIL import Image, ImageOps
 
 from bit_keras.data.sources.folder import is_hidden
 from bit_keras.inference.address import fetch_image, is_address
+from bit_keras.system.paths import expanded
 
 # Endings of image files, which are taken from folders.
 ENDINGS = (
@@ -60,7 +61,7 @@ def find(inputs, value_range: tuple[float, float] | None = None) -> Iterator[Inp
         raise ValueError(f"value_range must be one of {', '.join(map(str, VALUE_RANGES))}; got {value_range!r}")
     if isinstance(inputs, str | os.PathLike | Image.Image | np.ndarray) or hasattr(inputs, "__array__"):
         inputs = [inputs]
-    elif not isinstance(inputs, Iterable):
+    elif not isinstance(inputs, Iterable) or isinstance(inputs, Mapping | bytes):
         raise TypeError(f"images must be {ALLOWED}; got a value of type {type(inputs).__name__}")
     for number, each in enumerate(inputs):
         yield from _find(each, f"image {number}", value_range)
@@ -85,12 +86,12 @@ def _named(name: str) -> Iterator[Input]:
     if is_address(name):
         yield Input(name, functools.partial(fetch_image, name))
         return
-    path = Path(name).expanduser() if name.startswith("~") and not os.path.lexists(name) else Path(name)
+    path = Path(expanded(name))
     if not name:
         yield _unreadable(name, "the path is empty")
     elif path.is_dir():
         yield from _in_folder(path)
-    elif not os.path.lexists(path) and glob.has_magic(name):
+    elif not os.path.lexists(path) and glob.has_magic(str(path)):
         yield from _matching(path)
     else:
         yield _file(path)

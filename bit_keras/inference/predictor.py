@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-import keras
 import numpy as np
 from PIL import Image
 
@@ -21,8 +20,11 @@ from bit_keras.inference.prediction import Prediction
 from bit_keras.metrics import classification
 from bit_keras.metrics.predictions import logits_of
 from bit_keras.network import class_names as published
-from bit_keras.system.checks import check_integer
+from bit_keras.system.checks import check_choice, check_integer, known_arguments
 from bit_keras.system.logs import doing, logger
+from bit_keras.system.paths import expanded
+from bit_keras.system.texts import read_names
+from bit_keras.zoo.precisions import PRECISIONS
 from bit_keras.zoo.presets import LABELS, default_activation
 
 _THREADS = min(16, 4 + (os.cpu_count() or 1))  # some wait for addresses, others decode
@@ -58,23 +60,25 @@ class Predictor:
         FileNotFoundError, ConnectionError, ImportError, bit_keras.checkpoints.CheckpointError: as `BiT.from_preset`.
     """
 
+    @known_arguments
     def __init__(
         self,
-        model: str | os.PathLike | keras.Model,
+        model,
         *,
         top: int = 5,
-        class_names: Sequence[str] | str | os.PathLike | None = None,
+        class_names: str | os.PathLike | Sequence[str] | None = None,
         resolution: int | None = None,
         precision: str = "float32",
         batch_size: int = 32,
         loader: str | None = None,
     ):
-        check_integer("top", top)
+        top = check_integer("top", top)
+        check_choice("precision", precision, PRECISIONS)
         self._batch_size = check_integer("batch_size", batch_size)
         if resolution is not None:
             check_integer("resolution", resolution)
         if isinstance(model, str | os.PathLike):
-            self._network, card, (self.resolution, reason) = _open(model, resolution, precision)
+            self._network, card, (self.resolution, reason) = _open(expanded(model), resolution, precision)
         else:
             self._network, card, (self.resolution, reason) = _of_object(model, resolution, precision)
         self._fit = card.resize
@@ -212,13 +216,11 @@ def _names(given, card: Card, num_classes: int) -> tuple[str, ...]:
 
 def _given_names(given: Sequence[str] | str | os.PathLike) -> tuple[str, ...]:
     if not isinstance(given, str | os.PathLike):
-        return tuple(map(str, given))
+        return tuple(given)
     if given in LABELS and not Path(given).exists():
         return _published_names(given)
     try:
-        return tuple(Path(given).expanduser().read_text(encoding="utf-8-sig").splitlines())
-    except UnicodeDecodeError as error:
-        raise ValueError(f"class_names must be a text file in UTF-8 with one name per line, got {given}") from error
+        return tuple(read_names("class_names", expanded(given)))
     except FileNotFoundError as error:
         raise FileNotFoundError(
             f"class_names must be a file or one of {', '.join(LABELS)}; no such file: {given}"

@@ -11,12 +11,13 @@ import keras
 import numpy as np
 
 from bit_keras.checkpoints import CheckpointError, fetch
+from bit_keras.system.checks import WrongType, check_choice, check_integer, describe, known_arguments
 from bit_keras.zoo.presets import BUCKET, LABELS, default_activation
 
 _REMEDY = "delete it and the .sha256 beside it to download it again"
 
 
-@functools.cache
+@known_arguments
 def class_names(labels: str) -> tuple[tuple[str, str], ...]:
     """Returns (WordNet id, lemmas) of each class, for example ("n02123045", "tabby, tabby_cat").
 
@@ -28,8 +29,12 @@ def class_names(labels: str) -> tuple[tuple[str, str], ...]:
         ConnectionError: the files cannot be downloaded.
         bit_keras.checkpoints.CheckpointError: the contents of a file are invalid.
     """
-    if labels not in LABELS:
-        raise ValueError(f"labels must be one of {list(LABELS)}, got {labels!r}")
+    check_choice("labels", labels, tuple(LABELS))
+    return _class_names(labels)
+
+
+@functools.cache
+def _class_names(labels: str) -> tuple[tuple[str, str], ...]:
     ids = _read(labels, "ids", rule=r"n[0-9]{8}")
     twice = [wordnet_id for wordnet_id, count in collections.Counter(ids).items() if count > 1]
     if twice:
@@ -39,7 +44,8 @@ def class_names(labels: str) -> tuple[tuple[str, str], ...]:
     return tuple(zip(ids, _read(labels, "lemmas", rule=r"\S.*")))
 
 
-def decode_predictions(logits, top: int = 5, activation: str | None = None) -> list[list[tuple[str, str, float]]]:
+@known_arguments
+def decode_predictions(logits, top=5, activation: str | None = None) -> list[list[tuple[str, str, float]]]:
     """Returns the names of the classes with the highest scores of a published head, as in `keras.applications`.
 
     Args:
@@ -57,7 +63,7 @@ def decode_predictions(logits, top: int = 5, activation: str | None = None) -> l
         ValueError: an argument is out of its range, or a logit is NaN or infinite.
         ConnectionError, bit_keras.checkpoints.CheckpointError: see `class_names`.
     """
-    logits = keras.ops.convert_to_numpy(logits).astype("float64")
+    logits = _array(logits)
     sizes = {size: name for name, size in LABELS.items()}
     if logits.ndim != 2 or logits.shape[1] not in sizes:
         raise ValueError(
@@ -65,7 +71,7 @@ def decode_predictions(logits, top: int = 5, activation: str | None = None) -> l
             "names of its own"
         )
     labels, num_classes = sizes[logits.shape[1]], logits.shape[1]
-    if not isinstance(top, int) or not 1 <= top <= num_classes:
+    if check_integer("top", top) > num_classes:
         raise ValueError(f"top must be an integer in [1, {num_classes}], got {top!r}")
     if not np.isfinite(logits).all():
         raise ValueError("logits must be finite, got NaN or infinity")
@@ -74,6 +80,16 @@ def decode_predictions(logits, top: int = 5, activation: str | None = None) -> l
     order = np.argsort(-logits, axis=1, kind="stable")[:, :top]
     names = [(wordnet_id, first_lemma(lemmas)) for wordnet_id, lemmas in class_names(labels)]
     return [[(*names[k], float(row[k])) for k in best] for row, best in zip(scores, order)]
+
+
+def _array(logits) -> np.ndarray:
+    try:
+        array = keras.ops.convert_to_numpy(logits)
+        if not np.iscomplexobj(array):
+            return array.astype("float64")
+    except (TypeError, ValueError, AttributeError, OverflowError):
+        pass
+    raise WrongType(f"logits must be an array or a tensor [N, K] of numbers, got {describe(logits)}")
 
 
 def _read(labels: str, content: str, rule: str) -> list[str]:

@@ -4,8 +4,10 @@ import keras
 
 from bit_keras.network.layers import StandardizedConv2D
 from bit_keras.network.model import Backbone, BiT
+from bit_keras.system.checks import known_arguments
 
 
+@known_arguments
 def folded(model: BiT | Backbone, dtype: str | None = None) -> keras.Model:
     """Returns a network with the same outputs whose kernels are standardized in advance, for inference only.
 
@@ -25,8 +27,6 @@ def folded(model: BiT | Backbone, dtype: str | None = None) -> keras.Model:
     """
     if isinstance(model, Backbone):
         return _fold_backbone(model, dtype)
-    if not isinstance(model, BiT):
-        raise TypeError(f"model must be a bit_keras.BiT or its backbone, got {type(model).__name__}")
     backbone = _fold_backbone(model.backbone, dtype)
     head = model.get_layer("head")
     new_head = _clone(head, dtype)

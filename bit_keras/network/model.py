@@ -22,7 +22,8 @@ from bit_keras.network.input_range import RangeCheck
 from bit_keras.network.layers import GroupNormalization, StandardizedConv2D
 from bit_keras.network.prediction_jax import JaxPrediction
 from bit_keras.rules import with_schedule_end
-from bit_keras.system.checks import check_integer, check_names, known_arguments
+from bit_keras.system.checks import WrongType, check_integer, check_kind, check_names, describe, known_arguments
+from bit_keras.system.paths import check_place, expanded
 from bit_keras.zoo.presets import PRESETS
 from bit_keras.zoo.variants import UnitRow, Variant, get_variant
 
@@ -66,8 +67,8 @@ class Backbone(keras.Model):
 
     def __init__(self, variant: str, dtype=None, remat: bool = False, name: str = "backbone", **kwargs):
         check_names("Backbone", kwargs, [name for name in _ARGUMENTS if name != "num_classes"], _INSTEAD)
-        row = get_variant(variant)
-        policy = keras.dtype_policies.get(dtype)
+        row, policy = get_variant(check_kind("variant", variant, str)), _policy(dtype)
+        _check_arguments(remat=remat, name=name, **kwargs)
         images = keras.Input((None, None, 3), name="images", dtype=policy.variable_dtype)
         stages, boundaries = _stages(images, row, policy)
         x = _norm_relu(stages["block4"], "", policy)
@@ -160,6 +161,7 @@ class BiT(JaxPrediction, keras.Model):
     ):
         check_names("BiT", kwargs, _ARGUMENTS, _INSTEAD)
         num_classes = check_integer("num_classes", num_classes)
+        _check_arguments(remat=remat, name=name, **kwargs)
         backbone = Backbone(variant, dtype=dtype, remat=remat)
         policy = backbone.dtype_policy
         images = keras.Input((None, None, 3), name="images", dtype=policy.variable_dtype)
@@ -200,7 +202,7 @@ class BiT(JaxPrediction, keras.Model):
     def from_preset(
         cls,
         preset: str | os.PathLike,
-        num_classes: int | None = None,
+        num_classes=None,
         variant: str | None = None,
         dtype=None,
         file_format: str | None = None,
@@ -312,6 +314,7 @@ class BiT(JaxPrediction, keras.Model):
 keras.saving.get_custom_objects()["BiT"] = BiT
 
 
+@known_arguments
 def load_weights(model: BiT, path: str | os.PathLike, skip_head: bool = False) -> None:
     """Sets the weights of `model` from a file in any known format; see `BiT.from_preset`.
 
@@ -330,14 +333,15 @@ def load_weights(model: BiT, path: str | os.PathLike, skip_head: bool = False) -
             listed; or numbers that are too large for the model's data type.
     """
     _check_bit(model)
-    name = os.fspath(path)
-    if name in PRESETS or "://" in name or is_url(name):
+    path = expanded(path)
+    if path in PRESETS or "://" in path or is_url(path):
         path, _ = checkpoints.locate(path, model.variant_name)
     arrays = checkpoints.read_weights(path)
     checkpoints.resolve_variant(path, checkpoints.shapes_of(arrays), model.variant_name)
     checkpoints.apply_weights(model, arrays, skip_head)
 
 
+@known_arguments
 def save_npz(model: BiT, path: str | os.PathLike) -> None:
     """Writes the weights of `model` as an official npz file with its card, whole or not at all; see `load_weights`.
 
@@ -348,12 +352,28 @@ def save_npz(model: BiT, path: str | os.PathLike) -> None:
         ValueError: the name does not end in ".npz", a weight is NaN or infinite, or the head is quantized.
     """
     _check_bit(model)
+    path = check_place("path", path)
     checkpoints.write_npz(checkpoints.collect_weights(model), path, model.card)
 
 
 def _check_bit(model) -> None:
     if not isinstance(model, BiT):
         raise TypeError(f"model must be a bit_keras.BiT, got {type(model).__name__}")
+
+
+def _check_arguments(remat, name, trainable=True) -> None:
+    # Not by a decorator of `__init__`, whose signature tells Keras how to clone a network.
+    for argument, value, kind in (("remat", remat, bool), ("name", name, str | None), ("trainable", trainable, bool)):
+        check_kind(argument, value, kind)
+
+
+def _policy(dtype):
+    try:
+        return keras.dtype_policies.get(dtype)
+    except (TypeError, ValueError) as error:
+        raise WrongType(
+            f'dtype must be a dtype policy or its name, such as "mixed_bfloat16"; got {describe(dtype)}'
+        ) from error
 
 
 def _frozen_names(layers) -> list[str]:

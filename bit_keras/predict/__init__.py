@@ -12,7 +12,9 @@ __all__ = ["Prediction", "iterate", "predict"]
 
 @known_arguments(("top", "class_names", "resolution", "precision", "batch_size", "loader"))
 @shows_messages
-def predict(model, images, *, value_range=None, verbose: bool = True, **options) -> list[Prediction]:
+def predict(
+    model, images, *, value_range: tuple[float, float] | None = None, verbose: bool = True, **options
+) -> list[Prediction]:
     """Returns the most likely classes of images, which are prepared as in evaluation.
 
     An image that cannot be read is a result with an `error`, not an exception.
@@ -53,7 +55,7 @@ def predict(model, images, *, value_range=None, verbose: bool = True, **options)
 
 
 @known_arguments(("top", "class_names", "resolution", "precision", "batch_size", "loader"))
-def iterate(model, images, *, value_range=None, **options) -> Iterator[Prediction]:
+def iterate(model, images, *, value_range: tuple[float, float] | None = None, **options) -> Iterator[Prediction]:
     """Yields what `predict` returns, in constant memory: `images` may be an endless iterable of paths.
 
     Use a `bit_keras.inference.predictor.Predictor` to load the network once for several calls.

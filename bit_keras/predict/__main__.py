@@ -29,10 +29,11 @@ from bit_keras.inference.prediction import Prediction
 from bit_keras.inference.predictor import Predictor
 from bit_keras.predict import tables
 from bit_keras.predict.watched import Watched, watched
-from bit_keras.runs.config import PRECISIONS
 from bit_keras.system import command_line
 from bit_keras.system.files import whole
 from bit_keras.system.logs import logger
+from bit_keras.system.paths import check_place, expanded
+from bit_keras.zoo.precisions import PRECISIONS
 
 _GROUPS = {
     "model": ("model", "class_names", "resolution", "precision"),
@@ -80,11 +81,9 @@ def main(*images: str) -> None:
     values = flags.FLAGS
     if not images and values.from_file is None:
         raise command_line.UsageError("name images: files, folders, patterns, addresses, or - for a list of them")
-    for path in filter(None, (values.csv, values.sheet)):
-        _check_output(Path(path))
-    if values.sheet and not values.sheet.lower().endswith(".png"):
-        raise ValueError(f"sheet must be the name of a PNG file, got {values.sheet}")
-    sys.stdout.reconfigure(errors="backslashreplace")  # file names may have bytes that are no text
+    csv, sheet = (_check_output(name) for name in ("csv", "sheet"))
+    if sheet is not None and sheet.suffix.lower() != ".png":
+        raise ValueError(f"sheet must be the name of a PNG file, got {sheet}")
 
     predictor = Predictor(
         values.model,
@@ -97,25 +96,25 @@ def main(*images: str) -> None:
     )
     is_listed = values.from_file is not None or "-" in images
     total = None if is_listed else sum(1 for _ in find(images))
-    rows = predictor.iterate(_paths(images, values.from_file), thumbnails=contact_sheet.SIDE if values.sheet else None)
+    rows = predictor.iterate(_paths(images, values.from_file), thumbnails=None if sheet is None else contact_sheet.SIDE)
     with watched(rows, total) as found:
-        first = _write(found, predictor.top)
+        first = _write(found, predictor.top, csv)
     if not found.count:
         raise ValueError("the list of images is empty")
-    if values.csv:
-        logger.info("table in %s", values.csv)
-    if values.sheet:
-        contact_sheet.write(values.sheet, first)
-        logger.info("contact sheet in %s", values.sheet)
+    if csv is not None:
+        logger.info("table in %s", csv)
+    if sheet is not None:
+        contact_sheet.write(sheet, first)
+        logger.info("contact sheet in %s", sheet)
     if found.errors == found.count:
         raise ValueError("none of the images can be read")
 
 
-def _write(found: Watched, top: int) -> list[Prediction]:
+def _write(found: Watched, top: int, csv: Path | None) -> list[Prediction]:
     """Writes the CSV file and, from time to time, standard output; returns the predictions for the contact sheet."""
     values = flags.FLAGS
     waiting, first = [], []
-    with contextlib.nullcontext() if values.csv is None else _open_csv(values.csv) as file:
+    with contextlib.nullcontext() if csv is None else _open_csv(csv) as file:
         table = None if file is None else tables.CsvWriter(file, top)
         for row in found:
             if table is not None:
@@ -140,15 +139,20 @@ def _print(rows: list[Prediction]) -> None:
 
 
 @contextlib.contextmanager
-def _open_csv(path: str) -> Iterator[TextIO]:
+def _open_csv(path: Path) -> Iterator[TextIO]:
     options = {"newline": "", "encoding": "utf-8", "errors": "backslashreplace"}
     with whole(path) as temporary, open(temporary, "w", **options) as file:
         yield file
 
 
-def _check_output(path: Path) -> None:
+def _check_output(name: str) -> Path | None:
+    """Returns the path of a file to write, None if it is not asked for; raises before anything is predicted."""
+    if flags.FLAGS[name].value is None:
+        return None
+    path = check_place(name, flags.FLAGS[name].value)
     if path.is_dir():
         raise IsADirectoryError(f"a file is written, but {path} is a folder")
+    return path
 
 
 def _paths(images: Iterable[str], from_file: str | None) -> Iterator[str]:
@@ -164,7 +168,7 @@ def _paths(images: Iterable[str], from_file: str | None) -> Iterator[str]:
 
 def _listed(name: str) -> Iterator[str]:
     """Yields the lines of a list of images, as they arrive; "-" is standard input."""
-    with contextlib.nullcontext(sys.stdin.buffer) if name == "-" else open(name, "rb") as file:
+    with contextlib.nullcontext(sys.stdin.buffer) if name == "-" else open(expanded(name), "rb") as file:
         for line in file:
             if b"\0" in line or line.startswith((b"\xff\xd8\xff", b"\x89PNG")):
                 what = "standard input" if name == "-" else name

@@ -6,11 +6,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TextIO
 
 from bit_keras.inference.prediction import Prediction
+from bit_keras.system.texts import one_line
 
 
 def table(rows: Sequence[Prediction]) -> list[str]:
     """Returns one aligned line per image: its file, and each class with its probability in percent, or the error."""
-    cells = [[_printable(row.file), *_classes(row)] for row in rows]
+    cells = [[one_line(row.file), *_classes(row)] for row in rows]
     count = max(map(len, cells), default=0)
     filled = [line + [""] * (count - len(line)) for line in cells]
     widths = [max(map(len, column)) for column in zip(*filled)]
@@ -20,18 +21,13 @@ def table(rows: Sequence[Prediction]) -> list[str]:
         if row.error is None:
             parts += [f"{text:<{width}}" for text, width in zip(line[1:], widths[1:])]
         else:
-            parts.append(f"error: {_printable(row.error)}")
+            parts.append(f"error: {one_line(row.error)}")
         lines.append("  ".join(parts).rstrip())
     return lines
 
 
 def _classes(row: Prediction) -> list[str]:
-    return [f"{share:6.1%} {_printable(name)}" for name, share in zip(row.names, row.probabilities)]
-
-
-def _printable(text: str) -> str:
-    """Returns a text for a terminal, in which line breaks and control characters are escaped."""
-    return text if text.isprintable() else text.encode("unicode_escape").decode()
+    return [f"{share:6.1%} {one_line(name)}" for name, share in zip(row.names, row.probabilities)]
 
 
 def json_line(row: Prediction) -> str:

@@ -5,7 +5,6 @@ which has precedence where the two differ. This module is pure Python: a record 
 """
 
 import dataclasses
-import math
 
 from bit_keras.rules.schedules import Schedule
 from bit_keras.system.checks import check_integer, known_arguments
@@ -68,9 +67,7 @@ class HyperRule:
                 f"steps must be {_LEAST_STEPS} or more, so that the end of the warm-up, the drops of the learning rate "
                 f"and the end are in updates of their own, got {self.steps}"
             )
-        if not math.isfinite(self.base_lr):
-            raise ValueError(f"base_lr must be a finite number, got {self.base_lr}")
-        if len(self.image_size) != 2 or min(self.image_size) < 1:
+        if min(self.image_size) < 1:
             raise ValueError(f"image_size must be (height, width) in pixels, each 1 or more, got {self.image_size}")
         if not 0 <= self.momentum < 1:
             raise ValueError(f"momentum must lie in [0, 1), got {self.momentum}")
@@ -114,6 +111,7 @@ class HyperRule:
         resize, crop = (160, 128) if self._has_small_images else (512, 480)
         return round(self.crop * resize / crop)
 
+    @known_arguments
     def scaled(self, how: str) -> "HyperRule":
         """Returns the rule adapted to its batch size, if that differs from the paper's 512.
 
@@ -133,6 +131,7 @@ class HyperRule:
             return dataclasses.replace(self, steps=max(1, round(self.total_steps * _PAPER_BATCH / self.batch_size)))
         return self
 
+    @known_arguments
     def learning_rate(self, step: int) -> float | None:
         """Learning rate of update `step`, counted from 0; None after the last one, as in the official `get_lr`."""
         return self.schedule.learning_rate(step)
@@ -143,6 +142,7 @@ class HyperRule:
 
         return optimizers.optimizer(self.schedule, self.momentum)
 
+    @known_arguments
     def callbacks(self, seed: int = 0) -> list:
         """Returns the Keras callbacks that apply the schedule and MixUp in any `fit`, and stop it in time.
 

@@ -9,10 +9,11 @@ from bit_keras.checkpoints.remote.addresses import is_url
 from bit_keras.data import LOADERS, Source
 from bit_keras.data.source import check_share
 from bit_keras.distribution import DISTRIBUTIONS
-from bit_keras.system.checks import check_choice, check_kind
+from bit_keras.system.checks import check_choice, check_integer, check_kind
+from bit_keras.system.paths import expanded
 from bit_keras.zoo.fits import FITS
+from bit_keras.zoo.precisions import PRECISIONS
 
-PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 # Settings for reading data, common to all programs that read any.
 DATA_OPTIONS = ("data_dir", "manual_dir", "loader", "skip_unreadable", "image_column", "label_column")
 LOAD_OPTIONS = tuple(name for name in DATA_OPTIONS if name != "loader")  # arguments of `bit_keras.data.load`
@@ -22,6 +23,12 @@ _FREE = (
     *("workdir", "dataset", "data_dir", "manual_dir", "image_column", "label_column"),
     *("checkpoint_every", "distribute", "remat"),
 )
+
+# Settings that are or may be paths.
+_PATHS = ("model", "teacher", "dataset", "workdir", "data_dir", "manual_dir", "export_dir")
+
+# Numbers of 1 or more, where a configuration has them.
+_COUNTS = ("batch_size", "eval_every", "checkpoint_every", "steps", "resolution", "examples_per_class")
 
 # {title: names of settings}: the sections of `--help` in all training programs.
 GROUPS = {
@@ -76,7 +83,7 @@ class RunConfig:
         "split; the same images for every --seed. If not given, the test images choose best.npz then.",
     )
     seed: int = option(0, "Seed of order, augmentation, MixUp and random weights, in [0, 2**31).")
-    batch_size: int | None = option(512, "Images per update.")
+    batch_size: int = option(512, "Images per update.")
     accumulate: int = option(1, "Micro-batches per update, whose gradients are accumulated to save memory.")
     remat: bool = option(False, "Recompute activations in the backward pass: less memory, more time.")
     fit: str = option(
@@ -94,18 +101,18 @@ class RunConfig:
     def __post_init__(self):
         for field in dataclasses.fields(self):
             value = check_kind(field.name, getattr(self, field.name), field.type)
+            if field.name in _PATHS and value is not None:
+                if not value.strip():
+                    raise ValueError(f"{field.name} must be given, got {value!r}")
+                value = expanded(value)
             object.__setattr__(self, field.name, value)  # frozen
-        for name in ("model", "dataset", "workdir"):
-            if not getattr(self, name):
-                raise ValueError(f"{name} must be given")
         if self.validation is not None:
             check_share(self.validation)
         if not 0 <= self.seed < 2**31:
             raise ValueError(f"seed must lie in [0, 2**31), got {self.seed}")
-        for name in ("batch_size", "eval_every", "checkpoint_every"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} must be 1 or more, got {value}")
+        for name in _COUNTS:
+            if getattr(self, name, None) is not None:
+                check_integer(name, getattr(self, name))
         if self.accumulate < 1 or self.batch_size % self.accumulate:
             raise ValueError(f"accumulate must divide the batch size {self.batch_size}, got {self.accumulate}")
         check_choice("loader", self.loader, (None, *LOADERS))

@@ -24,8 +24,6 @@ class InceptionConfig(RunConfig):
         super().__post_init__()
         if not self.epochs > 0:
             raise ValueError(f"epochs must be more than 0, got {self.epochs}")
-        if self.resolution < 1:
-            raise ValueError(f"resolution must be 1 or more, got {self.resolution}")
         if not 0 < self.min_area <= 1:
             raise ValueError(f"min_area must lie in (0, 1], got {self.min_area}")
         if self.weight_decay < 0:

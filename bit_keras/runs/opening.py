@@ -11,6 +11,7 @@ from bit_keras import data, training
 from bit_keras.data.content import with_content
 from bit_keras.distribution import DISTRIBUTIONS, Distribution, check_batch, start_distribution
 from bit_keras.runs.config import LOAD_OPTIONS, RunConfig
+from bit_keras.runs.places import check_places
 from bit_keras.system.checks import check_name_or_path, check_names
 from bit_keras.system.files import write_lines
 from bit_keras.system.logs import doing, logger
@@ -29,8 +30,7 @@ def start(config: RunConfig) -> Distribution:
     keras.utils.set_random_seed(config.seed)
     if config.deterministic:
         training.make_deterministic()
-    if config.loader == "grain" and DISTRIBUTIONS[config.distribute] == "tensorflow":
-        raise ValueError(f"distribute={config.distribute!r} needs the loader tf.data, got grain")
+    check_loader(config)
     distribution = start_distribution(config.distribute)
     check_batch(config.distribute, distribution.num_devices, config.batch_size, config.accumulate)
     if distribution.num_devices > 1:
@@ -38,12 +38,19 @@ def start(config: RunConfig) -> Distribution:
     return distribution
 
 
+def check_loader(config: RunConfig) -> None:
+    """Raises ValueError if the devices cannot be fed by the loader."""
+    if config.loader == "grain" and DISTRIBUTIONS[config.distribute] == "tensorflow":
+        raise ValueError(f"distribute={config.distribute!r} needs the loader tf.data, got grain")
+
+
 def make_config(kind: type[RunConfig], model, dataset: str | os.PathLike | data.Source, workdir, options: dict):
-    """Returns the configuration of a run, with a loader chosen if none is given.
+    """Returns the configuration of a run, with a loader chosen if none is given, and checks where its results go.
 
     Raises:
         TypeError: an option does not exist, or an argument has the wrong type.
         ValueError: a setting is out of its range.
+        ValueError, OSError, ImportError: as `check_places`.
     """
     check_names(
         kind.__name__.removesuffix("Config").lower(), options, [field.name for field in dataclasses.fields(kind)]
@@ -54,6 +61,7 @@ def make_config(kind: type[RunConfig], model, dataset: str | os.PathLike | data.
     name = dataset.name if isinstance(dataset, data.Source) else check_name_or_path("dataset", dataset, SOURCES)
     workdir = check_name_or_path("workdir", workdir, "a path")
     config = kind(model=model, dataset=name, workdir=workdir, **options)
+    check_places(config, dataset)
     return dataclasses.replace(config, loader=data.choose_loader(config.loader))
 
 

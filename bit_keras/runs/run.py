@@ -171,6 +171,8 @@ class Run:
     ) -> tuple[BiT, dict]:
         """Evaluates a trained network on all test examples and writes weights.npz and report/.
 
+        A picture that cannot be drawn is a warning: nothing but an error of the disk can cost the result here.
+
         Args:
             network: as trained by `fit`.
             log: as returned by `fit`.
@@ -207,15 +209,14 @@ class Run:
             "parameters": network.count_params(),
         }
 
+        faults = []
+
         def write() -> None:
             workdir.check()
             with doing("writing weights and report"):
                 save_npz(network, self.folder / "weights.npz")
-                report.write(
-                    *(self.folder / "report", log.rows, self.schedule, predictions, source.class_names, summary),
-                    chosen_on,
-                    data.test_names(source),
-                )
+                written = self.folder / "report", log.rows, self.schedule, predictions, source.class_names, summary
+                report.write(*written, chosen_on, data.test_names(source), faults)
             export(network)
 
         distribution.in_turn(write)
@@ -223,6 +224,8 @@ class Run:
         logger.log(OUTCOME, "test accuracy %.4f on %s examples", predictions.accuracy, f"{source.num_test:,}")
         logger.log(OUTCOME, "weights in %s", self.folder / "weights.npz")
         logger.log(OUTCOME, "report in %s", self.folder / "report")
+        for fault in faults:  # once more, where they are seen
+            logger.warning("%s", fault)
         return network, summary
 
     @property
@@ -348,8 +351,6 @@ def open_run(
 ) -> Run:
     """Logs what a run will do and checks that all workers agree on it; writes nothing yet.
 
-    A run that an earlier version has begun, which used no validation split beside a test split, continues without it.
-
     Args:
         config, source, schedule, distribution, crop, mixup_alpha, augmentation: see `Run`.
         identity: what else affects the results of the run, besides settings and data; JSON-able.
@@ -358,18 +359,27 @@ def open_run(
         DistributionError: the workers have different settings or data.
         FileExistsError, BlockingIOError, ValueError: as `workdir.check`.
     """
-    without = source.without_validation()
-    if source.validation is not None and is_of(config.workdir, without.describe()):
-        logger.info("%s was begun without the validation split, and continues without it", config.workdir)
-        source = without
-    own = distribution.everywhere(lambda: config.identity(source, distribution.mixup_parts if mixup_alpha else 1))
-    identity = {**(identity or {}), **own}
+    parts = distribution.mixup_parts if mixup_alpha else 1
+    source, settings = distribution.everywhere(lambda: identify(config, source, parts))
+    identity = {**(identity or {}), **settings}
     run = Run(config, source, schedule, distribution, crop, augmentation, mixup_alpha, identity)
     run._log_plan()
     fingerprint = zlib.crc32(json.dumps(comparable(identity), sort_keys=True).encode()) >> 1  # fits into int32
     distribution.check_equal(fingerprint, "have the same settings and data")
     distribution.in_turn(lambda: check(run.folder, identity))  # early: loading the weights may take long
     return run
+
+
+def identify(config: RunConfig, source: data.Source, mixup_parts: int = 1) -> tuple[data.Source, dict]:
+    """Returns the data of a run and everything that affects its results, `RunConfig.identity`.
+
+    A run that an earlier version has begun, which used no validation split beside a test split, continues without it.
+    """
+    without = source.without_validation()
+    if source.validation is not None and is_of(config.workdir, without.describe()):
+        logger.info("%s was begun without the validation split, and continues without it", config.workdir)
+        source = without
+    return source, config.identity(source, mixup_parts)
 
 
 def _tensorboard(folder: Path) -> list[keras.callbacks.Callback]:

@@ -15,6 +15,8 @@ from bit_keras.system import files
 from bit_keras.system.checks import known_arguments
 from bit_keras.system.logs import shows_messages
 from bit_keras.system.optional import require
+from bit_keras.system.paths import check_place
+from bit_keras.system.texts import label
 
 KINDS = ("reusable", "serving")
 _SERVING_OPTIONS = ("precision", "resolution", "activation", "top", "max_pixels")
@@ -88,7 +90,7 @@ def export_saved_model(
     # Not at the top: `python -m` warns of a program that is already imported.
     from bit_keras.saved_models.writer import write_checked
 
-    path = Path(path)
+    path = check_place("path", path)
     class_names = check_arguments(model, path, kind, class_names, options)
     if kind == "serving":
         options["resolution"] = provenance.serving_resolution(model, options.get("resolution"))
@@ -102,7 +104,8 @@ def check_arguments(
 ) -> Sequence[str] | None:
     """Raises what `export_saved_model` raises before it writes anything; returns the class names to write."""
     if class_names is None:
-        class_names = getattr(model, "class_names", None)  # of a BiT
+        names = getattr(model, "class_names", None)  # of a BiT
+        class_names = names and [label(name) for name in names]  # one line each, as text files need
     if kind not in KINDS:
         raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
     if options and kind != "serving":

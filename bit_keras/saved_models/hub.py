@@ -13,8 +13,10 @@ from bit_keras.saved_models.export import check_arguments
 from bit_keras.saved_models.summary import Artefact, measure, write_summary
 from bit_keras.saved_models.writer import write_checked
 from bit_keras.system import files
+from bit_keras.system.checks import known_arguments
 from bit_keras.system.logs import logger
 from bit_keras.system.optional import require
+from bit_keras.system.paths import check_place
 from bit_keras.zoo.modules import TASKS
 
 # Names allowed at the top of an archive, according to the validator of tensorflow/tfhub.dev.
@@ -24,6 +26,7 @@ _ROOT = {
 }
 
 
+@known_arguments
 def export_module(
     model: BiT,
     output: str | os.PathLike,
@@ -58,7 +61,7 @@ def export_module(
         FileExistsError: `output` exists.
         RuntimeError: the outputs of the module differ from the model's.
     """
-    output = Path(output)
+    output = check_place("output", output)
     _check_arguments(output, kind, class_names)
     network = model if kind == "classification" else model.backbone
     class_names = check_arguments(network, output, "reusable", class_names, {})

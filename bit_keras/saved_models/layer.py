@@ -21,8 +21,9 @@ from bit_keras import checkpoints
 from bit_keras.checkpoints.readers.hub_module import check_variables, is_saved_model
 from bit_keras.checkpoints.remote.addresses import is_url
 from bit_keras.saved_models.archive import unpacked
-from bit_keras.system.checks import check_names
+from bit_keras.system.checks import WrongType, check_kind, check_names, describe
 from bit_keras.system.logs import logger
+from bit_keras.system.paths import expanded
 from bit_keras.zoo.presets import PRESETS
 
 _ARGUMENTS = (
@@ -100,6 +101,18 @@ class SavedModelLayer(keras.layers.Layer):
         **kwargs,
     ):
         check_names("SavedModelLayer", kwargs, _ARGUMENTS, _INSTEAD)
+        trainable, embed = check_kind("trainable", trainable, bool | None), check_kind("embed", embed, bool)
+        signature, output_key = (
+            check_kind("signature", signature, str | None),
+            check_kind("output_key", output_key, str | None),
+        )
+        tags = check_kind("tags", tags, Sequence[str] | None)
+        if not isinstance(arguments, Mapping | None):
+            raise WrongType(f"arguments must be a dictionary or None; got {describe(arguments)}")
+        if isinstance(handle, bool | int | float | bytes | list | dict | None) or handle == "":
+            raise WrongType(
+                f"handle must be the directory or address of a SavedModel, or a loaded object; got {describe(handle)}"
+            )
         if keras.backend.backend() != "tensorflow":
             raise NotImplementedError(
                 "a SavedModel is a TensorFlow graph, which Keras can run and differentiate on the tensorflow backend "
@@ -314,7 +327,7 @@ def _directory(handle: str) -> Path:
         path, _ = checkpoints.locate(handle)
         path = unpacked(path) if path.is_file() else path
     else:
-        path = Path(handle)
+        path = Path(expanded(handle))
     if not path.is_dir():
         raise FileNotFoundError(f"no SavedModel directory: {path}")
     if not is_saved_model(path):

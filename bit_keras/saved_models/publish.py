@@ -7,7 +7,9 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from bit_keras.system.checks import known_arguments
 from bit_keras.system.optional import require
+from bit_keras.system.paths import expanded
 
 # In Kaggle's spelling. On Hugging Face the licence belongs in the repository's card, README.md, which is not changed.
 _LICENCE = "Apache 2.0"
@@ -61,6 +63,7 @@ def list_uploads(directory: str | os.PathLike) -> list[Upload]:
     return [_upload(path, directory) for path in paths if path.is_file()]
 
 
+@known_arguments
 def publish(
     directory: str | os.PathLike, to: str, handle: str, version: int, dry_run: bool = True
 ) -> tuple[str, list[Upload]]:
@@ -91,6 +94,7 @@ def publish(
         raise ValueError(f"a handle on {to} is {form}, got {handle!r}")
     if version < 1:
         raise ValueError(f"versions count from 1, got {version}")
+    directory = expanded(directory)
     uploads = list_uploads(directory)
     if to == "kaggle" and len(uploads) > _MOST_KAGGLE_FILES:
         raise ValueError(f"Kaggle accepts at most {_MOST_KAGGLE_FILES} separate files, got {len(uploads)}")

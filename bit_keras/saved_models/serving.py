@@ -15,6 +15,7 @@ from bit_keras.data.loaders.exif import ORIENTATION
 from bit_keras.network.folding import folded
 from bit_keras.network.model import BiT
 from bit_keras.saved_models import decoding
+from bit_keras.system.checks import known_arguments
 from bit_keras.zoo.presets import default_activation
 
 PRECISIONS = ("float32", "bfloat16")
@@ -24,6 +25,7 @@ ACTIVATIONS = {"softmax": tf.nn.softmax, "sigmoid": tf.sigmoid}
 _PART = 8
 
 
+@known_arguments
 @dataclasses.dataclass(frozen=True)
 class ServingOptions:
     """Options of a SavedModel for TF Serving.

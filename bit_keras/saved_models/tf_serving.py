@@ -19,8 +19,10 @@ from bit_keras.saved_models.summary import Artefact, measure, write_summary
 from bit_keras.saved_models.warmup import replay_warmup, write_warmup
 from bit_keras.saved_models.writer import write_checked
 from bit_keras.system import locks
+from bit_keras.system.checks import checked_types, known_arguments
 from bit_keras.system.files import whole
 from bit_keras.system.logs import logger
+from bit_keras.system.paths import check_folder
 
 # Templates of the configuration files of a server; MODEL_NAME is a placeholder.
 CONFIGURATION = Path(__file__).with_name("server")
@@ -31,6 +33,7 @@ CONFIGURATION_FILES = (
 _MODELS_CONFIG = "models.config"
 
 
+@checked_types()
 def export_serving(
     model: BiT,
     output: str | os.PathLike,
@@ -62,7 +65,8 @@ def export_serving(
         FileExistsError: the version exists.
         RuntimeError: the outputs of the SavedModel differ from the model's.
     """
-    output, path = Path(output), new_version(output, name, version)
+    path = new_version(output, name, version)
+    output = path.parents[1]
     read_models_config(output)  # raises before anything is written
     class_names = check_arguments(model, path, "serving", class_names, options)
     resolution = options["resolution"] = provenance.serving_resolution(model, options.get("resolution"))
@@ -81,6 +85,7 @@ def export_serving(
     return artefact
 
 
+@known_arguments
 def new_version(output: str | os.PathLike, name: str, version: int) -> Path:
     """Returns OUTPUT/NAME/VERSION; raises as `export_serving` if it must not be created."""
     if keras.backend.backend() != "tensorflow":
@@ -91,7 +96,7 @@ def new_version(output: str | os.PathLike, name: str, version: int) -> Path:
         )
     if version < 1:
         raise ValueError(f"version must be 1 or more, got {version}")
-    path = Path(output, name, str(version))
+    path = check_folder("output", output) / name / str(version)
     if os.path.lexists(path):
         raise FileExistsError(f"version {version} of {name} exists, in {path}; take another one")
     return path

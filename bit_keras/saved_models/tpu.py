@@ -21,7 +21,9 @@ from bit_keras.saved_models.check import relative_difference
 from bit_keras.saved_models.decoding import decode_rows, in_rows
 from bit_keras.saved_models.summary import Artefact, measure, write_summary
 from bit_keras.system import files
+from bit_keras.system.checks import known_arguments
 from bit_keras.system.logs import logger
+from bit_keras.system.paths import check_place
 from bit_keras.system.processes import run_python
 
 FORMS = ("converter", "direct")
@@ -31,6 +33,7 @@ TOLERANCE = 0.25
 _BATCH_TIMEOUT = 5_000  # microseconds that a request waits for others
 
 
+@known_arguments
 def export_tpu(
     model: BiT, output: str | os.PathLike, batch_sizes: Sequence[int] = (1, 8), resolution: int | None = None
 ) -> list[Artefact]:
@@ -65,7 +68,7 @@ def export_tpu(
         FileExistsError: `output` exists.
         RuntimeError: a check failed.
     """
-    output = Path(output)
+    output = check_place("output", output)
     resolution = provenance.serving_resolution(model, resolution)
     _check_arguments(output, batch_sizes, resolution)
     network = folded(model, "bfloat16")

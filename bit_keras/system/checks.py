@@ -6,8 +6,10 @@ import inspect
 import math
 import numbers
 import os
+import types
 import typing
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
+from pathlib import PurePath
 
 # {name in other libraries: our names for it}; the first one that a function or program has is suggested.
 _OTHER_NAMES = {
@@ -39,10 +41,17 @@ _OTHER_NAMES = {
 }
 
 
+_MOST = 2**31  # of a count: what libraries store in 32 bits
+
+
+class WrongType(TypeError, ValueError):
+    """An argument has the wrong type. Also a ValueError, which programs report without a traceback."""
+
+
 def check_choice(name: str, value: str | None, allowed: tuple[str | None, ...]) -> None:
     """Raises ValueError unless the value of a setting is one of the allowed ones."""
-    if value not in allowed:
-        raise ValueError(f"{name} must be one of {', '.join(filter(None, allowed))}; got {value!r}")
+    if not isinstance(value, str | None) or value not in allowed:
+        raise ValueError(f"{name} must be one of {', '.join(filter(None, allowed))}; got {describe(value)}")
 
 
 def check_names(
@@ -68,30 +77,53 @@ def check_names(
             raise TypeError(f"{function}() has no argument {name!r}{hint}")
 
 
-def known_arguments(function: Callable | Iterable[str]) -> Callable:
-    """Decorates a function, or the `__init__` of a class: an unknown argument raises TypeError with a suggestion.
+def known_arguments(function: Callable | Iterable[str], unchecked: Collection[str] = ()) -> Callable:
+    """Decorates a function, or the `__init__` of a class, so that it checks the names and types of its arguments.
+
+    An unknown name raises TypeError with a suggestion. Where a parameter has an annotation, the value is converted by
+    `check_kind`.
 
     Args:
         function: to decorate; or, for a decorator of a function with `**options`, the names of these.
+        unchecked: names of arguments whose types the function checks itself.
     """
     if not callable(function):
-        return functools.partial(_checked, options=tuple(function))
+        return functools.partial(_checked, options=tuple(function), unchecked=unchecked)
     if isinstance(function, type):
         function.__init__ = known_arguments(function.__init__)
         return function
     return _checked(function)
 
 
-def _checked(function: Callable, options: tuple[str, ...] = ()) -> Callable:
-    """Returns a function that refuses arguments which are no parameters of its own and none of `options`."""
+def checked_types(*unchecked: str) -> Callable:
+    """As `known_arguments`, for a function that checks the names of its `**options` itself.
+
+    Args:
+        *unchecked: as in `known_arguments`.
+    """
+    return functools.partial(_checked, options=None, unchecked=unchecked)
+
+
+def _checked(function: Callable, options: tuple[str, ...] | None = (), unchecked: Collection[str] = ()) -> Callable:
+    """Returns a function that refuses arguments which are no parameters of its own and none of `options`, if given."""
     name = function.__qualname__.removesuffix(".__init__")
-    parameters = inspect.signature(function).parameters.values()
-    allowed = [*(p.name for p in parameters if p.kind is not p.VAR_KEYWORD), *options]
+    signature = inspect.signature(function)
+    parameters = signature.parameters.values()
+    named = [parameter for parameter in parameters if parameter.kind is not parameter.VAR_KEYWORD]
+    kinds = {parameter.name: parameter.annotation for parameter in named if parameter.name not in unchecked}
+    kinds = {argument: kind for argument, kind in kinds.items() if kind is not inspect.Parameter.empty}
 
     @functools.wraps(function)
     def checked(*args, **kwargs):
-        check_names(name, kwargs, allowed)
-        return function(*args, **kwargs)
+        if options is not None:
+            check_names(name, kwargs, [*(parameter.name for parameter in named), *options])
+        try:
+            bound = signature.bind(*args, **kwargs)
+        except TypeError:
+            return function(*args, **kwargs)  # raises Python's own message, which names the function
+        for argument in bound.arguments.keys() & kinds.keys():
+            bound.arguments[argument] = check_kind(argument, bound.arguments[argument], kinds[argument])
+        return function(*bound.args, **bound.kwargs)
 
     return checked
 
@@ -99,58 +131,145 @@ def _checked(function: Callable, options: tuple[str, ...] = ()) -> Callable:
 def check_integer(name: str, value, minimum: int = 1) -> int:
     """Returns a setting as an int; raises ValueError unless it is an integer and at least `minimum`."""
     if not _is_integer(value):
-        raise ValueError(f"{name} must be an integer, {minimum} or more, got {value!r}")
+        raise WrongType(f"{name} must be an integer, {minimum} or more, got {describe(value)}")
     if value < minimum:
         raise ValueError(f"{name} must be {minimum} or more, got {value}")
+    if value >= _MOST:
+        raise ValueError(f"{name} must be less than 2**31, got {describe(value)}")
     return int(value)
 
 
 def check_name_or_path(name: str, value, allowed: str) -> str:
     """Returns a name or path as a string; raises TypeError, which states what is `allowed`, for any other type."""
-    if not isinstance(value, str | os.PathLike):
-        raise TypeError(f"{name} must be {allowed}; got {_describe(value)}")
+    if not _is_text(value):
+        raise WrongType(f"{name} must be {allowed}; got {describe(value)}")
     return os.fspath(value)
 
 
 def check_kind(name: str, value, annotation):
-    """Returns a setting converted to the type of its annotation, for example `int | None`.
+    """Returns a setting converted to the type of its annotation, for example `int | None` or `Sequence[str]`.
 
-    Integers are accepted as floats, paths as strings and NumPy's numbers as Python's; a bool is not accepted as a
-    number.
+    Integers are accepted as floats, paths as strings, lists as tuples and NumPy's numbers as Python's; a bool is not
+    accepted as a number. Annotations without a type that could be checked, such as `Iterable`, accept everything.
 
     Raises:
-        TypeError: the value is of another type.
+        TypeError: the value is of another type. It is also a ValueError.
         ValueError: the value is a float that is NaN or infinite.
     """
-    kinds = typing.get_args(annotation) or (annotation,)
-    if value is None and type(None) in kinds:
+    kinds = typing.get_args(annotation) if isinstance(annotation, types.UnionType) else (annotation,)
+    may_be_none, kinds = types.NoneType in kinds, [kind for kind in kinds if kind is not types.NoneType]
+    if value is None and may_be_none:
         return None
+    if not all(map(_is_checked, kinds)):
+        return value
     for kind in kinds:
-        if kind in _IS and _IS[kind](value):
-            value = os.fspath(value) if kind is str else kind(value)
-            if kind is float and not math.isfinite(value):
-                raise ValueError(f"{name} must be a finite number, got {value}")
-            return value
-    allowed = " or ".join("None" if kind is type(None) else _CALLED[kind] for kind in kinds)
-    raise TypeError(f"{name} must be {allowed}; got {_describe(value)}")
+        if typing.get_origin(kind) in _SEVERAL:
+            if _is_sequence(value):
+                return _check_each(name, value, kind)
+        elif _is_kind(value, kind):
+            return _converted(name, value, kind)
+    allowed = " or ".join(dict.fromkeys([*map(_called, kinds), *["None"] * may_be_none]))
+    # A network in place of its name
+    hint = "; bit_keras.save_npz writes a BiT to a file" if str in kinds and hasattr(value, "get_weights") else ""
+    raise WrongType(f"{name} must be {allowed}; got {describe(value)}{hint}")
+
+
+_SEVERAL = (tuple, Sequence)
+
+
+def _is_checked(kind) -> bool:
+    if typing.get_origin(kind) in _SEVERAL or isinstance(kind, types.UnionType):
+        return all(map(_is_checked, typing.get_args(kind)))
+    return isinstance(kind, type) and not getattr(kind, "_is_protocol", False) and kind.__module__ != "collections.abc"
+
+
+def _is_kind(value, kind: type) -> bool:
+    return _IS[kind](value) if kind in _IS else isinstance(value, kind)
+
+
+def _converted(name: str, value, kind: type):
+    if kind is str:
+        return os.fspath(value)
+    if kind not in (bool, int, float):
+        return value
+    try:
+        value = kind(value)
+    except OverflowError:  # an integer of hundreds of digits
+        value = math.inf
+    if kind is int and abs(value) >= 2**63:
+        raise ValueError(f"{name} must be an integer of 64 bits, got {describe(value)}")
+    if kind is float and not math.isfinite(value):
+        raise ValueError(f"{name} must be a finite number, got {value}")
+    return value
+
+
+def _check_each(name: str, values, kind):
+    """Returns a sequence with checked items: a tuple of fixed length for `tuple[int, int]`, a list for `Sequence`."""
+    items, values = _items(kind), list(values)
+    if typing.get_origin(kind) is tuple and items[-1] is not Ellipsis:
+        if len(values) != len(items):
+            raise ValueError(f"{name} must be {_called(kind)}; got {describe(values)}")
+    else:
+        items = items[:1] * len(values)
+    checked = [check_kind(f"{name}[{index}]", *pair) for index, pair in enumerate(zip(values, items))]
+    return tuple(checked) if typing.get_origin(kind) is tuple else checked
+
+
+def _items(kind) -> tuple:
+    return typing.get_args(kind)
+
+
+def _is_sequence(value) -> bool:
+    is_other = isinstance(value, str | bytes | os.PathLike | Mapping | Set)
+    return not is_other and (isinstance(value, Sequence) or getattr(value, "ndim", 0) == 1)
 
 
 def _is_integer(value) -> bool:
     return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 
+def _is_text(value) -> bool:
+    return isinstance(value, str) or (isinstance(value, os.PathLike) and isinstance(os.fspath(value), str))
+
+
+def _is_bool(value) -> bool:
+    is_of_numpy = getattr(value, "shape", None) == () and str(getattr(value, "dtype", None)) == "bool"
+    return isinstance(value, bool) or is_of_numpy
+
+
 _IS = {
-    bool: lambda value: isinstance(value, bool),
+    bool: _is_bool,
     int: _is_integer,
     float: lambda value: isinstance(value, numbers.Real) and not isinstance(value, bool),
-    str: lambda value: isinstance(value, str | os.PathLike),
+    str: _is_text,
 }
-_CALLED = {bool: "True or False", int: "an integer", float: "a number", str: "a string"}
+_CALLED = {bool: "True or False", int: "an integer", float: "a number", str: "a string", os.PathLike: "a path"}
+_PLURAL = {int: "integers", float: "numbers", str: "strings", str | os.PathLike: "names or paths"}
+_LONGEST = 80  # characters of a value in a message
 
 
-def _describe(value) -> str:
-    """Returns the value itself for a message if it is short, and else its type."""
-    return repr(value) if isinstance(value, str | numbers.Number | None) else f"a value of type {type(value).__name__}"
+def _called(kind) -> str:
+    """Returns what a message calls the values of a type."""
+    if typing.get_origin(kind) not in _SEVERAL:
+        return _CALLED.get(kind) or f"a {kind.__module__.partition('.')[0]}.{kind.__name__}"
+    items = _items(kind)
+    number = f"{len(items)} " if typing.get_origin(kind) is tuple and items[-1] is not Ellipsis else ""
+    return f"a list of {number}{_PLURAL.get(items[0], 'values')}"
+
+
+def describe(value) -> str:
+    """Returns the value itself for a message if it is short, and else its beginning or its type."""
+    is_short = isinstance(value, tuple | list | dict | set) and len(value) <= 8
+    if isinstance(value, str | numbers.Number | None | bytes | PurePath) or is_short:
+        try:
+            text = repr(value)
+        except ValueError:  # an integer of thousands of digits
+            text = ""
+        if 0 < len(text) <= _LONGEST:
+            return text
+        if isinstance(value, str):
+            return f"{text[:_LONGEST]}..."
+    return f"a value of type {type(value).__name__}"
 
 
 def did_you_mean(name: str, allowed: Collection[str]) -> str:

@@ -11,8 +11,10 @@ from typing import NoReturn
 
 from absl import flags
 
+from bit_keras.system import interrupts
 from bit_keras.system.checks import did_you_mean
 from bit_keras.system.logs import logger, shown
+from bit_keras.system.texts import printable
 
 Groups = Mapping[str, Sequence[str]]
 
@@ -50,7 +52,10 @@ def run(
         program: the command that started the program, if it is not the script or module that Python was started with.
     """
     program = program or program_of(main)
-    sys.stdout.reconfigure(line_buffering=True)  # also in a file: keeps the order relative to standard error
+    # Line buffering also in a file: keeps the order relative to standard error. Names of files may have bytes that are
+    # no text.
+    sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")
+    interrupts.raise_exceptions()
     try:
         positional = _parse(main, arguments)
         if positional is None:
@@ -63,8 +68,14 @@ def run(
                 sys.exit(_report(error, interrupted))
         sys.exit(0)
     except UsageError as error:
-        print(f"{error}\n{program} --help lists all settings", file=sys.stderr)
+        print(f"{printable(str(error))}\n{program} --help lists all settings", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:  # before or after the work
+        print("stopped by Ctrl-C", file=sys.stderr)
+        sys.exit(interrupts.STATUS)
+    finally:
+        if interrupts.is_program():  # impatience while the process ends
+            interrupts.exit_quietly()
 
 
 def _of_tensorflow() -> tuple[type[Exception], ...]:
@@ -107,6 +118,14 @@ def _parse(main: Callable, arguments: str) -> list[str] | None:
         hint = did_you_mean(first.split("=")[0], own) if "=" in first else ""
         raise UsageError(f"settings are flags such as --{next(iter(own))}=..., got {first!r}{hint}")
     return positional
+
+
+def integers(name: str, texts: Sequence[str]) -> list[int]:
+    """Returns the numbers of a flag that is a list; raises ValueError that names the flag."""
+    wrong = [text for text in texts if not text.strip().isdecimal()]
+    if wrong:
+        raise ValueError(f"{name} must be integers, 1 or more, got {', '.join(map(repr, wrong))}")
+    return [int(text) for text in texts]
 
 
 def _own_flags(main: Callable) -> dict[str, flags.Flag]:

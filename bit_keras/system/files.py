@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from bit_keras.system import locks
 
 # A file NAME is written in a folder ".NAME.RANDOM.unfinished", which a killed process leaves behind.
-_UNFINISHED = ".unfinished"
+UNFINISHED = ".unfinished"
 
 
 @contextlib.contextmanager
@@ -42,7 +42,7 @@ def sweep(folder: Path, names: str = "*") -> None:
 
     What another process is writing now stays, and everything where the file system has no locks to tell.
     """
-    for leftover in list(folder.glob(f".{names}.*{_UNFINISHED}")):
+    for leftover in list(folder.glob(f".{names}.*{UNFINISHED}")):
         with contextlib.suppress(OSError), locks.held(leftover / locks.NAME):
             shutil.rmtree(leftover, ignore_errors=True)
 
@@ -52,7 +52,7 @@ def _scratch(path: Path) -> Iterator[Path]:
     """Makes a temporary folder beside `path`, locked for the block, so that others see that it is in use."""
     with contextlib.ExitStack() as stack:
         while True:
-            folder = Path(tempfile.mkdtemp(_UNFINISHED, f".{path.name}.", path.parent))
+            folder = Path(tempfile.mkdtemp(UNFINISHED, f".{path.name}.", path.parent))
             try:
                 stack.callback(shutil.rmtree, folder, ignore_errors=True)
                 stack.enter_context(locks.held(folder / locks.NAME))
@@ -90,7 +90,7 @@ def _sync_folder(path: Path) -> None:
 def write_lines(path: str | os.PathLike, lines: Iterable[str]) -> None:
     """Writes a text file of these lines in UTF-8, atomically."""
     with whole(path) as temporary:
-        temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", errors="backslashreplace")
 
 
 def write_json(path: str | os.PathLike, content: dict) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from absl import logging as absl_logging
 
 from bit_keras.system.notebook import StatusLine, is_notebook
+from bit_keras.system.texts import printable
 
 logger = logging.getLogger("bit_keras")
 OUTCOME = logging.INFO + 5  # level of a program's results: metrics, and the paths of the files written
@@ -172,10 +173,11 @@ class _Screen(logging.Handler):
 
 class _Formatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
+        message = printable(record.getMessage())  # names of files and classes may hold control characters
         if record.levelno == OUTCOME:
-            return record.getMessage()
+            return message
         level = f"{record.levelname.lower()}: " if record.levelno > OUTCOME else ""
-        return f"{time.strftime('%H:%M:%S', time.localtime(record.created))} {level}{record.getMessage()}"
+        return f"{time.strftime('%H:%M:%S', time.localtime(record.created))} {level}{message}"
 
 
 def _writes_to_screen(handler: logging.Handler) -> bool:

@@ -7,6 +7,7 @@ effect. Set `TF_CPP_MIN_LOG_LEVEL=0` to see everything.
 import contextlib
 import importlib.util
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -43,11 +44,27 @@ for line in sys.stdin.buffer:
 def import_backend() -> None:
     """Imports Keras and its backend, without TensorFlow's startup noise.
 
+    A program ends with one line after Ctrl-C or an error; its `command_line.run` makes Ctrl-C an exception again.
+
     Raises:
         ImportError: Keras's backend is not installed. The message says what to install or to set.
     """
+    from bit_keras.system import interrupts  # tests load this module alone
+
     if "keras" in sys.modules:
         return
+    if not interrupts.is_program():
+        _import_backend()
+        return
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        interrupts.exit_quietly()
+    try:
+        _import_backend()
+    except (ImportError, ValueError) as error:  # ValueError: KERAS_BACKEND has another value
+        sys.exit(str(error))
+
+
+def _import_backend() -> None:
     try:
         with quiet("importing Keras and its backend"):
             importlib.import_module("keras")
@@ -87,7 +104,8 @@ def quiet(what: str) -> Iterator[None]:
     try:
         screen = os.dup(2)
         command = [sys.executable, "-I", "-S", "-c", _FILTER, *_NOISE]
-        filtering = subprocess.Popen(command, stdin=subprocess.PIPE)
+        # A process group of its own: Ctrl-C, which is for this process, must not end the other one with a traceback.
+        filtering = subprocess.Popen(command, stdin=subprocess.PIPE, process_group=0)
     except (OSError, TypeError):  # an application that embeds Python, without standard error or an interpreter
         yield
         return

@@ -12,6 +12,7 @@ import fnmatch
 import os
 from collections.abc import Iterable
 
+from bit_keras.system.checks import known_arguments
 from bit_keras.zoo.variants import VARIANTS, get_variant
 
 BUCKET = "https://storage.googleapis.com/bit_models"
@@ -355,6 +356,7 @@ PRESETS = _table(
 )
 
 
+@known_arguments
 def list_presets(pattern: str = "*") -> list[str]:
     """Returns the names of the published weights that match a shell pattern such as "BiT-M-*"."""
     return fnmatch.filter(PRESETS, pattern)

@@ -222,10 +222,19 @@ def test_logits_that_are_not_finite_are_refused(source, network):
 
 
 def test_a_fault_while_writing_leaves_the_folder_empty(source, network, tmp_path, monkeypatch):
-    monkeypatch.setattr(evaluator.report, "confusion_matrix", lambda *arguments: 1 / 0)
+    monkeypatch.setattr(evaluator, "_write_csv", lambda *arguments: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         evaluate("any", source, tmp_path / "out", resolution=8)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_picture_that_fails_costs_no_evaluation(source, network, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(evaluator.report, "confusion_matrix", lambda *arguments: 1 / 0)
+    evaluate("any", source, tmp_path / "out", resolution=8)
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        *("metrics.json", "per_class.csv", "predictions.csv", "worst_mistakes.png")
+    }
+    assert "confusion_matrix.png could not be written: division by zero" in caplog.text
 
 
 def test_the_settings_of_the_data_reach_data_and_batches(source, network, monkeypatch):

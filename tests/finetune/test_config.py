@@ -45,7 +45,7 @@ def test_refuses_settings_out_of_range(change, message):
         ({"steps": 12.0}, TypeError, "steps must be an integer or None; got 12.0"),
         ({"seed": "0"}, TypeError, "seed must be an integer; got '0'"),
         ({"seed": None}, TypeError, "seed must be an integer; got None"),
-        ({"resolution": (32, 48)}, TypeError, "resolution must be an integer or None; got a value of type tuple"),
+        ({"resolution": (32, 48)}, TypeError, "resolution must be an integer or None; got (32, 48)"),
         ({"base_lr": "0.1"}, TypeError, "base_lr must be a number or None; got '0.1'"),
         ({"base_lr": float("inf")}, ValueError, "base_lr must be a finite number, got inf"),
         ({"validation": "0.1"}, TypeError, "validation must be a number or None; got '0.1'"),

@@ -16,9 +16,11 @@ import pytest
 import bit_keras
 from bit_keras import data
 from bit_keras.checkpoints import read_npz
-from bit_keras.finetune import FinetuneConfig, finetuner
+from bit_keras.figures import report
+from bit_keras.finetune import ExportFailed, FinetuneConfig, finetuner
 from bit_keras.runs import network
 from bit_keras.runs import run as training_run
+from bit_keras.saved_models import export as saved_models_export
 
 pytestmark = pytest.mark.usefixtures("tiny")
 
@@ -369,3 +371,28 @@ def test_the_program_trains_and_exports(tmp_path, run_program):
     assert refused.returncode == 1
     assert "seed: 0 there, 3 asked for" in refused.stderr
     assert "Traceback" not in refused.stderr
+
+
+def test_names_and_exports_cost_no_finished_training(tmp_path, monkeypatch, capsys):
+    def fail(*arguments, **options):
+        raise OSError("the disk is full")
+
+    names = ["$5_a_b$", "<b>&</b>", "a\nb", "漢字", "\x1b[31mred", " ", "x" * 300, '"', "\\", "#%|"]
+    source = dataclasses.replace(few_images(), class_names=tuple(names))
+    monkeypatch.setattr(saved_models_export, "export_saved_model", fail)
+    monkeypatch.setattr(report, "learning_curve", fail)
+    with pytest.raises(ExportFailed) as failed:
+        run(tmp_path / "run", dataset=source, steps=5, batch_size=4, export_dir=tmp_path / "exported")
+    assert str(failed.value).splitlines() == [
+        f"the SavedModel {tmp_path / 'exported'} could not be written: the disk is full",
+        f"The training is complete, with its weights in {tmp_path / 'run'}",
+    ]
+    result = failed.value.result
+    assert result.test_accuracy == json.loads((tmp_path / "run/report/summary.json").read_text())["test_accuracy"]
+    assert bit_keras.BiT.from_preset(tmp_path / "run/weights.npz").class_names == tuple(names)
+    assert {path.name for path in (tmp_path / "run" / "report").iterdir()} == {
+        *("learning_rate.png", "confusion_matrix.png", "worst_mistakes.png", "summary.json")
+    }
+    written = capsys.readouterr()
+    assert written.err.count(f"{tmp_path}/run/report/learning_curve.png could not be written: the disk is full") == 2
+    assert "\x1b" not in written.out + written.err

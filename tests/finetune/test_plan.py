@@ -76,3 +76,50 @@ def test_the_shortest_schedules(steps, tmp_path):
     spans = [tuple(map(int, span)) for span in re.findall(r"updates (\d+) to (\d+): ", text)]
     assert [begin for begin, _ in spans] == [0, *(end + 1 for _, end in spans[:-1])]
     assert spans[-1][1] == steps - 1
+
+
+@pytest.fixture
+def places(golden_npz, tmp_path):
+    """Files and folders that settings must not name."""
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "config.json").write_text('{"model": "R50x1"}')
+    (tmp_path / "filled").mkdir()
+    (tmp_path / "filled" / "notes.txt").write_text("")
+    with np.load(golden_npz) as archive:
+        arrays = dict(archive)
+    np.savez(tmp_path / "nan.npz", **{name: array * np.nan for name, array in arrays.items()})
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"model": "R50x1", "variant": "R17x0.5"},
+        {"model": "BiT-M-R50x1", "variant": "R17x0.5"},
+        {"model": "R50x1", "variant": "R51x1"},
+        {"model": "nan.npz"},
+        {"model": "filled"},
+        {"workdir": "other"},
+        {"workdir": "filled"},
+        {"workdir": "filled/notes.txt"},
+        {"workdir": "gs://bucket/run"},
+        {"export_dir": "filled"},
+        {"export_dir": "run"},
+        {"export_dir": "filled/notes.txt/x"},
+        {"export_dir": ""},
+        {"steps": 3},
+        {"flip": "False"},
+        {"distribute": "tpu", "loader": "grain"},
+        {"distribute": "data_parallel", "batch_size": 3},
+    ],
+    ids=str,
+)
+def test_a_dry_run_refuses_what_a_run_refuses(change, cifar, places, monkeypatch):
+    monkeypatch.chdir(places)
+    before = sorted(places.rglob("*"))
+    settings = {"model": "R17x0.5", "dataset": cifar, "workdir": "run", "steps": 5, "batch_size": 2, **change}
+    with pytest.raises((TypeError, ValueError, OSError, ImportError)) as refused:
+        finetuner.run(**settings)
+    with pytest.raises(refused.type, match=re.escape(str(refused.value))):
+        finetuner.dry_run(**settings)
+    assert sorted(places.rglob("*")) == before

@@ -108,7 +108,7 @@ def test_validation_chooses_and_test_is_the_number(tmp_path, saved, capsys):
     card = saved["best.npz"]
     assert card.accuracy == max(accuracies)
     assert card.accuracy_on == "30 validation examples of lamps, which chose these weights"
-    assert saved["report"][-2:] == ("validation", []), "the label of the learning curve; no files"
+    assert saved["report"][-3:] == ("validation", [], []), "the label of the learning curve; no files, no faults"
     lines = capsys.readouterr().out
     assert "lamps: 40 training, 30 validation and 20 test examples of 2 classes" in lines
     assert "best.npz will be chosen on 30 validation examples" in lines
@@ -123,7 +123,7 @@ def test_without_validation_the_test_split_chooses(tmp_path, saved):
     assert accuracies[-1] == pytest.approx(result.test_accuracy)
     assert "validation_examples" not in result.summary
     assert saved["best.npz"].accuracy_on is None
-    assert saved["report"][-2:] == ("test", [])
+    assert saved["report"][-3:] == ("test", [], [])
 
 
 def test_a_run_that_was_begun_without_validation_continues_without_it(tmp_path, saved, capsys):

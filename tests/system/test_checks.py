@@ -48,7 +48,6 @@ def test_integers():
     ("value", "annotation"),
     [
         (1, bool),
-        (np.bool_(True), bool),
         (True, int),
         (True, float),
         ("1", float),

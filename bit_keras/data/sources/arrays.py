@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from bit_keras.data.errors import DataError, check_labels
 from bit_keras.data.examples import Examples
 from bit_keras.data.source import Source
+from bit_keras.system.checks import known_arguments
 from bit_keras.system.npz import ERRORS, MAX_HEADER, check_compression
 
 _ARRAYS = {"train_images", "train_labels", "test_images", "test_labels"}
@@ -26,15 +28,16 @@ _OTHER_NAMES = {
 }
 
 
+@known_arguments
 def from_arrays(
-    train_images: np.ndarray,
-    train_labels: np.ndarray,
-    test_images: np.ndarray,
-    test_labels: np.ndarray,
+    train_images: ArrayLike,
+    train_labels: ArrayLike,
+    test_images: ArrayLike,
+    test_labels: ArrayLike,
     class_names: Sequence[str] | None = None,
     name: str = "arrays",
-    validation_images: np.ndarray | None = None,
-    validation_labels: np.ndarray | None = None,
+    validation_images: ArrayLike | None = None,
+    validation_labels: ArrayLike | None = None,
 ) -> Source:
     """Returns a source of arrays in memory.
 
@@ -65,6 +68,8 @@ def from_arrays(
         raise DataError(f"all splits must have labels of one kind and of the same classes, got the shapes {shapes}")
     if class_names is None:
         class_names = [str(label) for label in range(shapes[0][1] if multi_label else train.labels.max() + 1)]
+    if not len(class_names):
+        raise DataError("class_names must be a name per class, got none")
     if multi_label and len(class_names) != shapes[0][1]:
         raise DataError(f"labels must have a column for each of {len(class_names)} classes, got {shapes[0][1]}")
     for split, examples in splits.items():
