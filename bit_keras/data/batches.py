@@ -97,7 +97,8 @@ def train_batches(
     check_choice("fit", fit, tuple(FITS))
     if min_area is not None and not 0 < min_area <= 1:
         raise ValueError(f"min_area must lie in (0, 1], got {min_area}")
-    check_integer("start_step", start_step, minimum=0)
+    if start_step < 0:
+        raise ValueError(f"start_step must be 0 or more, got {start_step}")
     check_integer("seed", seed, minimum=0)
     index, count = shard
     if not 0 <= index < count or batch_size % count:

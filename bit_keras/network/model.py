@@ -332,7 +332,6 @@ def load_weights(model: BiT, path: str | os.PathLike, skip_head: bool = False) -
         bit_keras.checkpoints.CheckpointError: another architecture; or missing, unused or misshapen entries, all
             listed; or numbers that are too large for the model's data type.
     """
-    _check_bit(model)
     path = expanded(path)
     if path in PRESETS or "://" in path or is_url(path):
         path, _ = checkpoints.locate(path, model.variant_name)
@@ -351,14 +350,8 @@ def save_npz(model: BiT, path: str | os.PathLike) -> None:
         TypeError: `model` is not a BiT.
         ValueError: the name does not end in ".npz", a weight is NaN or infinite, or the head is quantized.
     """
-    _check_bit(model)
     path = check_place("path", path)
     checkpoints.write_npz(checkpoints.collect_weights(model), path, model.card)
-
-
-def _check_bit(model) -> None:
-    if not isinstance(model, BiT):
-        raise TypeError(f"model must be a bit_keras.BiT, got {type(model).__name__}")
 
 
 def _check_arguments(remat, name, trainable=True) -> None:

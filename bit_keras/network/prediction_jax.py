@@ -34,9 +34,7 @@ def _per_thread(name: str, default) -> property:
     return property(read, write)
 
 
-class JaxPrediction:
-    """Base class of a model, before `keras.Model`. Other backends do not use these attributes of Keras's."""
-
+class _JaxPrediction:
     _jax_state = _per_thread("_jax_state", None)
     _jax_state_synced = _per_thread("_jax_state_synced", True)
     _predicts = _per_thread(_PREDICTS, False)
@@ -51,8 +49,6 @@ class JaxPrediction:
             self._predicts, self._jax_state = False, None
 
     def make_predict_function(self, force: bool = False):
-        if keras.backend.backend() != "jax":
-            return super().make_predict_function(force)
         if self.predict_function is None or force:
             import jax
 
@@ -72,3 +68,14 @@ class JaxPrediction:
     def _purge_model_variables(self, **kinds: bool) -> None:
         if not self._predicts:
             super()._purge_model_variables(**kinds)
+
+
+class _Prediction:
+    """Other backends leave the variables where they are."""
+
+    def _prediction(self) -> contextlib.AbstractContextManager:
+        return contextlib.nullcontext()
+
+
+JaxPrediction = _JaxPrediction if keras.backend.backend() == "jax" else _Prediction
+"""Base class of a model, before `keras.Model`."""

@@ -188,7 +188,7 @@ def test_other_models(tiny, tiny_npz, tmp_path):
     backbone = BiT("tiny", 3).backbone
     other = keras.Model(backbone.input, keras.layers.Dense(3)(backbone.output))
     for function in (save_npz, load_weights):
-        with pytest.raises(TypeError, match=r"model must be a bit_keras\.BiT, got Functional"):
+        with pytest.raises(TypeError, match=r"model must be a bit_keras\.BiT; got a value of type Functional"):
             function(other, tmp_path / "model.npz")
 
 

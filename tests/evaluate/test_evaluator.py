@@ -244,7 +244,7 @@ def test_the_settings_of_the_data_reach_data_and_batches(source, network, monkey
     monkeypatch.setattr(
         data, "test_batches", lambda *of, **given: batches.append(given["loader"]) or make(*of, **given)
     )
-    places = {"data_dir": "/one", "manual_dir": "/two"}
+    places = {"data_dir": "/one", "manual_dir": "/two", "image_column": "photo", "label_column": "kind"}
     evaluate("any", "birds", resolution=8, loader="grain", skip_unreadable=True, **places)
     assert loaded == [("birds", {**places, "skip_unreadable": True, "divide": True})]
     assert batches == ["grain"]
@@ -254,6 +254,7 @@ def test_the_settings_of_the_data_reach_data_and_batches(source, network, monkey
 
 def test_the_program_passes_the_settings_of_the_data_on(monkeypatch):
     given = {"data_dir": "/one", "manual_dir": "/two", "loader": "grain", "skip_unreadable": True}
+    given |= {"image_column": "photo", "label_column": "kind"}
     values = dict.fromkeys(
         ("model", "dataset", "output", "split", "resolution", "fit", "precision", "variant", "match_classes")
     )

@@ -220,6 +220,8 @@ OTHER = {
     "variant": None,  # above
     "data_dir": None,  # tests/data
     "manual_dir": None,  # tests/data
+    "image_column": None,  # tests/data
+    "label_column": None,  # tests/data
     "loader": "grain",
     "skip_unreadable": None,  # below
     "validation": 0.5,

@@ -49,7 +49,7 @@ def test_test_batches_are_those_of_tf_data(array_source, image_folder):
 def test_an_image_is_prepared_as_by_tf_data(array_source):
     """With one example and no random augmentation there is only one order."""
     one = array_source.train.take(np.array([5]))
-    source = data.from_arrays(one.images, one.labels, one.images, one.labels, class_names="abc")
+    source = data.from_arrays(one.images, one.labels, one.images, one.labels, class_names=list("abc"))
     for resize, crop in ((12, 9), (4, 3), (40, 33)):
         changes = {"resize": resize, "crop": crop, "random_crop": False, "flip": False}
         for (images, labels), (expected, expected_labels) in zip(
@@ -63,7 +63,7 @@ def test_every_pass_has_every_example_once_in_another_order(source):
     n = source.num_train
     batches = _batches(source, 5, batch_size=n, random_crop=False, flip=False)
     expected = data.test_batches(
-        data.from_arrays(*_arrays(source.train), *_arrays(source.train), class_names="abc"), batch_size=n, crop=9
+        data.from_arrays(*_arrays(source.train), *_arrays(source.train), class_names=list("abc")), batch_size=n, crop=9
     )
     ((images, labels),) = expected.as_numpy_iterator()
     orders = []
