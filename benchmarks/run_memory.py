@@ -48,7 +48,7 @@ def memory_after(runs: int, model: str, **options) -> Iterator[float]:
     random = np.random.default_rng(0)
     images = random.integers(0, 256, (40, 32, 32, 3), np.uint8)
     labels = np.arange(len(images)) % 4
-    source = data.from_arrays(images, labels, images[:8], labels[:8], class_names="abcd", name="noise")
+    source = data.from_arrays(images, labels, images[:8], labels[:8], class_names=list("abcd"), name="noise")
     with tempfile.TemporaryDirectory() as folder:
         for number in range(runs):
             finetune(model, source, str(Path(folder, str(number))), seed=number, **options)

@@ -74,7 +74,7 @@ def test_refuses_other_classes_and_temperatures(kernels):
 def test_a_run_to_its_end(tiny_npz, tmp_path):
     random = np.random.default_rng(0)
     images, labels = random.integers(0, 256, (16, 8, 8, 3), np.uint8), np.arange(16) % 10
-    source = data.from_arrays(images, labels, images, labels, class_names="0123456789")
+    source = data.from_arrays(images, labels, images, labels, class_names=list("0123456789"))
     settings = {"batch_size": 8, "resolution": 16, "epochs": 3, "eval_every": 3}
     result = distill("tiny", str(tiny_npz), source, tmp_path / "run", **settings)
     with open(tmp_path / "run" / "metrics.csv", newline="") as file:

@@ -47,7 +47,7 @@ def test_plot():
 
 def test_a_series_to_its_end(tiny_npz, tmp_path, monkeypatch):
     images, labels = np.random.default_rng(0).integers(0, 256, (20, 8, 8, 3), np.uint8), np.arange(20) % 10
-    source = data.from_arrays(images, labels, images, labels, class_names="0123456789")
+    source = data.from_arrays(images, labels, images, labels, class_names=list("0123456789"))
     monkeypatch.setattr(data, "load", lambda name: source)
     monkeypatch.setattr(run.report, "write", lambda *arguments: None)  # figures of the runs, which are slow
     for name in ("finetune", "distill"):  # evaluated once, at the end

@@ -44,8 +44,8 @@ def _class_names(labels: str) -> tuple[tuple[str, str], ...]:
     return tuple(zip(ids, _read(labels, "lemmas", rule=r"\S.*")))
 
 
-@known_arguments
-def decode_predictions(logits, top=5, activation: str | None = None) -> list[list[tuple[str, str, float]]]:
+@known_arguments((), unchecked=("top",))
+def decode_predictions(logits, top: int = 5, activation: str | None = None) -> list[list[tuple[str, str, float]]]:
     """Returns the names of the classes with the highest scores of a published head, as in `keras.applications`.
 
     Args:

@@ -198,11 +198,11 @@ class BiT(JaxPrediction, keras.Model):
         return self.variant.name
 
     @classmethod
-    @known_arguments
+    @known_arguments((), unchecked=("num_classes",))
     def from_preset(
         cls,
         preset: str | os.PathLike,
-        num_classes=None,
+        num_classes: int | None = None,
         variant: str | None = None,
         dtype=None,
         file_format: str | None = None,

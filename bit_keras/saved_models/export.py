@@ -19,7 +19,7 @@ from bit_keras.system.paths import check_place
 from bit_keras.system.texts import label
 
 KINDS = ("reusable", "serving")
-_SERVING_OPTIONS = ("precision", "resolution", "activation", "top", "max_pixels")
+_SERVING_OPTIONS = ("precision", "resolution", "activation", "top", "max_rows", "max_pixels", "max_scans")
 
 
 @known_arguments(_SERVING_OPTIONS)

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
 from bit_keras import data
 from bit_keras.data.examples import Examples
 from bit_keras.data.loaders import preprocessing_numpy
-from bit_keras.saved_models.serving import decode_rows
+from bit_keras.saved_models.decoding import decode_rows
 
 SIDE = 24
 _Y, _X = np.mgrid[0:1:40j, 0:1:60j]
@@ -52,7 +53,8 @@ def test_evaluation_and_serving(photo, folder, fit):
         for loader in data.LOADERS:
             images, _ = next(iter(data.test_batches(each, batch_size=2, crop=SIDE, fit=fit, loader=loader)))
             np.testing.assert_allclose(images[0], expected, atol=0.05)
-    served, errors = decode_rows([photo], SIDE, 2**26, fit)
+    rows, served, errors = decode_rows(tf.constant([photo]), SIDE, fit)
+    assert rows.numpy().tolist() == [0]
     assert errors.numpy().tolist() == [b""]
     np.testing.assert_allclose(served[0], expected, atol=0.05)
 

@@ -44,9 +44,9 @@ def bucket(serve, tmp_path, monkeypatch) -> dict[str, bytes]:
     monkeypatch.setenv("BIT_KERAS_CACHE", str(tmp_path))
     for name in ("BIT_KERAS_MIRROR", "BIT_KERAS_OFFLINE"):
         monkeypatch.delenv(name, raising=False)
-    bit_keras.class_names.cache_clear()
+    class_names._class_names.cache_clear()
     yield files
-    bit_keras.class_names.cache_clear()
+    class_names._class_names.cache_clear()
 
 
 @pytest.mark.parametrize("name", SIZES)
@@ -73,7 +73,7 @@ def test_a_web_page_is_refused(bucket):
 
 
 def test_unknown_list():
-    with pytest.raises(ValueError, match=r"\['ilsvrc2012', 'imagenet21k'\], got 'cifar10'"):
+    with pytest.raises(ValueError, match="labels must be one of ilsvrc2012, imagenet21k; got 'cifar10'"):
         bit_keras.class_names("cifar10")
 
 
@@ -189,7 +189,7 @@ def test_ties_keep_the_order_of_the_classes(bucket):
         (np.zeros(1000), {}, r"\[N, K\] with K in \[1000, 21843\], got shape \(1000,\)"),
         (np.zeros((1, 2, 1000)), {}, r"got shape \(1, 2, 1000\)"),
         (np.zeros((4, 10)), {}, r"got shape \(4, 10\); a fine-tuned model has class names of its own"),
-        (np.zeros((1, 1000)), {"top": 0}, r"top must be an integer in \[1, 1000\], got 0"),
+        (np.zeros((1, 1000)), {"top": 0}, "top must be 1 or more, got 0"),
         (np.zeros((1, 1000)), {"top": 1001}, "got 1001"),
         (np.zeros((1, 1000)), {"top": 2.0}, r"got 2\.0"),
         (np.full((1, 1000), math.nan), {}, "must be finite, got NaN"),

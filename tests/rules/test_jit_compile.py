@@ -36,7 +36,7 @@ def _fast_compilation():
 def source(num_train: int) -> data.Source:
     random = np.random.default_rng(0)
     images, labels = random.integers(0, 256, (num_train, 8, 8, 3), np.uint8), np.arange(num_train) % 10
-    return data.from_arrays(images, labels, images[:10], labels[:10], class_names="0123456789", name="noise")
+    return data.from_arrays(images, labels, images[:10], labels[:10], class_names=list("0123456789"), name="noise")
 
 
 def finetune(tiny_npz, num_train=32, **settings):

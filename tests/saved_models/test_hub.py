@@ -298,7 +298,7 @@ def test_settings_that_are_refused(tmp_path, monkeypatch, golden_npz):
         program._export(Values(tmp_path / "output", module="m-r50x2"))
     with pytest.raises(ValueError, match=r"no list of classes was published for .*; give --class_names"):
         program._export(Values(tmp_path / "output", model="BiT-S-R17x0.5", labels=True))
-    with pytest.raises(FileExistsError, match="that does not exist yet"):
+    with pytest.raises(FileExistsError, match="output must not exist yet"):
         program._export(Values(tmp_path, model="BiT-S-R17x0.5"))
     monkeypatch.setitem(
         presets.PRESETS,
