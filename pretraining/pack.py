@@ -28,8 +28,10 @@ def pack(weights: Path, out: Path) -> None:
 def compare(before: Path, after: Path, source: data.Source, resolution: int) -> str:
     """Returns a sentence that compares test accuracies and logits of two weight files."""
     batches = data.test_batches(source, batch_size=256, crop=resolution)
-    was, now = (predict(BiT.from_preset(path), batches) for path in (before, after))
-    difference = np.abs(now.logits - was.logits).max() / np.abs(was.logits).max()
+    models = [BiT.from_preset(path) for path in (before, after)]
+    was, now = (predict(model, batches) for model in models)
+    logits = [np.concatenate([model.predict_on_batch(images) for images, _ in batches]) for model in models]
+    difference = np.abs(logits[1] - logits[0]).max() / np.abs(logits[0]).max()
     return (
         f"test accuracy {was.accuracy:.4f} in {before.name}, {now.accuracy:.4f} in {after.name}; largest difference of "
         f"the logits {difference:.1e} of their scale"

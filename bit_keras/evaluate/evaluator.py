@@ -63,7 +63,7 @@ class Evaluation:
             "expected_calibration_error": see `classification.expected_calibration_error`, of the softmax, in [0, 1];
             "cross_entropy": mean, in nats.
         per_class: rows of `classification.per_class`.
-        predictions: logits [N, K] and true classes [N]; images only if they were drawn.
+        predictions: of the N examples; images only if they were drawn.
         class_names: names of the K classes; those of the data, then those that only the weights know.
         files: file of each example; () for data that are not in files of images.
     """
@@ -116,8 +116,9 @@ def evaluate(
             a run, whose best.npz is taken, or else weights.npz. A SavedModel directory is run itself, with images in
             [0, 1].
         source: "digits", a TFDS name, a folder of class folders, or a source made by `bit_keras.data`.
-        output: new or empty folder for metrics.json, per_class.csv, predictions.csv, confusion_matrix.png and
-            worst_mistakes.png, all of them or none, but for a picture that cannot be drawn; None writes nothing.
+        output: new or empty folder for metrics.json, per_class.csv, predictions.csv, confused_pairs.csv,
+            worst_mistakes.png and, for up to 100 classes, confusion_matrix.png, all of them or none, but for a picture
+            that cannot be drawn; None writes nothing.
         split: "test", "validation", "train", or "all" for all of them, such as a whole folder without splits.
         data_dir, manual_dir, skip_unreadable, image_column, label_column: as in `bit_keras.data.load`; not used if
             `source` is already opened.
@@ -202,12 +203,11 @@ def evaluate(
     classifier = network if outputs is None else _InOrder(network, outputs)
     with contextlib.closing(_watched(itertools.chain(*batches), num_examples)) as watched:  # also removes the bar
         predictions = predict(classifier, watched, num_mistakes=0 if output is None else _MISTAKES)
-    _check_finite(predictions.logits)
+    _check_finite(predictions)
 
     # Measure
-    classes, probabilities = classification.top_classes(predictions.logits, min(5, num_classes))
-    per_class = classification.per_class(predictions.labels, predictions.classes, names)
-    is_right = predictions.classes == predictions.labels
+    labels, classes, confidences = predictions.labels, predictions.top_classes, predictions.top_probabilities[:, 0]
+    per_class = classification.per_class(labels, predictions.classes, names)
     evaluation = Evaluation(
         {
             "model": os.fspath(model),
@@ -217,12 +217,12 @@ def evaluate(
             "fit": fit,
             **_computation(network, precision),
             "classes": num_classes,
-            "examples": len(predictions.labels),
+            "examples": len(labels),
             "top1_accuracy": predictions.accuracy,
-            "top5_accuracy": classification.top_k_accuracy(classes, predictions.labels) if num_classes >= 5 else None,
+            "top5_accuracy": classification.top_k_accuracy(classes, labels) if num_classes >= 5 else None,
             "mean_per_class_accuracy": classification.mean_per_class_accuracy(per_class),
-            "expected_calibration_error": classification.expected_calibration_error(probabilities[:, 0], is_right),
-            "cross_entropy": classification.cross_entropy(predictions.logits, predictions.labels),
+            "expected_calibration_error": classification.expected_calibration_error(confidences, predictions.is_right),
+            "cross_entropy": predictions.loss,
         },
         per_class,
         predictions,
@@ -232,7 +232,7 @@ def evaluate(
 
     # Write
     if output is not None:
-        _write(output, evaluation, classes, probabilities)
+        _write(output, evaluation)
     return evaluation
 
 
@@ -276,10 +276,10 @@ def _computation(network, precision: str) -> dict:
     return {"precision": precision, "backend": keras.backend.backend()}
 
 
-def _check_finite(logits: np.ndarray) -> None:
-    invalid = np.count_nonzero(~np.isfinite(logits).all(axis=1))
+def _check_finite(predictions: Predictions) -> None:
+    invalid, count = np.count_nonzero(~predictions.is_finite), len(predictions.is_finite)
     if invalid:
-        raise ValueError(f"logits must be finite, got NaN or infinity for {invalid:,} of {len(logits):,} examples")
+        raise ValueError(f"logits must be finite, got NaN or infinity for {invalid:,} of {count:,} examples")
 
 
 def _watched(batches: Iterable, num_examples: int) -> Generator:
@@ -300,29 +300,23 @@ def _watched(batches: Iterable, num_examples: int) -> Generator:
     logger.info("%d examples in %.1f s, %.0f images/s", num_examples, seconds, num_examples / seconds)
 
 
-def _write(folder: Path, evaluation: Evaluation, classes: np.ndarray, probabilities: np.ndarray) -> None:
-    """Writes the five files; `classes` and `probabilities` are those of `classification.top_classes`."""
+def _write(folder: Path, evaluation: Evaluation) -> None:
+    predictions, names = evaluation.predictions, evaluation.class_names
     with whole(folder.resolve()) as temporary:  # `whole` needs a name, which "." lacks
         temporary.mkdir()
         write_json(temporary / "metrics.json", evaluation.metrics)
         rows = [list(row.values()) for row in evaluation.per_class]
         _write_csv(temporary / "per_class.csv", list(evaluation.per_class[0]), rows)
-        _write_csv(temporary / "predictions.csv", *_prediction_rows(evaluation, classes, probabilities))
-        shown = evaluation.predictions, evaluation.class_names
-        drawing.save_all(
-            temporary,
-            {
-                "confusion_matrix": lambda: report.confusion_matrix(*shown),
-                "worst_mistakes": lambda: report.worst_mistakes(*shown, evaluation.files),
-            },
-        )
+        _write_csv(temporary / "predictions.csv", *_prediction_rows(evaluation))
+        pairs = [(names[label], names[best], count) for label, best, count in predictions.confused_pairs()]
+        _write_csv(temporary / "confused_pairs.csv", ["label", "predicted", "examples"], pairs)
+        drawing.save_all(temporary, report.of_predictions(predictions, names, evaluation.files))
 
 
-def _prediction_rows(
-    evaluation: Evaluation, classes: np.ndarray, probabilities: np.ndarray
-) -> tuple[list[str], Iterator[list]]:
+def _prediction_rows(evaluation: Evaluation) -> tuple[list[str], Iterator[list]]:
     """Returns the header and the rows of predictions.csv."""
-    ranks = range(1, classes.shape[1] + 1)
+    predictions = evaluation.predictions
+    ranks = range(1, predictions.top_classes.shape[1] + 1)
     header = [
         "index",
         "file",
@@ -333,7 +327,7 @@ def _prediction_rows(
     ]
     names = evaluation.class_names
     files = evaluation.files or itertools.repeat("")
-    examples = zip(files, evaluation.predictions.labels, classes, probabilities)
+    examples = zip(files, predictions.labels, predictions.top_classes, predictions.top_probabilities)
     rows = (
         [index, file, names[label], names[best[0]], *(names[k] for k in best), *(f"{p:.6g}" for p in scores)]
         for index, (file, label, best, scores) in enumerate(examples)

@@ -1,7 +1,7 @@
 """Figures and summary of a run."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +13,9 @@ from bit_keras.metrics import Predictions
 from bit_keras.rules.schedules import Schedule
 from bit_keras.system.files import write_json
 
-# Largest number of classes whose names fit next to a confusion matrix.
+# Largest number of classes whose names fit next to a confusion matrix, and of those that are drawn at all.
 _MOST_NAMES = 40
+_MOST_CLASSES = 100
 
 
 def write(
@@ -30,7 +31,8 @@ def write(
 ) -> None:
     """Writes summary.json, then learning_curve.png, learning_rate.png, confusion_matrix.png and worst_mistakes.png.
 
-    With several labels per image there are no confusion matrix and no errors to draw.
+    There is no confusion matrix of more than 100 classes. With several labels per image there are neither a confusion
+    matrix nor errors to draw.
 
     Args:
         folder: folder of the files, created if it is missing.
@@ -49,11 +51,23 @@ def write(
         "learning_rate": lambda: learning_rate_curve(schedule),
     }
     if not predictions.multi_label:
-        figures["confusion_matrix"] = lambda: confusion_matrix(predictions, class_names)
-        figures["worst_mistakes"] = lambda: worst_mistakes(predictions, class_names, files)
+        figures |= of_predictions(predictions, class_names, files)
     failed = drawing.save_all(Path(folder), figures)
     if faults is not None:
         faults += failed
+
+
+def of_predictions(
+    predictions: Predictions, class_names: Sequence[str], files: Sequence[str] = ()
+) -> dict[str, Callable[[], Figure]]:
+    """Returns {name: function that draws it} of the figures of single-label predictions.
+
+    A confusion matrix of more than 100 classes would be illegible: there is none.
+    """
+    figures = {"worst_mistakes": lambda: worst_mistakes(predictions, class_names, files)}
+    if predictions.num_classes <= _MOST_CLASSES:
+        figures["confusion_matrix"] = lambda: confusion_matrix(predictions, class_names)
+    return figures
 
 
 def learning_curve(metrics: list[dict[str, float]], test_accuracy: float, evaluated_on: str = "test") -> Figure:

@@ -8,6 +8,7 @@ import numpy as np
 NUM_BINS = 15
 
 
+@np.errstate(invalid="ignore")  # logits that are not finite give NaN
 def top_classes(logits: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     """Returns the k most likely classes and their softmax probabilities, both [N, k], in descending order.
 
@@ -16,7 +17,7 @@ def top_classes(logits: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         k: 1 to K.
     """
     # Row by row: sorting all logits at once would take twice their memory.
-    classes = np.stack([np.argsort(-row, kind="stable")[:k] for row in logits])
+    classes = np.stack([_largest(row, k) for row in logits])
     scores = np.take_along_axis(logits, classes, axis=1).astype(np.float64)
     return classes, np.exp(scores - _log_normalizer(logits)[:, None])
 
@@ -24,11 +25,6 @@ def top_classes(logits: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
 def top_k_accuracy(classes: np.ndarray, labels: np.ndarray) -> float:
     """Returns the fraction of examples, in [0, 1], whose true class [N] is among the k predicted classes [N, k]."""
     return float(np.mean((classes == labels[:, None]).any(axis=1)))
-
-
-def cross_entropy(logits: np.ndarray, labels: np.ndarray) -> float:
-    """Returns the mean softmax cross-entropy in nats of logits [N, K] and true classes [N]."""
-    return float(np.mean(_log_normalizer(logits) - logits[np.arange(len(labels)), labels]))
 
 
 def expected_calibration_error(confidences: np.ndarray, is_right: np.ndarray, num_bins: int = NUM_BINS) -> float:
@@ -78,3 +74,10 @@ def mean_per_class_accuracy(rows: Sequence[dict]) -> float:
 def _log_normalizer(logits: np.ndarray) -> np.ndarray:
     """Returns log(sum(exp(logits))) over the classes, float64 [N]."""
     return np.logaddexp.reduce(logits, axis=1, dtype=np.float64)
+
+
+def _largest(row: np.ndarray, k: int) -> np.ndarray:
+    """Returns the indices of the k largest values, in descending order; of equal values the lower index comes first."""
+    threshold = np.partition(row, -k)[-k]  # sorts no more of thousands of classes than necessary
+    candidates = np.flatnonzero(~(row < threshold))  # all of them if there are NaN
+    return candidates[np.argsort(-row[candidates], kind="stable")[:k]]

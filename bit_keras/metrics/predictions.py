@@ -1,58 +1,95 @@
 """Predictions of a model for every example of a data set, each exactly once."""
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import keras
 import numpy as np
 
+from bit_keras.metrics.classification import top_classes
+
+# Most likely classes that are kept of each example.
+TOP = 5
+
 
 @dataclasses.dataclass(frozen=True)
 class Predictions:
-    """Predictions of a model for N examples.
+    """Predictions of a model for N examples: a few numbers for each, and not the logits of all.
+
+    For the 21,843 classes of ImageNet-21k, the logits of 50,000 images would need 4.4 GB.
 
     Attributes:
-        logits: [N, K] float32.
-        labels: [N] int64, the true classes; boolean [N, K] in multi-label data.
+        labels: [N] int64, the true classes; None in multi-label data.
+        top_classes: [N, k] int64, the most likely classes in descending order; k is 5, or K if that is less.
+        top_probabilities: [N, k] float64, their softmax probabilities.
+        losses: [N] softmax cross-entropy in nats; for multi-label data sigmoid cross-entropy, summed over the classes.
+        is_right: [N] bool, whether the most likely class is a true one.
+        is_finite: [N] bool, False where a logit is NaN or infinite.
+        num_classes: K.
         mistake_images: [M, H, W, 3] in [-1, 1], the misclassified images with the highest losses, in descending
             order; empty for multi-label data.
         mistakes: [M] int64, their indices among the N examples.
     """
 
-    logits: np.ndarray
-    labels: np.ndarray
-    mistake_images: np.ndarray
-    mistakes: np.ndarray
+    labels: np.ndarray | None
+    top_classes: np.ndarray
+    top_probabilities: np.ndarray
+    losses: np.ndarray
+    is_right: np.ndarray
+    is_finite: np.ndarray
+    num_classes: int
+    mistake_images: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0))
+    mistakes: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0, np.int64))
+
+    @classmethod
+    def of(cls, logits: np.ndarray, targets: np.ndarray, multi_label: bool = False) -> "Predictions":
+        """Returns the predictions with these logits, without images.
+
+        Args:
+            logits: [N, K] float32.
+            targets: one-hot labels, [N, K] or of the first classes only; multi-hot if `multi_label`.
+        """
+        best, probabilities = top_classes(logits, min(TOP, logits.shape[-1]))
+        if multi_label:
+            labels, losses = None, _sigmoid_cross_entropy(logits, targets > 0)
+            is_right = targets[np.arange(len(best)), best[:, 0]] > 0
+        else:
+            labels = targets.argmax(axis=-1)
+            losses, is_right = _softmax_cross_entropy(logits, labels), best[:, 0] == labels
+        is_finite = np.isfinite(logits).all(axis=-1)
+        return cls(labels, best, probabilities, losses, is_right, is_finite, logits.shape[-1])
 
     @property
     def multi_label(self) -> bool:
-        return self.labels.ndim == 2
+        return self.labels is None
 
     @property
     def classes(self) -> np.ndarray:
         """Predicted classes, [N]."""
-        return self.logits.argmax(axis=-1)
+        return self.top_classes[:, 0]
 
     @property
     def accuracy(self) -> float:
         """Fraction of examples whose predicted class is a true one, in [0, 1]; precision at 1 in multi-label data."""
-        if self.multi_label:
-            return float(np.mean(self.labels[np.arange(len(self.labels)), self.classes]))
-        return float(np.mean(self.classes == self.labels))
+        return float(np.mean(self.is_right))
 
     @property
     def loss(self) -> float:
-        """Mean softmax cross-entropy in nats; for multi-label data sigmoid cross-entropy, summed over the classes."""
-        if self.multi_label:
-            losses = np.logaddexp(0, self.logits) - self.logits * self.labels
-            return float(np.mean(losses.sum(axis=-1, dtype=np.float64)))
-        return float(np.mean(_cross_entropy(self.logits, self.labels)))
+        """Mean of the losses."""
+        return float(np.mean(self.losses))
 
     def confusion(self) -> np.ndarray:
         """Confusion matrix of counts, [K, K]: rows are true classes, columns are predicted ones."""
-        counts = np.zeros((self.logits.shape[-1],) * 2, np.int64)
+        counts = np.zeros((self.num_classes,) * 2, np.int64)
         np.add.at(counts, (self.labels, self.classes), 1)
         return counts
+
+    def confused_pairs(self) -> list[tuple[int, int, int]]:
+        """Returns (true class, predicted class, number of examples) of all errors, the most frequent pairs first."""
+        wrong = ~self.is_right
+        pairs, counts = np.unique(np.stack([self.labels[wrong], self.classes[wrong]]), axis=1, return_counts=True)
+        order = np.argsort(-counts, kind="stable")
+        return [(int(pairs[0, k]), int(pairs[1, k]), int(counts[k])) for k in order]
 
 
 def predict(model: keras.Model, batches: Iterable, num_mistakes: int = 24, multi_label: bool = False) -> Predictions:
@@ -68,28 +105,31 @@ def predict(model: keras.Model, batches: Iterable, num_mistakes: int = 24, multi
     Raises:
         ValueError: `batches` is empty.
     """
-    logits, labels, worst = [], [], []
+    parts, worst = [], []
     count = size = 0
     for images, targets in batches:
         images, targets = np.asarray(images), np.asarray(targets)
-        batch_labels = targets > 0 if multi_label else targets.argmax(axis=-1)
         size = max(size, len(images))
-        batch_logits = logits_of(model, images, size)
+        part = Predictions.of(logits_of(model, images, size), targets, multi_label)
         if not multi_label:
-            losses = _cross_entropy(batch_logits, batch_labels)
-            wrong = np.flatnonzero(batch_logits.argmax(axis=-1) != batch_labels)
-            worst += [(losses[i], count + i, images[i]) for i in wrong]
-            worst = sorted(worst, key=lambda mistake: -mistake[0])[:num_mistakes]
-        logits.append(batch_logits)
-        labels.append(batch_labels)
+            wrong = [(part.losses[i], count + i, images[i]) for i in np.flatnonzero(~part.is_right)]
+            worst = sorted(worst + wrong, key=lambda mistake: -mistake[0])[:num_mistakes]
+            # Copies: a part of a batch would keep the whole batch in memory.
+            worst = [(loss, index, image.copy() if index >= count else image) for loss, index, image in worst]
+        parts.append(part)
         count += len(images)
     if not count:
         raise ValueError("evaluation needs at least one batch of examples, got none")
+    images = np.array([image for _, _, image in worst])
+    return _joined(parts, images, np.array([index for _, index, _ in worst], np.int64))
+
+
+def _joined(parts: Sequence[Predictions], mistake_images: np.ndarray, mistakes: np.ndarray) -> Predictions:
+    columns = ("top_classes", "top_probabilities", "losses", "is_right", "is_finite")
+    joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in columns}
+    labels = None if parts[0].multi_label else np.concatenate([part.labels for part in parts])
     return Predictions(
-        np.concatenate(logits),
-        np.concatenate(labels),
-        np.array([image for _, _, image in worst]),
-        np.array([index for _, index, _ in worst], np.int64),
+        labels, **joined, num_classes=parts[0].num_classes, mistake_images=mistake_images, mistakes=mistakes
     )
 
 
@@ -102,6 +142,11 @@ def logits_of(model: keras.Model, images: np.ndarray, size: int) -> np.ndarray:
     return np.asarray(model.predict_on_batch(padded), np.float32)[: len(images)]
 
 
-def _cross_entropy(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+@np.errstate(invalid="ignore")  # logits that are not finite give NaN
+def _softmax_cross_entropy(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     shifted = logits - logits.max(axis=-1, keepdims=True)
     return np.log(np.exp(shifted).sum(axis=-1)) - shifted[np.arange(len(labels)), labels]
+
+
+def _sigmoid_cross_entropy(logits: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    return (np.logaddexp(0, logits) - logits * targets).sum(axis=-1, dtype=np.float64)

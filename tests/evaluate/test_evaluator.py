@@ -1,5 +1,6 @@
 """The whole evaluation: golden weights on real digits, and a stub of a network on arrays."""
 
+import collections
 import csv
 import json
 import shutil
@@ -22,7 +23,8 @@ from bit_keras.evaluate.evaluator import evaluate
 from bit_keras.network.model import BiT
 from bit_keras.saved_models import writer
 
-FILES = {"metrics.json", "per_class.csv", "predictions.csv", "confusion_matrix.png", "worst_mistakes.png"}
+TABLES = {"metrics.json", "per_class.csv", "predictions.csv", "confused_pairs.csv"}
+FILES = {*TABLES, "confusion_matrix.png", "worst_mistakes.png"}
 NUMBERS = (
     *("top1_accuracy", "top5_accuracy", "mean_per_class_accuracy"),
     *("expected_calibration_error", "cross_entropy"),
@@ -41,7 +43,7 @@ def test_numbers_tables_and_picture_of_real_weights(golden_npz, tmp_path):
     logits = BiT.from_preset(golden_npz).predict(images, verbose=0).astype("float64")
     labels, classes = targets.argmax(axis=1), logits.argmax(axis=1)
     probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    np.testing.assert_allclose(evaluation.predictions.logits, logits, atol=1e-4)
+    np.testing.assert_allclose(evaluation.predictions.losses, -np.log(probabilities[np.arange(360), labels]), rtol=1e-3)
     np.testing.assert_array_equal(evaluation.predictions.labels, labels)
 
     found = json.loads((tmp_path / "out" / "metrics.json").read_text())
@@ -69,6 +71,11 @@ def test_numbers_tables_and_picture_of_real_weights(golden_npz, tmp_path):
     np.testing.assert_allclose(scores, np.take_along_axis(probabilities, best, axis=1), rtol=1e-3)
     np.testing.assert_allclose(scores, -np.sort(-probabilities, axis=1)[:, :5], rtol=1e-3)
     assert np.std(imread(tmp_path / "out" / "confusion_matrix.png")) > 0.01
+    pairs = {
+        (int(row["label"]), int(row["predicted"])): int(row["examples"])
+        for row in read_csv(tmp_path / "out" / "confused_pairs.csv")
+    }
+    assert pairs == collections.Counter((label, best) for label, best in zip(labels, classes) if label != best)
 
 
 def test_the_program_and_a_saved_model_give_the_same_numbers(golden_npz, tmp_path, monkeypatch):
@@ -297,7 +304,7 @@ def test_a_whole_folder_that_lacks_a_class_of_the_weights(folder, network, names
     assert found.metrics["classes"] == 3
     assert found.metrics["top1_accuracy"] == found.metrics["mean_per_class_accuracy"] == 1
     assert found.class_names == ("ant", "wren's nest", "emu")
-    assert found.predictions.logits.shape == (12, 3)
+    assert found.predictions.num_classes == 3
     rows = read_csv(tmp_path / "out" / "per_class.csv")
     assert [(row["class"], row["examples"], row["recall"]) for row in rows] == [
         *(("ant", "6", "1.0"), ("wren's nest", "6", "1.0"), ("emu", "0", ""))
@@ -310,12 +317,11 @@ def test_a_whole_folder_that_lacks_a_class_of_the_weights(folder, network, names
 
 def test_a_whole_folder_is_every_image_once(folder, network, names):
     whole, train, test = (evaluate("any", folder, split=split, resolution=8) for split in ("all", "train", "test"))
-    parts = zip(train.files + test.files, np.concatenate([train.predictions.logits, test.predictions.logits]))
-    for (file, expected), name, found in zip(
-        sorted(parts, key=lambda part: part[0]), whole.files, whole.predictions.logits
-    ):
+    losses = np.concatenate([train.predictions.losses, test.predictions.losses])
+    parts = sorted(zip(train.files + test.files, losses))
+    for (file, expected), name, found in zip(parts, whole.files, whole.predictions.losses, strict=True):
         assert name == file
-        np.testing.assert_array_equal(found, expected)
+        assert found == expected
 
 
 def test_classes_of_one_image_and_of_none(folder, network, names):

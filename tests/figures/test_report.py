@@ -1,3 +1,4 @@
+import dataclasses
 import io
 import json
 
@@ -16,10 +17,11 @@ METRICS = [
 ]
 
 
-def predictions(mistakes=2):
-    logits = np.eye(3, dtype="float32")[[0, 1, 2, 0, 1]]
-    labels = np.array([0, 1, 2, 1, 0] if mistakes else [0, 1, 2, 0, 1])
-    return Predictions(logits, labels, np.zeros((mistakes, 8, 8, 3)), np.array([3, 4][:mistakes], np.int64))
+def predictions(mistakes=2, num_classes=3):
+    targets = np.eye(num_classes, dtype="float32")
+    found = Predictions.of(targets[[0, 1, 2, 0, 1]], targets[[0, 1, 2, 1, 0] if mistakes else [0, 1, 2, 0, 1]])
+    indices = np.array([3, 4][:mistakes], np.int64)
+    return dataclasses.replace(found, mistake_images=np.zeros((mistakes, 8, 8, 3)), mistakes=indices)
 
 
 def test_writes_pictures_and_summary(tmp_path):
@@ -30,6 +32,15 @@ def test_writes_pictures_and_summary(tmp_path):
     for name in pictures:
         assert np.std(imread(tmp_path / "report" / name)) > 0.01, f"{name} is blank"
     assert json.loads((tmp_path / "report" / "summary.json").read_text()) == summary
+
+
+def test_a_confusion_matrix_of_many_classes_is_not_drawn(tmp_path):
+    for count in (100, 101):
+        names = tuple(f"class {k}" for k in range(count))
+        found = predictions(num_classes=count)
+        report.write(tmp_path / str(count), METRICS, SCHEDULE, found, names, {"test_accuracy": 0.6})
+    assert (tmp_path / "100" / "confusion_matrix.png").exists()
+    assert not (tmp_path / "101" / "confusion_matrix.png").exists()
 
 
 def test_learning_curve_shows_both_splits_at_their_steps():

@@ -29,7 +29,8 @@ def reference():
 def test_counts_every_example_once():
     images, labels, logits, losses = reference()
     found = predict(classifier(), batches())
-    np.testing.assert_allclose(found.logits, logits, rtol=1e-6)
+    np.testing.assert_array_equal(found.top_classes, np.argsort(-logits, axis=1))
+    np.testing.assert_allclose(found.losses, losses, rtol=1e-5)
     np.testing.assert_array_equal(found.labels, labels)
     assert found.accuracy == np.mean(logits.argmax(axis=1) == labels)
     assert found.loss == pytest.approx(losses.mean(), rel=1e-6)
@@ -37,6 +38,30 @@ def test_counts_every_example_once():
     assert confusion.sum() == len(images) == 11
     assert [confusion[true].sum() for true in range(3)] == [np.sum(labels == true) for true in range(3)]
     assert np.trace(confusion) == np.sum(logits.argmax(axis=1) == labels)
+    pairs = found.confused_pairs()
+    assert {(true, predicted): count for true, predicted, count in pairs} == {
+        (true, predicted): confusion[true, predicted] for true, predicted in np.argwhere(confusion) if true != predicted
+    }
+    assert [count for _, _, count in pairs] == sorted((count for _, _, count in pairs), reverse=True)
+
+
+def test_several_labels_per_image():
+    images, labels, logits, _ = reference()
+    targets = np.eye(3)[labels]
+    targets[::2, 0] = 1  # two labels, or one
+    found = predict(classifier(), [(images, targets)], multi_label=True)
+    probabilities = 1 / (1 + np.exp(-logits))
+    losses = -np.log(np.where(targets > 0, probabilities, 1 - probabilities)).sum(axis=1)
+    assert found.loss == pytest.approx(losses.mean(), rel=1e-6)
+    assert found.accuracy == targets[np.arange(11), logits.argmax(axis=1)].mean()
+    assert found.multi_label
+
+
+def test_logits_that_are_not_finite():
+    images = np.zeros((3, 2, 2, 3), "float32")
+    images[1, 0, 0, 2], images[2, 0, 0, 0] = np.inf, np.nan
+    found = predict(classifier(), [(images, np.eye(3))])
+    np.testing.assert_array_equal(found.is_finite, [True, False, False])
 
 
 def test_a_smaller_last_batch_is_not_compiled_again():
