@@ -14,6 +14,7 @@ from bit_keras.rules.hyperrule import HyperRule
 from bit_keras.saved_models.export import export_saved_model
 from bit_keras.saved_models.layer import SavedModelLayer
 from bit_keras.zoo.presets import list_presets
+from bit_keras.zoo.tasks import list_tasks
 
 __version__ = version.VERSION
 
@@ -28,6 +29,7 @@ __all__ = [
     "finetune",
     "folded",
     "list_presets",
+    "list_tasks",
     "load_weights",
     "predict",
     "save_npz",

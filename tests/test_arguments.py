@@ -110,6 +110,7 @@ CASES = {
     bit_keras.decode_predictions: ({"logits": np.zeros((1, 1000))}, (), ("top",), ("logits", "activation")),
     bit_keras.class_names: ({}, (), (), ("labels",)),
     bit_keras.list_presets: ({}, (), (), ("pattern",)),
+    bit_keras.list_tasks: ({}, (), (), ("pattern",)),
     convert.convert: (
         {"source": "R50x1", "destination": "/nowhere/a.npz"},
         ("overwrite",),

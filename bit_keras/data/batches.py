@@ -68,8 +68,8 @@ def train_batches(
         start_step: index k of the first batch, 0 or more. Batches are bit-identical to those of a start at 0.
         shard: (index, count): each batch contains only the images whose position in the full batch, modulo count, is
             index; they are bit-identical to those in the full batch. `count` must divide `batch_size`.
-        random_crop: False resizes directly to `crop`.
-        flip: True mirrors half of the images.
+        random_crop: False resizes directly to `crop`, as for a source where a crop would change the label.
+        flip: True mirrors half of the images, but not of a source where that would change the label.
         min_area: for the inception crops of pre-training, the least fraction of an image's area, in (0, 1]; `resize`
             and `random_crop` are not used then. None for the crops of the HyperRule.
         fit: how an image becomes a square: "squash", resized whatever its aspect ratio, as in the paper; "pad", its
@@ -114,8 +114,8 @@ def train_batches(
         seed=seed,
         start_step=start_step,
         shard=shard,
-        random_crop=random_crop,
-        flip=flip,
+        random_crop=random_crop and source.random_crop,
+        flip=flip and source.flip,
         min_area=min_area,
         fit=fit,
         keep=keep and source.train.fits_in(KEEP_BYTES),

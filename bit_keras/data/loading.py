@@ -14,6 +14,7 @@ from bit_keras.system.checks import known_arguments
 from bit_keras.system.logs import shows_messages
 from bit_keras.system.optional import require
 from bit_keras.system.paths import expanded
+from bit_keras.zoo.tasks import TASKS
 
 
 @known_arguments
@@ -35,6 +36,7 @@ def load(
     Args:
         name: one of
             "digits": 1,797 handwritten digits, which are included in the package;
+            a task of `bit_keras.list_tasks()`, such as "vtab/clevr-count", with its own splits and labels;
             a path that ends in ".csv" or ".tsv": a file that lists images and labels, see `open_table`;
             a path that ends in ".npz": a file of arrays, see `open_arrays`;
             a folder with TFRecord files of the split "train", see `open_tfrecords`;
@@ -84,6 +86,10 @@ def load(
         raise ImportError(
             f'{error}; allowed without it are "digits", the path of a folder and that of a CSV file', name=error.name
         ) from error
+    if name in TASKS:
+        from bit_keras.data.sources.tfds_task import open_task
+
+        return open_task(TASKS[name], data_dir, manual_dir)
     from bit_keras.data.sources.tfds import open_tfds  # slow to import
 
     return open_tfds(name, data_dir, manual_dir, seed, divide, **columns)

@@ -64,6 +64,8 @@ class Source:
         multi_label: True if an image may have several labels.
         validation: the split that the best weights of a run are chosen on; None if the test split has to serve for it.
         test_split: name of the test split in the data: that of a validation split if there is no other one.
+        random_crop: False if a random crop of an image would change its label; none is made then.
+        flip: False if mirroring an image would change its label; none is mirrored then.
     """
 
     name: str
@@ -75,6 +77,8 @@ class Source:
     multi_label: bool = False
     validation: Split | None = None
     test_split: str = "test"
+    random_crop: bool = True
+    flip: bool = True
 
     def __repr__(self) -> str:
         return f"Source({self.name}: {self.describe_splits()} of {self.num_classes:,} classes)"

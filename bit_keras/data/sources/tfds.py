@@ -19,6 +19,7 @@ from bit_keras.data.loaders import preprocessing, preprocessing_numpy
 from bit_keras.data.loaders.streams import passes
 from bit_keras.data.source import Source, median_size
 from bit_keras.data.sources import tfds_errors
+from bit_keras.data.sources.task_labels import Label, label_of
 from bit_keras.data.splits import assign
 
 _SHUFFLE_BYTES = 2**30  # size of the shuffle buffer of encoded images: all of CIFAR, some 10,000 of ImageNet
@@ -27,6 +28,27 @@ _RECORD = r".*-(\d+)-of-\d+.*__(\d+)"  # TFDS's identifier of a record: the numb
 _SLICED = re.compile(r"([^\[\]]+)\[(.*)\]")  # "name[:80%]"
 _DTYPES = (np.uint8, np.uint16)
 _RETRIES = 4  # per request; with TFDS's default of 10 a missing network is reported after 3.5 minutes
+
+
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """How image and label are made of an example.
+
+    Attributes:
+        image: name of the feature that is the image.
+        label: how the label is made of the others.
+        scale: factor of the pixels.
+    """
+
+    image: str
+    label: Label
+    scale: int = 1
+
+    def __call__(self, example: dict) -> tuple[tf.Tensor, tf.Tensor]:
+        image = example[self.image]
+        if self.scale != 1:
+            image = preprocessing.decode(image) * tf.constant(self.scale, tf.uint8)
+        return image, self.label.compute(example)
 
 
 def open_tfds(
@@ -59,16 +81,12 @@ def open_tfds(
             prepared, or archives are missing; the message then contains the dataset's instructions.
     """
     sliced = _SLICED.fullmatch(name)
-    dataset = sliced[1] if sliced else name
-    try:
-        builder = tfds.builder(dataset, data_dir=data_dir)
-    except Exception as error:  # the dataset's own code may raise any type
-        raise tfds_errors.not_opened(dataset, error) from error
-    _prepare(builder, manual_dir)
+    builder = prepared(sliced[1] if sliced else name, data_dir, manual_dir)
     features = image_column or "image", label_column or "label"
     _check_features(name, builder.info.features, *features)
-    names = _splits(name, builder, features)
-    splits = {split: _Stream(builder, found, *features) for split, found in names.items()}
+    reading = Reading(features[0], label_of(features[1]))
+    names = _splits(name, builder, reading)
+    splits = {split: Stream(builder, found, reading) for split, found in names.items()}
     test_split, identity = names.get("test", "test"), {"kind": "tfds", "fingerprint": builder.info.full_name}
     rest = None
     if sliced:
@@ -95,20 +113,25 @@ def open_tfds(
     return Source(
         name=name,
         class_names=class_names,
-        image_size=_image_size(builder.info.features[features[0]], splits["train"]),
+        image_size=image_size(splits["train"]),
         identity=identity,
         test_split=test_split,
         **splits,
     )
 
 
-def _prepare(builder: tfds.core.DatasetBuilder, manual_dir: str | None) -> None:
-    """Downloads and prepares a dataset if necessary."""
+def prepared(dataset: str, data_dir: str | None, manual_dir: str | None) -> tfds.core.DatasetBuilder:
+    """Returns the builder of a dataset, which is downloaded and prepared if necessary; raises as `open_tfds`."""
+    try:
+        builder = tfds.builder(dataset, data_dir=data_dir)
+    except Exception as error:  # the dataset's own code may raise any type
+        raise tfds_errors.not_opened(dataset, error) from error
     try:
         with _few_retries():
             builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=manual_dir))
     except Exception as error:  # the dataset's own code may raise any type
         raise tfds_errors.not_prepared(builder, manual_dir, error) from error
+    return builder
 
 
 @contextlib.contextmanager
@@ -122,20 +145,19 @@ def _few_retries() -> Iterator[None]:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class _Stream:
+class Stream:
     """A `Split` of a prepared dataset: sequential access to encoded images.
 
     Attributes:
         builder: of the dataset.
-        split: name of the split.
-        image, label: names of the features.
+        split: name of the split, or an expression such as "train[:800]+validation[:200]", which has no `subset`.
+        reading: how image and label are made of an example.
         is_chosen: bool, for each record in the order of the files, whether it belongs to this split; None for all.
     """
 
     builder: tfds.core.DatasetBuilder
     split: str
-    image: str = "image"
-    label: str = "label"
+    reading: Reading
     is_chosen: np.ndarray | None = None
 
     def __len__(self) -> int:
@@ -179,9 +201,10 @@ class _Stream:
         is_taken = tf.constant(is_taken)
         examples = self.in_order().take(len(is_taken)).enumerate().filter(lambda i, _: is_taken[i])
         images, labels = zip(*((image, label) for _, (image, label) in examples.as_numpy_iterator()))
-        return Examples(np.array(images, dtype=object), np.array(labels, np.int64))
+        images = np.array(images, dtype=object if isinstance(images[0], bytes) else np.uint8)
+        return Examples(images, np.array(labels, np.int64))
 
-    def subset(self, indices: np.ndarray) -> "_Stream":
+    def subset(self, indices: np.ndarray) -> "Stream":
         """Leaves the examples in their files; each pass over the subset reads all records."""
         records = np.concatenate(
             list(self._numbered().map(lambda _, __, record: record).batch(1_024).as_numpy_iterator())
@@ -192,7 +215,7 @@ class _Stream:
 
     def fits_in(self, limit: int) -> bool:
         """See `bit_keras.data.source.Split`; stops to count where the limit is passed."""
-        info, (height, width, _) = self._info, self.builder.info.features[self.image].shape
+        info, (height, width, _) = self._info, self.builder.info.features[self.reading.image].shape
         used = info.num_bytes * len(self) // max(1, info.num_examples)
         if height and width:
             return used + 3 * height * width * len(self) <= limit
@@ -207,7 +230,7 @@ class _Stream:
     def _open(self, shuffle_seed: tf.Tensor | None = None) -> tf.data.Dataset:
         """Returns the dataset of (encoded image, label); with a seed the order of the files is shuffled."""
         if self.is_chosen is None:
-            return self._features(shuffle_seed).map(lambda example: (example[self.image], example[self.label]))
+            return self._features(shuffle_seed).map(self.reading)
         return self._numbered(shuffle_seed).map(lambda image, label, _: (image, label))
 
     def _numbered(self, shuffle_seed: tf.Tensor | None = None) -> tf.data.Dataset:
@@ -220,7 +243,7 @@ class _Stream:
                 tf.strings.to_number(tf.strings.regex_replace(example["tfds_id"], _RECORD, group), tf.int64)
                 for group in (r"\1", r"\2")
             )
-            return example[self.image], example[self.label], tf.gather(begins, shard) + index
+            return *self.reading(example), tf.gather(begins, shard) + index
 
         examples = self._features(shuffle_seed, add_tfds_id=True).map(number)
         if self.is_chosen is None:
@@ -229,11 +252,12 @@ class _Stream:
         return examples.filter(lambda image, label, record: tf.gather(is_chosen, record))
 
     def _features(self, shuffle_seed: tf.Tensor | None, add_tfds_id: bool = False) -> tf.data.Dataset:
+        image = self.reading.image
         return self.builder.as_dataset(
             split=self.split,
             shuffle_files=shuffle_seed is not None,
             decoders=tfds.decode.PartialDecoding(
-                {self.image: True, self.label: True}, decoders={self.image: tfds.decode.SkipDecoding()}
+                {image: True, **self.reading.label.features}, decoders={image: tfds.decode.SkipDecoding()}
             ),
             read_config=tfds.ReadConfig(
                 shuffle_seed=shuffle_seed,
@@ -257,14 +281,14 @@ def _check_features(name: str, features: tfds.features.FeatureConnector, image: 
         )
 
 
-def _splits(name: str, builder: tfds.core.DatasetBuilder, features: tuple[str, str]) -> dict[str, str]:
+def _splits(name: str, builder: tfds.core.DatasetBuilder, reading: Reading) -> dict[str, str]:
     """Returns {split: its name in the dataset} as `assign`."""
     present = [split for split in ("train", "validation", "test") if split in builder.info.splits]
     if "train" not in present:
         raise DataError(f'{name} must have a split "train", it has {list(builder.info.splits)}')
 
     def is_labelled(split: str) -> bool:
-        first = _Stream(builder, split, *features).in_order().take(1)
+        first = Stream(builder, split, reading).in_order().take(1)
         return all(label >= 0 for _, label in first.as_numpy_iterator())
 
     if "validation" in present and not is_labelled("validation"):
@@ -285,8 +309,9 @@ def _slice(name: str, part: str, builder: tfds.core.DatasetBuilder) -> np.ndarra
     return is_chosen
 
 
-def _image_size(feature: tfds.features.Image, train: _Stream) -> tuple[int, int]:
-    height, width, _ = feature.shape
+def image_size(train: Stream) -> tuple[int, int]:
+    """Returns (height, width) in pixels of a dataset's images; estimates of the medians if they differ."""
+    height, width, _ = train.builder.info.features[train.reading.image].shape
     if height and width:
         return height, width
     images = (preprocessing.decode(image) for image, _ in train.in_order().take(_SAMPLE))

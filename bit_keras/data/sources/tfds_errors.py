@@ -18,7 +18,7 @@ import tensorflow_datasets as tfds
 from bit_keras.data.errors import DataError, shortened
 
 # {module that builders import: its package in pip}, if the names differ.
-_PIP_NAMES = {
+PIP_NAMES = {
     "PIL": "pillow",
     "apache_beam": "apache-beam",
     "bs4": "beautifulsoup4",
@@ -121,7 +121,7 @@ def _missing_package(error: ImportError) -> str:
     if module is None or "cannot open shared object" in str(error):
         return f"needs a Python package that cannot be imported: {_text(error)}"
     package = module.partition(".")[0]
-    return f"needs the Python package {package}, which is not installed: pip install {_PIP_NAMES.get(package, package)}"
+    return f"needs the Python package {package}, which is not installed: pip install {PIP_NAMES.get(package, package)}"
 
 
 def _wrong_checksum(builder: tfds.core.DatasetBuilder, manual_dir: str | None, error: Exception) -> str:

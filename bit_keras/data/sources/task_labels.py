@@ -1,0 +1,65 @@
+"""Labels of tasks that are made from other features than a class: counts, distances, positions and angles.
+
+Source: google-research/task_adaptation, `task_adaptation/data/{clevr,kitti,dsprites,smallnorb}.py`.
+"""
+
+import dataclasses
+from collections.abc import Callable
+
+import tensorflow as tf
+
+# Upper edges belong to their bin, lower ones do not.
+_CLEVR_EDGES = (0.0, 8.0, 8.5, 9.0, 9.5, 10.0, 100.0)
+_KITTI_EDGES = (-100.0, 8.0, 20.0, 999.0)
+_NO_VEHICLE = 1_000.0  # distance in metres, beyond the last edge
+_KITTI_VEHICLES = 3  # types 0 to 2: car, van, truck
+_FEWEST_OBJECTS = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Label:
+    """How the label of an example is made.
+
+    Attributes:
+        features: the features to decode, as `tfds.decode.PartialDecoding` takes them.
+        compute: maps the decoded features of an example to its label, an integer scalar.
+    """
+
+    features: dict
+    compute: Callable[[dict], tf.Tensor]
+
+
+def _bin(value: tf.Tensor, edges: tuple[float, ...]) -> tf.Tensor:
+    """Returns the index of the interval (edges[i], edges[i + 1]] that holds a value."""
+    return tf.reduce_sum(tf.cast(tf.constant(edges) < value, tf.int64)) - 1
+
+
+def _number_of_objects(example: dict) -> tf.Tensor:
+    return tf.shape(example["objects"]["pixel_coords"], tf.int64)[0] - _FEWEST_OBJECTS
+
+
+def _closest_object(example: dict) -> tf.Tensor:
+    return _bin(tf.reduce_min(example["objects"]["pixel_coords"][:, 2]), _CLEVR_EDGES)
+
+
+def _closest_vehicle(example: dict) -> tf.Tensor:
+    is_vehicle = example["objects"]["type"] < _KITTI_VEHICLES
+    distances = tf.boolean_mask(example["objects"]["location"][:, 2], is_vehicle)
+    return _bin(tf.reduce_min(tf.concat([distances, [_NO_VEHICLE]], 0)), _KITTI_EDGES)
+
+
+def label_of(name: str, change: Callable[[tf.Tensor], tf.Tensor] = lambda label: label) -> Label:
+    """Returns the label that a feature is, or that `change` makes of it."""
+    return Label({name: True}, lambda example: change(tf.cast(example[name], tf.int64)))
+
+
+LABELS = {
+    "label": label_of("label"),
+    "number of objects": Label({"objects": {"pixel_coords": True}}, _number_of_objects),
+    "distance of the closest object": Label({"objects": {"pixel_coords": True}}, _closest_object),
+    "distance of the closest vehicle": Label({"objects": {"type": True, "location": True}}, _closest_vehicle),
+    "x position": label_of("label_x_position", lambda position: position // 2),  # 32 positions
+    "orientation": label_of("label_orientation", lambda angle: 2 * angle // 5),  # 40 angles in 16 bins of two or three
+    "azimuth": label_of("label_azimuth"),
+    "elevation": label_of("label_elevation"),
+}

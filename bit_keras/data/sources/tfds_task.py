@@ -1,0 +1,50 @@
+"""Sources of benchmark tasks, whose data are in TensorFlow Datasets."""
+
+import numpy as np
+
+from bit_keras.data.errors import DataError
+from bit_keras.data.source import Source
+from bit_keras.data.sources.task_labels import LABELS
+from bit_keras.data.sources.tfds import Reading, Stream, image_size, prepared
+from bit_keras.zoo.tasks import Task
+
+
+def open_task(task: Task, data_dir: str | None = None, manual_dir: str | None = None) -> Source:
+    """Opens a task of `bit_keras.zoo.tasks`, whose data are downloaded and prepared if necessary.
+
+    The encoded training images are read into memory: there are 1,000 of them.
+
+    Args:
+        task: a row of the table.
+        data_dir, manual_dir: as in `open_tfds`.
+
+    Raises:
+        DataError: the data cannot be downloaded or prepared, archives or packages are missing, or a label is none of
+            the task's classes.
+    """
+    try:
+        builder = prepared(task.builder, data_dir, manual_dir)
+    except DataError as error:
+        raise DataError(f"{task.name}: {error}\n{task.preparation.note}".rstrip()) from error
+    reading = Reading("image", LABELS[task.label], task.scale)
+    train, test = (Stream(builder, split, reading) for split in (task.train, task.test))
+    return Source(
+        name=task.name,
+        class_names=_class_names(task, builder.info.features),
+        image_size=image_size(train),
+        train=train.take(np.arange(len(train))),
+        test=test,
+        identity={"kind": "tfds", "fingerprint": builder.info.full_name, "task": task.name},
+        test_split=task.test,
+        random_crop=task.random_crop,
+        flip=task.flip,
+    )
+
+
+def _class_names(task: Task, features) -> tuple[str, ...]:
+    """Returns the names of a label that is a feature, numbers for one that is computed."""
+    (feature, *_) = LABELS[task.label].features
+    names = getattr(features[feature], "names", None) or ()
+    if len(names) != task.num_classes:
+        names = map(str, range(task.num_classes))
+    return tuple(names)
