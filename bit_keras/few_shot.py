@@ -8,39 +8,35 @@ Example:
 
 import dataclasses
 import functools
-import hashlib
 import itertools
-import json
 import os
-import re
 from collections.abc import Callable, Sequence
-from pathlib import Path, PurePath
+from pathlib import Path
 
 import keras
 import numpy as np
 from absl import flags
 from matplotlib.figure import Figure
 
-from bit_keras import checkpoints, data
-from bit_keras.checkpoints import provenance
+from bit_keras import data
 from bit_keras.figures import drawing, spread
 from bit_keras.finetune import FinetuneConfig, finetune, plan
 from bit_keras.network.folding import folded
 from bit_keras.rules.hyperrule import HyperRule
 from bit_keras.runs import program
 from bit_keras.runs.config import DATA_OPTIONS
+from bit_keras.runs.names import display_names, stem
 from bit_keras.runs.network import open_network
 from bit_keras.runs.opening import make_config, open_source
-from bit_keras.runs.series import recorded
+from bit_keras.runs.series import cell_name, each_once, fingerprint, recorded
 from bit_keras.runs.workdir import PLACES, claim
-from bit_keras.system.checks import WrongType, check_integer, check_kind, describe, known_arguments
+from bit_keras.system.checks import check_integer, known_arguments
 from bit_keras.system.command_line import integers
 from bit_keras.system.files import write_json, write_lines
 from bit_keras.system.logs import logger, shows_messages
 from bit_keras.system.optional import require
 from bit_keras.system.paths import check_folder, expanded
 from bit_keras.system.texts import cell
-from bit_keras.zoo.presets import PRESETS
 from bit_keras.zoo.variants import VARIANTS
 
 SHOTS = (1, 5, 10, 25, 100)
@@ -114,11 +110,11 @@ def sweep(
     """
     require("a linear probe", "sklearn")
     workdir = check_folder("workdir", workdir)
-    models = list(map(expanded, _each_once("models", models, str)))
-    datasets = _each_once("datasets", datasets, str)
-    shots = [check_integer("shots", count) for count in _each_once("shots", shots, object)]
+    models = list(map(expanded, each_once("models", models, str)))
+    datasets = each_once("datasets", datasets, str)
+    shots = [check_integer("shots", count) for count in each_once("shots", shots, object)]
     seeds = check_integer("seeds", seeds)
-    weights = {model: _fingerprint(model) for model in models}
+    weights = {model: fingerprint(model) for model in models}
     sources = {name: _open(models, name, workdir, shots, options) for name in datasets}
     settings = _settings(options)
     records = []
@@ -128,7 +124,8 @@ def sweep(
             for model, method, count, seed in itertools.product(models, METHODS, shots, range(seeds)):
                 run = Run(model, name, method, count, seed)
                 identity = _identity(run, weights[model], source, settings)
-                place = folder / "runs" / _folder(run, identity)
+                fields = stem(model), stem(name), method, count, seed
+                place = folder / "runs" / cell_name(fields, identity)
                 measure = functools.partial(_measure, measures[method], run, source, place, options)
                 records.append(recorded(place / "few_shot.json", identity, measure))
                 logger.info("%s: %.4f", place.name, records[-1]["test_accuracy"])
@@ -145,22 +142,6 @@ def _settings(options: dict) -> dict:
         for name, value in options.items()
         if (name, value) != ("fit", "squash") and (name not in DATA_OPTIONS or (value and name not in PLACES))
     }
-
-
-def _each_once(argument: str, values: Sequence, kind: type) -> list:
-    """Returns the distinct values of a list, each of which must be of a kind."""
-    if isinstance(values, str | bytes) or not isinstance(values, Sequence | np.ndarray) or not len(values):
-        raise WrongType(f"{argument} must be a list of one or more, got {describe(values)}")
-    values = [check_kind(argument, value, kind) for value in values]
-    return [value for number, value in enumerate(values) if value not in values[:number]]
-
-
-def _fingerprint(model: str) -> str | None:
-    """Returns the fingerprint of a weight file, None for presets and variants; raises as `BiT.from_preset`."""
-    if model in VARIANTS or model in PRESETS:
-        return None
-    path, _ = checkpoints.locate(model)
-    return provenance.fingerprint(path)
 
 
 def _open(models: list[str], name: str, workdir: str | os.PathLike, shots: list[int], options: dict) -> data.Source:
@@ -182,13 +163,6 @@ def _identity(run: Run, weights: str | None, source: data.Source, options: dict)
         "options": options,
         "backend": keras.backend.backend(),
     }
-
-
-def _folder(run: Run, identity: dict) -> str:
-    """Returns the name of a run's folder: a readable prefix, then a hash of the identity that makes it unique."""
-    fields = _stem(run.model), _stem(run.dataset), run.method, run.shots, run.seed
-    readable = re.sub(r"[^\w.-]+", "_", "-".join(str(field)[:40] for field in fields))
-    return f"{readable}-{hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]}"
 
 
 def _measure(method: Callable[..., float], run: Run, *rest) -> dict:
@@ -268,7 +242,7 @@ def _groups(records: list[dict]) -> dict[tuple[str, str, str], dict[int, list[fl
 def table(records: list[dict]) -> str:
     """Returns a Markdown table of the test accuracies in percent: median (minimum to maximum) over the draws."""
     shots = sorted({record["shots"] for record in records})
-    tasks, weights = (_display_names([record[kind] for record in records], cell) for kind in ("dataset", "model"))
+    tasks, weights = (display_names([record[kind] for record in records], cell) for kind in ("dataset", "model"))
     lines = [
         "| task | weights | method | " + " | ".join(f"{count} per class" for count in shots) + " |",
         "|---|---|---|" + "---|" * len(shots),
@@ -283,7 +257,7 @@ def plot(records: list[dict]) -> Figure:
     """Draws the median test accuracy over examples per class, one panel per task; the range is shaded."""
     tasks = list(dict.fromkeys(record["dataset"] for record in records))
     models = list(dict.fromkeys(record["model"] for record in records))
-    titles, weights = _display_names(tasks, drawing.drawn), _display_names(models, drawing.drawn)
+    titles, weights = display_names(tasks, drawing.drawn), display_names(models, drawing.drawn)
     figure = Figure(figsize=(0.8 + 4.2 * len(tasks), 4), layout="constrained")
     panels = dict(zip(tasks, np.atleast_1d(figure.subplots(1, len(tasks), sharey=True))))
     for (dataset, method, model), cells in _groups(records).items():
@@ -299,38 +273,6 @@ def plot(records: list[dict]) -> Figure:
     for text in first.legend(loc="lower right", fontsize=8).get_texts():
         text.set(**drawing.LITERAL)
     return figure
-
-
-def _display_names(names: Sequence[str], write: Callable[[str], str]) -> dict[str, str]:
-    """Returns {name: name to show}; of a path only as much of its end as distinguishes it from the other names.
-
-    Args:
-        names: of models or data sets.
-        write: how names are written, to a picture or a table.
-    """
-    forms = {name: _forms(name) for name in dict.fromkeys(names)}
-    return {name: write(next(form for form in forms[name] if _is_unique(form, name, forms))) for name in forms}
-
-
-def _is_unique(form: str, name: str, forms: dict[str, list[str]]) -> bool:
-    """Returns whether a form of a name is the full name, or is not a form of any other name."""
-    return form == forms[name][-1] or not any(form in forms[other] for other in forms if other != name)
-
-
-def _forms(name: str) -> list[str]:
-    """Returns the ways to write a name, from the shortest to the full one."""
-    if name in VARIANTS:
-        return [f"random {name}"]
-    if name in PRESETS:
-        return [name]
-    parts = PurePath(name).parts
-    return [_stem(name), *("/".join(parts[-count:]) for count in range(1, len(parts))), name]
-
-
-def _stem(name: str) -> str:
-    """Returns a path without folder and suffix; other names unchanged."""
-    is_version = PurePath(name).suffix[1:].isdigit()  # "cifar10:3.0.2"
-    return name if name in PRESETS or name in VARIANTS or is_version else PurePath(name).stem
 
 
 def _define_flags() -> None:

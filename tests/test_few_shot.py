@@ -13,6 +13,7 @@ import pytest
 from bit_keras import BiT, data, few_shot, save_npz
 from bit_keras.runs import program
 from bit_keras.runs import run as training_run
+from bit_keras.runs.names import display_names
 from bit_keras.training import TrainingInterrupted
 
 pytestmark = pytest.mark.usefixtures("tiny")
@@ -180,7 +181,7 @@ def test_the_record_of_another_run_in_the_place_of_a_run_is_not_used(measured, t
 
 def test_labels_are_as_short_as_they_can_be():
     names = ["BiT-M-R50x1", "x/BiT-M-R50x1.npz", "a/c/w.npz", "b/c/w.npz", "w.h5", "z.npz", "R50x1", "mnist:3.0.2"]
-    labels = few_shot._display_names(names)
+    labels = display_names(names)
     expected = [
         "BiT-M-R50x1",
         "BiT-M-R50x1.npz",
@@ -193,7 +194,7 @@ def test_labels_are_as_short_as_they_can_be():
     ]
     assert list(labels.values()) == expected
     paths = ["a/w.npz", "a/./w.npz", "/w.npz"]
-    assert list(few_shot._display_names(paths).values()) == paths
+    assert list(display_names(paths).values()) == paths
 
 
 @pytest.mark.parametrize(
@@ -306,7 +307,7 @@ def test_the_settings_of_the_data_reach_data_and_batches(tmp_path, monkeypatch):
     places = {"data_dir": str(tmp_path / "one"), "manual_dir": str(tmp_path / "two")}
     options = {"loader": "grain", "skip_unreadable": True, "resolution": 16}
     records = _sweep(["tiny"], tmp_path / "sweep", **places, **options)
-    assert loaded == [{**places, "skip_unreadable": True}]
+    assert loaded == [{**places, "skip_unreadable": True, "image_column": None, "label_column": None}]
     assert batches == ["grain", "grain"]
     assert tuned[0].items() >= {**places, **options}.items()
     elsewhere = _sweep(["tiny"], tmp_path / "sweep", data_dir=str(tmp_path / "moved"), **options)

@@ -5,7 +5,6 @@ import sys
 from typing import NoReturn
 
 from bit_keras.system import command_line
-from bit_keras.system.checks import did_you_mean
 from bit_keras.system.optional import require
 
 SUBCOMMANDS = {
@@ -22,14 +21,7 @@ _PACKAGES = {"serving": ("tensorflow", "tensorflow_serving"), "tpu": ("tensorflo
 def run() -> NoReturn:
     """Runs the subcommand that the command line names."""
     program = command_line.program_of(run)
-    if not sys.argv[1:] or sys.argv[1] in command_line.HELP:
-        print(_usage(program))
-        sys.exit(0 if sys.argv[1:] else 2)
-    name = sys.argv.pop(1)
-    if name not in SUBCOMMANDS:
-        hint = did_you_mean(name, SUBCOMMANDS)
-        print(f"unknown subcommand {name!r}{hint}\n{program} --help lists all of them", file=sys.stderr)
-        sys.exit(2)
+    name = command_line.subcommand(program, SUBCOMMANDS)
     run_subcommand(name, f"{program} {name}")
 
 
@@ -47,12 +39,6 @@ def run_subcommand(name: str, program: str) -> NoReturn:
     module = importlib.import_module(f"bit_keras.export.{name}")
     module.define_flags()
     command_line.run(module.main, program=program)
-
-
-def _usage(program: str) -> str:
-    lines = [f"usage: {program} SUBCOMMAND [--SETTING=VALUE ...]", "", "subcommands:"]
-    lines += [f"  {name:<10}{text}" for name, text in SUBCOMMANDS.items()]
-    return "\n".join([*lines, "", f"{program} SUBCOMMAND --help lists the settings."])
 
 
 if __name__ == "__main__":

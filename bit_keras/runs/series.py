@@ -1,13 +1,21 @@
 """A series of runs that resumes where it was interrupted."""
 
+import hashlib
 import json
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import keras
+import numpy as np
 
+from bit_keras import checkpoints
+from bit_keras.checkpoints import provenance
 from bit_keras.runs.workdir import differences
+from bit_keras.system.checks import WrongType, check_kind, describe
 from bit_keras.system.files import write_json
+from bit_keras.zoo.presets import PRESETS
+from bit_keras.zoo.variants import VARIANTS
 
 _IDENTITY = "identity"
 
@@ -21,7 +29,7 @@ def recorded(record: Path, identity: dict, measure: Callable[[], dict]) -> dict:
             `workdir.differences`.
         measure: does the run and returns its results; not called if they are recorded already.
     """
-    content = _read(record)
+    content = read_record(record)
     known = content.get(_IDENTITY)
     if not isinstance(known, dict) or differences(known, identity):
         content = {**measure(), _IDENTITY: identity}
@@ -30,10 +38,32 @@ def recorded(record: Path, identity: dict, measure: Callable[[], dict]) -> dict:
     return {name: value for name, value in content.items() if name != _IDENTITY}
 
 
-def _read(record: Path) -> dict:
+def read_record(record: Path) -> dict:
     """Returns the content of a record, {} if it is missing or damaged."""
     try:
         content = json.loads(record.read_text())
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
+
+
+def each_once(argument: str, values: Sequence, kind: type) -> list:
+    """Returns the distinct values of a list, each of which must be of a kind."""
+    if isinstance(values, str | bytes) or not isinstance(values, Sequence | np.ndarray) or not len(values):
+        raise WrongType(f"{argument} must be a list of one or more, got {describe(values)}")
+    values = [check_kind(argument, value, kind) for value in values]
+    return [value for number, value in enumerate(values) if value not in values[:number]]
+
+
+def fingerprint(model: str) -> str | None:
+    """Returns the fingerprint of a weight file, None for presets and variants; raises as `BiT.from_preset`."""
+    if model in VARIANTS or model in PRESETS:
+        return None
+    path, _ = checkpoints.locate(model)
+    return provenance.fingerprint(path)
+
+
+def cell_name(fields: Sequence, identity: dict) -> str:
+    """Returns the name of a run's folder: a readable prefix, then a hash of the identity that makes it unique."""
+    readable = re.sub(r"[^\w.-]+", "_", "-".join(str(field)[:40] for field in fields))
+    return f"{readable}-{hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]}"

@@ -101,6 +101,19 @@ def join(workdir: str | os.PathLike, config: dict) -> Workdir:
     return Workdir(Path(workdir), record.is_file, contextlib.ExitStack())
 
 
+def share(workdir: str | os.PathLike, config: dict) -> Path:
+    """Creates the folder of a series of runs, or opens it, for several processes; each run in it has a folder to claim.
+
+    Raises:
+        FileExistsError, ValueError: as `claim`.
+    """
+    check(workdir, config)
+    record = Path(workdir, CONFIG)
+    if not record.exists():
+        write_json(record, _as_json(config))
+    return record.parent
+
+
 def check(workdir: str | os.PathLike, config: dict) -> None:
     """Raises as `claim`, except that the folder is in use; writes nothing."""
     if "://" in os.fspath(workdir):

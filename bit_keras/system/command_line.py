@@ -94,6 +94,26 @@ def _report(error: BaseException, interrupted: str) -> int:
     return 128 + number
 
 
+def subcommand(program: str, subcommands: Mapping[str, str]) -> str:
+    """Takes the name of a subcommand from the command line and returns it; exits after help, or for another name.
+
+    Args:
+        program: the command that started the program.
+        subcommands: {name: what it does}.
+    """
+    if not sys.argv[1:] or sys.argv[1] in HELP:
+        lines = [f"usage: {program} SUBCOMMAND [--SETTING=VALUE ...]", "", "subcommands:"]
+        lines += [f"  {name:<10}{text}" for name, text in subcommands.items()]
+        print("\n".join([*lines, "", f"{program} SUBCOMMAND --help lists the settings."]))
+        sys.exit(0 if sys.argv[1:] else 2)
+    name = sys.argv.pop(1)
+    if name not in subcommands:
+        hint = did_you_mean(name, subcommands)
+        print(f"unknown subcommand {name!r}{hint}\n{program} --help lists all of them", file=sys.stderr)
+        sys.exit(2)
+    return name
+
+
 def program_of(main: Callable) -> str:
     """Returns the command that started the program, the script or module that Python was started with."""
     spec = getattr(sys.modules["__main__"], "__spec__", None)
