@@ -23,13 +23,13 @@ FLOORS = (
     ("network",),
     ("saved_models",),
     ("edge", "inference", "runs"),
-    ("convert", "distill", "evaluate", "export", "few_shot", "finetune", "predict", "pretrain"),
+    ("convert", "distill", "evaluate", "export", "few_shot", "finetune", "predict", "pretrain", "protocols"),
 )
 RANKS = {f"bit_keras.{name}": rank for rank, names in enumerate(FLOORS) for name in names}
 RANKS["bit_keras"] = len(FLOORS)  # the public names
 
 # A program that calls the function of another program.
-EXCEPTIONS = {("bit_keras.few_shot", "bit_keras.finetune")}
+EXCEPTIONS = {("bit_keras.few_shot", "bit_keras.finetune"), ("bit_keras.protocols.vtab", "bit_keras.finetune")}
 
 # Plain records, tables and helpers, which import only the standard library, absl and rich.
 PURE = {"bit_keras.system", "bit_keras.zoo", "bit_keras.rules.hyperrule", "bit_keras.rules.schedules"}
@@ -48,8 +48,10 @@ MAY_IMPORT_TENSORFLOW = {
     "bit_keras.data.loaders.single_tf",
     "bit_keras.data.loaders.streams",
     "bit_keras.data.loaders.tf_data",
+    "bit_keras.data.sources.task_labels",
     "bit_keras.data.sources.tfds",
     "bit_keras.data.sources.tfds_errors",
+    "bit_keras.data.sources.tfds_task",
     "bit_keras.data.sources.tfrecords",
     "bit_keras.distribution.engine_tf",
     "bit_keras.edge.convert",
@@ -59,6 +61,7 @@ MAY_IMPORT_TENSORFLOW = {
     "bit_keras.network.gradient_tf",
     "bit_keras.rules.mixup",
     "bit_keras.rules.sgd",
+    "bit_keras.protocols.check",
     "bit_keras.saved_models",
     "bit_keras.training.determinism",
 }

@@ -48,6 +48,10 @@ _COMMANDS = (
     (re.compile(r"=(cifar10|oxford_iiit_pet|imagenet2012)\b"), "=digits"),
     (re.compile(r",cifar100\b|/data/birds"), lambda match: "birds" if match[0].startswith("/") else ",birds"),
     (re.compile(r" --manual_dir=\S+"), ""),
+    (
+        re.compile(r"(-m bit_keras.protocols vtab .*)--runs=3"),
+        r"\1--runs=1 --tasks=digits --steps=5 --batch_size=8 --resolution=32",
+    ),
     (re.compile(r"\bm-r50x1"), "mini-r17x05"),
 )
 # Need further extras, and minutes; the tests of the exporters run them.

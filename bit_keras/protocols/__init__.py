@@ -1,0 +1,1 @@
+"""The evaluations of the paper and its successors, with one subcommand each."""

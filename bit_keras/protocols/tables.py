@@ -1,0 +1,96 @@
+"""Tables and plots of accuracies by task, group and model, beside the published ones."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from bit_keras.figures import spread
+from bit_keras.zoo.results import published
+from bit_keras.zoo.tasks import TASKS, VTAB, VTAB_GROUPS
+
+_TOTAL = "vtab"
+
+
+def accuracies(records: Iterable[dict]) -> dict[tuple[str, str], list[float]]:
+    """Returns {(model, task): accuracies of the runs, in the order of their seeds}."""
+    found = {}
+    for record in sorted(records, key=lambda record: record["seed"]):
+        found.setdefault((record["model"], record["task"]), []).append(record["test_accuracy"])
+    return found
+
+
+def means(cells: Mapping[tuple[str, str], Sequence[float]], model: str, tasks: Sequence[str]) -> list[float]:
+    """Returns the mean over tasks of each run; [] unless all tasks have the same number of runs, at least one."""
+    runs = [cells.get((model, task), []) for task in tasks]
+    complete = len({len(each) for each in runs}) == 1 and runs[0]
+    return np.mean(runs, axis=0).tolist() if complete else []
+
+
+def table(records: Sequence[dict], models: Sequence[str], tasks: Sequence[str], names: Mapping[str, str]) -> str:
+    """Returns a Markdown table in percent: a row for each task, for each group of VTAB and for all of VTAB.
+
+    A cell is the median of the runs, with the minimum and the maximum in parentheses; a score of several tasks is the
+    mean over tasks of each run. It is "-" where a run is missing. Published numbers follow in rows of their own.
+
+    Args:
+        records: of `bit_keras.protocols.vtab.vtab`.
+        models, tasks: the columns and rows.
+        names: {model or task: name to show}.
+    """
+    cells = accuracies(records)
+    rows = [(names[task], [cells.get((model, task), []) for model in models]) for task in tasks]
+    if any(task in TASKS for task in tasks):
+        for name, members in _groups().items():
+            rows.append((f"mean of {name}", [means(cells, model, members) for model in models]))
+    elif len(tasks) > 1:
+        rows.append(("mean", [means(cells, model, tasks) for model in models]))
+    lines = [_line(["task", *(names[model] for model in models)]), _line(["---"] * (len(models) + 1))]
+    lines += [_line([name, *(spread.in_percent(runs) if runs else "-" for runs in row)]) for name, row in rows]
+    for score in (_TOTAL, *(f"{_TOTAL}/{group}" for group in VTAB_GROUPS)):
+        lines += _published(models, score)
+    return "\n".join(lines) + "\n"
+
+
+def plot(records: Sequence[dict], models: Sequence[str], tasks: Sequence[str], names: Mapping[str, str]) -> Figure:
+    """Draws the accuracies of all runs, a row for each task; a line connects minimum and maximum."""
+    cells = accuracies(records)
+    figure = Figure(figsize=(7, 1.2 + 0.35 * len(tasks) * max(1, len(models) / 2)), layout="constrained")
+    axes = figure.subplots()
+    for number, model in enumerate(models):
+        for row, task in enumerate(tasks):
+            runs = cells.get((model, task), [])
+            place = row + 0.6 * (number + 0.5) / len(models) - 0.3
+            label = names[model] if row == 0 else None
+            axes.plot(runs, [place] * len(runs), "o-", ms=4, color=f"C{number}", label=label)
+    axes.set_yticks(range(len(tasks)), [names[task] for task in tasks])
+    axes.invert_yaxis()
+    axes.set(xlabel="test accuracy", xlim=(0, 1))
+    axes.grid(alpha=0.3)
+    figure.legend(loc="outside upper center", ncols=max(1, len(models)), fontsize=8)
+    return figure
+
+
+def _groups() -> dict[str, list[str]]:
+    """Returns {name: tasks} of the groups of VTAB and of all of it."""
+    groups = {group: [task.name for task in VTAB if task.group == group] for group in VTAB_GROUPS}
+    return {**groups, f"all {len(VTAB)} tasks": [task.name for task in VTAB]}
+
+
+def _published(models: Sequence[str], score: str) -> list[str]:
+    """Returns a row for each source that states a score of one of the models."""
+    found = {model: {row.source: row.accuracy for row in published(model, score)} for model in models}
+    sources = dict.fromkeys(source for row in found.values() for source in row)
+    return [
+        _line(
+            [
+                f"{score}, {source}",
+                *(f"{found[model][source]:.2f}" if source in found[model] else "-" for model in models),
+            ]
+        )
+        for source in sources
+    ]
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"

@@ -1,0 +1,120 @@
+"""Published accuracies of BiT, in percent, to compare one's own with.
+
+Sources, by the names in SOURCES. A number that nobody published is not here.
+"""
+
+import dataclasses
+
+SOURCES = {
+    "paper": "arXiv 1912.11370v3, tables 1 to 3 and appendix G: medians over several runs",
+    "official README": "google-research/big_transfer, README.md: runs of the published code",
+    "timm": "huggingface/pytorch-image-models, results/*.csv: converted weights, central squares of 448 pixels (480)",
+    "testbed": "modestyachts/imagenet-testbed, robustness_top1s.csv: official weights, squashed to 480 pixels",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """One published accuracy.
+
+    Attributes:
+        model: preset, or "BiT-L-R152x4", whose weights were never published.
+        dataset: name of the task, as for `bit_keras.data.load` or in `bit_keras.zoo.tasks`.
+        accuracy: top-1, in percent.
+        source: key of SOURCES.
+        note: how it was measured, if that differs from the source's usual way.
+    """
+
+    model: str
+    dataset: str
+    accuracy: float
+    source: str
+    note: str = ""
+
+
+_VARIANTS = ("R50x1", "R101x1", "R50x3", "R101x3", "R152x4")
+_STANDARD = ("imagenet2012", "cifar10", "cifar100", "oxford_iiit_pet", "oxford_flowers102", "vtab")
+
+
+def _rows(
+    models: list[str], datasets: list[str], source: str, numbers: list[list[float]], note: str = ""
+) -> list[Result]:
+    """Returns a result for each number of a table with a row per model and a column per data set."""
+    return [
+        Result(model, dataset, accuracy, source, note)
+        for model, row in zip(models, numbers, strict=True)
+        for dataset, accuracy in zip(datasets, row, strict=True)
+    ]
+
+
+_FINE_TUNED = [f"BiT-M-{variant}-ILSVRC2012" for variant in _VARIANTS]
+
+RESULTS = (
+    *_rows(
+        ["BiT-L-R152x4", "BiT-S-R152x4", "BiT-M-R152x4"],
+        [*_STANDARD],
+        "paper",
+        [
+            [87.54, 99.37, 93.51, 96.62, 99.63, 76.29],
+            [81.30, 97.51, 86.21, 93.97, 89.89, 66.87],
+            [85.39, 98.91, 92.17, 94.46, 99.30, 70.64],
+        ],
+    ),
+    *_rows(
+        ["BiT-M-R152x4", "BiT-M-R101x3"],
+        ["vtab", "vtab/natural", "vtab/structured", "vtab/specialized"],
+        "official README",
+        [[73.51, 80.77, 61.08, 85.67], [72.65, 80.29, 59.40, 85.75]],
+        "new runs, not those of the paper",
+    ),
+    *_rows(
+        ["BiT-M-R50x1", "BiT-M-R101x3"],
+        ["cifar10", "cifar100"],
+        "official README",
+        [[97.2, 86.5], [98.5, 90.8]],
+        "batches of 128, learning rate 0.001",
+    ),
+    Result("BiT-M-R50x1", "imagenet2012", 80.68, "official README", "batches of 128, learning rate 0.001"),
+    *_rows(
+        _FINE_TUNED,
+        ["imagenet2012", "imagenet2012_real", "imagenet_v2"],
+        "timm",
+        [
+            [80.386, 86.464, 67.890],
+            [82.332, 87.678, 70.700],
+            [83.982, 88.400, 71.820],
+            [84.430, 88.445, 72.430],
+            [84.936, 88.567, 73.140],
+        ],
+    ),
+    *_rows(
+        ["BiT-M-R152x2-ILSVRC2012"],
+        ["imagenet2012", "imagenet2012_real", "imagenet_v2"],
+        "timm",
+        [[84.468, 88.710, 73.040]],
+    ),
+    *_rows(
+        _FINE_TUNED,
+        ["imagenet2012", "imagenet_v2", "imagenet_v2/threshold-0.7", "imagenet_v2/topimages"],
+        "testbed",
+        [
+            [80.402, 68.50, 77.47, 82.07],
+            [82.522, 71.41, 79.73, 83.76],
+            [84.150, 73.20, 80.61, 84.63],
+            [84.782, 73.46, 80.86, 84.65],
+            [85.178, 75.03, 81.81, 85.35],
+        ],
+    ),
+    *_rows(
+        [f"BiT-M-{variant}" for variant in _VARIANTS],
+        ["imagenet2012", "imagenet_v2"],
+        "testbed",
+        [[74.128, 62.28], [76.246, 64.90], [78.950, 67.47], [79.974, 68.87], [80.488, 68.79]],
+        "by the 21k head, without training on ILSVRC-2012",
+    ),
+)
+
+
+def published(model: str, dataset: str) -> list[Result]:
+    """Returns the published accuracies of a model on a task, [] if there are none."""
+    return [row for row in RESULTS if (row.model, row.dataset) == (model, dataset)]
