@@ -40,6 +40,6 @@ def run(module: str, main: Callable[[], None], groups: command_line.Groups = GRO
         main: the program, which reads its settings from the flags.
         groups, program: as in `command_line.run`.
     """
-    command = f"python -m {module} {shlex.join(sys.argv[1:])}"
+    command = shlex.join(["python", "-m", *module.split(), *sys.argv[1:]])
     errors = (DistributionError, TrainingDiverged, TrainingInterrupted)
     command_line.run(main, groups, errors=errors, interrupted=f"to resume:\n  {command}", program=program)

@@ -1,5 +1,6 @@
 """Names from outside in pictures, and pictures that fail."""
 
+import dataclasses
 import logging
 import warnings
 
@@ -22,9 +23,8 @@ NAMES = (
 
 def test_any_name_is_drawn(tmp_path):
     count = len(NAMES)
-    predictions = Predictions(
-        np.eye(count), np.roll(np.arange(count), 1), np.zeros((24, 8, 8, 3))[:count], np.arange(count)
-    )
+    wrong = Predictions.of(np.eye(count), np.roll(np.eye(count), 1, axis=0))
+    predictions = dataclasses.replace(wrong, mistake_images=np.zeros((count, 8, 8, 3)), mistakes=np.arange(count))
     rows = [Prediction(name, (name,), (1.0,), (0,)) for name in NAMES]
     figures = {
         "matrix": lambda: report.confusion_matrix(predictions, NAMES),
