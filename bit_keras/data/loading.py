@@ -14,7 +14,7 @@ from bit_keras.system.checks import known_arguments
 from bit_keras.system.logs import shows_messages
 from bit_keras.system.optional import require
 from bit_keras.system.paths import expanded
-from bit_keras.zoo.tasks import TASKS
+from bit_keras.zoo.tasks import FAMILIES
 
 
 @known_arguments
@@ -86,10 +86,10 @@ def load(
         raise ImportError(
             f'{error}; allowed without it are "digits", the path of a folder and that of a CSV file', name=error.name
         ) from error
-    if name in TASKS:
+    if name.startswith(FAMILIES):
         from bit_keras.data.sources.tfds_task import open_task
 
-        return open_task(TASKS[name], data_dir, manual_dir)
+        return open_task(name, data_dir, manual_dir)
     from bit_keras.data.sources.tfds import open_tfds  # slow to import
 
     return open_tfds(name, data_dir, manual_dir, seed, divide, **columns)

@@ -4,9 +4,11 @@ Example:
     python -m bit_keras.protocols check --data_dir=/data/tfds
 """
 
+import contextlib
 import dataclasses
 import importlib.util
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
 
 from absl import flags
 
@@ -50,7 +52,20 @@ def check(names: Sequence[str], data_dir: str | None = None) -> list[Status]:
     """
     tasks = [get_task(name) for name in names]
     require("benchmark tasks", "tensorflow", "tensorflow_datasets")
-    return [_status(task, data_dir) for task in tasks]
+    with _without_warnings():
+        return [_status(task, data_dir) for task in tasks]
+
+
+@contextlib.contextmanager
+def _without_warnings() -> Iterator[None]:
+    """TFDS warns of data that are not prepared, which this program reports itself."""
+    absl = logging.getLogger("absl")
+    level = absl.level
+    absl.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        absl.setLevel(level)
 
 
 def _status(task: Task, data_dir: str | None) -> Status:

@@ -157,6 +157,7 @@ VTAB = (
 )
 
 TASKS = {task.name: task for task in VTAB}
+FAMILIES = ("vtab/",)  # how names of tasks begin
 
 
 def get_task(name: str) -> Task:

@@ -6,22 +6,25 @@ from bit_keras.data.errors import DataError
 from bit_keras.data.source import Source
 from bit_keras.data.sources.task_labels import LABELS
 from bit_keras.data.sources.tfds import Reading, Stream, image_size, prepared
-from bit_keras.zoo.tasks import Task
+from bit_keras.zoo.tasks import Task, get_task
 
 
-def open_task(task: Task, data_dir: str | None = None, manual_dir: str | None = None) -> Source:
+def open_task(name: str, data_dir: str | None = None, manual_dir: str | None = None) -> Source:
     """Opens a task of `bit_keras.zoo.tasks`, whose data are downloaded and prepared if necessary.
 
     The encoded training images are read into memory: there are 1,000 of them.
 
     Args:
-        task: a row of the table.
+        name: of the task.
         data_dir, manual_dir: as in `open_tfds`.
 
     Raises:
-        DataError: the data cannot be downloaded or prepared, archives or packages are missing, or a label is none of
-            the task's classes.
+        DataError: the task is unknown, the data cannot be downloaded or prepared, or archives or packages are missing.
     """
+    try:
+        task = get_task(name)
+    except ValueError as error:
+        raise DataError(str(error)) from error
     try:
         builder = prepared(task.builder, data_dir, manual_dir)
     except DataError as error:

@@ -106,5 +106,7 @@ def test_what_a_task_needs_is_said(tmp_path, monkeypatch):
         raise OSError("no network")
 
     monkeypatch.setattr(tfds.core.DatasetBuilder, "download_and_prepare", unreachable)
+    with pytest.raises(data.DataError, match=r"such as vtab/clevr-count.*got 'vtab/clevr_count'"):
+        data.load("vtab/clevr_count", tmp_path)
     with pytest.raises(data.DataError, match=r"(?s)vtab/eurosat: .*EuroSAT\.zip"):
         data.load("vtab/eurosat", tmp_path)
