@@ -37,7 +37,8 @@ def _programs() -> list[str]:
     return [
         name
         for name in names
-        if name not in ("bit_keras.export", "bit_keras.system.command_line", "bit_keras.runs.program")
+        if name
+        not in ("bit_keras.export", "bit_keras.protocols", "bit_keras.system.command_line", "bit_keras.runs.program")
     ]
 
 
