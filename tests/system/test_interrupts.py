@@ -38,12 +38,14 @@ def test_console_scripts_are_programs(monkeypatch):
 
 
 def test_ctrl_c_in_the_import_of_keras_is_one_line(tmp_path):
-    # In place of Keras, a module that takes long and turns the exception into another one, as C extensions do.
+    # In place of Keras, a module that takes long and turns the exception into another one, as C extensions do. The signal
+    # may reach another thread, which does not wake the main thread from its sleep.
     code = """
 import pathlib, time
 pathlib.Path("imported").touch()
 try:
-    time.sleep(60)
+    for _ in range(600):
+        time.sleep(0.1)
 except KeyboardInterrupt:
     raise ImportError("numpy failed to import")
 """
