@@ -38,8 +38,8 @@ def test_console_scripts_are_programs(monkeypatch):
 
 
 def test_ctrl_c_in_the_import_of_keras_is_one_line(tmp_path):
-    # In place of Keras, a module that takes long and turns the exception into another one, as C extensions do. The signal
-    # may reach another thread, which does not wake the main thread from its sleep.
+    # In place of Keras, a module that takes long and turns the exception into another one, as C extensions do.
+    # Short sleeps: a signal that reached another thread does not wake the main thread.
     code = """
 import pathlib, time
 pathlib.Path("imported").touch()
