@@ -52,9 +52,11 @@ except KeyboardInterrupt:
     (tmp_path / "keras.py").write_text(code)
     path = os.pathsep.join([str(tmp_path), str(interrupts._ROOT), *sys.path])
     command = [sys.executable, "-m", "bit_keras.finetune", "--steps=5"]
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
     process = subprocess.Popen(
         command, env={**os.environ, "PYTHONPATH": path}, stderr=subprocess.PIPE, text=True, cwd=tmp_path
     )
+    signal.signal(signal.SIGINT, before)
     while not (tmp_path / "imported").exists() and process.poll() is None:
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
