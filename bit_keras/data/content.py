@@ -24,8 +24,8 @@ def with_content(source: Source) -> Source:
     digest = hashlib.sha256()
     with doing(f"reading the content of {source.name}"), concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         try:
-            files = sorted({(path, summarize) for split in splits for path, summarize in _files(split)}, key=str)
-            for part in pool.map(lambda file: file[1](file[0]), files):
+            files = {path: summarize for split in splits for path, summarize in _files(split)}
+            for part in pool.map(lambda path: files[path](path), sorted(files, key=repr)):
                 digest.update(part)
         except OSError as error:
             logger.warning("%s: changes of the data will not be noticed: %s", source.name, error)
@@ -44,6 +44,9 @@ def _files(split: Split) -> Iterator[tuple[str, Callable[[str], bytes]]]:
         names, summarize = info.splits[split.split].filepaths, _checksums if is_tfrecord else _sha256
     elif hasattr(split, "files"):  # TFRecord files
         names, summarize = split.files, _checksums
+    elif split.digests is not None:  # from files that were read when the source was opened
+        digests = dict(zip(map(os.fspath, split.images), split.digests, strict=True))
+        names, summarize = digests, digests.get
     else:
         names, summarize = split.images if split.in_files else (), _sha256
     for name in names:

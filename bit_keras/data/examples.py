@@ -20,6 +20,7 @@ class Examples:
         in_files: True if `images` are names of files.
         groups: names of the groups that a split must not divide, such as patients or cameras, [N]; None for none.
         pixels: int64 [N], height times width of each image; None where it is not known before the images are read.
+        digests: SHA-256 of each file, [N]; None where it is not known, or the images are not in files.
     """
 
     images: np.ndarray
@@ -27,6 +28,7 @@ class Examples:
     in_files: bool = False
     groups: np.ndarray | None = None
     pixels: np.ndarray | None = None
+    digests: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -49,10 +51,9 @@ class Examples:
         return image, self.labels[index]
 
     def take(self, indices: np.ndarray) -> "Examples":
-        groups, pixels = (None if column is None else column[indices] for column in (self.groups, self.pixels))
-        return dataclasses.replace(
-            self, images=self.images[indices], labels=self.labels[indices], groups=groups, pixels=pixels
-        )
+        optional = {name: getattr(self, name) for name in ("groups", "pixels", "digests")}
+        chosen = {name: None if column is None else column[indices] for name, column in optional.items()}
+        return dataclasses.replace(self, images=self.images[indices], labels=self.labels[indices], **chosen)
 
     subset = take
 

@@ -13,7 +13,7 @@ from bit_keras.data.errors import DataError
 from bit_keras.data.examples import Examples
 from bit_keras.data.held_out import FOR_TEST, TEST_SHARE, hold_out
 from bit_keras.data.source import Source, median_size
-from bit_keras.data.sources.scan import scan
+from bit_keras.data.sources.scan import read_file, scan
 
 Classes = dict[str, list[Path]]  # {class: its files}, both sorted
 
@@ -58,7 +58,15 @@ def open_image_files(
             )
     _check_twins(name, train)
     files = [path for classes in splits.values() for path in _flatten(classes)]
-    sizes = {path: size for path, size in zip(files, scan(files, skip_unreadable).tolist(), strict=True) if any(size)}
+    digests = {}
+
+    def read(path: Path) -> bytes:
+        content = read_file(path)
+        digests[path] = hashlib.sha256(content).digest()  # now, so that no file is read twice
+        return content
+
+    found = scan(files, skip_unreadable, read).tolist()
+    sizes = {path: size for path, size in zip(files, found, strict=True) if any(size)}
     splits = {split: _only(sizes, classes) for split, classes in splits.items()}
     identity = {"kind": "folder"}
     if "test" not in splits and not divide:
@@ -81,7 +89,7 @@ def open_image_files(
         image_size=median_size([sizes[path] for path in train_files]),
         identity=identity,
         test_split=test_split,
-        **{split: _examples(classes, groups, sizes) for split, classes in splits.items()},
+        **{split: _examples(classes, groups, sizes, digests) for split, classes in splits.items()},
     )
 
 
@@ -124,11 +132,18 @@ def _groups(files: Sequence[Path], groups: Mapping[Path, str] | None) -> np.ndar
     return None if groups is None else np.array([groups[path] for path in files], dtype=object)
 
 
-def _examples(classes: Classes, groups: Mapping[Path, str] | None, sizes: Mapping[Path, Sequence[int]]) -> Examples:
+def _examples(
+    classes: Classes,
+    groups: Mapping[Path, str] | None,
+    sizes: Mapping[Path, Sequence[int]],
+    digests: Mapping[Path, bytes],
+) -> Examples:
     files = _flatten(classes)
     names = np.array([str(path) for path in files], dtype=object)
     pixels = np.array([math.prod(sizes[path]) for path in files], np.int64)
-    return Examples(names, _labels(classes), in_files=True, groups=_groups(files, groups), pixels=pixels)
+    columns = {"groups": _groups(files, groups), "pixels": pixels}
+    hashes = np.array([digests[path] for path in files], dtype=object)  # bytes of NumPy would lose zeros at the end
+    return Examples(names, _labels(classes), in_files=True, digests=hashes, **columns)
 
 
 def _fingerprint(root: Path, paths: Sequence[Path]) -> str:

@@ -49,7 +49,7 @@ def scan(
         DataError: an image cannot be used. The message lists the first ones; `files` of the error are all of them.
     """
     sizes, faults, count = np.zeros((len(items), 2), np.int32), {}, 0
-    look = functools.partial(_look, read=read or _read_file, measure=_decoder(), alone=threading.Lock())
+    look = functools.partial(_look, read=read or read_file, measure=_decoder(), alone=threading.Lock())
 
     def progress_line() -> str:
         return "" if not bar.disable else f"{count:,} of {len(items):,} images checked"
@@ -82,7 +82,8 @@ def _decoder() -> Callable[[bytes], tuple[int, int]]:
     return measure
 
 
-def _read_file(path: Path) -> bytes:
+def read_file(path: Path) -> bytes:
+    """Returns the content of an image file; raises OSError or ValueError with the reason why it cannot be used."""
     if limits.printable(path) != str(path):
         raise ValueError("its path must be UTF-8: rename the file or the folder, for example with convmv")
     return limits.read_file(path)
