@@ -28,8 +28,8 @@ from bit_keras.runs.config import DATA_OPTIONS
 from bit_keras.runs.names import display_names, stem
 from bit_keras.runs.network import open_network
 from bit_keras.runs.opening import make_config, open_source
-from bit_keras.runs.series import cell_name, each_once, fingerprint, recorded
-from bit_keras.runs.workdir import PLACES, claim
+from bit_keras.runs.series import SET_BY_SERIES, cell_name, each_once, effective, fingerprint, identity_of, recorded
+from bit_keras.runs.workdir import claim
 from bit_keras.system.checks import check_integer, known_arguments
 from bit_keras.system.command_line import integers
 from bit_keras.system.files import write_json, write_lines
@@ -42,12 +42,6 @@ from bit_keras.zoo.variants import VARIANTS
 SHOTS = (1, 5, 10, 25, 100)
 OPTIONS = (*DATA_OPTIONS, "steps", "batch_size", "resolution", "fit", "flip", "eval_every")  # passed on to fine-tuning
 METHODS = ("fine-tuned", "linear probe")
-
-# Settings of fine-tuning that the sweep chooses itself.
-_SET_HERE = (
-    *("model", "variant", "dataset", "workdir", "validation"),
-    *("examples_per_class", "seed", "new_head", "export_dir"),
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +64,7 @@ class Run:
 
 
 @known_arguments(
-    (field.name for field in dataclasses.fields(FinetuneConfig) if field.name not in _SET_HERE),
+    (field.name for field in dataclasses.fields(FinetuneConfig) if field.name not in SET_BY_SERIES),
     unchecked=("models", "datasets", "shots"),
 )
 @shows_messages
@@ -116,14 +110,14 @@ def sweep(
     seeds = check_integer("seeds", seeds)
     weights = {model: fingerprint(model) for model in models}
     sources = {name: _open(models, name, workdir, shots, options) for name in datasets}
-    settings = _settings(options)
+    settings = effective(options)
     records = []
     with claim(workdir, {"options": settings}) as folder:  # only after all settings have been checked
         for name, source in sources.items():
             measures = dict(zip(METHODS, (_finetuned, _Probe()), strict=True))
             for model, method, count, seed in itertools.product(models, METHODS, shots, range(seeds)):
                 run = Run(model, name, method, count, seed)
-                identity = _identity(run, weights[model], source, settings)
+                identity = identity_of(run, weights[model], source, settings)
                 fields = stem(model), stem(name), method, count, seed
                 place = folder / "runs" / cell_name(fields, identity)
                 measure = functools.partial(_measure, measures[method], run, source, place, options)
@@ -135,15 +129,6 @@ def sweep(
     return records
 
 
-def _settings(options: dict) -> dict:
-    """Returns the options that affect the results; those on data, and a fit, only if given, as in earlier versions."""
-    return {
-        name: value
-        for name, value in options.items()
-        if (name, value) != ("fit", "squash") and (name not in DATA_OPTIONS or (value and name not in PLACES))
-    }
-
-
 def _open(models: list[str], name: str, workdir: str | os.PathLike, shots: list[int], options: dict) -> data.Source:
     """Returns the data of a task, after checking the settings and the number of examples of all its runs."""
     for model in models:
@@ -152,17 +137,6 @@ def _open(models: list[str], name: str, workdir: str | os.PathLike, shots: list[
     for count in shots:
         plan.task(dataclasses.replace(config, examples_per_class=count), source)
     return source
-
-
-def _identity(run: Run, weights: str | None, source: data.Source, options: dict) -> dict:
-    """Returns everything that affects the result of a run."""
-    return {
-        **dataclasses.asdict(run),
-        "weights": weights,
-        "data": source.describe(),
-        "options": options,
-        "backend": keras.backend.backend(),
-    }
 
 
 def _measure(method: Callable[..., float], run: Run, *rest) -> dict:

@@ -4,15 +4,15 @@ Example:
     python -m bit_keras.protocols check --data_dir=/data/tfds
 """
 
-import contextlib
 import dataclasses
 import importlib.util
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from absl import flags
 
 from bit_keras.system import command_line
+from bit_keras.system.logs import only_from
 from bit_keras.system.optional import require
 from bit_keras.zoo.tasks import Task, get_task, list_tasks
 
@@ -52,20 +52,8 @@ def check(names: Sequence[str], data_dir: str | None = None) -> list[Status]:
     """
     tasks = [get_task(name) for name in names]
     require("benchmark tasks", "tensorflow", "tensorflow_datasets")
-    with _without_warnings():
+    with only_from(logging.ERROR, "absl"):  # TFDS warns of data that are not prepared, which is reported here
         return [_status(task, data_dir) for task in tasks]
-
-
-@contextlib.contextmanager
-def _without_warnings() -> Iterator[None]:
-    """TFDS warns of data that are not prepared, which this program reports itself."""
-    absl = logging.getLogger("absl")
-    level = absl.level
-    absl.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        absl.setLevel(level)
 
 
 def _status(task: Task, data_dir: str | None) -> Status:

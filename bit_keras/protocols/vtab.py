@@ -16,7 +16,6 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-import keras
 import numpy as np
 from absl import flags
 
@@ -28,8 +27,17 @@ from bit_keras.runs import program
 from bit_keras.runs.config import DATA_OPTIONS
 from bit_keras.runs.names import display_names, stem
 from bit_keras.runs.opening import make_config, open_source
-from bit_keras.runs.series import cell_name, each_once, fingerprint, read_record, recorded
-from bit_keras.runs.workdir import PLACES, share
+from bit_keras.runs.series import (
+    SET_BY_SERIES,
+    cell_name,
+    each_once,
+    effective,
+    fingerprint,
+    identity_of,
+    read_record,
+    recorded,
+)
+from bit_keras.runs.workdir import share
 from bit_keras.system.checks import check_integer, known_arguments
 from bit_keras.system.files import write_json, write_lines
 from bit_keras.system.logs import logger, shows_messages
@@ -42,11 +50,6 @@ RUNS = 3
 OPTIONS = (*DATA_OPTIONS, "steps", "batch_size", "resolution", "fit", "flip", "eval_every", "accumulate", "precision")
 _RECORD = "vtab.json"  # of one run, and of all
 _FAULTS = (ValueError, OSError, ImportError, RuntimeError, MemoryError)  # of one run, which must not cost the others
-# Settings of fine-tuning that the evaluation chooses itself.
-_SET_HERE = (
-    *("model", "variant", "dataset", "workdir", "validation"),
-    *("examples_per_class", "seed", "new_head", "export_dir"),
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +72,7 @@ class Failed(RuntimeError):
 
 
 @known_arguments(
-    (field.name for field in dataclasses.fields(FinetuneConfig) if field.name not in _SET_HERE),
+    (field.name for field in dataclasses.fields(FinetuneConfig) if field.name not in SET_BY_SERIES),
     unchecked=("models", "tasks"),
 )
 @shows_messages
@@ -111,13 +114,14 @@ def vtab(
     workdir = check_folder("workdir", workdir)
     models = list(map(expanded, each_once("models", models, str)))
     tasks, runs = _expanded(each_once("tasks", tasks, str)), check_integer("runs", runs)
+    options = {name: value for name, value in options.items() if value is not None}  # flags that are not given
     index, count = shard
     if not 0 <= index < count:
         raise ValueError(f"shard must be (index, count) with 0 <= index < count, got {shard}")
     weights = {model: fingerprint(model) for model in models}
     for model in models:
         config = make_config(FinetuneConfig, model, tasks[0], workdir, options)  # raises before anything is opened
-    folder, failures = share(workdir, {"options": _settings(options)}), []
+    folder, failures = share(workdir, {"options": effective(options)}), []
     for number, task in enumerate(tasks):
         cells = [Run(model, task, seed) for model, seed in itertools.product(models, range(runs))]
         mine = [run for place, run in enumerate(cells, len(cells) * number) if place % count == index]
@@ -139,13 +143,7 @@ def _run_task(cells: Sequence[Run], weights: dict, config: FinetuneConfig, folde
         return [f"{task}: {error}"] * len(cells)
     failures = []
     for run in cells:
-        identity = {
-            **dataclasses.asdict(run),
-            "weights": weights[run.model],
-            "data": source.describe(),
-            "options": _settings(options),
-            "backend": keras.backend.backend(),
-        }
+        identity = identity_of(run, weights[run.model], source, effective(options))
         place = folder / "runs" / cell_name((stem(run.model), stem(run.task), run.seed), identity)
         try:
             record = recorded(place / _RECORD, identity, functools.partial(_measure, run, source, place, options))
@@ -177,11 +175,6 @@ def _write(folder: Path, models: Sequence[str], tasks: Sequence[str], runs: int)
         names = display_names([*models, *tasks], drawing.drawn)
         drawing.save_all(folder, {"vtab": lambda: tables.plot(records, models, tasks, names)})
     return records
-
-
-def _settings(options: dict) -> dict:
-    """Returns the options that affect the results."""
-    return {name: value for name, value in options.items() if value is not None and name not in PLACES}
 
 
 def _expanded(tasks: Sequence[str]) -> list[str]:

@@ -1,5 +1,6 @@
 """A series of runs that resumes where it was interrupted."""
 
+import dataclasses
 import hashlib
 import json
 import re
@@ -11,13 +12,47 @@ import numpy as np
 
 from bit_keras import checkpoints
 from bit_keras.checkpoints import provenance
-from bit_keras.runs.workdir import differences
+from bit_keras.data import Source
+from bit_keras.runs.config import DATA_OPTIONS
+from bit_keras.runs.workdir import PLACES, differences
 from bit_keras.system.checks import WrongType, check_kind, describe
 from bit_keras.system.files import write_json
 from bit_keras.zoo.presets import PRESETS
 from bit_keras.zoo.variants import VARIANTS
 
 _IDENTITY = "identity"
+# Settings of fine-tuning that a series chooses itself.
+SET_BY_SERIES = (
+    *("model", "variant", "dataset", "workdir", "validation"),
+    *("examples_per_class", "seed", "new_head", "export_dir"),
+)
+
+
+def effective(options: dict) -> dict:
+    """Returns the options that affect the results; those on data, and a fit, only if given, as in earlier versions."""
+    return {
+        name: value
+        for name, value in options.items()
+        if (name, value) != ("fit", "squash") and (name not in DATA_OPTIONS or (value and name not in PLACES))
+    }
+
+
+def identity_of(run, weights: str | None, source: Source, options: dict) -> dict:
+    """Returns everything that affects the result of a run.
+
+    Args:
+        run: a dataclass.
+        weights: `fingerprint` of its model.
+        source: its data.
+        options: `effective` ones of the series.
+    """
+    return {
+        **dataclasses.asdict(run),
+        "weights": weights,
+        "data": source.describe(),
+        "options": options,
+        "backend": keras.backend.backend(),
+    }
 
 
 def recorded(record: Path, identity: dict, measure: Callable[[], dict]) -> dict:

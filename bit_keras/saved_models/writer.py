@@ -24,7 +24,7 @@ from bit_keras.checkpoints.card import KEY
 from bit_keras.network import execution
 from bit_keras.network.model import Backbone, BiT
 from bit_keras.saved_models import reusable
-from bit_keras.system.logs import doing
+from bit_keras.system.logs import doing, only_from
 from bit_keras.system.processes import run_python
 
 # [N, H, W] of the images on which the written SavedModel must agree with the model.
@@ -69,7 +69,8 @@ def write_checked(
 
 
 def _write(kind: str, model: keras.Model, path: Path, names_file: Path, options: dict) -> None:
-    with _without_remat(model), execution.portable(), _without_info():
+    # Without TensorFlow's message about where it writes, which names a temporary directory.
+    with _without_remat(model), execution.portable(), only_from(logging.WARNING, "tensorflow"):
         _WRITERS[kind](model, path, names_file, options)
 
 
@@ -166,18 +167,6 @@ def _without_remat(model: keras.Model):
     finally:
         for backbone in backbones:
             backbone.remat = True
-
-
-@contextlib.contextmanager
-def _without_info():
-    """Hides TensorFlow's message about where it writes, which names a temporary directory."""
-    tensorflow = logging.getLogger("tensorflow")
-    level = tensorflow.level
-    tensorflow.setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        tensorflow.setLevel(level)
 
 
 if __name__ == "__main__":

@@ -205,7 +205,7 @@ def _converted(name: str, value, kind: type):
 
 def _check_each(name: str, values, kind):
     """Returns a sequence with checked items: a tuple of fixed length for `tuple[int, int]`, a list for `Sequence`."""
-    items, values = _items(kind), list(values)
+    items, values = typing.get_args(kind), list(values)
     if typing.get_origin(kind) is tuple and items[-1] is not Ellipsis:
         if len(values) != len(items):
             raise ValueError(f"{name} must be {_called(kind)}; got {describe(values)}")
@@ -213,10 +213,6 @@ def _check_each(name: str, values, kind):
         items = items[:1] * len(values)
     checked = [check_kind(f"{name}[{index}]", *pair) for index, pair in enumerate(zip(values, items))]
     return tuple(checked) if typing.get_origin(kind) is tuple else checked
-
-
-def _items(kind) -> tuple:
-    return typing.get_args(kind)
 
 
 def _is_sequence(value) -> bool:
@@ -252,7 +248,7 @@ def _called(kind) -> str:
     """Returns what a message calls the values of a type."""
     if typing.get_origin(kind) not in _SEVERAL:
         return _CALLED.get(kind) or f"a {kind.__module__.partition('.')[0]}.{kind.__name__}"
-    items = _items(kind)
+    items = typing.get_args(kind)
     number = f"{len(items)} " if typing.get_origin(kind) is tuple and items[-1] is not Ellipsis else ""
     return f"a list of {number}{_PLURAL.get(items[0], 'values')}"
 

@@ -62,6 +62,18 @@ def shows_messages(function: Callable) -> Callable:
 
 
 @contextlib.contextmanager
+def only_from(level: int, name: str) -> Iterator[None]:
+    """Hides messages below a level of the logger called `name`, of another library, within the block."""
+    other = logging.getLogger(name)
+    before = other.level
+    other.setLevel(level)
+    try:
+        yield
+    finally:
+        other.setLevel(before)
+
+
+@contextlib.contextmanager
 def doing(what: str | Callable[[], str]) -> Iterator[None]:
     """Logs what the block does at its beginning, and again whenever nothing was logged for some seconds.
 
