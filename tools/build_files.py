@@ -37,6 +37,9 @@ USED = {
     "//tests/system": ("benchmarks", "bit_keras.evaluate", "examples", "export", "hub_modules", "pretraining"),
 }
 
+# Folders whose tests read every module of the package.
+READ_THE_PACKAGE = ("//tests",)
+
 # Tests that read the whole checkout, which cannot be listed as dependencies.
 UNCACHED = ("tests/test_build_files.py",)
 
@@ -104,6 +107,8 @@ def _build_file(root: Path, folder: Path, paths: list[Path], libraries: dict[str
         rules.append(_library(folder, deps - {_library_label(folder)}))
     if tests:
         names = _imports(root, tests) | set(USED.get(_label(folder), ()))
+        if _label(folder) in READ_THE_PACKAGE:
+            names |= {module for module in libraries if module.partition(".")[0] == "bit_keras"}
         deps = _dependencies(folder, names, libraries) | _conftests(folder, libraries)
         rules = ['load("//tools/bazel:pytest.bzl", "pytest_tests")', *rules, _tests(folder, deps)]
     return "\n\n".join([HEADER, *rules]) + "\n"
