@@ -142,3 +142,15 @@ def test_the_build_file_of_a_removed_folder_is_removed(checkout):
     assert _run(checkout)[0] == 0
     assert not (checkout / "tests/export/BUILD").exists()
     assert (checkout / "tests/by_hand/BUILD").exists()
+
+
+def test_a_test_that_another_one_imports_is_in_a_library(checkout):
+    other = checkout / "tests" / "zoo" / "test_presets.py"
+    other.parent.mkdir()
+    other.write_text("from tests.export.test_edge import edge")
+    assert _run(checkout)[0] == 0
+    (library,) = [arguments for rule, arguments in _calls(checkout / "tests/export/BUILD") if rule == "py_library"]
+    assert (library["name"], library["srcs"]) == ("support", ["test_edge.py"])
+    assert "//export" in library["deps"]
+    (tests,) = [arguments for rule, arguments in _calls(other.parent / "BUILD") if rule == "pytest_tests"]
+    assert "//tests/export:support" in tests["deps"]

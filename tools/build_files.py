@@ -57,11 +57,14 @@ def build_files(root: Path) -> dict[Path, str]:
         SyntaxError: a source is not valid Python.
     """
     sources = _sources(root)
+    imported = _imports(root, [path for paths in sources.values() for path in paths])
+    # Tests that other tests import belong to a library as well.
+    modules = {name for name in imported if name.startswith("tests.")} | {name.rpartition(".")[0] for name in imported}
     libraries = {
         _module(path): _library_label(folder)
         for folder, paths in sources.items()
         for path in paths
-        if not _is_test(path)
+        if not _is_test(path) or _module(path) in modules
     }
     return {root / folder / "BUILD": _build_file(root, folder, paths, libraries) for folder, paths in sources.items()}
 
@@ -100,11 +103,11 @@ def _sources(root: Path) -> dict[Path, list[Path]]:
 def _build_file(root: Path, folder: Path, paths: list[Path], libraries: dict[str, str]) -> str:
     """Returns the content of one BUILD file, given {module: label of its library} of the whole checkout."""
     tests = [path for path in paths if _is_test(path)]
-    others = [path for path in paths if not _is_test(path)]
+    others = [path for path in paths if _module(path) in libraries]
     rules = ['package(default_visibility = ["//visibility:public"])']
     if others:
         deps = _dependencies(folder, _imports(root, others), libraries)
-        rules.append(_library(folder, deps - {_library_label(folder)}))
+        rules.append(_library(folder, others, deps - {_library_label(folder)}))
     if tests:
         names = _imports(root, tests) | set(USED.get(_label(folder), ()))
         if _label(folder) in READ_THE_PACKAGE:
@@ -158,9 +161,11 @@ def _conftests(folder: Path, libraries: dict[str, str]) -> set[str]:
     return {_library_label(parent) for parent in (folder, *folder.parents[:-1])} & set(libraries.values())
 
 
-def _library(folder: Path, deps: set[str]) -> str:
+def _library(folder: Path, paths: list[Path], deps: set[str]) -> str:
     if folder.parts[0] == "tests":
-        name, srcs = '"support"', _glob(["*.py"], exclude=["test_*.py"])
+        tests = [path.name for path in paths if _is_test(path)]
+        parts = [_glob(["*.py"], exclude=["test_*.py"])] if len(tests) < len(paths) else []
+        name, srcs = '"support"', " + ".join([*parts, *([_list(tests)] if tests else [])])
     else:
         name, srcs = f'"{folder.name}"', _glob(["**/*.py"])
     return _rule("py_library", name=name, srcs=srcs, data=_data(_library_label(folder)), deps=_labels(folder, deps))
