@@ -1,16 +1,17 @@
-"""Program: few-shot transfer, by fine-tuning with the HyperRule and by a linear probe, over several draws.
+"""Program: few-shot transfer, by fine-tuning with the HyperRule and by linear probes, over several draws.
 
 Every run has its own folder, so an interrupted sweep resumes without repeating finished runs.
 
-Example:
+Examples:
     python -m bit_keras.few_shot --models=BiT-M-R50x1,BiT-S-R50x1 --datasets=cifar10,cifar100 --workdir=/tmp/few_shot
+    python -m bit_keras.few_shot --models=BiT-M-R50x1 --datasets='imagenet2012[:99%]' --draw=official --workdir=ilsvrc
 """
 
 import dataclasses
 import functools
 import itertools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import keras
@@ -19,8 +20,11 @@ from absl import flags
 from matplotlib.figure import Figure
 
 from bit_keras import data
+from bit_keras.data.few_shot import DRAWS
 from bit_keras.figures import drawing, spread
 from bit_keras.finetune import FinetuneConfig, finetune, plan
+from bit_keras.inference.features import features_of
+from bit_keras.metrics.probes import least_squares, ridge
 from bit_keras.network.folding import folded
 from bit_keras.rules.hyperrule import HyperRule
 from bit_keras.runs import program
@@ -30,7 +34,7 @@ from bit_keras.runs.network import open_network
 from bit_keras.runs.opening import make_config, open_source
 from bit_keras.runs.series import SET_BY_SERIES, cell_name, each_once, effective, fingerprint, identity_of, recorded
 from bit_keras.runs.workdir import claim
-from bit_keras.system.checks import check_integer, known_arguments
+from bit_keras.system.checks import check_choice, check_integer, known_arguments
 from bit_keras.system.command_line import integers
 from bit_keras.system.files import write_json, write_lines
 from bit_keras.system.logs import logger, shows_messages
@@ -41,7 +45,12 @@ from bit_keras.zoo.variants import VARIANTS
 
 SHOTS = (1, 5, 10, 25, 100)
 OPTIONS = (*DATA_OPTIONS, "steps", "batch_size", "resolution", "fit", "flip", "eval_every")  # passed on to fine-tuning
-METHODS = ("fine-tuned", "linear probe")
+# {method: its name in records, which those of earlier versions have, and in tables}
+METHODS = {"finetune": "fine-tuned", "ridge": "linear probe", "lsr": "least-squares probe"}
+DEFAULT_METHODS = ("finetune", "ridge")
+# Pixels: the images of the least-squares probe, from google-research/big_vision, `configs/common_fewshot.py`.
+_LSR_RESIZE, _LSR_CROP = 256, 224
+_STYLES = dict(zip(METHODS.values(), ("-o", "--s", ":^"), strict=True))  # of lines in the plot
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +60,7 @@ class Run:
     Attributes:
         model: preset, weight file or, for random weights, variant.
         dataset: name of the task.
-        method: one of `METHODS`.
+        method: one of the values of `METHODS`.
         shots: training examples per class.
         seed: of the draw and of the training.
     """
@@ -65,7 +74,7 @@ class Run:
 
 @known_arguments(
     (field.name for field in dataclasses.fields(FinetuneConfig) if field.name not in SET_BY_SERIES),
-    unchecked=("models", "datasets", "shots"),
+    unchecked=("models", "datasets", "shots", "methods"),
 )
 @shows_messages
 def sweep(
@@ -75,6 +84,8 @@ def sweep(
     *,
     shots: Sequence[int] = SHOTS,
     seeds: int = 5,
+    methods: Sequence[str] = DEFAULT_METHODS,
+    draw: str | None = None,
     verbose: bool = True,
     **options,
 ) -> list[dict]:
@@ -88,8 +99,14 @@ def sweep(
         workdir: folder of the sweep.
         shots: training examples per class.
         seeds: number of draws; their seeds count from 0.
+        methods: of "finetune", by the HyperRule;
+            "ridge", ridge regression on the network's features at the resolution of the HyperRule (extra few-shot);
+            "lsr", the probe of google-research/big_vision: least squares on whitened features of central squares of
+            224 pixels, from images of 256 pixels.
+        draw: how training examples are drawn, see `bit_keras.data.few_shot.draw`: "nested", "official" as in
+            google-research/big_transfer, or "big_vision"; None for "big_vision" with "lsr" and else "nested".
         verbose: False shows only warnings.
-        **options: of `bit_keras.finetune`, for example `steps`; the resolution is also that of the probe.
+        **options: of `bit_keras.finetune`, for example `steps`; the resolution is also that of the probes.
 
     Returns:
         A record per run: the fields of `Run` and "test_accuracy".
@@ -97,30 +114,32 @@ def sweep(
     Raises:
         ValueError: a setting is out of its range, or a class has fewer examples than `shots`.
         TypeError: an option does not exist, or an argument has the wrong type.
-        ImportError: scikit-learn is not installed.
+        ImportError: scikit-learn, which "ridge" needs, is not installed.
         FileExistsError: `workdir` belongs to a sweep with different options.
         BlockingIOError: another process is using `workdir`.
         TrainingInterrupted, KeyboardInterrupt: a signal arrived. The same call resumes from the records.
     """
-    require("a linear probe", "sklearn")
+    methods = _checked_methods(methods)
+    check_choice("draw", draw, (None, *DRAWS))
     workdir = check_folder("workdir", workdir)
     models = list(map(expanded, each_once("models", models, str)))
     datasets = each_once("datasets", datasets, str)
     shots = [check_integer("shots", count) for count in each_once("shots", shots, object)]
     seeds = check_integer("seeds", seeds)
     weights = {model: fingerprint(model) for model in models}
-    sources = {name: _open(models, name, workdir, shots, options) for name in datasets}
-    settings = effective(options)
+    draws = {draw or _draw_of(METHODS[method]) for method in methods}
+    sources = {name: _open(models, name, workdir, shots, draws, options) for name in datasets}
+    settings = effective(options) | ({} if draw is None else {"draw": draw})
     records = []
     with claim(workdir, {"options": settings}) as folder:  # only after all settings have been checked
         for name, source in sources.items():
-            measures = dict(zip(METHODS, (_finetuned, _Probe()), strict=True))
-            for model, method, count, seed in itertools.product(models, METHODS, shots, range(seeds)):
+            measures = _measures(methods)
+            for model, method, count, seed in itertools.product(models, measures, shots, range(seeds)):
                 run = Run(model, name, method, count, seed)
                 identity = identity_of(run, weights[model], source, settings)
                 fields = stem(model), stem(name), method, count, seed
                 place = folder / "runs" / cell_name(fields, identity)
-                measure = functools.partial(_measure, measures[method], run, source, place, options)
+                measure = functools.partial(_measure, measures[method], run, source, draw, place, options)
                 records.append(recorded(place / "few_shot.json", identity, measure))
                 logger.info("%s: %.4f", place.name, records[-1]["test_accuracy"])
         write_json(folder / "few_shot.json", {"options": settings, "runs": records})
@@ -129,79 +148,97 @@ def sweep(
     return records
 
 
-def _open(models: list[str], name: str, workdir: str | os.PathLike, shots: list[int], options: dict) -> data.Source:
+def _checked_methods(methods: Sequence[str]) -> list[str]:
+    methods = each_once("methods", methods, str)
+    for method in methods:
+        check_choice("methods", method, tuple(METHODS))
+    if "ridge" in methods:
+        require("the method ridge", "sklearn")
+    return methods
+
+
+def _open(
+    models: list[str], name: str, workdir: str | os.PathLike, shots: list[int], draws: Iterable[str], options: dict
+) -> data.Source:
     """Returns the data of a task, after checking the settings and the number of examples of all its runs."""
     for model in models:
         config = make_config(FinetuneConfig, model, name, workdir, options)
     source = open_source(config, name).without_validation()  # no weights are chosen: only the last ones are measured
-    for count in shots:
-        plan.task(dataclasses.replace(config, examples_per_class=count), source)
+    for count, draw in itertools.product(shots, draws):
+        plan.task(config, source.few_shot(count, seed=0, draw=draw))
     return source
 
 
-def _measure(method: Callable[..., float], run: Run, *rest) -> dict:
-    return {**dataclasses.asdict(run), "test_accuracy": method(run, *rest)}
+def _measure(
+    method: Callable[..., float], run: Run, source: data.Source, draw: str | None, folder: Path, options: dict
+) -> dict:
+    few = source.few_shot(run.shots, run.seed, draw or _draw_of(run.method))
+    return {**dataclasses.asdict(run), "test_accuracy": method(run, few, folder, options)}
 
 
-def _finetuned(run: Run, source: data.Source, folder: Path, options: dict) -> float:
-    few = source.few_shot(run.shots, run.seed)
+def _draw_of(method: str) -> str:
+    """Returns how examples are drawn if the user does not choose it."""
+    return "big_vision" if method == METHODS["lsr"] else "nested"
+
+
+def _finetuned(run: Run, few: data.Source, folder: Path, options: dict) -> float:
     # A new head: one from an earlier run for the same classes may have seen more examples than the draw has.
     return finetune(run.model, few, folder / "run", seed=run.seed, new_head=True, **options).test_accuracy
 
 
-class _Probe:
-    """Linear probes on one task. Draws with the same weights share the features of the test images."""
+class _Features:
+    """Features of one task by one network at a time; draws with the same weights share those of the test images."""
 
     def __init__(self):
-        self._weights = self._backbone = None  # loaded once for all draws
-        self._test_features = {}
+        self._weights = self._backbone = None  # loaded once for all draws and methods
+        self._test = {}
 
-    def __call__(self, run: Run, source: data.Source, folder: Path, options: dict) -> float:
-        few = source.few_shot(run.shots, run.seed)
-        crop = HyperRule(few.num_train, few.image_size, resolution=options.get("resolution")).crop
-        reading = {"crop": crop, "fit": options.get("fit", "squash"), "loader": options.get("loader")}
+    def __call__(self, run: Run, few: data.Source, **reading) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Returns features and labels of the drawn images, not augmented, and then of the test images."""
         weights = run.model, run.seed if run.model in VARIANTS else None
         if weights != self._weights:
             keras.utils.set_random_seed(run.seed)
-            self._weights, self._backbone = weights, folded(open_network(run.model, 1).backbone)
-        if weights not in self._test_features:
-            self._test_features[weights] = _features(self._backbone, few, **reading)
-        examples = dataclasses.replace(few, test=few.train)  # every example once, not augmented
-        features, labels = _features(self._backbone, examples, **reading)
-        test_features, test_labels = self._test_features[weights]
-        scores = ridge(features, labels, few.num_classes).predict(test_features)
+            self._weights, self._backbone, self._test = weights, folded(open_network(run.model, 1).backbone), {}
+        key = tuple(reading.items())
+        if key not in self._test:
+            self._test[key] = features_of(self._backbone, few, **reading)
+        examples = dataclasses.replace(few, test=few.train)  # every example once
+        return *features_of(self._backbone, examples, **reading), *self._test[key]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Probe:
+    """A linear probe on one task.
+
+    Attributes:
+        fit: one of `metrics.probes`.
+        features: shared by the probes.
+    """
+
+    fit: Callable
+    features: _Features
+
+    def __call__(self, run: Run, few: data.Source, folder: Path, options: dict) -> float:
+        reading = {"fit": options.get("fit", "squash"), "loader": options.get("loader")}
+        sizes = _sizes(run.method, few, options.get("resolution"))
+        features, labels, test_features, test_labels = self.features(run, few, **sizes, **reading)
+        scores = self.fit(features, labels, few.num_classes).predict(test_features)
         return float(np.mean(scores.argmax(axis=-1) == test_labels))
 
 
-def ridge(features: np.ndarray, labels: np.ndarray, num_classes: int):
-    """Fits one-hot labels by ridge regression, with the L2 penalty that has the smallest leave-one-out error.
-
-    Args:
-        features: [N, D].
-        labels: integers [N] in [0, num_classes).
-        num_classes: K.
-
-    Returns:
-        An object whose `predict` maps features [M, D] to scores [M, K].
-
-    Raises:
-        ImportError: scikit-learn is not installed.
-    """
-    require("a linear probe", "sklearn")
-    from sklearn.linear_model import RidgeCV
-
-    variance = max(float(np.mean(np.var(features, axis=0, dtype=np.float64))), np.finfo(np.float32).tiny)
-    penalties = len(features) * features.shape[1] * variance * 10.0 ** np.arange(-6, 3)  # for a sum of squared errors
-    return RidgeCV(penalties).fit(features.astype(np.float64), np.eye(num_classes)[labels])
+def _sizes(method: str, few: data.Source, resolution: int | None) -> dict[str, int]:
+    """Returns the sides in pixels that a probe resizes and crops images to."""
+    if method != METHODS["lsr"]:
+        return {"crop": HyperRule(few.num_train, few.image_size, resolution=resolution).crop}
+    crop = resolution or _LSR_CROP
+    return {"crop": crop, "resize": round(crop * _LSR_RESIZE / _LSR_CROP)}
 
 
-def _features(backbone: keras.Model, source: data.Source, **reading) -> tuple[np.ndarray, np.ndarray]:
-    """Returns pooled features [N, D] and labels [N] of the test split; `reading` is for `data.test_batches`."""
-    features, labels = [], []
-    for images, targets in data.test_batches(source, batch_size=128, **reading):
-        features.append(np.asarray(backbone.predict_on_batch(np.asarray(images)), np.float32))
-        labels.append(np.asarray(targets).argmax(axis=-1))
-    return np.concatenate(features), np.concatenate(labels)
+def _measures(methods: Sequence[str]) -> dict[str, Callable[..., float]]:
+    """Returns {method as in `Run`: function that measures a run of it} for one task."""
+    features = _Features()
+    measures = {"finetune": _finetuned, "ridge": _Probe(ridge, features), "lsr": _Probe(least_squares, features)}
+    return {METHODS[name]: measures[name] for name in methods}
 
 
 def _groups(records: list[dict]) -> dict[tuple[str, str, str], dict[int, list[float]]]:
@@ -235,7 +272,7 @@ def plot(records: list[dict]) -> Figure:
     figure = Figure(figsize=(0.8 + 4.2 * len(tasks), 4), layout="constrained")
     panels = dict(zip(tasks, np.atleast_1d(figure.subplots(1, len(tasks), sharey=True))))
     for (dataset, method, model), cells in _groups(records).items():
-        style = "-o" if method == METHODS[0] else "--s"
+        style = _STYLES[method]
         label = f"{weights[model]}, {method}"
         spread.plot(panels[dataset], cells, style, color=f"C{models.index(model)}", label=label)
     for task, axes in panels.items():
@@ -255,6 +292,18 @@ def _define_flags() -> None:
     flags.DEFINE_string("workdir", None, "Folder of the sweep.", required=True)
     flags.DEFINE_list("shots", [str(count) for count in SHOTS], "Training examples per class.")
     flags.DEFINE_integer("seeds", 5, "Number of draws of the training examples.", lower_bound=1)
+    flags.DEFINE_list(
+        "methods",
+        list(DEFAULT_METHODS),
+        "finetune, by the HyperRule; ridge, ridge regression on features; lsr, the least-squares probe of big_vision.",
+    )
+    flags.DEFINE_string(
+        "draw",
+        None,
+        'How examples are drawn: "nested", where more examples per class include those of fewer; "official", the '
+        'draws of the official code, from the first 200,000 images; "big_vision". If not given, big_vision for lsr and '
+        "else nested.",
+    )
     program.define_flags(FinetuneConfig, OPTIONS)
 
 
@@ -266,6 +315,8 @@ def main() -> None:
         values.workdir,
         shots=integers("shots", values.shots),
         seeds=values.seeds,
+        methods=values.methods,
+        draw=values.draw,
         **program.values(FinetuneConfig, OPTIONS),
     )
     print(Path(expanded(values.workdir), "few_shot.md").read_text(encoding="utf-8"))

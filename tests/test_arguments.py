@@ -67,7 +67,7 @@ CASES = {
         {"models": ["R50x1"], "datasets": ["digits"], **RUN},
         ("verbose",),
         ("seeds",),
-        ("models", "datasets", "shots", "workdir"),
+        ("models", "datasets", "shots", "workdir", "methods", "draw"),
     ),
     evaluate: (
         {"model": "R50x1", "source": SOURCE},

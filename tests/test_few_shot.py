@@ -1,5 +1,6 @@
 """The sweep: its table, its plot, and a small complete one."""
 
+import hashlib
 import json
 import shutil
 import signal
@@ -7,6 +8,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import keras
 import numpy as np
 import pytest
 
@@ -47,29 +49,20 @@ def test_the_plot_has_a_line_for_each_row_of_the_table():
     assert len(axes.collections) == 2  # the ranges
 
 
-def test_the_penalty_of_the_probe_follows_the_scale_of_the_features():
-    random = np.random.default_rng(0)
-    labels = np.arange(30) % 3
-    features = random.normal(size=(30, 5)) + 2 * np.eye(5)[labels]
-    scores = few_shot.ridge(features, labels, 3).predict(features)
-    np.testing.assert_allclose(few_shot.ridge(1_000 * features, labels, 3).predict(1_000 * features), scores, rtol=1e-6)
-    assert (scores.argmax(axis=1) == labels).mean() > 0.9
-
-
 def test_a_sweep_goes_on_where_it_was(tiny_npz, tmp_path, monkeypatch):
     monkeypatch.setattr(training_run.report, "write", lambda *arguments: None)  # figures of the runs, which are slow
     options = {"steps": 5, "batch_size": 8, "resolution": 16, "eval_every": 5}
     task, workdir = _arrays(tmp_path / "task.npz", 0), tmp_path / "sweep"
     sweep = {"models": [str(tiny_npz)], "datasets": [task], "workdir": workdir, "shots": [1, 2]}
     calls = []
-    for name in ("finetune", "_features"):
+    for name in ("finetune", "features_of"):
         function = getattr(few_shot, name)
         monkeypatch.setattr(
             few_shot, name, lambda *args, f=function, n=name, **kwargs: calls.append(n) or f(*args, **kwargs)
         )
     records = few_shot.sweep(**sweep, seeds=1, **options)
     assert len(records) == 4
-    assert sorted(calls) == ["_features"] * 3 + ["finetune"] * 2  # features of the test images: once
+    assert sorted(calls) == ["features_of"] * 3 + ["finetune"] * 2  # features of the test images: once
     assert all(0 <= record["test_accuracy"] <= 1 for record in records)
     assert json.loads((workdir / "few_shot.json").read_text())["runs"] == records
     assert few_shot.sweep(**sweep, seeds=1, **options) == records
@@ -106,9 +99,13 @@ def measured(monkeypatch, _undrawn):
         runs.append((run.model, run.dataset))
         return len(runs) / 100
 
-    monkeypatch.setattr(few_shot, "_finetuned", measure)
-    monkeypatch.setattr(few_shot, "_Probe", lambda: measure)
+    _replace(monkeypatch, measure, measure)
     return runs
+
+
+def _replace(monkeypatch, finetuned, probe):
+    monkeypatch.setattr(few_shot, "_finetuned", finetuned)
+    monkeypatch.setattr(few_shot, "_Probe", lambda *_: probe)
 
 
 def _sweep(models, workdir, datasets=("digits",), shots=(1,), seeds=1, **options):
@@ -130,8 +127,7 @@ def test_a_validation_split_is_not_used(weights, tmp_path, monkeypatch):
         arrays = dict(archive)
     np.savez(path, **arrays, validation_images=arrays["test_images"], validation_labels=arrays["test_labels"])
     sources = []
-    monkeypatch.setattr(few_shot, "_finetuned", lambda run, source, folder, options: sources.append(source) or 0.5)
-    monkeypatch.setattr(few_shot, "_Probe", lambda: lambda *arguments: 0.5)
+    _replace(monkeypatch, lambda run, few, *_: sources.append(few) or 0.5, lambda *_: 0.5)
     few_shot.sweep(weights[:1], [str(path)], tmp_path / "sweep", shots=[1], seeds=1)
     (source,) = sources
     assert source.validation is None
@@ -140,7 +136,7 @@ def test_a_validation_split_is_not_used(weights, tmp_path, monkeypatch):
 
 def test_weights_of_one_name_are_measured_each(weights, measured, tmp_path):
     records = _sweep(weights, tmp_path / "sweep")
-    assert measured == [(model, "digits") for model in weights for _ in few_shot.METHODS]
+    assert measured == [(model, "digits") for model in weights for _ in few_shot.DEFAULT_METHODS]
     assert [record["test_accuracy"] for record in records] == [0.01, 0.02, 0.03, 0.04]
     table = (tmp_path / "sweep" / "few_shot.md").read_text()
     assert "| a/weights.npz | fine-tuned | 1.0 " in table
@@ -179,6 +175,72 @@ def test_the_record_of_another_run_in_the_place_of_a_run_is_not_used(measured, t
     assert _sweep(["tiny"], tmp_path)[0] != first
 
 
+def test_each_method_is_measured_and_shown(measured, tmp_path):
+    records = _sweep(["tiny"], tmp_path, methods=("lsr", "finetune"))
+    assert [record["method"] for record in records] == ["least-squares probe", "fine-tuned"]
+    assert len(measured) == 2
+    rows = (tmp_path / "few_shot.md").read_text().splitlines()[2:]
+    assert [row.split(" | ")[2] for row in rows] == ["least-squares probe", "fine-tuned"]
+    assert len(few_shot.plot(records).axes[0].lines) == 2
+    assert _sweep(["tiny"], tmp_path)[0] == records[1], "methods are added to a sweep"
+    assert len(measured) == 3
+
+
+def test_each_method_has_its_draws(monkeypatch, tmp_path):
+    drawn, few_shot_of = [], data.Source.few_shot
+    monkeypatch.setattr(
+        data.Source, "few_shot", lambda self, *a, **k: drawn.append(a[2:]) or few_shot_of(self, *a, **k)
+    )
+    _replace(monkeypatch, lambda *_: 0.5, lambda *_: 0.5)
+    _sweep(["tiny"], tmp_path / "own", methods=tuple(few_shot.METHODS))
+    _sweep(["tiny"], tmp_path / "all", methods=tuple(few_shot.METHODS), draw="official")
+    expected = ["nested", "nested", "big_vision", "official", "official", "official"]
+    assert [names[0] for names in drawn if names] == expected
+    with pytest.raises(FileExistsError, match="options"):
+        _sweep(["tiny"], tmp_path / "all")
+
+
+def test_the_least_squares_probe_of_a_network_is_that_of_big_vision(tiny_npz, tmp_path):
+    """Compared with another solver, on features that the network computes from images of TensorFlow's operations."""
+    import tensorflow as tf
+
+    random = np.random.default_rng(0)
+    images, labels = random.integers(0, 256, (30, 12, 12, 3), np.uint8), np.arange(30) % 3
+    images[labels == 1] //= 2
+    images[labels == 2, ..., 0] //= 3
+    np.savez(
+        tmp_path / "task.npz",
+        train_images=images[:18],
+        train_labels=labels[:18],
+        test_images=images[18:],
+        test_labels=labels[18:],
+    )
+    (record,) = few_shot.sweep(
+        [str(tiny_npz)],
+        [str(tmp_path / "task.npz")],
+        tmp_path / "sweep",
+        shots=[4],
+        seeds=1,
+        methods=["lsr"],
+        resolution=28,
+    )
+
+    order = np.random.default_rng(0)
+    chosen = np.concatenate([order.permutation(np.where(labels[:18] == c)[0])[:4] for c in range(3)])
+    resized = tf.cast(tf.image.resize(images, (32, 32)), tf.uint8)  # 28 * 256 / 224
+    pixels = tf.image.crop_to_bounding_box(resized, 2, 2, 28, 28).numpy()
+    features = BiT.from_preset(str(tiny_npz)).backbone.predict(pixels / 127.5 - 1, verbose=0).astype(np.float64)
+    mean, deviation = features[chosen].mean(axis=0), features[chosen].std(axis=0) + 1e-5
+    x = np.column_stack([(features - mean) / deviation, np.full(30, 100.0)])
+    # Ridge regression as ordinary least squares: the penalty is a row per weight.
+    rows = np.concatenate([x[chosen], 32 * np.eye(x.shape[1])])
+    targets = np.concatenate([2.0 * np.eye(3)[labels[chosen]] - 1, np.zeros((x.shape[1], 3))])
+    weights = np.linalg.lstsq(rows, targets, rcond=None)[0]
+    expected = np.mean((x[18:] @ weights).argmax(axis=1) == labels[18:])
+    assert record["test_accuracy"] == pytest.approx(expected)
+    assert expected > 0.5
+
+
 def test_labels_are_as_short_as_they_can_be():
     names = ["BiT-M-R50x1", "x/BiT-M-R50x1.npz", "a/c/w.npz", "b/c/w.npz", "w.h5", "z.npz", "R50x1", "mnist:3.0.2"]
     labels = display_names(names)
@@ -206,6 +268,9 @@ def test_labels_are_as_short_as_they_can_be():
         ({"shots": ()}, ValueError, "shots must be a list of one or more"),
         ({"shots": (100_000,)}, data.DataError, "100000"),
         ({"seeds": 0}, ValueError, "seeds must be 1 or more, got 0"),
+        ({"methods": ("lsq",)}, ValueError, "methods must be one of finetune, ridge, lsr; got 'lsq'"),
+        ({"methods": ()}, ValueError, "methods must be a list of one or more"),
+        ({"draw": "first"}, ValueError, "draw must be one of nested, official, big_vision; got 'first'"),
         ({"models": ["nosuch"]}, ValueError, "no file is called 'nosuch'"),
         ({"models": "tiny"}, ValueError, "models must be a list of one or more, got 'tiny'"),
         ({"datasets": ["/nosuch"]}, data.DataError, "nosuch"),
@@ -279,7 +344,7 @@ def test_an_interrupted_sweep_says_how_to_resume_and_does(interruption, status, 
         return SimpleNamespace(test_accuracy=seed / 10)
 
     monkeypatch.setattr(few_shot, "finetune", finetune)
-    monkeypatch.setattr(few_shot, "_Probe", lambda: lambda *arguments: 0.5)
+    monkeypatch.setattr(few_shot, "_Probe", lambda *_: lambda *_: 0.5)
     monkeypatch.setattr(sys, "argv", ["few_shot.py"])
     with pytest.raises(SystemExit) as end:
         program.run("bit_keras.few_shot", lambda: _sweep(["tiny"], tmp_path, seeds=2))
@@ -313,6 +378,19 @@ def test_the_settings_of_the_data_reach_data_and_batches(tmp_path, monkeypatch):
     elsewhere = _sweep(["tiny"], tmp_path / "sweep", data_dir=str(tmp_path / "moved"), **options)
     assert elsewhere == records
     assert len(tuned) == 1, "a moved folder makes no other run"
+
+
+def test_the_record_of_an_earlier_version_is_found(measured, tmp_path):
+    identity = {"model": "tiny", "dataset": "digits", "method": "fine-tuned", "shots": 1, "seed": 0, "weights": None}
+    identity |= {"data": data.load("digits").describe(), "options": {"steps": 5}, "backend": keras.backend.backend()}
+    name = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
+    place = tmp_path / "runs" / f"tiny-digits-fine-tuned-1-0-{name}"
+    place.mkdir(parents=True)
+    (tmp_path / "config.json").write_text(json.dumps({"options": {"steps": 5}}))
+    record = {"model": "tiny", "dataset": "digits", "method": "fine-tuned", "shots": 1, "seed": 0, "test_accuracy": 0.7}
+    (place / "few_shot.json").write_text(json.dumps({**record, "identity": identity}))
+    assert _sweep(["tiny"], tmp_path, methods=["finetune"], steps=5) == [record]
+    assert not measured
 
 
 def test_a_sweep_of_an_earlier_version_resumes(measured, tmp_path):

@@ -10,7 +10,7 @@ import pytest
 import bit_keras
 from bit_keras import data
 from bit_keras.checkpoints import locate, read_npz
-from bit_keras.few_shot import ridge
+from bit_keras.metrics.probes import ridge
 
 NAME = "BiT-mini-R17x0.5"
 

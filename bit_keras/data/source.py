@@ -110,20 +110,23 @@ class Source:
                 "--loss=sigmoid"
             )
 
-    def few_shot(self, examples_per_class: int, seed: int) -> "Source":
+    def few_shot(self, examples_per_class: int, seed: int, draw: str = "nested") -> "Source":
         """Returns this task with a random subset of its training split, a pure function of `seed`.
 
         Args:
             examples_per_class: training examples to draw per class, without replacement.
-            seed: of the draw, in [0, 2**32). With the same seed a larger draw contains the smaller ones.
+            seed: of the draw, in [0, 2**32).
+            draw: "nested", "official" or "big_vision", see `bit_keras.data.few_shot.draw`.
 
         Raises:
             DataError: a class has too few examples, or images may have several labels.
             ValueError: an argument is out of its range.
         """
         self.check_one_label("a few-shot draw")
-        indices = few_shot.draw(self.train.labels, self.class_names, examples_per_class, seed)
+        indices = few_shot.draw(self.train.labels, self.class_names, examples_per_class, seed, draw)
         drawn = {"examples_per_class": examples_per_class, "seed": seed}
+        if draw != "nested":  # not recorded by earlier versions, whose runs still resume
+            drawn["draw"] = draw
         identity = {**self.identity, "few_shot": [*self.identity.get("few_shot", []), drawn]}
         return dataclasses.replace(self, train=self.train.take(indices), identity=identity)
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from bit_keras.data import DataError
+from bit_keras.data import DataError, few_shot
 from bit_keras.data.errors import check_labels
 from bit_keras.data.few_shot import draw
 
@@ -55,3 +55,27 @@ def test_long_lists_of_classes_are_cut():
 
 def test_labels_in_range_pass():
     check_labels("labels", np.array([0, 1]), 2)
+
+
+def test_the_draws_of_the_official_code(monkeypatch):
+    """As `sample_subset` of its input_pipeline_tf2_or_jax.py, from as many examples as it reads into memory."""
+    monkeypatch.setattr(few_shot, "OFFICIAL_EXAMPLES", 120)
+    np.random.seed(5)
+    expected = [i for c in range(4) for i in np.random.choice(np.where(LABELS[:120] == c)[0], 3, replace=False)]
+    assert draw(LABELS, "abcd", 3, 5, "official").tolist() == sorted(expected)
+    with pytest.raises(DataError, match="asks for 99 examples of each class among the first 120, but 'a' has"):
+        draw(LABELS, "abcd", 99, 5, "official")
+
+
+def test_the_draws_of_big_vision():
+    """As its evaluators/fewshot_lsr.py: a small class gives what it has."""
+    labels = np.array([2, 0, 2, 2, 0, 2, 0])  # none of class 1
+    random = np.random.default_rng(7)
+    expected = np.concatenate([random.permutation(np.where(labels == c)[0])[:4] for c in range(3)])
+    assert draw(labels, "abc", 4, 7, "big_vision").tolist() == sorted(expected.tolist())
+    assert set(draw(labels, "abc", 2, 7, "big_vision")) < set(expected)
+
+
+def test_an_unknown_draw():
+    with pytest.raises(ValueError, match="draw must be one of nested, official, big_vision; got 'offical'"):
+        draw(LABELS, "abcd", 1, 0, "offical")

@@ -68,6 +68,8 @@ def test_description_is_json_and_tells_few_shot_draws_apart(any_source):
     assert few.describe() == any_source.few_shot(2, seed=5).describe()
     assert json.loads(json.dumps(descriptions)) == descriptions
     assert descriptions[1]["few_shot"][-1] == {"examples_per_class": 2, "seed": 5}
+    official = any_source.few_shot(2, seed=5, draw="official").describe()["few_shot"][-1]
+    assert official == {"examples_per_class": 2, "seed": 5, "draw": "official"}
     assert descriptions[1]["num_train"] == 6
     assert set(descriptions[0]) >= {"kind", "name", "num_train", "num_test", "num_classes", "fingerprint"}
 
