@@ -48,6 +48,10 @@ class FinetuneConfig(RunConfig):
     schedule: str = option("hyperrule", '"hyperrule", or "upstream" to train from random weights.')
     steps: int | None = option(None, "Updates of the whole training; the HyperRule's if not given.")
     resolution: int | None = option(None, "Side of the training crop in pixels; the HyperRule's if not given.")
+    resize: int | None = option(
+        None,
+        "Side in pixels that training images are resized to before the crop; in the HyperRule's ratio if not given.",
+    )
     random_crop: bool = option(True, "Crop at random positions; turn off if the position is the label.")
     export_dir: str | None = option(None, "Write a reusable SavedModel to this new folder at the end.")
 
@@ -69,6 +73,7 @@ class FinetuneConfig(RunConfig):
         identity = super().identity(source, mixup_parts)
         for name in ("export_dir", "small_batch"):  # small_batch only sets batch_size and base_lr
             del identity[name]
-        if not self.new_head:  # not recorded by earlier versions, whose runs still resume
-            del identity["new_head"]
+        for name in ("new_head", "resize"):  # not recorded by earlier versions, whose runs still resume
+            if not getattr(self, name):
+                del identity[name]
         return identity

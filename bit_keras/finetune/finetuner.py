@@ -42,7 +42,7 @@ def run(
         schedule,
         distribution,
         crop=rule.crop,
-        resize=rule.resize,
+        resize=config.resize or rule.resize,
         random_crop=config.random_crop,
         mixup_alpha=_mixup_alpha(config, rule),
     )

@@ -21,6 +21,8 @@ def task(config: FinetuneConfig, dataset: str | data.Source) -> tuple[data.Sourc
     rule = HyperRule(
         source.num_train, source.image_size, config.batch_size, config.base_lr, config.steps, config.resolution
     ).scaled(config.scale)
+    if config.resize is not None and config.resize < rule.crop:
+        raise ValueError(f"resize must be at least the {rule.crop} pixels of the crop, got {config.resize}")
     if config.schedule == "hyperrule":
         return source, rule, rule.schedule
     return source, rule, upstream_schedule(rule.total_steps, rule.batch_size)
@@ -40,7 +42,7 @@ def describe(
         source, rule, schedule: as returned by `task`.
         num_devices: number of devices of all workers together; None if not known yet.
     """
-    row = _variant(config)
+    row = variant_of(config)
     memory = estimate_memory(
         row,
         source.num_classes,
@@ -56,7 +58,7 @@ def describe(
         f"model      {config.model}: {row.name}, {parameters:,} weights with a head of {source.num_classes} classes",
         f"trained    {'all' if config.freeze == 'none' else config.freeze}, in {config.precision}",
         f"data       {source.name}: {source.describe_splits()}, {source.image_size[0]}x{source.image_size[1]} pixels",
-        f"images     resized to {rule.resize}, cropped to {rule.crop}; evaluated at {rule.crop}",
+        f"images     resized to {config.resize or rule.resize}, cropped to {rule.crop}; evaluated at {rule.crop}",
         f"batch      {config.batch_size} images"
         + (f" in {config.accumulate} micro-batches" if config.accumulate > 1 else ""),
         f"devices    {_devices(config, num_devices)}",
@@ -87,7 +89,7 @@ def _devices(config: FinetuneConfig, number: int | None) -> str:
     return f"{number or 'those of the TPU'} ({config.distribute})"
 
 
-def _variant(config: FinetuneConfig) -> Variant:
+def variant_of(config: FinetuneConfig) -> Variant:
     """Returns the architecture of the run; that of published weights is known without their file."""
     if config.model in VARIANTS:
         return VARIANTS[config.model]

@@ -1,12 +1,14 @@
 """Tables and plots of accuracies by task, group and model, beside the published ones."""
 
+import itertools
+import statistics
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from bit_keras.figures import spread
-from bit_keras.zoo.results import published
+from bit_keras.zoo.results import SOURCES, published
 from bit_keras.zoo.tasks import TASKS, VTAB, VTAB_GROUPS
 
 _TOTAL = "vtab"
@@ -52,7 +54,47 @@ def table(records: Sequence[dict], models: Sequence[str], tasks: Sequence[str], 
     return "\n".join(lines) + "\n"
 
 
-def plot(records: Sequence[dict], models: Sequence[str], tasks: Sequence[str], names: Mapping[str, str]) -> Figure:
+def comparison(
+    records: Sequence[dict], models: Sequence[str], datasets: Sequence[str], names: Mapping[str, str], metric: str
+) -> str:
+    """Returns a Markdown table in percent: a row for each data set and model, with the published accuracies.
+
+    Median and standard deviation are those of the runs; a difference is measured minus published.
+
+    Args:
+        records: of runs, with "model", "task", "seed" and "test_accuracy".
+        models, datasets: the rows, unless there are no records of them.
+        names: {model or data set: name to show}.
+        metric: what the accuracies are; only those called "accuracy" are compared with the published ones.
+    """
+    sources = ("paper", "official README")
+    header = ["data", "weights", "runs", f"median {metric.replace('_', ' ')}", "standard deviation"]
+    header += [text for source in sources for text in (source, "difference")]
+    lines, used = [_line(header), _line(["---"] * len(header))], {}
+    cells = accuracies(records)
+    for dataset, model in itertools.product(datasets, models):
+        runs = [100 * accuracy for accuracy in cells.get((model, dataset), [])]
+        if not runs:
+            continue
+        median = statistics.median(runs)
+        row = [names[dataset], names[model], str(len(runs)), f"{median:.2f}"]
+        row.append(f"{statistics.stdev(runs):.2f}" if len(runs) > 1 else "-")
+        rows = published(model, dataset.partition("[")[0]) if metric == "accuracy" else []
+        found = {result.source: result.accuracy for result in rows}
+        for source in sources:
+            used |= {source: None} if source in found else {}
+            row += [f"{found[source]:.2f}", f"{median - found[source]:+.2f}"] if source in found else ["-", "-"]
+        lines.append(_line(row))
+    return "\n".join([*lines, *(f"\n{source}: {SOURCES[source]}" for source in used)]) + "\n"
+
+
+def plot(
+    records: Sequence[dict],
+    models: Sequence[str],
+    tasks: Sequence[str],
+    names: Mapping[str, str],
+    label: str = "test accuracy",
+) -> Figure:
     """Draws the accuracies of all runs, a row for each task; a line connects minimum and maximum."""
     cells = accuracies(records)
     figure = Figure(figsize=(7, 1.2 + 0.35 * len(tasks) * max(1, len(models) / 2)), layout="constrained")
@@ -61,11 +103,11 @@ def plot(records: Sequence[dict], models: Sequence[str], tasks: Sequence[str], n
         for row, task in enumerate(tasks):
             runs = cells.get((model, task), [])
             place = row + 0.6 * (number + 0.5) / len(models) - 0.3
-            label = names[model] if row == 0 else None
-            axes.plot(runs, [place] * len(runs), "o-", ms=4, color=f"C{number}", label=label)
+            model_name = names[model] if row == 0 else None
+            axes.plot(runs, [place] * len(runs), "o-", ms=4, color=f"C{number}", label=model_name)
     axes.set_yticks(range(len(tasks)), [names[task] for task in tasks])
     axes.invert_yaxis()
-    axes.set(xlabel="test accuracy", xlim=(0, 1))
+    axes.set(xlabel=label, xlim=(0, 1))
     axes.grid(alpha=0.3)
     figure.legend(loc="outside upper center", ncols=max(1, len(models)), fontsize=8)
     return figure

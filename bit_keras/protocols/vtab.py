@@ -10,9 +10,7 @@ Examples:
 
 import dataclasses
 import functools
-import itertools
 import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,52 +21,21 @@ from bit_keras import data
 from bit_keras.figures import drawing
 from bit_keras.finetune import FinetuneConfig, finetune
 from bit_keras.protocols import tables
+from bit_keras.protocols.sweep import RUNS, Run, define_sweep_flags, parsed_shard, shown, sweep, without_none
 from bit_keras.runs import program
 from bit_keras.runs.config import DATA_OPTIONS
-from bit_keras.runs.names import display_names, stem
+from bit_keras.runs.names import display_names
 from bit_keras.runs.opening import make_config, open_source
-from bit_keras.runs.series import (
-    SET_BY_SERIES,
-    cell_name,
-    each_once,
-    effective,
-    fingerprint,
-    identity_of,
-    read_record,
-    recorded,
-)
-from bit_keras.runs.workdir import share
-from bit_keras.system.checks import check_integer, known_arguments
-from bit_keras.system.files import write_json, write_lines
-from bit_keras.system.logs import logger, shows_messages
-from bit_keras.system.paths import check_folder, expanded
+from bit_keras.runs.series import SET_BY_SERIES, each_once, effective
+from bit_keras.system.checks import known_arguments
+from bit_keras.system.files import write_lines
+from bit_keras.system.logs import shows_messages
+from bit_keras.system.paths import check_folder
 from bit_keras.system.texts import cell
 from bit_keras.zoo.tasks import TASKS, list_tasks
 
 EXAMPLES = 1_000  # training examples of a task
-RUNS = 3
 OPTIONS = (*DATA_OPTIONS, "steps", "batch_size", "resolution", "fit", "flip", "eval_every", "accumulate", "precision")
-_RECORD = "vtab.json"  # of one run, and of all
-_FAULTS = (ValueError, OSError, ImportError, RuntimeError, MemoryError)  # of one run, which must not cost the others
-
-
-@dataclasses.dataclass(frozen=True)
-class Run:
-    """One fine-tuning.
-
-    Attributes:
-        model: preset, weight file or, for random weights, variant.
-        task: name of the task or of other data.
-        seed: of the training.
-    """
-
-    model: str
-    task: str
-    seed: int
-
-
-class Failed(RuntimeError):
-    """Some runs failed; the others are complete."""
 
 
 @known_arguments(
@@ -111,70 +78,30 @@ def vtab(
         Failed: some runs have failed; the message lists their reasons.
         TrainingInterrupted, KeyboardInterrupt: a signal arrived. The same call resumes from the records.
     """
-    workdir = check_folder("workdir", workdir)
-    models = list(map(expanded, each_once("models", models, str)))
-    tasks, runs = _expanded(each_once("tasks", tasks, str)), check_integer("runs", runs)
-    options = {name: value for name, value in options.items() if value is not None}  # flags that are not given
-    index, count = shard
-    if not 0 <= index < count:
-        raise ValueError(f"shard must be (index, count) with 0 <= index < count, got {shard}")
-    weights = {model: fingerprint(model) for model in models}
-    for model in models:
+    workdir, tasks = check_folder("workdir", workdir), _expanded(each_once("tasks", tasks, str))
+    cells = sweep("vtab", models, tasks, runs, shard)
+    options = without_none(options)
+    for model in cells.models:
         config = make_config(FinetuneConfig, model, tasks[0], workdir, options)  # raises before anything is opened
-    folder, failures = share(workdir, {"options": effective(options)}), []
-    for number, task in enumerate(tasks):
-        cells = [Run(model, task, seed) for model, seed in itertools.product(models, range(runs))]
-        mine = [run for place, run in enumerate(cells, len(cells) * number) if place % count == index]
-        if mine:  # other machines may lack the data of their tasks
-            failures += _run_task(mine, weights, config, folder, options)
-    records = _write(folder, models, tasks, runs)
-    if failures:
-        raise Failed("\n".join([f"{len(failures)} runs failed; the same command repeats them alone:", *failures]))
-    return records
+    return cells.run(
+        workdir,
+        effective(options),
+        functools.partial(_open, config),
+        functools.partial(_measure, options),
+        functools.partial(_write, cells.models, tasks),
+    )
 
 
-def _run_task(cells: Sequence[Run], weights: dict, config: FinetuneConfig, folder: Path, options: dict) -> list[str]:
-    """Makes the runs of a task unless they are recorded; returns the failures, a line each."""
-    task = cells[0].task
-    try:
-        source = _open(config, task)
-    except _FAULTS as error:
-        logger.error("%s: %s", task, error)
-        return [f"{task}: {error}"] * len(cells)
-    failures = []
-    for run in cells:
-        identity = identity_of(run, weights[run.model], source, effective(options))
-        place = folder / "runs" / cell_name((stem(run.model), stem(run.task), run.seed), identity)
-        try:
-            record = recorded(place / _RECORD, identity, functools.partial(_measure, run, source, place, options))
-        except _FAULTS as error:
-            logger.error("%s: %s", place.name, error)
-            failures.append(f"{place.name}: {error}")
-        else:
-            logger.info("%s: %.4f", place.name, record["test_accuracy"])
-    return failures
-
-
-def _measure(run: Run, source: data.Source, place: Path, options: dict) -> dict:
+def _measure(options: dict, run: Run, source: data.Source, place: Path) -> dict:
     result = finetune(run.model, source, place / "run", seed=run.seed, new_head=True, **options)
-    return {**dataclasses.asdict(run), "test_accuracy": result.test_accuracy}
+    return {"test_accuracy": result.test_accuracy}
 
 
-def _write(folder: Path, models: Sequence[str], tasks: Sequence[str], runs: int) -> list[dict]:
-    """Writes the results of all processes so far, and returns their records."""
-    found = {}
-    for path in sorted(folder.glob(f"runs/*/{_RECORD}")):
-        record = read_record(path)
-        found[record.get("model"), record.get("task"), record.get("seed")] = record
-    cells = itertools.product(models, tasks, range(runs))
-    records = [found[cell] for cell in cells if cell in found]
-    write_json(folder / _RECORD, {"runs": records})
-    if records:
-        names = display_names([*models, *tasks], cell)
-        write_lines(folder / "vtab.md", tables.table(records, models, tasks, names).splitlines())
-        names = display_names([*models, *tasks], drawing.drawn)
-        drawing.save_all(folder, {"vtab": lambda: tables.plot(records, models, tasks, names)})
-    return records
+def _write(models: Sequence[str], tasks: Sequence[str], folder: Path, records: list[dict]) -> None:
+    names = display_names([*models, *tasks], cell)
+    write_lines(folder / "vtab.md", tables.table(records, models, tasks, names).splitlines())
+    names = display_names([*models, *tasks], drawing.drawn)
+    drawing.save_all(folder, {"vtab": lambda: tables.plot(records, models, tasks, names)})
 
 
 def _expanded(tasks: Sequence[str]) -> list[str]:
@@ -201,32 +128,11 @@ def _in_the_form_of_vtab(source: data.Source) -> data.Source:
 def main() -> None:
     values = flags.FLAGS
     options = program.values(FinetuneConfig, OPTIONS)
-    folder = Path(expanded(values.workdir))
-    try:
-        vtab(values.models, folder, values.tasks, runs=values.runs, shard=_shard(values.shard), **options)
-    except Failed:
-        _show(folder)
-        raise
-    _show(folder)
-
-
-def _show(folder: Path) -> None:
-    if (folder / "vtab.md").exists():
-        print((folder / "vtab.md").read_text(encoding="utf-8"))
-        print(f"results in {folder}: vtab.md, vtab.json and vtab.png")
-
-
-def _shard(text: str) -> tuple[int, int]:
-    found = re.fullmatch(r"(\d+)/(\d+)", text)
-    if not found:
-        raise ValueError(f'shard must be "INDEX/COUNT", such as "0/8", got {text!r}')
-    return int(found[1]), int(found[2])
+    with shown(values.workdir, "vtab"):
+        vtab(values.models, values.workdir, values.tasks, runs=values.runs, shard=parsed_shard(values.shard), **options)
 
 
 def define_flags() -> None:
-    flags.DEFINE_list("models", None, "Presets, weight files, or variants for random weights.", required=True)
-    flags.DEFINE_string("workdir", None, "Folder of the evaluation.", required=True)
+    define_sweep_flags()
     flags.DEFINE_list("tasks", ["vtab/*"], "Names or patterns of tasks, or data of your own.")
-    flags.DEFINE_integer("runs", RUNS, "Runs of each model on each task.", lower_bound=1)
-    flags.DEFINE_string("shard", "0/1", 'Part of the runs for this machine: "2/8" is the third of eight.')
     program.define_flags(FinetuneConfig, OPTIONS)

@@ -28,14 +28,14 @@ _FREE = (
 _PATHS = ("model", "teacher", "dataset", "workdir", "data_dir", "manual_dir", "export_dir")
 
 # Numbers of 1 or more, where a configuration has them.
-_COUNTS = ("batch_size", "eval_every", "checkpoint_every", "steps", "resolution", "examples_per_class")
+_COUNTS = ("batch_size", "eval_every", "checkpoint_every", "steps", "resolution", "resize", "examples_per_class")
 
 # {title: names of settings}: the sections of `--help` in all training programs.
 GROUPS = {
     "model": ("model", "models", "variant", "teacher", "temperature", "new_head", "freeze"),
     "data": (
         *("dataset", "datasets", *DATA_OPTIONS, "validation", "examples_per_class", "shots", "seeds"),
-        *("resolution", "fit", "flip", "random_crop", "min_area"),
+        *("resolution", "resize", "fit", "flip", "random_crop", "min_area"),
     ),
     "training": (
         *("steps", "epochs", "batch_size", "small_batch", "base_lr", "scale", "schedule", "loss", "weight_decay"),

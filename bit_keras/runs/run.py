@@ -18,7 +18,7 @@ from bit_keras.checkpoints.card import Card, origin
 from bit_keras.data.errors import shortened
 from bit_keras.distribution import Distribution
 from bit_keras.figures import report
-from bit_keras.metrics import predict
+from bit_keras.metrics import Predictions, classification, predict
 from bit_keras.network.model import BiT, save_npz
 from bit_keras.rules import rule_callbacks, steps_made
 from bit_keras.rules.schedules import CosineSchedule, Schedule
@@ -196,6 +196,7 @@ class Run:
         summary = {
             "test_accuracy": predictions.accuracy,
             "test_loss": predictions.loss,
+            **({} if source.multi_label else {"mean_per_class_accuracy": self._mean_per_class(predictions)}),
             "test_examples": source.num_test,
             "train_examples": source.num_train,
             **({} if source.validation is None else {"validation_examples": source.num_validation}),
@@ -227,6 +228,10 @@ class Run:
         for fault in faults:  # once more, where they are seen
             logger.warning("%s", fault)
         return network, summary
+
+    def _mean_per_class(self, predictions: Predictions) -> float:
+        rows = classification.per_class(predictions.labels, predictions.classes, self.source.class_names)
+        return classification.mean_per_class_accuracy(rows)
 
     @property
     def _chosen_on(self) -> tuple[str, str]:

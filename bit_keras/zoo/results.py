@@ -6,8 +6,9 @@ Sources, by the names in SOURCES. A number that nobody published is not here.
 import dataclasses
 
 SOURCES = {
-    "paper": "arXiv 1912.11370v3, tables 1 to 3 and appendix G: medians over several runs",
-    "official README": "google-research/big_transfer, README.md: runs of the published code",
+    "paper": "arXiv 1912.11370v3, section 3: medians of three runs, of five for few examples per class",
+    "official README": "google-research/big_transfer, README.md: CIFAR in batches of 128 with learning rate 0.001, by "
+    "TensorFlow 2 (R152x2 by Jax), medians of five or more runs; ILSVRC-2012 by PyTorch, single runs",
     "timm": "huggingface/pytorch-image-models, results/*.csv: converted weights, central squares of 448 pixels (480)",
     "testbed": "modestyachts/imagenet-testbed, robustness_top1s.csv: official weights, squashed to 480 pixels",
 }
@@ -23,6 +24,8 @@ class Result:
         accuracy: top-1, in percent.
         source: key of SOURCES.
         note: how it was measured, if that differs from the source's usual way.
+        deviation: standard deviation over the runs in percentage points, None if it was not published.
+        examples_per_class: training examples per class, None for all.
     """
 
     model: str
@@ -30,6 +33,8 @@ class Result:
     accuracy: float
     source: str
     note: str = ""
+    deviation: float | None = None
+    examples_per_class: int | None = None
 
 
 _VARIANTS = ("R50x1", "R101x1", "R50x3", "R101x3", "R152x4")
@@ -37,28 +42,49 @@ _STANDARD = ("imagenet2012", "cifar10", "cifar100", "oxford_iiit_pet", "oxford_f
 
 
 def _rows(
-    models: list[str], datasets: list[str], source: str, numbers: list[list[float]], note: str = ""
+    models: list[str],
+    datasets: list[str],
+    source: str,
+    numbers: list[list[float | None]],
+    note: str = "",
+    examples_per_class: int | None = None,
 ) -> list[Result]:
-    """Returns a result for each number of a table with a row per model and a column per data set."""
+    """Returns a result for each number of a table with a row per model and a column per data set; None is no number."""
     return [
-        Result(model, dataset, accuracy, source, note)
+        Result(model, dataset, accuracy, source, note, examples_per_class=examples_per_class)
         for model, row in zip(models, numbers, strict=True)
         for dataset, accuracy in zip(datasets, row, strict=True)
+        if accuracy is not None
     ]
 
 
 _FINE_TUNED = [f"BiT-M-{variant}-ILSVRC2012" for variant in _VARIANTS]
 
 RESULTS = (
+    *(
+        Result("BiT-L-R152x4", dataset, accuracy, "paper", deviation=deviation)
+        for dataset, accuracy, deviation in zip(
+            _STANDARD,
+            [87.54, 99.37, 93.51, 96.62, 99.63, 76.29],
+            [0.02, 0.06, 0.08, 0.23, 0.03, 1.70],
+            strict=True,
+        )
+    ),
     *_rows(
-        ["BiT-L-R152x4", "BiT-S-R152x4", "BiT-M-R152x4"],
+        ["BiT-S-R152x4", "BiT-M-R152x4"],
         [*_STANDARD],
         "paper",
-        [
-            [87.54, 99.37, 93.51, 96.62, 99.63, 76.29],
-            [81.30, 97.51, 86.21, 93.97, 89.89, 66.87],
-            [85.39, 98.91, 92.17, 94.46, 99.30, 70.64],
-        ],
+        [[81.30, 97.51, 86.21, 93.97, 89.89, 66.87], [85.39, 98.91, 92.17, 94.46, 99.30, 70.64]],
+    ),
+    *(
+        Result("BiT-L-R152x4", dataset, accuracy, "paper", examples_per_class=count)
+        for dataset, count, accuracy in (
+            ("imagenet2012", 5, 72.0),
+            ("imagenet2012", 10, 76.8),
+            ("imagenet2012", 100, 84.1),
+            ("cifar10", 10, 97.0),
+            ("cifar100", 10, 82.6),
+        )
     ),
     *_rows(
         ["BiT-M-R152x4", "BiT-M-R101x3"],
@@ -67,14 +93,21 @@ RESULTS = (
         [[73.51, 80.77, 61.08, 85.67], [72.65, 80.29, 59.40, 85.75]],
         "new runs, not those of the paper",
     ),
-    *_rows(
-        ["BiT-M-R50x1", "BiT-M-R101x3"],
-        ["cifar10", "cifar100"],
-        "official README",
-        [[97.2, 86.5], [98.5, 90.8]],
-        "batches of 128, learning rate 0.001",
+    *(
+        row
+        for count, numbers in {
+            1: [[54.4, 37.1, 18.36], [55.8, 35.7, 25.55], [56.7, 37.2, 24.5]],
+            5: [[83.3, 65.0, 50.64], [87.2, 70.4, 64.18], [87.0, 70.5, 64.5]],
+            None: [[97.2, 86.5, 80.68], [98.5, 90.8, None], [98.5, 91.2, 85.15]],
+        }.items()
+        for row in _rows(
+            ["BiT-M-R50x1", "BiT-M-R101x3", "BiT-M-R152x2"],
+            ["cifar10", "cifar100", "imagenet2012"],
+            "official README",
+            numbers,
+            examples_per_class=count,
+        )
     ),
-    Result("BiT-M-R50x1", "imagenet2012", 80.68, "official README", "batches of 128, learning rate 0.001"),
     *_rows(
         _FINE_TUNED,
         ["imagenet2012", "imagenet2012_real", "imagenet_v2"],
@@ -115,6 +148,11 @@ RESULTS = (
 )
 
 
-def published(model: str, dataset: str) -> list[Result]:
-    """Returns the published accuracies of a model on a task, [] if there are none."""
-    return [row for row in RESULTS if (row.model, row.dataset) == (model, dataset)]
+def published(model: str, dataset: str, examples_per_class: int | None = None) -> list[Result]:
+    """Returns the published accuracies of a model on a task, [] if there are none.
+
+    Args:
+        model, dataset, examples_per_class: as in `Result`.
+    """
+    key = model, dataset, examples_per_class
+    return [row for row in RESULTS if (row.model, row.dataset, row.examples_per_class) == key]

@@ -85,3 +85,5 @@ def test_the_fit_identifies_a_run_unless_it_is_that_of_earlier_versions():
     source = data.load("digits")
     assert "fit" not in GOOD.identity(source)
     assert dataclasses.replace(GOOD, fit="pad").identity(source)["fit"] == "pad"
+    assert "resize" not in GOOD.identity(source)
+    assert dataclasses.replace(GOOD, resize=448).identity(source)["resize"] == 448

@@ -237,6 +237,7 @@ OTHER = {
     "schedule": "upstream",
     "steps": 14,
     "resolution": 24,
+    "resize": 32,
     "random_crop": False,
     "flip": True,
     "fit": "pad",

@@ -35,6 +35,8 @@ def test_a_published_network_is_described_without_its_file(cifar, tmp_path):
         "updates 301 to 400: 3e-05",
         "updates 401 to 499: 3e-06",
     ]
+    larger = finetuner.dry_run("BiT-M-R101x3", cifar, tmp_path / "run", resize=144)
+    assert "images     resized to 144, cropped to 128; evaluated at 128" in larger
     assert "about 6.1 GB for weights, gradients and momentum" in text
     assert not (tmp_path / "run").exists()
 
@@ -108,6 +110,7 @@ def places(golden_npz, tmp_path):
         {"export_dir": "filled/notes.txt/x"},
         {"export_dir": ""},
         {"steps": 3},
+        {"resize": 127},
         {"flip": "False"},
         {"distribute": "tpu", "loader": "grain"},
         {"distribute": "data_parallel", "batch_size": 3},

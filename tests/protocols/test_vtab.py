@@ -7,7 +7,8 @@ import pytest
 
 from bit_keras import data
 from bit_keras.protocols import vtab as module
-from bit_keras.protocols.vtab import Failed, vtab
+from bit_keras.protocols.sweep import Failed
+from bit_keras.protocols.vtab import vtab
 
 pytestmark = pytest.mark.usefixtures("tiny")
 SETTINGS = {"runs": 2, "steps": 5, "batch_size": 4, "resolution": 32, "eval_every": 5, "verbose": False}
