@@ -1,7 +1,5 @@
 """The resolutions of the paper, which differ from those of the official code for large images."""
 
-from absl import flags
-
 from bit_keras.rules.hyperrule import HyperRule
 
 RULES = ("official", "paper")
@@ -22,14 +20,3 @@ def sizes(rule: str, variant: str, image_size: tuple[int, int]) -> dict[str, int
     if rule == "official" or has_small_images or variant == _UNCHANGED:
         return {}
     return {"resolution": _CROP, "resize": _RESIZE}
-
-
-def define_resolution_rule() -> None:
-    """Defines the flag --resolution_rule."""
-    flags.DEFINE_enum(
-        "resolution_rule",
-        "official",
-        RULES,
-        "Pixels of images of 96x96 or more: 480 as in the official code, or 384 as in the paper (R152x4: 480). Smaller "
-        "ones have 128.",
-    )

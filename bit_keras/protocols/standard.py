@@ -8,7 +8,6 @@ Examples:
     python -m bit_keras.protocols standard --models=BiT-M-R50x1 --splits=paper --resolution_rule=paper --workdir=paper
 """
 
-import dataclasses
 import functools
 import os
 from collections.abc import Sequence
@@ -18,16 +17,13 @@ from absl import flags
 
 from bit_keras import data
 from bit_keras.figures import drawing
-from bit_keras.finetune import FinetuneConfig, finetune
-from bit_keras.finetune.plan import variant_of
-from bit_keras.protocols import resolution as resolutions
 from bit_keras.protocols import tables
-from bit_keras.protocols.sweep import RUNS, Run, define_sweep_flags, parsed_shard, shown, sweep, without_none
-from bit_keras.runs import program
+from bit_keras.protocols.settings import ALLOWED, Settings, settings, values
+from bit_keras.protocols.settings import define_flags as settings_flags
+from bit_keras.protocols.sweep import RUNS, Run, define_sweep_flags, parsed_shard, shown, sweep
 from bit_keras.runs.config import DATA_OPTIONS
 from bit_keras.runs.names import display_names
-from bit_keras.runs.opening import make_config, open_source
-from bit_keras.runs.series import SET_BY_SERIES, each_once
+from bit_keras.runs.series import each_once
 from bit_keras.runs.workdir import PLACES
 from bit_keras.system.checks import check_choice, known_arguments
 from bit_keras.system.files import write_lines
@@ -58,10 +54,7 @@ OPTIONS = (
 )
 
 
-@known_arguments(
-    (field.name for field in dataclasses.fields(FinetuneConfig) if field.name not in SET_BY_SERIES),
-    unchecked=("models", "datasets"),
-)
+@known_arguments(ALLOWED, unchecked=("models", "datasets"))
 @shows_messages
 def standard(
     models: Sequence[str | os.PathLike],
@@ -110,43 +103,27 @@ def standard(
     """
     workdir, datasets = check_folder("workdir", workdir), each_once("datasets", datasets, str)
     check_choice("splits", splits, SPLITS)
-    check_choice("resolution_rule", resolution_rule, resolutions.RULES)
     check_choice("metric", metric, tuple(METRICS))
-    options = without_none(options)
-    if resolution_rule != "official" and {"resolution", "resize"} & options.keys():
-        raise ValueError(f"resolution_rule={resolution_rule!r} sets resolution and resize: give either it or them")
     cells = sweep("standard", models, datasets, runs, shard)
-    configs = {model: make_config(FinetuneConfig, model, datasets[0], workdir, options) for model in cells.models}
+    chosen = settings(cells.models, datasets[0], workdir, options, resolution_rule)  # raises before anything is opened
     rules = {"splits": splits, "resolution_rule": resolution_rule}
+    affecting = {name: value for name, value in chosen.changed.items() if name not in _NOT_RESULTS}
     return cells.run(
         workdir,
-        {**_affecting(options), **{name: value for name, value in rules.items() if value != "official"}},
-        functools.partial(_open, configs[cells.models[0]], splits),
-        functools.partial(_measure, configs, resolution_rule, options),
+        affecting | {name: rule for name, rule in rules.items() if rule != "official"},
+        functools.partial(_open, chosen, splits),
+        functools.partial(_measure, chosen),
         functools.partial(_write, cells.models, datasets, metric, rules),
     )
 
 
-def _affecting(options: dict) -> dict:
-    """Returns the options that affect the results, unless they have their default."""
-    defaults = {field.name: field.default for field in dataclasses.fields(FinetuneConfig)}
-    return {name: value for name, value in options.items() if value != defaults[name] and name not in _NOT_RESULTS}
+def _open(chosen: Settings, splits: str, dataset: str) -> data.Source:
+    return chosen.open(dataset + (_OFFICIAL_SLICES.get(dataset, "") if splits == "official" else ""))
 
 
-def _open(config: FinetuneConfig, splits: str, dataset: str) -> data.Source:
-    name = dataset + (_OFFICIAL_SLICES.get(dataset, "") if splits == "official" else "")
-    # No weights are chosen: only the last ones are measured.
-    return open_source(dataclasses.replace(config, dataset=name), name).without_validation()
-
-
-def _measure(
-    configs: dict[str, FinetuneConfig], rule: str, options: dict, run: Run, source: data.Source, place: Path
-) -> dict:
-    sizes = (
-        {} if rule == "official" else resolutions.sizes(rule, variant_of(configs[run.model]).name, source.image_size)
-    )
-    result = finetune(run.model, source, place / "run", seed=run.seed, new_head=True, **options, **sizes)
-    return {name: result.summary[name] for name in METRICS.values()}
+def _measure(chosen: Settings, run: Run, source: data.Source, place: Path) -> dict:
+    summary = chosen.finetune(run, source, place)
+    return {name: summary[name] for name in METRICS.values()}
 
 
 def _write(
@@ -155,26 +132,25 @@ def _write(
     shown_records = [{**record, "test_accuracy": record[METRICS[metric]]} for record in records]
     names = display_names([*models, *datasets], cell)
     text = tables.comparison(shown_records, models, datasets, names, metric)
-    settings = ", ".join(f"{name}={value}" for name, value in rules.items())
-    write_lines(folder / "standard.md", [*text.splitlines(), "", f"measured with {settings}"])
+    measured = ", ".join(f"{name}={value}" for name, value in rules.items())
+    write_lines(folder / "standard.md", [*text.splitlines(), "", f"measured with {measured}"])
     names = display_names([*models, *datasets], drawing.drawn)
     label = f"test {metric.replace('_', ' ')}"
     drawing.save_all(folder, {"standard": lambda: tables.plot(shown_records, models, datasets, names, label)})
 
 
 def main() -> None:
-    values = flags.FLAGS
-    with shown(values.workdir, "standard"):
+    given = flags.FLAGS
+    with shown(given.workdir, "standard"):
         standard(
-            values.models,
-            values.workdir,
-            values.datasets,
-            runs=values.runs,
-            shard=parsed_shard(values.shard),
-            splits=values.splits,
-            resolution_rule=values.resolution_rule,
-            metric=values.metric,
-            **program.values(FinetuneConfig, OPTIONS),
+            given.models,
+            given.workdir,
+            given.datasets,
+            runs=given.runs,
+            shard=parsed_shard(given.shard),
+            splits=given.splits,
+            metric=given.metric,
+            **values(OPTIONS),
         )
 
 
@@ -188,6 +164,5 @@ def define_flags() -> None:
         "Training images: those of the official TensorFlow and Jax code, which are 98 % of CIFAR and 99 % of "
         "ILSVRC-2012, or all, as in the paper.",
     )
-    resolutions.define_resolution_rule()
     flags.DEFINE_enum("metric", "accuracy", tuple(METRICS), "What the table shows; published is the accuracy.")
-    program.define_flags(FinetuneConfig, OPTIONS)
+    settings_flags(OPTIONS)

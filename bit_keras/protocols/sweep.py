@@ -162,11 +162,6 @@ def sweep(
     return Sweep(name, models, tasks, runs, shard, {model: fingerprint(model) for model in models})
 
 
-def without_none(options: dict) -> dict:
-    """Returns the options without flags that are not given."""
-    return {name: value for name, value in options.items() if value is not None}
-
-
 @contextlib.contextmanager
 def shown(workdir: str | os.PathLike, name: str) -> Iterator[None]:
     """Prints the table NAME.md that the block has written, and where the results are, also if some runs failed."""

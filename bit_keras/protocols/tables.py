@@ -54,6 +54,20 @@ def table(records: Sequence[dict], models: Sequence[str], tasks: Sequence[str], 
     return "\n".join(lines) + "\n"
 
 
+def minima(
+    records: Sequence[dict], key: str, models: Sequence[str], tasks: Sequence[str], names: Mapping[str, str]
+) -> str:
+    """Returns a Markdown table in percent of the minimum over the runs of `key`, a row for each task."""
+    lines = [_line(["task", *(names[model] for model in models)]), _line(["---"] * (len(models) + 1))]
+    for task in tasks:
+        found = [
+            [record[key] for record in records if (record["model"], record["task"]) == (model, task)]
+            for model in models
+        ]
+        lines.append(_line([names[task], *(f"{100 * min(runs):.1f}" if runs else "-" for runs in found)]))
+    return "\n".join(lines) + "\n"
+
+
 def comparison(
     records: Sequence[dict], models: Sequence[str], datasets: Sequence[str], names: Mapping[str, str], metric: str
 ) -> str:

@@ -6,6 +6,7 @@ with a common workdir divide the runs by --shard or --tasks. Data of your own ta
 Examples:
     python -m bit_keras.protocols vtab --models=BiT-M-R50x1 --runs=3 --workdir=runs/vtab
     python -m bit_keras.protocols vtab --models=BiT-M-R50x1 --tasks='vtab/clevr-*,/data/birds' --workdir=runs/birds
+    python -m bit_keras.protocols vtab --models=BiT-M-R50x1 --published --workdir=runs/published
 """
 
 import dataclasses
@@ -19,14 +20,15 @@ from absl import flags
 
 from bit_keras import data
 from bit_keras.figures import drawing
-from bit_keras.finetune import FinetuneConfig, finetune
 from bit_keras.protocols import tables
-from bit_keras.protocols.sweep import RUNS, Run, define_sweep_flags, parsed_shard, shown, sweep, without_none
-from bit_keras.runs import program
+from bit_keras.protocols.published import OPTIONS as PUBLISHED_OPTIONS
+from bit_keras.protocols.published import published
+from bit_keras.protocols.settings import ALLOWED, Settings, settings, values
+from bit_keras.protocols.settings import define_flags as settings_flags
+from bit_keras.protocols.sweep import RUNS, Run, define_sweep_flags, parsed_shard, shown, sweep
 from bit_keras.runs.config import DATA_OPTIONS
 from bit_keras.runs.names import display_names
-from bit_keras.runs.opening import make_config, open_source
-from bit_keras.runs.series import SET_BY_SERIES, each_once, effective
+from bit_keras.runs.series import each_once, effective
 from bit_keras.system.checks import known_arguments
 from bit_keras.system.files import write_lines
 from bit_keras.system.logs import shows_messages
@@ -38,10 +40,7 @@ EXAMPLES = 1_000  # training examples of a task
 OPTIONS = (*DATA_OPTIONS, "steps", "batch_size", "resolution", "fit", "flip", "eval_every", "accumulate", "precision")
 
 
-@known_arguments(
-    (field.name for field in dataclasses.fields(FinetuneConfig) if field.name not in SET_BY_SERIES),
-    unchecked=("models", "tasks"),
-)
+@known_arguments(ALLOWED, unchecked=("models", "tasks"))
 @shows_messages
 def vtab(
     models: Sequence[str | os.PathLike],
@@ -50,6 +49,7 @@ def vtab(
     *,
     runs: int = RUNS,
     shard: tuple[int, int] = (0, 1),
+    resolution_rule: str = "official",
     verbose: bool = True,
     **options,
 ) -> list[dict]:
@@ -65,6 +65,7 @@ def vtab(
             training split 1,000 images are drawn, the same for every run.
         runs: number of runs, whose seeds count from 0.
         shard: (index, count): this process makes only every count-th run, beginning with that of this index.
+        resolution_rule: "official" or "paper", see `bit_keras.protocols.resolution.sizes`.
         verbose: False shows only warnings.
         **options: of `bit_keras.finetune`, for example `steps`.
 
@@ -80,21 +81,19 @@ def vtab(
     """
     workdir, tasks = check_folder("workdir", workdir), _expanded(each_once("tasks", tasks, str))
     cells = sweep("vtab", models, tasks, runs, shard)
-    options = without_none(options)
-    for model in cells.models:
-        config = make_config(FinetuneConfig, model, tasks[0], workdir, options)  # raises before anything is opened
+    chosen = settings(cells.models, tasks[0], workdir, options, resolution_rule)  # raises before anything is opened
+    rule = {} if resolution_rule == "official" else {"resolution_rule": resolution_rule}
     return cells.run(
         workdir,
-        effective(options),
-        functools.partial(_open, config),
-        functools.partial(_measure, options),
+        {**effective(chosen.options), **rule},
+        functools.partial(_open, chosen),
+        functools.partial(_measure, chosen),
         functools.partial(_write, cells.models, tasks),
     )
 
 
-def _measure(options: dict, run: Run, source: data.Source, place: Path) -> dict:
-    result = finetune(run.model, source, place / "run", seed=run.seed, new_head=True, **options)
-    return {"test_accuracy": result.test_accuracy}
+def _measure(chosen: Settings, run: Run, source: data.Source, place: Path) -> dict:
+    return {"test_accuracy": chosen.finetune(run, source, place)["test_accuracy"]}
 
 
 def _write(models: Sequence[str], tasks: Sequence[str], folder: Path, records: list[dict]) -> None:
@@ -109,8 +108,8 @@ def _expanded(tasks: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(name for task in tasks for name in (list_tasks(task) or [task])))
 
 
-def _open(config: FinetuneConfig, task: str) -> data.Source:
-    source = open_source(dataclasses.replace(config, dataset=task), task).without_validation()
+def _open(chosen: Settings, task: str) -> data.Source:
+    source = chosen.open(task)
     return source if task in TASKS else _in_the_form_of_vtab(source)
 
 
@@ -126,13 +125,36 @@ def _in_the_form_of_vtab(source: data.Source) -> data.Source:
 
 
 def main() -> None:
-    values = flags.FLAGS
-    options = program.values(FinetuneConfig, OPTIONS)
-    with shown(values.workdir, "vtab"):
-        vtab(values.models, values.workdir, values.tasks, runs=values.runs, shard=parsed_shard(values.shard), **options)
+    given = flags.FLAGS
+    evaluate, options = (published, PUBLISHED_OPTIONS) if given.published else (vtab, OPTIONS)
+    if given.published:
+        _check_no_training()
+    with shown(given.workdir, evaluate.__name__):
+        evaluate(
+            given.models,
+            given.workdir,
+            given.tasks,
+            runs=given.runs,
+            shard=parsed_shard(given.shard),
+            **values(options),
+        )
+
+
+def _check_no_training() -> None:
+    given = [f"--{name}" for name in OPTIONS if name not in PUBLISHED_OPTIONS and flags.FLAGS[name].present]
+    if given:
+        raise ValueError(
+            f"--published trains nothing, so that it takes no settings of training, got {', '.join(given)}"
+        )
 
 
 def define_flags() -> None:
     define_sweep_flags()
     flags.DEFINE_list("tasks", ["vtab/*"], "Names or patterns of tasks, or data of your own.")
-    program.define_flags(FinetuneConfig, OPTIONS)
+    flags.DEFINE_boolean(
+        "published",
+        False,
+        "Train nothing: evaluate the networks that Google published fine-tuned on the tasks, on the test images and, "
+        "as a check, on the images of their training.",
+    )
+    settings_flags(OPTIONS)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from bit_keras import data
-from bit_keras.protocols import standard as module
+from bit_keras.protocols import settings
 from bit_keras.protocols.standard import DATASETS, standard
 from bit_keras.protocols.sweep import Failed
 
@@ -51,7 +51,7 @@ def trained(monkeypatch) -> list[tuple]:
         accuracy = 0.89 + 0.01 * len(runs)
         return type("Result", (), {"summary": {"test_accuracy": accuracy, "mean_per_class_accuracy": accuracy / 2}})
 
-    monkeypatch.setattr(module, "finetune", finetune)
+    monkeypatch.setattr(settings, "finetune", finetune)
     return runs
 
 

@@ -1,11 +1,14 @@
 """The evaluation in miniature: small images in the form of VTAB, a random network, real trainings."""
 
+import hashlib
 import json
 
+import keras
 import numpy as np
 import pytest
 
 from bit_keras import data
+from bit_keras.protocols import settings
 from bit_keras.protocols import vtab as module
 from bit_keras.protocols.sweep import Failed
 from bit_keras.protocols.vtab import vtab
@@ -24,9 +27,9 @@ def trained(monkeypatch) -> list[tuple]:
             raise ValueError("the loss is NaN")
         runs.append((model, source.name, seed, source.num_train))
         accuracy = len(runs) / 100
-        return type("Result", (), {"test_accuracy": accuracy})
+        return type("Result", (), {"summary": {"test_accuracy": accuracy}})
 
-    monkeypatch.setattr(module, "finetune", finetune)
+    monkeypatch.setattr(settings, "finetune", finetune)
     return runs
 
 
@@ -55,6 +58,33 @@ def test_runs_resume_and_are_divided_among_machines(tasks, trained, tmp_path):
     table = (tmp_path / "vtab" / "vtab.md").read_text()
     assert "| a | 2.0 (1.0 to 3.0) |" in table
     assert (tmp_path / "vtab" / "vtab.png").stat().st_size > 1_000
+
+
+def test_the_record_of_an_earlier_version_is_found(tasks, trained, tmp_path):
+    identity = {"model": "tiny", "task": tasks[0], "seed": 0, "weights": None, "data": data.load(tasks[0]).describe()}
+    options = {"steps": 5, "batch_size": 4, "resolution": 32, "eval_every": 5}
+    identity |= {"options": options, "backend": keras.backend.backend()}
+    name = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
+    place = tmp_path / "vtab" / "runs" / f"tiny-a-0-{name}"
+    place.mkdir(parents=True)
+    (tmp_path / "vtab" / "config.json").write_text(json.dumps({"options": options}))
+    record = {"model": "tiny", "task": tasks[0], "seed": 0, "test_accuracy": 0.7, "identity": identity}
+    (place / "vtab.json").write_text(json.dumps(record))
+    assert vtab(["tiny"], tmp_path / "vtab", tasks[:1], **{**SETTINGS, "runs": 1}) == [record]
+    assert not trained
+
+
+def test_of_two_records_of_a_run_the_latest_is_shown(tasks, trained, tmp_path):
+    settings = {**SETTINGS, "runs": 1}
+    vtab(["tiny"], tmp_path / "vtab", tasks[:1], **settings)
+    for _ in range(4):  # other data under the same name
+        with np.load(tasks[0]) as archive:
+            arrays = dict(archive)
+        arrays["train_images"] = arrays["train_images"] + np.uint8(1)
+        np.savez(tasks[0], **arrays)
+        (record,) = vtab(["tiny"], tmp_path / "vtab", tasks[:1], **settings)
+        assert record["test_accuracy"] == len(trained) / 100
+    assert len(trained) == 5
 
 
 def test_the_same_thousand_images_for_every_run(tasks):
