@@ -41,6 +41,7 @@ from bit_keras.system.logs import logger, shows_messages
 from bit_keras.system.optional import require
 from bit_keras.system.paths import check_folder, expanded
 from bit_keras.system.texts import cell
+from bit_keras.zoo.results import published
 from bit_keras.zoo.variants import VARIANTS
 
 SHOTS = (1, 5, 10, 25, 100)
@@ -251,17 +252,31 @@ def _groups(records: list[dict]) -> dict[tuple[str, str, str], dict[int, list[fl
 
 
 def table(records: list[dict]) -> str:
-    """Returns a Markdown table of the test accuracies in percent: median (minimum to maximum) over the draws."""
+    """Returns a Markdown table of the test accuracies in percent: median (minimum to maximum) over the draws.
+
+    Published accuracies of the same weights follow in rows of their own.
+    """
     shots = sorted({record["shots"] for record in records})
     tasks, weights = (display_names([record[kind] for record in records], cell) for kind in ("dataset", "model"))
     lines = [
         "| task | weights | method | " + " | ".join(f"{count} per class" for count in shots) + " |",
         "|---|---|---|" + "---|" * len(shots),
     ]
-    for (dataset, method, model), cells in _groups(records).items():
-        row = [spread.in_percent(cells[count]) for count in shots]
-        lines.append(" | ".join([f"| {tasks[dataset]}", weights[model], method, *row]) + " |")
+    groups = _groups(records)
+    rows = [(*key, [spread.in_percent(cells[count]) for count in shots]) for key, cells in groups.items()]
+    for dataset, model in dict.fromkeys((dataset, model) for dataset, _, model in groups):
+        rows += [(dataset, source, model, numbers) for source, numbers in _published(dataset, model, shots).items()]
+    for dataset, method, model, cells in rows:
+        lines.append(" | ".join([f"| {tasks[dataset]}", weights[model], method, *cells]) + " |")
     return "\n".join(lines) + "\n"
+
+
+def _published(dataset: str, model: str, shots: Sequence[int]) -> dict[str, list[str]]:
+    """Returns {source: published accuracies in percent, "-" where there is none}."""
+    name = dataset.partition("[")[0]  # without a slice
+    found = [{row.source: f"{row.accuracy:g}" for row in published(model, name, count)} for count in shots]
+    sources = dict.fromkeys(source for numbers in found for source in numbers)
+    return {source: [numbers.get(source, "-") for numbers in found] for source in sources}
 
 
 def plot(records: list[dict]) -> Figure:

@@ -40,6 +40,14 @@ def test_the_table_has_median_and_range():
     ]
 
 
+def test_published_accuracies_follow_the_measured_ones():
+    of_ilsvrc = {"model": "BiT-M-R50x1", "dataset": "imagenet2012[:99%]", "method": "fine-tuned", "seed": 0}
+    records = [{**of_ilsvrc, "shots": shots, "test_accuracy": 0.5} for shots in (1, 5, 10)]
+    assert few_shot.table(records).splitlines()[3:] == [
+        "| imagenet2012[:99%] | BiT-M-R50x1 | official README | 18.36 | 50.64 | - |"
+    ]
+
+
 def test_the_plot_has_a_line_for_each_row_of_the_table():
     (axes,) = few_shot.plot(_records()).axes
     assert axes.get_title() == "digits"

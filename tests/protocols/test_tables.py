@@ -91,6 +91,11 @@ def test_published_results_have_sources_and_are_the_papers():
         "timm": 80.386,
         "testbed": 80.402,
     }
+    assert [row.deviation for row in published("BiT-L-R152x4", "vtab")] == [1.7]
+    few = {count: published("BiT-M-R101x3", "cifar100", count)[0].accuracy for count in (1, 5)}
+    assert few == {1: 35.7, 5: 70.4}
+    of_r101x3 = {row.source for row in published("BiT-M-R101x3", "imagenet2012")}
+    assert of_r101x3 == {"testbed"}  # "WIP" in the README
     # The total of the official README is the mean over tasks of its groups.
     for model in ("BiT-M-R152x4", "BiT-M-R101x3"):
         scores = {row.dataset: row.accuracy for row in RESULTS if (row.model, row.source) == (model, "official README")}
