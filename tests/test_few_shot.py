@@ -208,6 +208,7 @@ def test_each_method_has_its_draws(monkeypatch, tmp_path):
         _sweep(["tiny"], tmp_path / "all")
 
 
+@pytest.mark.any_backend
 def test_the_least_squares_probe_of_a_network_is_that_of_big_vision(tiny_npz, tmp_path):
     """Compared with another solver, on features that the network computes from images of TensorFlow's operations."""
     import tensorflow as tf
