@@ -15,7 +15,7 @@ from bit_keras.metrics import predict
 from bit_keras.protocols import tables
 from bit_keras.protocols.resolution import sizes
 from bit_keras.protocols.settings import Settings, settings
-from bit_keras.protocols.sweep import RUNS, Run, sweep
+from bit_keras.protocols.sweep import RUNS, Run, expanded_tasks, sweep
 from bit_keras.rules.hyperrule import HyperRule
 from bit_keras.runs.config import DATA_OPTIONS
 from bit_keras.runs.names import display_names
@@ -27,7 +27,7 @@ from bit_keras.system.logs import logger, shows_messages
 from bit_keras.system.paths import check_folder
 from bit_keras.system.texts import cell
 from bit_keras.zoo.presets import PRESETS
-from bit_keras.zoo.tasks import TASKS, list_tasks
+from bit_keras.zoo.tasks import TASKS
 
 OPTIONS = (*DATA_OPTIONS, "batch_size", "resolution", "fit", "precision")
 _BATCH = 64
@@ -78,7 +78,7 @@ def published(
         bit_keras.protocols.sweep.Failed: some evaluations have failed; the message lists their reasons.
     """
     workdir = check_folder("workdir", workdir)
-    tasks = list(dict.fromkeys(name for task in each_once("tasks", tasks, str) for name in list_tasks(task) or [task]))
+    tasks = expanded_tasks(tasks)
     _check_published(each_once("models", models, str), tasks, runs)
     cells = sweep("published", models, tasks, runs, shard)
     chosen = settings(cells.models, tasks[0], workdir, options, resolution_rule)

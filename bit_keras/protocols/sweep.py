@@ -19,6 +19,7 @@ from bit_keras.system.checks import check_integer
 from bit_keras.system.files import write_json
 from bit_keras.system.logs import logger
 from bit_keras.system.paths import expanded
+from bit_keras.zoo.tasks import TASKS, list_tasks
 
 RUNS = 3
 _FAULTS = (ValueError, OSError, ImportError, RuntimeError, MemoryError)  # of one run, which must not cost the others
@@ -93,8 +94,8 @@ class Sweep:
         if records:
             write(folder, records)
         if failures:
-            count, them = ("1 run", "it") if len(failures) == 1 else (f"{len(failures)} runs", "them")
-            raise Failed("\n".join([f"{count} failed; the same command repeats {them} alone:", *failures]))
+            count = "1 run" if len(failures) == 1 else f"{len(failures)} runs"
+            raise Failed("\n".join([f"{count} failed; the same command repeats only what has failed:", *failures]))
         return records
 
     def _mine(self) -> dict[str, list[Run]]:
@@ -160,6 +161,12 @@ def sweep(
     if not 0 <= index < count:
         raise ValueError(f"shard must be (index, count) with 0 <= index < count, got {shard}")
     return Sweep(name, models, tasks, runs, shard, {model: fingerprint(model) for model in models})
+
+
+def expanded_tasks(tasks: Sequence[str]) -> list[str]:
+    """Returns the names of tasks that patterns match; other data stay as they are."""
+    names = {task: [name for name in list_tasks(task) if name in TASKS] for task in each_once("tasks", tasks, str)}
+    return list(dict.fromkeys(name for task, matching in names.items() for name in (matching or [task])))
 
 
 @contextlib.contextmanager

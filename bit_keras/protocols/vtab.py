@@ -25,16 +25,16 @@ from bit_keras.protocols.published import OPTIONS as PUBLISHED_OPTIONS
 from bit_keras.protocols.published import published
 from bit_keras.protocols.settings import ALLOWED, Settings, settings, values
 from bit_keras.protocols.settings import define_flags as settings_flags
-from bit_keras.protocols.sweep import RUNS, Run, define_sweep_flags, parsed_shard, shown, sweep
+from bit_keras.protocols.sweep import RUNS, Run, define_sweep_flags, expanded_tasks, parsed_shard, shown, sweep
 from bit_keras.runs.config import DATA_OPTIONS
 from bit_keras.runs.names import display_names
-from bit_keras.runs.series import each_once, effective
+from bit_keras.runs.series import effective
 from bit_keras.system.checks import known_arguments
 from bit_keras.system.files import write_lines
 from bit_keras.system.logs import shows_messages
 from bit_keras.system.paths import check_folder
 from bit_keras.system.texts import cell
-from bit_keras.zoo.tasks import TASKS, list_tasks
+from bit_keras.zoo.tasks import TASKS
 
 EXAMPLES = 1_000  # training examples of a task
 OPTIONS = (*DATA_OPTIONS, "steps", "batch_size", "resolution", "fit", "flip", "eval_every", "accumulate", "precision")
@@ -79,7 +79,7 @@ def vtab(
         Failed: some runs have failed; the message lists their reasons.
         TrainingInterrupted, KeyboardInterrupt: a signal arrived. The same call resumes from the records.
     """
-    workdir, tasks = check_folder("workdir", workdir), _expanded(each_once("tasks", tasks, str))
+    workdir, tasks = check_folder("workdir", workdir), expanded_tasks(tasks)
     cells = sweep("vtab", models, tasks, runs, shard)
     chosen = settings(cells.models, tasks[0], workdir, options, resolution_rule)  # raises before anything is opened
     rule = {} if resolution_rule == "official" else {"resolution_rule": resolution_rule}
@@ -101,11 +101,6 @@ def _write(models: Sequence[str], tasks: Sequence[str], folder: Path, records: l
     write_lines(folder / "vtab.md", tables.table(records, models, tasks, names).splitlines())
     names = display_names([*models, *tasks], drawing.drawn)
     drawing.save_all(folder, {"vtab": lambda: tables.plot(records, models, tasks, names)})
-
-
-def _expanded(tasks: Sequence[str]) -> list[str]:
-    """Returns the names that patterns match; other data stay as they are."""
-    return list(dict.fromkeys(name for task in tasks for name in (list_tasks(task) or [task])))
 
 
 def _open(chosen: Settings, task: str) -> data.Source:

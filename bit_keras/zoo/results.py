@@ -42,16 +42,11 @@ _STANDARD = ("imagenet2012", "cifar10", "cifar100", "oxford_iiit_pet", "oxford_f
 
 
 def _rows(
-    models: list[str],
-    datasets: list[str],
-    source: str,
-    numbers: list[list[float | None]],
-    note: str = "",
-    examples_per_class: int | None = None,
+    models: list[str], datasets: list[str], source: str, numbers: list[list[float | None]], note: str = "", **fields
 ) -> list[Result]:
     """Returns a result for each number of a table with a row per model and a column per data set; None is no number."""
     return [
-        Result(model, dataset, accuracy, source, note, examples_per_class=examples_per_class)
+        Result(model, dataset, accuracy, source, note, **fields)
         for model, row in zip(models, numbers, strict=True)
         for dataset, accuracy in zip(datasets, row, strict=True)
         if accuracy is not None

@@ -123,7 +123,7 @@ def test_a_file_that_is_missing_or_has_other_classes_costs_no_other(networks, tm
     with pytest.raises(Failed) as caught:
         published(["BiT-M-tiny"], tmp_path / "p", [TASK.name], data_dir=str(tmp_path / "tfds"), **SETTINGS)
     first, wrong, missing = str(caught.value).splitlines()[:3]
-    assert first == "2 runs failed; the same command repeats them alone:"
+    assert first == "2 runs failed; the same command repeats only what has failed:"
     assert wrong.endswith("BiT-M-tiny-run1-caltech101 must have 102 outputs, got 7")
     assert "BiT-M-tiny-run2-caltech101" in missing
     assert (tmp_path / "p" / "published.md").exists()
