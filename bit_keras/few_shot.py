@@ -45,7 +45,8 @@ from bit_keras.zoo.results import published
 from bit_keras.zoo.variants import VARIANTS
 
 SHOTS = (1, 5, 10, 25, 100)
-OPTIONS = (*DATA_OPTIONS, "steps", "batch_size", "resolution", "fit", "flip", "eval_every")  # passed on to fine-tuning
+# Passed on to fine-tuning.
+OPTIONS = (*DATA_OPTIONS, "steps", "batch_size", "small_batch", "resolution", "fit", "flip", "eval_every")
 # {method: its name in records, which those of earlier versions have, and in tables}
 METHODS = {"finetune": "fine-tuned", "ridge": "linear probe", "lsr": "least-squares probe"}
 DEFAULT_METHODS = ("finetune", "ridge")

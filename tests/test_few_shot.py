@@ -403,7 +403,14 @@ def test_the_record_of_an_earlier_version_is_found(measured, tmp_path):
 
 
 def test_a_sweep_of_an_earlier_version_resumes(measured, tmp_path):
-    given = {"steps": 5, "data_dir": None, "manual_dir": None, "loader": None, "skip_unreadable": False}
+    given = {
+        "steps": 5,
+        "data_dir": None,
+        "manual_dir": None,
+        "loader": None,
+        "skip_unreadable": False,
+        "small_batch": False,
+    }
     records = _sweep(["tiny"], tmp_path, steps=5)
     assert _sweep(["tiny"], tmp_path, **given) == records
     assert len(measured) == 2

@@ -42,10 +42,8 @@ _OFFICIAL_SLICES = {
 }
 DATASETS = tuple(_OFFICIAL_SLICES)
 SPLITS = ("official", "paper")
-METRICS = {
-    "accuracy": "test_accuracy",
-    "mean_per_class_accuracy": "mean_per_class_accuracy",
-}  # {metric: in the records}
+# {metric: its name in the records}
+METRICS = {"accuracy": "test_accuracy", "mean_per_class_accuracy": "mean_per_class_accuracy"}
 _NOT_RESULTS = (*PLACES, "checkpoint_every", "distribute", "remat")  # options that change no result beyond rounding
 OPTIONS = (
     *DATA_OPTIONS,

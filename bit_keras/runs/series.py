@@ -28,12 +28,16 @@ SET_BY_SERIES = (
 )
 
 
+# Options that earlier versions did not have, with their defaults.
+_NOT_RECORDED = (("fit", "squash"), ("small_batch", False))
+
+
 def effective(options: dict) -> dict:
-    """Returns the options that affect the results; those on data, and a fit, only if given, as in earlier versions."""
+    """Returns the options that affect the results; newer ones, and those on data, only if given, as in old records."""
     return {
         name: value
         for name, value in options.items()
-        if (name, value) != ("fit", "squash") and (name not in DATA_OPTIONS or (value and name not in PLACES))
+        if (name, value) not in _NOT_RECORDED and (name not in DATA_OPTIONS or (value and name not in PLACES))
     }
 
 
