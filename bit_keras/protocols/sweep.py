@@ -113,8 +113,9 @@ class Sweep:
         try:
             source = open_task(task)
         except _FAULTS as error:
-            logger.error("%s: %s", task, error)
-            return [f"{task}: {error}"] * len(cells)
+            failure = _named(task, error)
+            logger.error("%s", failure)
+            return [failure] * len(cells)
         failures = []
         for run in cells:
             identity = identity_of(run, self.weights[run.model], source, settings)
@@ -123,8 +124,8 @@ class Sweep:
             try:
                 record = recorded(place / f"{self.name}.json", identity, measured)
             except _FAULTS as error:
-                logger.error("%s: %s", place.name, error)
-                failures.append(f"{place.name}: {error}")
+                failures.append(_named(place.name, error))
+                logger.error("%s", failures[-1])
             else:
                 logger.info("%s: %.4f", place.name, record["test_accuracy"])
         return failures
@@ -137,6 +138,12 @@ class Sweep:
             found[record.get("model"), record.get("task"), record.get("seed")] = record
         cells = itertools.product(self.models, self.tasks, range(self.runs))
         return [found[cell] for cell in cells if cell in found]
+
+
+def _named(name: str, error: Exception) -> str:
+    """Returns the message of an error, beginning with the name of what failed."""
+    text = str(error) or type(error).__name__
+    return text if text.startswith(f"{name}: ") else f"{name}: {text}"
 
 
 def _measured(measure: Callable[[Run, Source, Path], dict], run: Run, source: Source, place: Path) -> dict:

@@ -111,7 +111,7 @@ def test_runs_resume_are_divided_and_fail_alone(opened, trained, tmp_path):
     )
     for _ in range(2):
         with pytest.raises(
-            Failed, match="1 run failed; the same command repeats only what has failed:\nbroken: broken: no such"
+            Failed, match="1 run failed; the same command repeats only what has failed:\nbroken: no such"
         ):
             standard(["tiny"], tmp_path / "s", names, runs=1, verbose=False)
     assert len(trained) == 2
