@@ -68,6 +68,28 @@ def test_the_splits_of_the_official_code_and_of_the_paper(opened, trained, tmp_p
         standard(["tiny"], tmp_path / "paper", runs=1, verbose=False)
 
 
+@pytest.mark.parametrize(
+    ("name", "sizes", "official", "num_test"),
+    [
+        ("cifar100", {"train": 50_000, "test": 10_000}, 49_000, 10_000),
+        ("imagenet2012", {"train": 1_281_167, "validation": 50_000}, 1_268_355, 50_000),
+        ("oxford_flowers102", {"train": 1_020, "validation": 1_020, "test": 6_149}, 1_020, 6_149),
+    ],
+)
+def test_the_numbers_of_images(name, sizes, official, num_test, mock_tfds, trained, tmp_path, monkeypatch):
+    sources = []
+    finetune = settings.finetune
+    monkeypatch.setattr(
+        settings, "finetune", lambda *args, **given: sources.append(args[1]) or finetune(*args, **given)
+    )
+    with mock_tfds(name, sizes, num_examples=4):
+        for splits in ("official", "paper"):
+            standard(["tiny"], tmp_path / splits, [name], runs=1, splits=splits, verbose=False)
+    assert [source.num_train for source in sources] == [official, sizes["train"]]
+    assert {source.num_test for source in sources} == {num_test}
+    assert {source.validation for source in sources} == {None}
+
+
 def test_the_resolutions_of_the_official_code_and_of_the_paper(opened, trained, tmp_path):
     settings = {"datasets": ["cifar10", "oxford_iiit_pet"], "runs": 1, "verbose": False}
     standard(["BiT-S-R50x1"], tmp_path / "official", **settings)
