@@ -1,7 +1,7 @@
 """Table of benchmark tasks: which examples of which data set, and how their labels are made.
 
-Sources: google-research/task_adaptation, `task_adaptation/data/*.py` (splits and labels); google-research/scenic,
-`vtab_plainvit_config.py` (crops and flips, by the authors of BiT); TensorFlow Datasets 4.9.10 (names and versions).
+Sources: google-research/task_adaptation, `task_adaptation/data/*.py` (splits and labels); arXiv 1912.11370, appendix F
+(crops and flips); TensorFlow Datasets 4.9.10 (names and versions).
 """
 
 import dataclasses

@@ -78,3 +78,11 @@ def test_names():
     assert get_task("vtab/kitti-distance").preparation.packages == ("cv2",)
     with pytest.raises(ValueError, match=r"such as vtab/clevr-count.*got 'vtab/clevr_count'"):
         get_task("vtab/clevr_count")
+
+
+def test_crops_and_flips_are_those_of_the_paper():
+    """Its appendix F, where dsprites-xpos is called dSprites-location."""
+    uncropped = {"clevr-count", "clevr-distance", "dmlab", "kitti-distance", "dsprites-xpos"}
+    unflipped = {"dsprites-orientation", "smallnorb-azimuth", "dsprites-xpos"}
+    assert {task.name.removeprefix("vtab/") for task in VTAB if not task.random_crop} == uncropped
+    assert {task.name.removeprefix("vtab/") for task in VTAB if not task.flip} == unflipped
