@@ -16,6 +16,9 @@ from bit_keras.distill import DistillConfig
 from bit_keras.evaluate.evaluator import evaluate
 from bit_keras.finetune import FinetuneConfig
 from bit_keras.pretrain import PretrainConfig
+from bit_keras.protocols.published import published
+from bit_keras.protocols.standard import standard
+from bit_keras.protocols.vtab import vtab
 from bit_keras.system.checks import check_kind, describe
 
 IMAGES, LABELS = np.zeros((4, 8, 8, 3), np.uint8), np.arange(4) % 2
@@ -69,6 +72,19 @@ CASES = {
         ("seeds",),
         ("models", "datasets", "shots", "workdir", "methods", "draw"),
     ),
+    standard: (
+        {"models": ["R50x1"], "datasets": ["digits"], **RUN},
+        ("verbose",),
+        ("runs",),
+        ("models", "datasets", "workdir", "splits", "metric", "resolution_rule"),
+    ),
+    vtab: (
+        {"models": ["R50x1"], "tasks": ["digits"], **RUN},
+        ("verbose",),
+        ("runs",),
+        ("models", "tasks", "workdir", "resolution_rule", "shard"),
+    ),
+    published: ({"models": ["BiT-M-R50x1"], **RUN}, ("verbose",), ("runs",), ("models", "tasks", "workdir", "shard")),
     evaluate: (
         {"model": "R50x1", "source": SOURCE},
         ("skip_unreadable", "verbose"),
