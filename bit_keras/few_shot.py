@@ -189,10 +189,10 @@ def _finetuned(run: Run, few: data.Source, folder: Path, options: dict) -> float
 
 
 class _Features:
-    """Features of one task by one network at a time; draws with the same weights share those of the test images."""
+    """Features of one task. Draws with the same weights share those of the test images."""
 
     def __init__(self):
-        self._weights = self._backbone = None  # loaded once for all draws and methods
+        self._weights = self._backbone = None  # loaded once for all draws and methods, unless the weights are random
         self._test = {}
 
     def __call__(self, run: Run, few: data.Source, **reading) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -200,8 +200,8 @@ class _Features:
         weights = run.model, run.seed if run.model in VARIANTS else None
         if weights != self._weights:
             keras.utils.set_random_seed(run.seed)
-            self._weights, self._backbone, self._test = weights, folded(open_network(run.model, 1).backbone), {}
-        key = tuple(reading.items())
+            self._weights, self._backbone = weights, folded(open_network(run.model, 1).backbone)
+        key = weights, *reading.items()
         if key not in self._test:
             self._test[key] = features_of(self._backbone, few, **reading)
         examples = dataclasses.replace(few, test=few.train)  # every example once
