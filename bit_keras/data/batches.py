@@ -87,10 +87,11 @@ def train_batches(
         is read; the latter raises DataError at once.
 
     Raises:
-        DataError: the loader cannot read the source.
+        DataError: the loader cannot read the source, or it is for evaluation only.
         ImportError: the loader is not installed.
         ValueError: an argument is out of its range.
     """
+    source.check_trainable()
     _check_positive(batch_size=batch_size, crop=crop)
     if random_crop and resize < crop:
         raise ValueError(f"resize must not be less than crop, got {resize} and {crop}")

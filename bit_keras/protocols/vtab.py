@@ -179,7 +179,8 @@ def _write(folder: Path, models: Sequence[str], tasks: Sequence[str], runs: int)
 
 def _expanded(tasks: Sequence[str]) -> list[str]:
     """Returns the names that patterns match; other data stay as they are."""
-    return list(dict.fromkeys(name for task in tasks for name in (list_tasks(task) or [task])))
+    named = {task: [name for name in list_tasks(task) if name in TASKS] for task in tasks}
+    return list(dict.fromkeys(name for task in tasks for name in (named[task] or [task])))
 
 
 def _open(config: FinetuneConfig, task: str) -> data.Source:

@@ -9,6 +9,7 @@ SOURCES = {
     "paper": "arXiv 1912.11370v3, tables 1 to 3 and appendix G: medians over several runs",
     "official README": "google-research/big_transfer, README.md: runs of the published code",
     "timm": "huggingface/pytorch-image-models, results/*.csv: converted weights, central squares of 448 pixels (480)",
+    "Papers with Code": "paperswithcode.com, ImageNet classification on ObjectNet",
     "testbed": "modestyachts/imagenet-testbed, robustness_top1s.csv: official weights, squashed to 480 pixels",
 }
 
@@ -20,9 +21,11 @@ class Result:
     Attributes:
         model: preset, or "BiT-L-R152x4", whose weights were never published.
         dataset: name of the task, as for `bit_keras.data.load` or in `bit_keras.zoo.tasks`.
-        accuracy: top-1, in percent.
+        accuracy: in percent.
         source: key of SOURCES.
         note: how it was measured, if that differs from the source's usual way.
+        measure: one of MEASURES.
+        is_of_preset: whether it is of the published weights as they are, without training.
     """
 
     model: str
@@ -30,23 +33,28 @@ class Result:
     accuracy: float
     source: str
     note: str = ""
+    measure: str = "top-1"
+    is_of_preset: bool = False
 
 
+# Among the classes of the data: only the outputs of the classes that have images compete.
+MEASURES = ("top-1", "top-5", "top-1 among the classes of the data", "top-5 among the classes of the data")
 _VARIANTS = ("R50x1", "R101x1", "R50x3", "R101x3", "R152x4")
 _STANDARD = ("imagenet2012", "cifar10", "cifar100", "oxford_iiit_pet", "oxford_flowers102", "vtab")
 
 
 def _rows(
-    models: list[str], datasets: list[str], source: str, numbers: list[list[float]], note: str = ""
+    models: list[str], datasets: list[str], source: str, numbers: list[list[float]], note: str = "", **fields
 ) -> list[Result]:
     """Returns a result for each number of a table with a row per model and a column per data set."""
     return [
-        Result(model, dataset, accuracy, source, note)
+        Result(model, dataset, accuracy, source, note, **fields)
         for model, row in zip(models, numbers, strict=True)
         for dataset, accuracy in zip(datasets, row, strict=True)
     ]
 
 
+_V2 = "imagenet_v2/matched-frequency"
 _FINE_TUNED = [f"BiT-M-{variant}-ILSVRC2012" for variant in _VARIANTS]
 
 RESULTS = (
@@ -77,7 +85,7 @@ RESULTS = (
     Result("BiT-M-R50x1", "imagenet2012", 80.68, "official README", "batches of 128, learning rate 0.001"),
     *_rows(
         _FINE_TUNED,
-        ["imagenet2012", "imagenet2012_real", "imagenet_v2"],
+        ["imagenet2012", "imagenet2012_real", _V2],
         "timm",
         [
             [80.386, 86.464, 67.890],
@@ -86,16 +94,26 @@ RESULTS = (
             [84.430, 88.445, 72.430],
             [84.936, 88.567, 73.140],
         ],
+        is_of_preset=True,
     ),
     *_rows(
         ["BiT-M-R152x2-ILSVRC2012"],
-        ["imagenet2012", "imagenet2012_real", "imagenet_v2"],
+        ["imagenet2012", "imagenet2012_real", _V2],
         "timm",
         [[84.468, 88.710, 73.040]],
+        is_of_preset=True,
+    ),
+    *_rows(
+        ["BiT-distilled-R50x1-224", "BiT-teacher-R152x2-224", "BiT-teacher-R152x2-384"],
+        ["imagenet2012", "imagenet2012_real", _V2],
+        "timm",
+        [[82.820, 87.798, 72.180], [82.918, 87.491, 71.430], [83.858, 88.144, 72.720]],
+        "at the pixels of the training",
+        is_of_preset=True,
     ),
     *_rows(
         _FINE_TUNED,
-        ["imagenet2012", "imagenet_v2", "imagenet_v2/threshold-0.7", "imagenet_v2/topimages"],
+        ["imagenet2012", _V2, "imagenet_v2/threshold-0.7", "imagenet_v2/topimages"],
         "testbed",
         [
             [80.402, 68.50, 77.47, 82.07],
@@ -104,13 +122,53 @@ RESULTS = (
             [84.782, 73.46, 80.86, 84.65],
             [85.178, 75.03, 81.81, 85.35],
         ],
+        is_of_preset=True,
     ),
     *_rows(
         [f"BiT-M-{variant}" for variant in _VARIANTS],
-        ["imagenet2012", "imagenet_v2"],
+        ["imagenet2012", _V2],
         "testbed",
         [[74.128, 62.28], [76.246, 64.90], [78.950, 67.47], [79.974, 68.87], [80.488, 68.79]],
         "by the 21k head, without training on ILSVRC-2012",
+        is_of_preset=True,
+    ),
+    Result("BiT-M-R152x4-ILSVRC2012", "imagenet2012", 85.39, "paper", is_of_preset=True),
+    *_rows(
+        _FINE_TUNED,
+        ["objectnet"],
+        "paper",
+        [[35.0], [39.2], [40.3], [44.3], [47.0]],
+        "the shorter side 512 pixels, its central square of 480",
+        is_of_preset=True,
+    ),
+    *_rows(
+        [f"BiT-S-{variant}" for variant in _VARIANTS],
+        ["objectnet"],
+        "paper",
+        [[30.8], [32.2], [33.7], [34.6], [36.0]],
+        "after fine-tuning on ILSVRC-2012, by weights that were not published",
+        is_of_preset=True,
+    ),
+    Result("BiT-L-R152x4", "objectnet", 58.7, "paper"),
+    Result("BiT-L-R152x4", "objectnet", 80.0, "Papers with Code", measure="top-5"),
+    Result("BiT-M-R152x4-ILSVRC2012", "objectnet", 69.0, "Papers with Code", measure="top-5", is_of_preset=True),
+    Result(
+        "BiT-S-R152x4",
+        "objectnet",
+        57.0,
+        "Papers with Code",
+        "after fine-tuning on ILSVRC-2012, by weights that were not published",
+        "top-5",
+        is_of_preset=True,
+    ),
+    *_rows(
+        [*_FINE_TUNED, *(f"BiT-M-{variant}" for variant in _VARIANTS)],
+        ["objectnet"],
+        "testbed",
+        [[34.85], [39.20], [41.24], [45.78], [50.29], [22.05], [25.23], [28.84], [31.84], [32.46]],
+        "on the older archive objectnet-1.0-beta",
+        measure=MEASURES[2],
+        is_of_preset=True,
     ),
 )
 
