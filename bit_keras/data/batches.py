@@ -73,8 +73,8 @@ def train_batches(
         min_area: for the inception crops of pre-training, the least fraction of an image's area, in (0, 1]; `resize`
             and `random_crop` are not used then. None for the crops of the HyperRule.
         fit: how an image becomes a square: "squash", resized whatever its aspect ratio, as in the paper; "pad", its
-            longer side resized and the rest filled with 0, mid grey; "crop", its central square resized. Inception
-            crops are always squashed.
+            longer side resized and the rest filled with 0, mid grey; "crop", its central square resized; "inner", 15/16
+            of that. Inception crops are always squashed.
         keep: True caches decoded images in memory for later passes if all of them need
             `KEEP_BYTES` or less, together with their files. With `min_area` tf.data does not cache, because it decodes
             only the crop. Under `tf.config.experimental.enable_op_determinism` caching is slower than decoding.

@@ -135,7 +135,7 @@ def evaluate(
         batch_size: images per batch, 1 or more.
         resolution: side in pixels to which images are resized, 1 or more; None for the training resolution of the
             weights, or for the HyperRule's crop if that is not known.
-        fit: "squash", "pad" or "crop", how images become squares; None for what the card of the weights says.
+        fit: how images become squares, one of `bit_keras.zoo.fits.FITS`; None for what the card of the weights says.
         precision: "float32", "mixed_bfloat16" or "mixed_float16"; a SavedModel has its own.
         variant: architecture that a weight file must have; None infers it from the shapes.
         match_classes: if the class names of the weights (`BiT.class_names`) are not those of the data, "names" takes

@@ -78,7 +78,7 @@ EVALUATION_SETS = {
             18_574,
             "objectnet-1.0.zip, or what it holds, unpacked",
             "Download https://objectnet.dev/downloads/objectnet-1.0.zip (MD5 522aa986a604c41ea641411c1d0a292e). "
-            "Reading the encrypted archive is slow; to unpack it: "
+            "Without the program unzip it is read slowly; to unpack it: "
             "UNZIP_DISABLE_ZIPBOMB_DETECTION=TRUE unzip -P objectnetisatestset objectnet-1.0.zip",
             113,
             "its licence forbids to tune parameters on it",

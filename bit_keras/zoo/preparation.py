@@ -58,7 +58,7 @@ _PREPARATION = {
         None,
         note=f"{_ILSVRC2012}. The labels, real.json of google-research/reassessed-imagenet, are downloaded.",
     ),
-    "imagenet_v2": Preparation(1.2),
+    "imagenet_v2": Preparation(1.2, note="From https://huggingface.co/datasets/vaishaal/ImageNetV2."),
     "kitti": Preparation(12.6, ("cv2",)),
     "oxford_flowers102": Preparation(0.34, ("scipy",)),
     "oxford_iiit_pet": Preparation(0.8),

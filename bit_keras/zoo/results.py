@@ -138,7 +138,7 @@ RESULTS = (
         ["objectnet"],
         "paper",
         [[35.0], [39.2], [40.3], [44.3], [47.0]],
-        "the shorter side 512 pixels, its central square of 480",
+        "--fit=inner --resolution=480",
         is_of_preset=True,
     ),
     *_rows(
