@@ -5,7 +5,7 @@ repeated, so an interrupted one resumes.
 
 Examples:
     python -m bit_keras.protocols evaluate --models=BiT-M-R50x1-ILSVRC2012 --workdir=runs/evaluation
-    python -m bit_keras.protocols evaluate --models=BiT-M-R50x1 --datasets=objectnet:/data/objectnet-1.0.zip --workdir=on
+    python -m bit_keras.protocols evaluate --models=BiT-M-R50x1 --datasets=objectnet:/data/objectnet-1.0.zip --workdir=o
 """
 
 import dataclasses

@@ -42,7 +42,7 @@ def folder(photo, tmp_path_factory) -> Path:
     return root
 
 
-@pytest.mark.parametrize("fit", ["squash", "pad", "crop", "inner"])
+@pytest.mark.parametrize("fit", ["squash", "pad", "crop"])
 def test_evaluation_and_serving(photo, folder, fit):
     expected = preprocessing_numpy.square(UPRIGHT, SIDE, fit)
     source = data.load(folder)
