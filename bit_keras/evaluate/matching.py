@@ -12,7 +12,7 @@ from bit_keras.checkpoints.card import Card
 from bit_keras.data import DataError, Source
 from bit_keras.data.errors import shortened
 from bit_keras.evaluate.class_order import output_order
-from bit_keras.network.class_names import class_names
+from bit_keras.network.class_names import class_names, wordnet_ids
 from bit_keras.system.logs import logger
 from bit_keras.zoo.label_lists import list_of
 from bit_keras.zoo.presets import LABELS
@@ -80,7 +80,7 @@ def match_outputs(
     if has is None:
         _check_knows(card, model, source, wants)
         return _by_names(card, has, num_outputs, model, _with_ids(source, wants), match)
-    ids = [wordnet_id for wordnet_id, _ in class_names(wants)]
+    ids = wordnet_ids(wants)
     outputs = range(len(ids)) if has == wants else _outputs_for(ids, has, model)
     if is_whole:
         return Matching(tuple(outputs), source.class_names)
@@ -91,7 +91,7 @@ def match_outputs(
 
 def _outputs_for(ids: Sequence[str], labels: str, model: str | os.PathLike) -> list[int]:
     """Returns the index of each WordNet id in a published list, -1 for those that it lacks."""
-    known = {wordnet_id: index for index, (wordnet_id, _) in enumerate(class_names(labels))}
+    known = {wordnet_id: index for index, wordnet_id in enumerate(wordnet_ids(labels))}
     outputs = [known.get(wordnet_id, _NO_OUTPUT) for wordnet_id in ids]
     lacking = [wordnet_id for wordnet_id in ids if wordnet_id not in known]
     if len(lacking) == len(ids):
@@ -107,7 +107,7 @@ def _by_names(
     names = card.class_names
     has_all = num_outputs == source.num_classes
     if names is None and has and match != "order" and (has_all or match == "names"):
-        names, source = [wordnet_id for wordnet_id, _ in class_names(has)], _with_ids(source, has)
+        names, source = wordnet_ids(has), _with_ids(source, has)
     if not has_all and (num_outputs < source.num_classes or names is None or match == "order"):
         raise ValueError(
             f"the head must have an output for each class of the data; {os.fspath(model)} has {num_outputs:,} "
@@ -145,11 +145,13 @@ def _ids_of(source: Source, labels: str) -> list[str]:
     Raises:
         DataError: the data must have classes of this list, and a name is none, or that of two classes.
     """
-    classes = class_names(labels)
-    if source.labels == labels and source.num_classes == len(classes):
-        return [wordnet_id for wordnet_id, _ in classes]
+    known = wordnet_ids(labels)
+    if source.labels == labels and source.num_classes == len(known):
+        return list(known)
+    if set(source.class_names) <= set(known):
+        return list(source.class_names)
     ids = collections.defaultdict(set)
-    for wordnet_id, lemmas in classes:
+    for wordnet_id, lemmas in class_names(labels):
         for name in (wordnet_id, *lemmas.split(",")):
             ids[_plain(name)].add(wordnet_id)
     found = {name: ids.get(_plain(name), ()) for name in source.class_names}

@@ -29,6 +29,7 @@ def lists(monkeypatch):
     for name, classes in LISTS.items():
         monkeypatch.setitem(presets.LABELS, name, len(classes))
     monkeypatch.setattr(matching, "class_names", LISTS.get)
+    monkeypatch.setattr(matching, "wordnet_ids", lambda name: tuple(wordnet_id for wordnet_id, _ in LISTS[name]))
 
 
 def source(class_names, **changes) -> data.Source:
@@ -46,7 +47,7 @@ S, M = Card(labels="ilsvrc2012"), Card(labels="imagenet21k")
 
 
 def test_the_same_list_needs_no_names(monkeypatch):
-    monkeypatch.setattr(matching, "class_names", None)
+    monkeypatch.setattr(matching, "wordnet_ids", None)
     for match in (None, "names", "order"):
         found = match_outputs(S, 5, "S", of_list(), match)
         assert found == matching.Matching(None, tuple("abcde"))
@@ -76,6 +77,11 @@ def test_some_classes_by_id_or_lemma():
     assert found.outputs == (2, 1, 3, 0, 4)
     assert found.class_names == ("Golden_Retriever", "n02", "teddy-bear", "n01", "n05")
     assert match_outputs(M, 8, "M", some, None).outputs == (3, 4, -1, 6, 1)  # of the 1,000 classes alone
+
+
+def test_ids_need_no_lemmas(monkeypatch):
+    monkeypatch.setattr(matching, "class_names", None)
+    assert match_outputs(S, 5, "S", source(["n03", "n02"], labels="ilsvrc2012"), None).outputs == (2, 1, 0, 3, 4)
 
 
 def test_unknown_and_ambiguous_names_are_listed():

@@ -127,7 +127,7 @@ def test_the_head_of_imagenet_21k(sets, tmp_path, monkeypatch):
     others = [f"n{10 * k + 5:08}" for k in range(LABELS["imagenet21k"] - 999)]
     lists = {"ilsvrc2012": ilsvrc, "imagenet21k": sorted([*ilsvrc[:850], *ilsvrc[851:], *others])}
     assert {name: len(ids) for name, ids in lists.items()} == LABELS
-    monkeypatch.setattr(matching, "class_names", lambda name: [(wordnet_id, "x") for wordnet_id in lists[name]])
+    monkeypatch.setattr(matching, "wordnet_ids", lists.get)
     path, model = save(tmp_path, LABELS["imagenet21k"], "imagenet21k")
     (record,) = evaluation([path], tmp_path / "out", [sets["objectnet"]], **SETTINGS)
     scores = np.full((6, 1_000), -np.inf)
