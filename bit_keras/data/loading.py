@@ -12,6 +12,7 @@ from bit_keras.data.sources.folder import open_folder
 from bit_keras.data.sources.imagenet import open_real as open_real_files
 from bit_keras.data.sources.imagenet import open_v2, open_validation
 from bit_keras.data.sources.objectnet import open_objectnet
+from bit_keras.data.sources.objectnet_archive import is_unpacked
 from bit_keras.data.sources.out_of_context import open_out_of_context
 from bit_keras.data.sources.shards import find_shards
 from bit_keras.system.checks import known_arguments
@@ -98,6 +99,8 @@ def load(
         from bit_keras.data.sources.tfrecords import open_tfrecords
 
         return open_tfrecords(name, seed, skip_unreadable, divide, **columns)
+    if is_path and is_unpacked(path):
+        raise DataError(f"{name} is ObjectNet, whose licence forbids to train on it; to evaluate: objectnet:{name}")
     if is_path:
         return open_folder(name, seed, skip_unreadable, divide)
     try:

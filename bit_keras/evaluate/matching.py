@@ -104,6 +104,7 @@ def _by_names(
     card: Card, has: str | None, num_outputs: int, model: str | os.PathLike, source: Source, match: str | None
 ) -> Matching:
     """Returns the matching by the names of the classes; by their order where names are not known."""
+    _check_numbers(source, has)
     names = card.class_names
     has_all = num_outputs == source.num_classes
     if names is None and has and match != "order" and (has_all or match == "names"):
@@ -117,6 +118,16 @@ def _by_names(
     if has_all:
         return Matching(outputs and tuple(outputs), source.class_names)
     return Matching(tuple(outputs), tuple(names[k] for k in outputs))
+
+
+def _check_numbers(source: Source, has: str | None) -> None:
+    """Raises ValueError for folders named by numbers of ILSVRC-2012's classes, which are in alphabetical order."""
+    names = source.class_names
+    if has == "ilsvrc2012" and all(map(str.isdecimal, names)) and list(names) != sorted(names, key=int):
+        raise ValueError(
+            f"{source.name} has class folders named by numbers, which alphabetical order would give to other classes; "
+            "imagenet_v2:PATH takes the folder 10 as class 10"
+        )
 
 
 def _way_out(source: Source, has: str | None, match: str | None) -> str:

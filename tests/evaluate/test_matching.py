@@ -108,7 +108,14 @@ def test_other_classes_of_the_same_number_are_refused_by_name():
     assert match_outputs(S, 5, "S", renamed, "names").outputs == (0, 1, 3, 2, 4)
 
 
-def test_classes_of_the_weights_own(tmp_path):
+@pytest.mark.parametrize("match", [None, "names", "order"])
+def test_folders_named_by_numbers_are_not_taken_in_alphabetical_order(match):
+    with pytest.raises(ValueError, match="imagenet_v2:PATH takes the folder 10 as class 10"):
+        match_outputs(S, 5, "S", source(["0", "1", "10", "2", "3"]), match)
+    assert match_outputs(S, 5, "S", source("01234"), "order").outputs is None
+
+
+def test_classes_of_the_weights_own():
     card = Card(class_names=("n05", "n03", "n01", "n04", "n02"))
     with pytest.raises(ValueError, match=r"stand in another order"):
         match_outputs(card, 5, "own.npz", of_list(), None)

@@ -45,6 +45,11 @@ def open_files(path: Path) -> Files:
     return Archive(path)
 
 
+def is_unpacked(folder: Path) -> bool:
+    """Tells whether a folder is the unpacked archive, or its folder of images."""
+    return any((root / _MAPPINGS / _MARK).is_file() for root in (folder, folder.parent))
+
+
 class Unpacked:
     """The folder "objectnet-1.0", or the one that it is in."""
 

@@ -216,5 +216,8 @@ def test_no_image_that_can_be_used(tmp_path):
 
 def test_never_for_training(tmp_path):
     source = data.load(f"objectnet:{unpack(tmp_path, objectnet_files())}")
+    for folder in (tmp_path / "objectnet-1.0", tmp_path / "objectnet-1.0" / "images"):
+        with pytest.raises(data.DataError, match="is ObjectNet, whose licence forbids to train on it"):
+            data.load(folder)
     with pytest.raises(data.DataError, match=r"objectnet must not be used for training: its licence forbids"):
         source.check_trainable()
