@@ -66,7 +66,6 @@ def accuracy(scores: np.ndarray, sets: list[list[int]], top: int) -> float:
     return float(np.mean([bool(set(row) & set(labels)) for row, labels in zip(best.tolist(), sets, strict=True)]))
 
 
-@pytest.mark.any_backend
 def test_accuracies_are_those_of_the_protocols(weights, sets, tmp_path):
     path, model = weights
     records = evaluation([path], tmp_path / "out", [sets["v2"], sets["real"], sets["objectnet"]], **SETTINGS)

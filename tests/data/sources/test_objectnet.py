@@ -102,12 +102,13 @@ def test_the_unpacked_folder_and_what_is_around_it(tmp_path):
     source = data.load(f"objectnet:{root}")
     check(source)
     assert data.load(f"objectnet:{root / 'objectnet-1.0'}").identity == source.identity
-    (batch,) = data.test_batches(source, batch_size=8, crop=4)
-    images, targets = map(np.asarray, batch)
-    assert images.shape == (6, 4, 4, 3)
-    for target, labels in zip(targets, source.test.labels, strict=True):
-        assert set(np.flatnonzero(target)) == set(labels[labels >= 0])
-    np.testing.assert_allclose(images[:, 0, 0, 0], [k / 127.5 - 1 for k in (0, 10, 20, 30, 40, 50)], atol=1e-5)
+    for loader in data.LOADERS:
+        (batch,) = data.test_batches(source, batch_size=8, crop=4, loader=loader)
+        images, targets = map(np.asarray, batch)
+        assert images.shape == (6, 4, 4, 3)
+        for target, labels in zip(targets, source.test.labels, strict=True):
+            assert set(np.flatnonzero(target)) == set(labels[labels >= 0])
+        np.testing.assert_allclose(images[:, 0, 0, 0], [k / 127.5 - 1 for k in (0, 10, 20, 30, 40, 50)], atol=1e-5)
     assert [Path(name).name for name in data.test_names(source)] == ["0a0f.png", "1a0f.png"] * 3
 
 
