@@ -119,7 +119,7 @@ def evaluation(
             logger.info("%s on %s: top-1 accuracy %.4f", model, dataset, record["top1_accuracy"])
     records = _write(folder, models, datasets)
     if failures:
-        raise Failed("\n".join([f"{len(failures)} failures; the same command repeats what failed:", *failures]))
+        raise Failed("\n".join([f"{len(failures)} failed; the same command repeats them alone:", *failures]))
     return records
 
 

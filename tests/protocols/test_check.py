@@ -55,7 +55,7 @@ def test_evaluation_sets(tmp_path):
         ["imagenet_v2/topimages", f"objectnet:{unpack(tmp_path, objectnet_files())}", "objectnet:/no.zip", "objectnet"],
         tmp_path / "tfds",
     )
-    assert v2.needs == (f"The first use downloads 1.2 GB to {tmp_path}/tfds/imagenet_v2/topimages/3.0.0.",)
+    assert v2.needs[0] == f"The first use downloads 1.2 GB to {tmp_path}/tfds/imagenet_v2/topimages/3.0.0."
     assert str(objectnet) == f"objectnet: 113 classes, prepared in {tmp_path}"
     assert not missing.prepared
     assert missing.needs[0] == "objectnet: no such file or folder: /no.zip"

@@ -111,7 +111,7 @@ def test_a_failure_costs_no_other_evaluation(weights, sets, tmp_path, tiny_npz):
     with pytest.raises(Failed) as caught:
         evaluation([path, tiny_npz], tmp_path / "out", [f"objectnet:{tmp_path}/no.zip", sets["v2"]], **SETTINGS)
     first, missing, *others = str(caught.value).splitlines()
-    assert first.startswith("2 failures")
+    assert first.startswith("2 failed")
     assert missing == f"objectnet:{tmp_path}/no.zip: objectnet: no such file or folder: {tmp_path}/no.zip"
     (other,) = others
     assert other.startswith(f"{tiny_npz} on {sets['v2']}: it must be known which class each output stands for")
@@ -168,7 +168,7 @@ def test_the_program(run_program, sets, tmp_path):
     flags = ["--models=BiT-mini-R17x0.5", f"--workdir={tmp_path}", "--resolution=32"]
     done = run_program("bit_keras.protocols", "evaluate", *flags, "--datasets=digits,objectnet,out_of_context:/missing")
     assert done.returncode == 1
-    assert "3 failures; the same command repeats what failed:" in done.stderr
+    assert "3 failed; the same command repeats them alone:" in done.stderr
     assert "objectnet: objectnet must be given as objectnet:PATH" in done.stderr
     assert "out_of_context:/missing: out_of_context: the path must lead to a folder of class folders" in done.stderr
     assert "BiT-mini-R17x0.5 on digits: the head must have an output for each class" in done.stderr

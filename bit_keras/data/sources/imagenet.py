@@ -125,7 +125,7 @@ def in_list(source: Source, class_names: tuple[str, ...], sets: list[list[int]])
 def for_evaluation(row: EvaluationSet, source: Source) -> Source:
     """Returns a folder's images as an evaluation set, without training images."""
     if row.num_examples not in (None, source.num_test):
-        logger.warning("%s: %d images instead of %d", row.name, source.num_test, row.num_examples)
+        logger.warning(f"{row.name}: {source.num_test:,} images instead of {row.num_examples:,}")
     return dataclasses.replace(
         source,
         name=row.name,

@@ -38,7 +38,7 @@ def test_a_folder_of_imagenet_v2_is_the_class_of_its_number(v2, caplog):
     assert source.test.labels.tolist() == [0, 0, 2, 2, 10, 10, 100, 100, 999, 999]  # not "10" and "100" before "2"
     np.testing.assert_allclose(colors(source), source.test.labels % 250, atol=2)
     assert (source.num_train, source.labels) == (0, "ilsvrc2012")
-    assert "10 images instead of 10000" in caplog.text
+    assert "10 images instead of 10,000" in caplog.text
     assert data.load(f"imagenet_v2/topimages:{v2}").name == "imagenet_v2/topimages"
 
 
