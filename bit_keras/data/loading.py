@@ -83,7 +83,7 @@ def load(
     columns = {"image_column": image_column, "label_column": label_column}
     if name == "digits":
         return open_digits()
-    row, place = find_set(name) or (None, "")
+    row, place = find_set(name)
     if place:
         return _open_set(row, Path(expanded(place)), skip_unreadable)
     if row and not row.builder:

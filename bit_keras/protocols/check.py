@@ -53,13 +53,14 @@ def check(names: Sequence[str], data_dir: str | None = None) -> list[Status]:
         ValueError: a name is unknown.
         ImportError: TensorFlow Datasets is needed and not installed.
     """
-    found = [(find_set(name) or (get_task(name), ""), name) for name in names]
-    if any(row.builder and not path for (row, path), _ in found):
+    found = [(name, *find_set(name)) for name in names]
+    found = [(name, row or get_task(name), path) for name, row, path in found]
+    if any(row.builder and not path for _, row, path in found):
         require("benchmark tasks", "tensorflow", "tensorflow_datasets")
     with only_from(logging.ERROR, "absl"):  # TFDS warns of data that are not prepared, which is reported here
         return [
             _status_of_files(row, name, path) if path or not row.builder else _status(row, data_dir)
-            for (row, path), name in found
+            for name, row, path in found
         ]
 
 
@@ -92,7 +93,7 @@ def _status(task: Task | EvaluationSet, data_dir: str | None) -> Status:
 
 def main() -> None:
     values = flags.FLAGS
-    names = list_tasks(values.tasks) or [values.tasks] * bool(find_set(values.tasks))
+    names = list_tasks(values.tasks) or [values.tasks] * bool(find_set(values.tasks)[1])
     if not names:
         raise command_line.UsageError(f"no task matches {values.tasks!r}; `list` shows their names")
     found = check(names, values.data_dir)

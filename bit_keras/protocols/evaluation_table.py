@@ -44,7 +44,7 @@ def table(records: Sequence[dict], models: Sequence[str], datasets: Sequence[str
 
 def published(model: str, dataset: str) -> list[Result]:
     """Returns the published numbers of weights as they are, without training, on an evaluation set."""
-    row, _ = find_set(dataset) or (None, "")
+    row, _ = find_set(dataset)
     wanted = (model, dataset if row is None else row.name)
     return [result for result in RESULTS if result.is_of_preset and (result.model, result.dataset) == wanted]
 

@@ -101,7 +101,7 @@ def open_source(config: RunConfig, dataset: str | os.PathLike | data.Source) -> 
 
 def _refuse_evaluation_set(name: str) -> None:
     """Raises DataError for an evaluation set, before its images are downloaded or checked."""
-    row, path = find_set(name) or (None, "")
+    row, path = find_set(name)
     if row is not None and (path or row.name != "imagenet2012"):  # which has training images in TFDS
         raise data.DataError(f"{row.name} must not be used for training: {row.reason}")
 

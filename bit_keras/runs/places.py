@@ -38,7 +38,7 @@ def folders_of(dataset: str | os.PathLike | Source) -> list[Path]:
     """Returns the folders in which every file belongs to the data: that of the data, or those of their splits."""
     if isinstance(dataset, Source):
         return []
-    _, path = find_set(os.fspath(dataset)) or (None, "")
+    _, path = find_set(os.fspath(dataset))
     if not os.path.isdir(folder := expanded(path or dataset)):
         return []
     splits = [path for path in Path(folder).iterdir() if path.name.lower() in SPLIT_NAMES and path.is_dir()]

@@ -97,8 +97,8 @@ EVALUATION_SETS = {
 _DEFAULT_OF = {"imagenet_v2": "imagenet_v2/matched-frequency"}  # as in TensorFlow Datasets
 
 
-def find_set(name: str) -> tuple[EvaluationSet, str] | None:
-    """Returns the evaluation set that a name of data stands for, and its path, "" for none; None for other data.
+def find_set(name: str) -> tuple[EvaluationSet | None, str]:
+    """Returns the evaluation set that a name of data stands for, None for other data, and its path, "" for none.
 
     >>> find_set("objectnet:/data/objectnet-1.0.zip")[1]
     '/data/objectnet-1.0.zip'
@@ -106,5 +106,5 @@ def find_set(name: str) -> tuple[EvaluationSet, str] | None:
     known, _, rest = name.partition(":")
     row = EVALUATION_SETS.get(_DEFAULT_OF.get(known, known))
     if row is None:
-        return None
+        return None, ""
     return row, "" if _VERSION.fullmatch(rest) else rest

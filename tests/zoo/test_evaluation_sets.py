@@ -24,7 +24,7 @@ def test_names_with_and_without_a_path(name, row, path):
 
 @pytest.mark.parametrize("name", ["imagenet2012[:80%]", "cifar10:3.0.2", "/data/objectnet", "objectnets:/a", ""])
 def test_other_data(name):
-    assert find_set(name) is None
+    assert find_set(name) == (None, "")
 
 
 def test_the_names_and_sizes_are_those_of_tensorflow_datasets():
