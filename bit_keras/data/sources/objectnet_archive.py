@@ -1,5 +1,6 @@
 """The files of ObjectNet: in its encrypted archive, or unpacked."""
 
+import glob
 import os
 import shutil
 import subprocess
@@ -17,7 +18,7 @@ from bit_keras.data.sources.folder import is_hidden
 _PASSWORD = "BIT_KERAS_OBJECTNET_PASSWORD"
 _PUBLISHED = "objectnetisatestset"  # on the page of the data set; it keeps the images out of other data sets
 _MAPPINGS, _IMAGES = "mappings", "images"
-_IS_ENCRYPTED = 1  # bit of the flags of a member
+_IS_ENCRYPTED, _AES = 1, 99  # bit of the flags of a member; compression method of an encryption that Python lacks
 _NOT_DECRYPTED = f"the archive is damaged, or has another password, which {_PASSWORD} may give"
 _MARK = "folder_to_objectnet_label.json"  # a file that every copy has
 
@@ -108,7 +109,8 @@ class Archive:
             info = self._zip.getinfo(member)
         except KeyError as error:
             raise ValueError("the file is missing in the archive") from error
-        if self._unzip and info.flag_bits & _IS_ENCRYPTED:
+        limits.check_bytes(info.file_size)
+        if self._unzip and info.flag_bits & _IS_ENCRYPTED and info.compress_type != _AES:
             return self._with_unzip(member)
         try:
             return self._zip.read(info, self._password.encode())
@@ -118,7 +120,7 @@ class Archive:
             raise ValueError(f"{_NOT_DECRYPTED} ({error})") from error
 
     def _with_unzip(self, member: str) -> bytes:
-        command = [self._unzip, "-p", "-P", self._password, str(self._path), member]
+        command = [self._unzip, "-p", "-P", self._password, str(self._path), glob.escape(member)]
         environment = {**os.environ, "UNZIP_DISABLE_ZIPBOMB_DETECTION": "TRUE"}  # its rule refuses this archive
         done = subprocess.run(command, env=environment, capture_output=True)
         if done.returncode:

@@ -137,8 +137,13 @@ def test_a_wrong_password_and_one_of_the_users(tmp_path, monkeypatch, unzip):
     check(data.load(f"objectnet:{tmp_path / 'other.zip'}"))
 
 
-def test_other_files_than_the_archive(archive, tmp_path, monkeypatch):
-    monkeypatch.setattr(shutil, "which", lambda name: None)
+def test_a_file_of_the_archive_that_is_too_large(archive, monkeypatch):
+    monkeypatch.setenv("BIT_KERAS_MAX_BYTES", "5000")
+    with pytest.raises(data.DataError, match=r"imagenet_2012_id.json cannot be read: has [\d,]+ bytes; at most 5,000"):
+        data.load(f"objectnet:{archive}")
+
+
+def test_other_files_than_the_archive(archive, tmp_path):
     (tmp_path / "cut.zip").write_bytes(archive.read_bytes()[:-100])
     write_zip(tmp_path / "aes.zip", objectnet_files(), PASSWORD, method=99)
     write_zip(tmp_path / "photos.zip", {"photos/1.png": image(1)}, PASSWORD)
