@@ -73,8 +73,8 @@ def train_batches(
         min_area: for the inception crops of pre-training, the least fraction of an image's area, in (0, 1]; `resize`
             and `random_crop` are not used then. None for the crops of the HyperRule.
         fit: how an image becomes a square: "squash", resized whatever its aspect ratio, as in the paper; "pad", its
-            longer side resized and the rest filled with 0, mid grey; "crop", its central square resized. Inception
-            crops are always squashed.
+            longer side resized and the rest filled with 0, mid grey; "crop", its central square resized; "inner", 15/16
+            of that. Inception crops are always squashed.
         keep: True caches decoded images in memory for later passes if all of them need
             `KEEP_BYTES` or less, together with their files. With `min_area` tf.data does not cache, because it decodes
             only the crop. Under `tf.config.experimental.enable_op_determinism` caching is slower than decoding.
@@ -87,10 +87,11 @@ def train_batches(
         is read; the latter raises DataError at once.
 
     Raises:
-        DataError: the loader cannot read the source.
+        DataError: the loader cannot read the source, or it is for evaluation only.
         ImportError: the loader is not installed.
         ValueError: an argument is out of its range.
     """
+    source.check_trainable()
     _check_positive(batch_size=batch_size, crop=crop)
     if random_crop and resize < crop:
         raise ValueError(f"resize must not be less than crop, got {resize} and {crop}")

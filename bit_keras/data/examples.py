@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import os
+from collections.abc import Callable
 
 import numpy as np
 
@@ -21,6 +22,8 @@ class Examples:
         groups: names of the groups that a split must not divide, such as patients or cameras, [N]; None for none.
         pixels: int64 [N], height times width of each image; None where it is not known before the images are read.
         digests: SHA-256 of each file, [N]; None where it is not known, or the images are not in files.
+        reader: returns the pixels of a file, uint8 [H, W, 3], by its name, for files that are not read as they are;
+            raises OSError or ValueError with the reason if it cannot. Threads share it.
     """
 
     images: np.ndarray
@@ -29,6 +32,7 @@ class Examples:
     groups: np.ndarray | None = None
     pixels: np.ndarray | None = None
     digests: np.ndarray | None = None
+    reader: Callable[[str], np.ndarray] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -41,7 +45,9 @@ class Examples:
         """
         image = self.images[index]
         try:
-            if self.in_files:
+            if self.reader is not None:
+                image = self.reader(image)
+            elif self.in_files:
                 image = limits.read_file(image)
             if isinstance(image, bytes):
                 image = preprocessing_numpy.decode(image)
@@ -59,9 +65,16 @@ class Examples:
 
     def fits_in(self, limit: int) -> bool:
         """See `bit_keras.data.source.Split`."""
+        if self.reader is not None:
+            return False  # the sizes of the files are not known
         if self.images.dtype == np.uint8:
             return self.images.nbytes <= limit
         if self.in_files:
             decoded = 3 * int(self.pixels.sum())
             return decoded <= limit and decoded + sum(map(os.path.getsize, self.images)) <= limit
         return sum(len(image) + 3 * math.prod(preprocessing_numpy.header_size(image)) for image in self.images) <= limit
+
+
+def no_examples() -> Examples:
+    """Returns the training split of data that have none."""
+    return Examples(np.zeros((0, 1, 1, 3), np.uint8), np.zeros(0, np.int64))

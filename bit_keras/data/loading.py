@@ -9,12 +9,27 @@ from bit_keras.data.source import Source
 from bit_keras.data.sources.arrays import open_arrays
 from bit_keras.data.sources.csv_file import open_table
 from bit_keras.data.sources.folder import open_folder
+from bit_keras.data.sources.imagenet import open_real as open_real_files
+from bit_keras.data.sources.imagenet import open_v2, open_validation
+from bit_keras.data.sources.objectnet import open_objectnet
+from bit_keras.data.sources.objectnet_archive import is_unpacked
+from bit_keras.data.sources.out_of_context import open_out_of_context
 from bit_keras.data.sources.shards import find_shards
 from bit_keras.system.checks import known_arguments
 from bit_keras.system.logs import shows_messages
 from bit_keras.system.optional import require
 from bit_keras.system.paths import expanded
+from bit_keras.zoo.evaluation_sets import EvaluationSet, find_set
 from bit_keras.zoo.tasks import FAMILIES
+
+# {name of an evaluation set: how its path is opened}
+_OPEN = {
+    "imagenet2012": open_validation,
+    "imagenet2012_real": open_real_files,
+    "imagenet_v2": open_v2,
+    "objectnet": open_objectnet,
+    "out_of_context": open_out_of_context,
+}
 
 
 @known_arguments
@@ -37,6 +52,7 @@ def load(
         name: one of
             "digits": 1,797 handwritten digits, which are included in the package;
             a task of `bit_keras.list_tasks()`, such as "vtab/clevr-count", with its own splits and labels;
+            an evaluation set of that list with a path, such as "objectnet:/data/objectnet-1.0.zip";
             a path that ends in ".csv" or ".tsv": a file that lists images and labels, see `open_table`;
             a path that ends in ".npz": a file of arrays, see `open_arrays`;
             a folder with TFRecord files of the split "train", see `open_tfrecords`;
@@ -67,6 +83,11 @@ def load(
     columns = {"image_column": image_column, "label_column": label_column}
     if name == "digits":
         return open_digits()
+    row, place = find_set(name)
+    if place:
+        return _open_set(row, Path(expanded(place)), skip_unreadable)
+    if row and not row.builder:
+        raise DataError(f"{name} must be given as {row.name}:PATH, to {row.path}. {row.by_hand}")
     if name.lower().endswith((".csv", ".tsv")) and not path.is_dir():
         return open_table(name, seed, skip_unreadable, divide, **columns)
     if name.lower().endswith(".npz") and not path.is_dir():
@@ -78,6 +99,8 @@ def load(
         from bit_keras.data.sources.tfrecords import open_tfrecords
 
         return open_tfrecords(name, seed, skip_unreadable, divide, **columns)
+    if is_path and is_unpacked(path):
+        raise DataError(f"{name} is ObjectNet, whose licence forbids to train on it; to evaluate: objectnet:{name}")
     if is_path:
         return open_folder(name, seed, skip_unreadable, divide)
     try:
@@ -90,9 +113,20 @@ def load(
         from bit_keras.data.sources.tfds_task import open_task
 
         return open_task(name, data_dir, manual_dir)
+    if row and row.name == "imagenet2012_real":
+        from bit_keras.data.sources.tfds_task import open_real
+
+        return open_real(row, data_dir, manual_dir)
     from bit_keras.data.sources.tfds import open_tfds  # slow to import
 
     return open_tfds(name, data_dir, manual_dir, seed, divide, **columns)
+
+
+def _open_set(row: EvaluationSet, path: Path, skip_unreadable: bool) -> Source:
+    """Opens an evaluation set by its path."""
+    if row.name != "objectnet" and not path.is_dir():
+        raise DataError(f"{row.name}: the path must lead to {row.path}; no such folder: {path}")
+    return _OPEN[row.name.partition("/")[0]](row, path, skip_unreadable)
 
 
 def _is_path(name: str) -> bool:

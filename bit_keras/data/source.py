@@ -8,6 +8,7 @@ import numpy as np
 
 from bit_keras.data import few_shot
 from bit_keras.data.errors import DataError, check_labels
+from bit_keras.data.examples import no_examples
 from bit_keras.data.held_out import divide
 from bit_keras.data.splits import SPLIT_NAMES
 
@@ -66,6 +67,10 @@ class Source:
         test_split: name of the test split in the data: that of a validation split if there is no other one.
         random_crop: False if a random crop of an image would change its label; none is made then.
         flip: False if mirroring an image would change its label; none is mirrored then.
+        labels: name of the published list (`bit_keras.class_names`) that the classes belong to: all of its classes in
+            its order, or some of them, by WordNet ids or lemmas; None for classes of the data's own.
+        evaluation_only: why there are no training images, or none may be used; "" for data to train on.
+        competing: classes among which alone evaluation measures a second accuracy; () for none.
     """
 
     name: str
@@ -79,6 +84,9 @@ class Source:
     test_split: str = "test"
     random_crop: bool = True
     flip: bool = True
+    labels: str | None = None
+    evaluation_only: str = ""
+    competing: tuple[int, ...] = ()
 
     def __repr__(self) -> str:
         return f"Source({self.name}: {self.describe_splits()} of {self.num_classes:,} classes)"
@@ -101,6 +109,11 @@ class Source:
     def num_validation(self) -> int:
         """Number of validation examples, 0 without a validation split."""
         return 0 if self.validation is None else len(self.validation)
+
+    def check_trainable(self, use: str = "training") -> None:
+        """Raises DataError for data that are for evaluation only, and so not for `use`."""
+        if self.evaluation_only:
+            raise DataError(f"{self.name} must not be used for {use}: {self.evaluation_only}")
 
     def check_one_label(self, what: str) -> None:
         """Raises DataError if images may have several labels, which `what` does not support."""
@@ -170,7 +183,7 @@ class Source:
             DataError: the task has no validation split.
         """
         examples = getattr(self, split)
-        if examples is not None:
+        if examples is not None and not (split == "train" and self.evaluation_only):
             return dataclasses.replace(self, test=examples, test_split=split)
         if SPLIT_NAMES.get(self.test_split.lower()) == split:  # for want of a test split
             return self
@@ -179,8 +192,14 @@ class Source:
             "data takes one from the training examples"
         )
 
+    def test_alone(self) -> "Source":
+        """Returns this task without its training and validation images, to evaluate on it."""
+        return dataclasses.replace(self.without_validation(), train=no_examples())
+
     def describe_splits(self) -> str:
         """Returns the numbers of examples, such as "1,437 training and 360 test examples"."""
+        if self.evaluation_only:
+            return self.describe_test()
         validation = f", {self.num_validation:,} validation" if self.validation is not None else ""
         return f"{self.num_train:,} training{validation} and {self.describe_test()}"
 

@@ -6,13 +6,10 @@ Example:
 
 from absl import flags
 
-from bit_keras.evaluate.class_order import MATCHES
+from bit_keras.evaluate import options
 from bit_keras.evaluate.evaluator import SPLITS, evaluate
-from bit_keras.runs import program
-from bit_keras.runs.config import DATA_OPTIONS, RunConfig
+from bit_keras.runs.config import DATA_OPTIONS
 from bit_keras.system import command_line
-from bit_keras.zoo.fits import FITS
-from bit_keras.zoo.precisions import PRECISIONS
 
 _GROUPS = {
     "model": ("model", "variant", "precision"),
@@ -29,24 +26,15 @@ def _define_flags() -> None:
         "run: only for those of known origin.",
         required=True,
     )
-    flags.DEFINE_string("dataset", None, '"digits", a TFDS name, or a folder of class folders.', required=True)
+    flags.DEFINE_string(
+        "dataset",
+        None,
+        '"digits", a TFDS name, a folder of class folders, or an evaluation set such as '
+        '"objectnet:/data/objectnet-1.0.zip"; `python -m bit_keras.protocols list` shows these.',
+        required=True,
+    )
     flags.DEFINE_enum("split", "test", SPLITS, "Which examples.")
-    flags.DEFINE_enum(
-        "match_classes",
-        None,
-        MATCHES,
-        "If the class names of the weights are not those of the data: take outputs by their names, or in their order.",
-    )
-    program.define_flags(RunConfig, DATA_OPTIONS)
-    flags.DEFINE_integer("batch_size", 64, "Images per batch.", lower_bound=1)
-    flags.DEFINE_integer(
-        "resolution",
-        None,
-        "Side of the images in pixels; if not given, the training resolution of the weights, or the HyperRule's if "
-        "that is not known.",
-    )
-    flags.DEFINE_enum("fit", None, list(FITS), "How images become squares; if not given, as the weights' card says.")
-    flags.DEFINE_enum("precision", "float32", PRECISIONS, "Precision of the computation; a SavedModel has its own.")
+    options.define_flags()
     flags.DEFINE_string("output", None, "New or empty folder for metrics, tables and the confusion matrix.")
     flags.DEFINE_string("variant", None, "Architecture of a weight file; inferred from its shapes if not given.")
 
@@ -64,13 +52,8 @@ def main() -> None:
         values.dataset,
         values.output,
         split=values.split,
-        **program.values(RunConfig, DATA_OPTIONS),
-        batch_size=values.batch_size,
-        resolution=values.resolution,
-        fit=values.fit,
-        precision=values.precision,
         variant=values.variant,
-        match_classes=values.match_classes,
+        **options.values(),
     )
     print(summary(evaluation.lines()))
     if values.output is not None:

@@ -16,7 +16,8 @@ from rich import progress
 from bit_keras import data
 from bit_keras.checkpoints import provenance
 from bit_keras.data.errors import shortened
-from bit_keras.evaluate.class_order import MATCHES, output_order
+from bit_keras.evaluate.class_order import MATCHES
+from bit_keras.evaluate.matching import Matched, match_outputs
 from bit_keras.figures import drawing, notebook, report
 from bit_keras.inference.classifier import SavedModelClassifier, local_weights, open_classifier
 from bit_keras.metrics import Predictions, classification, predict
@@ -40,6 +41,9 @@ _LINES = {
     "mean_per_class_accuracy": "mean per-class accuracy",
     "expected_calibration_error": "expected calibration error",
     "cross_entropy": "cross-entropy (nats)",
+    "competing_classes": "competing classes",
+    "competing_top1_accuracy": "top-1 accuracy among them",
+    "competing_top5_accuracy": "top-5 accuracy among them",
 }
 
 _COLUMNS = (
@@ -62,7 +66,11 @@ class Evaluation:
             "mean_per_class_accuracy": mean of the accuracies of the classes that have examples, in [0, 1];
             "expected_calibration_error": see `classification.expected_calibration_error`, of the softmax, in [0, 1];
             "cross_entropy": mean, in nats.
-        per_class: rows of `classification.per_class`.
+            Of images with several labels any of them is right, and images without labels are not counted;
+            "mean_per_class_accuracy" and "cross_entropy" are None then, the latter also if a class has no output.
+            "competing_classes", "competing_top1_accuracy", "competing_top5_accuracy": only for data such as ObjectNet,
+            where also the outputs of the classes that have images compete alone.
+        per_class: rows of `classification.per_class`; [] for images with several labels.
         predictions: of the N examples; images only if they were drawn.
         class_names: names of the K classes; those of the data, then those that only the weights know.
         files: file of each example; () for data that are not in files of images.
@@ -76,7 +84,7 @@ class Evaluation:
 
     def lines(self) -> dict[str, str]:
         """Returns {description: formatted value} of the numbers in `metrics`."""
-        values = {text: self.metrics[name] for name, text in _LINES.items() if self.metrics[name] is not None}
+        values = {text: self.metrics[name] for name, text in _LINES.items() if self.metrics.get(name) is not None}
         return {text: f"{value:,}" if isinstance(value, int) else f"{value:.4f}" for text, value in values.items()}
 
     def __repr__(self) -> str:
@@ -118,7 +126,8 @@ def evaluate(
         source: "digits", a TFDS name, a folder of class folders, or a source made by `bit_keras.data`.
         output: new or empty folder for metrics.json, per_class.csv, predictions.csv, confused_pairs.csv,
             worst_mistakes.png and, for up to 100 classes, confusion_matrix.png, all of them or none, but for a picture
-            that cannot be drawn; None writes nothing.
+            that cannot be drawn; None writes nothing. For images with several labels only metrics.json and
+            predictions.csv.
         split: "test", "validation", "train", or "all" for all of them, such as a whole folder without splits.
         data_dir, manual_dir, skip_unreadable, image_column, label_column: as in `bit_keras.data.load`; not used if
             `source` is already opened.
@@ -126,12 +135,13 @@ def evaluate(
         batch_size: images per batch, 1 or more.
         resolution: side in pixels to which images are resized, 1 or more; None for the training resolution of the
             weights, or for the HyperRule's crop if that is not known.
-        fit: "squash", "pad" or "crop", how images become squares; None for what the card of the weights says.
+        fit: how images become squares, one of `bit_keras.zoo.fits.FITS`; None for what the card of the weights says.
         precision: "float32", "mixed_bfloat16" or "mixed_float16"; a SavedModel has its own.
         variant: architecture that a weight file must have; None infers it from the shapes.
         match_classes: if the class names of the weights (`BiT.class_names`) are not those of the data, "names" takes
             the outputs by their names, and "order" in their order; None raises an error. If the data only lack some of
-            the classes of the weights, the outputs are always taken by their names.
+            the classes of the weights, the outputs are always taken by their names. Classes of ILSVRC-2012 are found
+            among the outputs of published weights, those of ImageNet-21k too, by their WordNet ids.
         verbose: False shows only warnings.
 
     Raises:
@@ -168,10 +178,9 @@ def evaluate(
             label_column=label_column,
             divide=split != "all",
         )
-    source.check_one_label("evaluation")
     splits = _splits(source, split)
     num_examples = sum(each.num_test for each in splits)
-    rule = HyperRule(source.num_train, source.image_size, resolution=resolution)
+    rule = HyperRule(source.num_train or source.num_test, source.image_size, resolution=resolution)
     default = rule.crop, "the HyperRule's for these data, since the training resolution of the weights is not known"
     file = local_weights(model)  # once: each time it is hashed
     card = provenance.read_card(file)
@@ -186,28 +195,22 @@ def evaluate(
     with doing(f"loading {model}"):
         network = open_classifier(file, variant, precision)
     num_classes = network.output_shape[-1]
-    names = card.of_head(num_classes, model).class_names
-    has_all_classes = num_classes == source.num_classes
-    if not has_all_classes and (num_classes < source.num_classes or names is None or match_classes == "order"):
-        raise ValueError(
-            f"the head must have an output for each class of the data; {os.fspath(model)} has {num_classes:,} "
-            f"outputs, {source.name} has {source.num_classes:,} classes: fine-tune the model on these data first"
-        )
-    outputs = output_order(names, source.class_names, match_classes)
-    names = source.class_names if has_all_classes else tuple(names[k] for k in outputs)
-    if not has_all_classes:
-        lacking = shortened([repr(name) for name in names[source.num_classes :]])
-        logger.info("classes of the weights that the data have no images of: %s", ", ".join(lacking))
+    matching = match_outputs(card.of_head(num_classes, model), num_classes, model, source, match_classes)
+    names, outputs = matching.class_names, matching.outputs
+    if lacking := names[source.num_classes :]:
+        listed = ", ".join(shortened([repr(name) for name in lacking]))
+        logger.info("classes of the weights that the data have no images of: %s", listed)
 
     # Predict
-    classifier = network if outputs is None else _InOrder(network, outputs)
+    classifier = network if outputs is None else Matched(network, outputs)
+    num_mistakes = 0 if output is None or source.multi_label else _MISTAKES
     with contextlib.closing(_watched(itertools.chain(*batches), num_examples)) as watched:  # also removes the bar
-        predictions = predict(classifier, watched, num_mistakes=0 if output is None else _MISTAKES)
+        predictions = predict(classifier, watched, num_mistakes, source.multi_label, source.competing)
     _check_finite(predictions)
 
     # Measure
-    labels, classes, confidences = predictions.labels, predictions.top_classes, predictions.top_probabilities[:, 0]
-    per_class = classification.per_class(labels, predictions.classes, names)
+    multi_label = source.multi_label
+    per_class = [] if multi_label else classification.per_class(predictions.labels, predictions.classes, names)
     evaluation = Evaluation(
         {
             "model": os.fspath(model),
@@ -216,13 +219,8 @@ def evaluate(
             "resolution": crop,
             "fit": fit,
             **_computation(network, precision),
-            "classes": num_classes,
-            "examples": len(labels),
-            "top1_accuracy": predictions.accuracy,
-            "top5_accuracy": classification.top_k_accuracy(classes, labels) if num_classes >= 5 else None,
-            "mean_per_class_accuracy": classification.mean_per_class_accuracy(per_class),
-            "expected_calibration_error": classification.expected_calibration_error(confidences, predictions.is_right),
-            "cross_entropy": predictions.loss,
+            "classes": len(names),
+            **_numbers(predictions, per_class, matching.is_complete),
         },
         per_class,
         predictions,
@@ -244,7 +242,7 @@ def _check_given(**values) -> None:
 
 def _splits(source: data.Source, split: str) -> list[data.Source]:
     """Returns sources whose test splits are evaluated one after the other."""
-    if split == source.test_split == "all":  # the data have no splits
+    if split == "all" and (source.test_split == "all" or source.evaluation_only):  # the data have no other split
         return [source]
     if split == "all":
         names = ("train",) if source.validation is None else ("train", "validation")
@@ -252,14 +250,23 @@ def _splits(source: data.Source, split: str) -> list[data.Source]:
     return [source if split == "test" else source.tested_on(split)]
 
 
-class _InOrder:
-    """A classifier with its outputs in another order."""
-
-    def __init__(self, network, outputs: list[int]):
-        self._network, self._outputs = network, outputs
-
-    def predict_on_batch(self, images: np.ndarray) -> np.ndarray:
-        return np.asarray(self._network.predict_on_batch(images))[:, self._outputs]
+def _numbers(predictions: Predictions, per_class: list[dict], has_all_outputs: bool) -> dict:
+    """Returns the numbers of metrics.json; those that the data do not define are None."""
+    confidences = predictions.top_probabilities[:, 0]
+    numbers = {
+        "examples": len(predictions.is_right),
+        "top1_accuracy": predictions.accuracy,
+        "top5_accuracy": predictions.top_accuracy,
+        "mean_per_class_accuracy": classification.mean_per_class_accuracy(per_class) if per_class else None,
+        "expected_calibration_error": classification.expected_calibration_error(confidences, predictions.is_right),
+        # Of a set of labels it is not defined, and without an output it is infinite.
+        "cross_entropy": predictions.loss if has_all_outputs and not predictions.multi_label else None,
+    }
+    if predictions.among is not None:
+        numbers["competing_classes"] = predictions.among.num_classes
+        numbers["competing_top1_accuracy"] = predictions.among.accuracy
+        numbers["competing_top5_accuracy"] = predictions.among.top_accuracy
+    return numbers
 
 
 def _check_output(output: str | os.PathLike, source: str | os.PathLike | data.Source) -> Path:
@@ -305,9 +312,11 @@ def _write(folder: Path, evaluation: Evaluation) -> None:
     with whole(folder.resolve()) as temporary:  # `whole` needs a name, which "." lacks
         temporary.mkdir()
         write_json(temporary / "metrics.json", evaluation.metrics)
+        _write_csv(temporary / "predictions.csv", *_prediction_rows(evaluation))
+        if predictions.multi_label:
+            return
         rows = [list(row.values()) for row in evaluation.per_class]
         _write_csv(temporary / "per_class.csv", list(evaluation.per_class[0]), rows)
-        _write_csv(temporary / "predictions.csv", *_prediction_rows(evaluation))
         pairs = [(names[label], names[best], count) for label, best, count in predictions.confused_pairs()]
         _write_csv(temporary / "confused_pairs.csv", ["label", "predicted", "examples"], pairs)
         drawing.save_all(temporary, report.of_predictions(predictions, names, evaluation.files))
@@ -320,16 +329,18 @@ def _prediction_rows(evaluation: Evaluation) -> tuple[list[str], Iterator[list]]
     header = [
         "index",
         "file",
-        "label",
+        "is_right" if predictions.multi_label else "label",
         "predicted",
         *(f"class_{k}" for k in ranks),
         *(f"probability_{k}" for k in ranks),
     ]
     names = evaluation.class_names
     files = evaluation.files or itertools.repeat("")
-    examples = zip(files, predictions.labels, predictions.top_classes, predictions.top_probabilities)
+    # An image with several labels has no column for them.
+    truth = predictions.is_right if predictions.multi_label else map(names.__getitem__, predictions.labels)
+    examples = zip(files, truth, predictions.top_classes, predictions.top_probabilities)
     rows = (
-        [index, file, names[label], names[best[0]], *(names[k] for k in best), *(f"{p:.6g}" for p in scores)]
+        [index, file, label, names[best[0]], *(names[k] for k in best), *(f"{p:.6g}" for p in scores)]
         for index, (file, label, best, scores) in enumerate(examples)
     )
     return header, rows

@@ -24,11 +24,13 @@ class Predictions:
         top_probabilities: [N, k] float64, their softmax probabilities.
         losses: [N] softmax cross-entropy in nats; for multi-label data sigmoid cross-entropy, summed over the classes.
         is_right: [N] bool, whether the most likely class is a true one.
+        is_in_top: [N] bool, whether one of `top_classes` is a true one.
         is_finite: [N] bool, False where a logit is NaN or infinite.
         num_classes: K.
         mistake_images: [M, H, W, 3] in [-1, 1], the misclassified images with the highest losses, in descending
             order; empty for multi-label data.
         mistakes: [M] int64, their indices among the N examples.
+        among: predictions of the same examples where only some of the classes compete; None unless they were asked for.
     """
 
     labels: np.ndarray | None
@@ -36,28 +38,36 @@ class Predictions:
     top_probabilities: np.ndarray
     losses: np.ndarray
     is_right: np.ndarray
+    is_in_top: np.ndarray
     is_finite: np.ndarray
     num_classes: int
     mistake_images: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0))
     mistakes: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0, np.int64))
+    among: "Predictions | None" = None
 
     @classmethod
-    def of(cls, logits: np.ndarray, targets: np.ndarray, multi_label: bool = False) -> "Predictions":
+    def of(
+        cls, logits: np.ndarray, targets: np.ndarray, multi_label: bool = False, competing: Sequence[int] = ()
+    ) -> "Predictions":
         """Returns the predictions with these logits, without images.
 
         Args:
             logits: [N, K] float32.
             targets: one-hot labels, [N, K] or of the first classes only; multi-hot if `multi_label`.
+            competing: classes of `among`; () for none.
         """
         best, probabilities = top_classes(logits, min(TOP, logits.shape[-1]))
         if multi_label:
             labels, losses = None, _sigmoid_cross_entropy(logits, targets > 0)
-            is_right = targets[np.arange(len(best)), best[:, 0]] > 0
+            is_right = _is_true(targets, best[:, :1])[:, 0]
         else:
             labels = targets.argmax(axis=-1)
             losses, is_right = _softmax_cross_entropy(logits, labels), best[:, 0] == labels
+        is_in_top = _is_true(targets, best).any(axis=-1)
         is_finite = np.isfinite(logits).all(axis=-1)
-        return cls(labels, best, probabilities, losses, is_right, is_finite, logits.shape[-1])
+        among = cls.of(logits[:, competing], targets[:, competing], multi_label) if len(competing) else None
+        columns = (labels, best, probabilities, losses, is_right, is_in_top, is_finite)
+        return cls(*columns, num_classes=logits.shape[-1], among=among)
 
     @property
     def multi_label(self) -> bool:
@@ -72,6 +82,11 @@ class Predictions:
     def accuracy(self) -> float:
         """Fraction of examples whose predicted class is a true one, in [0, 1]; precision at 1 in multi-label data."""
         return float(np.mean(self.is_right))
+
+    @property
+    def top_accuracy(self) -> float | None:
+        """Fraction of examples with a true class among the five most likely ones; None for fewer than five classes."""
+        return float(np.mean(self.is_in_top)) if self.num_classes >= TOP else None
 
     @property
     def loss(self) -> float:
@@ -92,7 +107,13 @@ class Predictions:
         return [(int(pairs[0, k]), int(pairs[1, k]), int(counts[k])) for k in order]
 
 
-def predict(model: keras.Model, batches: Iterable, num_mistakes: int = 24, multi_label: bool = False) -> Predictions:
+def predict(
+    model: keras.Model,
+    batches: Iterable,
+    num_mistakes: int = 24,
+    multi_label: bool = False,
+    competing: Sequence[int] = (),
+) -> Predictions:
     """Returns the predictions of a classifier for all batches.
 
     Args:
@@ -100,17 +121,24 @@ def predict(model: keras.Model, batches: Iterable, num_mistakes: int = 24, multi
         batches: pairs (images [N, H, W, 3] in [-1, 1], one-hot labels [N, K]), for example
             `bit_keras.data.test_batches(...)`; the last batch may be smaller.
         num_mistakes: number of misclassified images to keep, those with the highest losses.
-        multi_label: True if the labels are multi-hot; no misclassified images are kept then.
+        multi_label: True if the labels are multi-hot; no misclassified images are kept then, and examples without any
+            label are left out.
+        competing: as in `Predictions.of`.
 
     Raises:
-        ValueError: `batches` is empty.
+        ValueError: `batches` is empty, or no example has a label.
     """
     parts, worst = [], []
     count = size = 0
     for images, targets in batches:
         images, targets = np.asarray(images), np.asarray(targets)
         size = max(size, len(images))
-        part = Predictions.of(logits_of(model, images, size), targets, multi_label)
+        if multi_label:
+            labelled = targets.any(axis=-1)
+            images, targets = images[labelled], targets[labelled]
+            if not len(images):
+                continue
+        part = Predictions.of(logits_of(model, images, size), targets, multi_label, competing)
         if not multi_label:
             wrong = [(part.losses[i], count + i, images[i]) for i in np.flatnonzero(~part.is_right)]
             worst = sorted(worst + wrong, key=lambda mistake: -mistake[0])[:num_mistakes]
@@ -121,16 +149,22 @@ def predict(model: keras.Model, batches: Iterable, num_mistakes: int = 24, multi
     if not count:
         raise ValueError("evaluation needs at least one batch of examples, got none")
     images = np.array([image for _, _, image in worst])
-    return _joined(parts, images, np.array([index for _, index, _ in worst], np.int64))
+    indices = np.array([index for _, index, _ in worst], np.int64)
+    return _joined(parts, mistake_images=images, mistakes=indices)
 
 
-def _joined(parts: Sequence[Predictions], mistake_images: np.ndarray, mistakes: np.ndarray) -> Predictions:
-    columns = ("top_classes", "top_probabilities", "losses", "is_right", "is_finite")
+def _joined(parts: Sequence[Predictions], **mistakes: np.ndarray) -> Predictions:
+    columns = ("top_classes", "top_probabilities", "losses", "is_right", "is_in_top", "is_finite")
     joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in columns}
     labels = None if parts[0].multi_label else np.concatenate([part.labels for part in parts])
-    return Predictions(
-        labels, **joined, num_classes=parts[0].num_classes, mistake_images=mistake_images, mistakes=mistakes
-    )
+    among = None if parts[0].among is None else _joined([part.among for part in parts])
+    return Predictions(labels, **joined, num_classes=parts[0].num_classes, among=among, **mistakes)
+
+
+def _is_true(targets: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """Returns whether classes [N, k] are true ones of their examples; the last classes may have no targets."""
+    known = classes < targets.shape[-1]
+    return known & (np.take_along_axis(targets, np.where(known, classes, 0), axis=-1) > 0)
 
 
 def logits_of(model: keras.Model, images: np.ndarray, size: int) -> np.ndarray:

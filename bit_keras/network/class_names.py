@@ -5,13 +5,16 @@ Source: the label files in the official bucket, with one WordNet id or one line 
 
 import collections
 import functools
+import importlib.util
 import re
+from pathlib import Path
 
 import keras
 import numpy as np
 
 from bit_keras.checkpoints import CheckpointError, fetch
 from bit_keras.system.checks import WrongType, check_choice, check_integer, describe, known_arguments
+from bit_keras.zoo.label_lists import list_of
 from bit_keras.zoo.presets import BUCKET, LABELS, default_activation
 
 _REMEDY = "delete it and the .sha256 beside it to download it again"
@@ -33,15 +36,36 @@ def class_names(labels: str) -> tuple[tuple[str, str], ...]:
     return _class_names(labels)
 
 
+def wordnet_ids(labels: str) -> tuple[str, ...]:
+    """Returns the WordNet id of each class; those of ILSVRC-2012 without a download where TFDS is installed.
+
+    Args, Raises: as `class_names`.
+    """
+    return _of_tfds() if labels == "ilsvrc2012" and _of_tfds() else _read_ids(labels)
+
+
+@functools.cache
+def _of_tfds() -> tuple[str, ...]:
+    """Returns the WordNet ids in the package TensorFlow Datasets, () if it is not installed or has other ones."""
+    package = importlib.util.find_spec("tensorflow_datasets")
+    path = Path(package.origin).parent.joinpath("datasets", "imagenet2012", "labels.txt") if package else None
+    ids = path.read_text(encoding="utf-8").split() if path and path.is_file() else []
+    return tuple(ids) if list_of(ids) == "ilsvrc2012" else ()
+
+
 @functools.cache
 def _class_names(labels: str) -> tuple[tuple[str, str], ...]:
+    return tuple(zip(_read_ids(labels), _read(labels, "lemmas", rule=r"\S.*")))
+
+
+def _read_ids(labels: str) -> tuple[str, ...]:
     ids = _read(labels, "ids", rule=r"n[0-9]{8}")
     twice = [wordnet_id for wordnet_id, count in collections.Counter(ids).items() if count > 1]
     if twice:
         raise CheckpointError(
             f"the file of WordNet ids of {labels} must contain each id once, got {twice} repeatedly; {_REMEDY}"
         )
-    return tuple(zip(ids, _read(labels, "lemmas", rule=r"\S.*")))
+    return tuple(ids)
 
 
 @known_arguments((), unchecked=("top",))

@@ -9,6 +9,7 @@ from bit_keras.system import command_line
 SUBCOMMANDS = {
     "list": ("listing", "the tasks, whose names are data sets for all programs"),
     "check": ("check", "whether the data of the tasks are prepared, and what preparing them needs"),
+    "evaluate": ("evaluation", "published weights on ImageNet's evaluation sets and ObjectNet, without training"),
     "standard": ("standard", "ILSVRC-2012, CIFAR, Pets and Flowers: fine-tuning on all training images"),
     "vtab": ("vtab", "VTAB-1k: fine-tuning on 19 tasks of 1,000 examples each, or the networks published for them"),
 }

@@ -22,7 +22,7 @@ from bit_keras.system.paths import expanded
 from bit_keras.zoo.tasks import TASKS, list_tasks
 
 RUNS = 3
-_FAULTS = (ValueError, OSError, ImportError, RuntimeError, MemoryError)  # of one run, which must not cost the others
+FAULTS = (ValueError, OSError, ImportError, RuntimeError, MemoryError)  # of one run, which must not cost the others
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,8 +94,7 @@ class Sweep:
         if records:
             write(folder, records)
         if failures:
-            count = "1 run" if len(failures) == 1 else f"{len(failures)} runs"
-            raise Failed("\n".join([f"{count} failed; the same command repeats only what has failed:", *failures]))
+            raise failed(failures, "run")
         return records
 
     def _mine(self) -> dict[str, list[Run]]:
@@ -112,7 +111,7 @@ class Sweep:
         """Makes the runs of a task unless they are recorded; returns the failures, a line each."""
         try:
             source = open_task(task)
-        except _FAULTS as error:
+        except FAULTS as error:
             failure = _named(task, error)
             logger.error("%s", failure)
             return [failure] * len(cells)
@@ -123,7 +122,7 @@ class Sweep:
             measured = functools.partial(_measured, measure, run, source, place)
             try:
                 record = recorded(place / f"{self.name}.json", identity, measured)
-            except _FAULTS as error:
+            except FAULTS as error:
                 failures.append(_named(place.name, error))
                 logger.error("%s", failures[-1])
             else:
@@ -174,6 +173,12 @@ def expanded_tasks(tasks: Sequence[str]) -> list[str]:
     """Returns the names of tasks that patterns match; other data stay as they are."""
     names = {task: [name for name in list_tasks(task) if name in TASKS] for task in each_once("tasks", tasks, str)}
     return list(dict.fromkeys(name for task, matching in names.items() for name in (matching or [task])))
+
+
+def failed(failures: Sequence[str], kind: str) -> Failed:
+    """Returns the error that lists failures, a line each, of what is called `kind`."""
+    count = f"1 {kind}" if len(failures) == 1 else f"{len(failures)} {kind}s"
+    return Failed("\n".join([f"{count} failed; the same command repeats only what has failed:", *failures]))
 
 
 @contextlib.contextmanager

@@ -94,7 +94,7 @@ def comparison(
         row = [names[dataset], names[model], str(len(runs)), f"{median:.2f}"]
         row.append(f"{statistics.stdev(runs):.2f}" if len(runs) > 1 else "-")
         rows = published(model, dataset.partition("[")[0]) if metric == "accuracy" else []
-        found = {result.source: result.accuracy for result in rows}
+        found = {result.source: result.accuracy for result in rows if not result.is_of_preset}
         for source in sources:
             used |= {source: None} if source in found else {}
             row += [f"{found[source]:.2f}", f"{median - found[source]:+.2f}"] if source in found else ["-", "-"]

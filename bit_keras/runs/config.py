@@ -35,7 +35,7 @@ GROUPS = {
     "model": ("model", "models", "variant", "teacher", "temperature", "new_head", "freeze"),
     "data": (
         *("dataset", "datasets", *DATA_OPTIONS, "validation", "examples_per_class", "shots", "seeds"),
-        *("resolution", "resize", "fit", "flip", "random_crop", "min_area"),
+        *("match_classes", "resolution", "resize", "fit", "flip", "random_crop", "min_area"),
     ),
     "training": (
         *("steps", "epochs", "batch_size", "small_batch", "base_lr", "scale", "schedule", "loss", "weight_decay"),

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from pathlib import PurePath
 
+from bit_keras.zoo.evaluation_sets import EVALUATION_SETS, find_set
 from bit_keras.zoo.presets import PRESETS
 from bit_keras.zoo.tasks import TASKS
 from bit_keras.zoo.variants import VARIANTS
@@ -20,13 +21,16 @@ def display_names(names: Sequence[str], write: Callable[[str], str] = str) -> di
 
 
 def stem(name: str) -> str:
-    """Returns a path without folder and suffix; other names unchanged."""
+    """Returns a path without folder and suffix, an evaluation set without its path; other names unchanged."""
+    row, path = find_set(name)
+    if path:
+        return row.name
     is_version = PurePath(name).suffix[1:].isdigit()  # "cifar10:3.0.2"
     return name if _is_known(name) or is_version else PurePath(name).stem
 
 
 def _is_known(name: str) -> bool:
-    return name in PRESETS or name in VARIANTS or name in TASKS
+    return name in PRESETS or name in VARIANTS or name in TASKS or name in EVALUATION_SETS
 
 
 def _is_unique(form: str, name: str, forms: dict[str, list[str]]) -> bool:
@@ -40,5 +44,7 @@ def _forms(name: str) -> list[str]:
         return [f"random {name}"]
     if _is_known(name):
         return [name]
+    if find_set(name)[1]:
+        return [stem(name), name]
     parts = PurePath(name).parts
     return [stem(name), *("/".join(parts[-count:]) for count in range(1, len(parts))), name]

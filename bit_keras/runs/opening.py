@@ -15,6 +15,7 @@ from bit_keras.runs.places import check_places
 from bit_keras.system.checks import check_name_or_path, check_names
 from bit_keras.system.files import write_lines
 from bit_keras.system.logs import doing, logger
+from bit_keras.zoo.evaluation_sets import find_set
 
 # What `dataset` may be, for error messages.
 SOURCES = "a name, a path, or a source such as bit_keras.data.from_arrays(images, labels)"
@@ -81,19 +82,28 @@ def open_source(config: RunConfig, dataset: str | os.PathLike | data.Source) -> 
     """Returns the data of a run; opens them by name unless `dataset` is already a source.
 
     Raises:
-        DataError: as `bit_keras.data.load` and, with `config.validation`, `Source.hold_out`. Images that cannot be read
-            are listed in a file next to the workdir.
+        DataError: the data are for evaluation only; or as `bit_keras.data.load` and, with `config.validation`,
+            `Source.hold_out`. Images that cannot be read are listed in a file next to the workdir.
     """
     source = dataset
     if not isinstance(dataset, data.Source):
+        _refuse_evaluation_set(config.dataset)
         # Next to the workdir, which must be empty when a run begins.
         listing = Path(f"{config.workdir.rstrip(os.sep)}.unreadable.txt")
         source = load_data(config.dataset, listing, **{name: getattr(config, name) for name in LOAD_OPTIONS})
+    source.check_trainable()
     source = with_content(source)
     if config.validation is None:
         return source
     with doing(f"holding out {config.validation:g} of the training images for validation"):
         return source.hold_out(config.validation)
+
+
+def _refuse_evaluation_set(name: str) -> None:
+    """Raises DataError for an evaluation set, before its images are downloaded or checked."""
+    row, path = find_set(name)
+    if row is not None and (path or row.name != "imagenet2012"):  # which has training images in TFDS
+        raise data.DataError(f"{row.name} must not be used for training: {row.reason}")
 
 
 def load_data(name: str | os.PathLike, listing: Path | None = None, **options) -> data.Source:

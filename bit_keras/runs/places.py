@@ -9,6 +9,7 @@ from bit_keras.data.splits import SPLIT_NAMES
 from bit_keras.runs.config import RunConfig
 from bit_keras.system.optional import require
 from bit_keras.system.paths import check_folder, check_new, check_outside, expanded
+from bit_keras.zoo.evaluation_sets import find_set
 
 
 def check_places(config: RunConfig, dataset: str | os.PathLike | Source) -> None:
@@ -35,7 +36,10 @@ def check_places(config: RunConfig, dataset: str | os.PathLike | Source) -> None
 
 def folders_of(dataset: str | os.PathLike | Source) -> list[Path]:
     """Returns the folders in which every file belongs to the data: that of the data, or those of their splits."""
-    if isinstance(dataset, Source) or not os.path.isdir(folder := expanded(dataset)):
+    if isinstance(dataset, Source):
+        return []
+    _, path = find_set(os.fspath(dataset))
+    if not os.path.isdir(folder := expanded(path or dataset)):
         return []
     splits = [path for path in Path(folder).iterdir() if path.name.lower() in SPLIT_NAMES and path.is_dir()]
     return splits if len(splits) > 1 else [Path(folder)]

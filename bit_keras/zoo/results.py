@@ -10,6 +10,7 @@ SOURCES = {
     "official README": "google-research/big_transfer, README.md: CIFAR in batches of 128 with learning rate 0.001, by "
     "TensorFlow 2 (R152x2 by Jax), medians of five or more runs; ILSVRC-2012 by PyTorch, single runs",
     "timm": "huggingface/pytorch-image-models, results/*.csv: converted weights, central squares of 448 pixels (480)",
+    "Papers with Code": "paperswithcode.com, ImageNet classification on ObjectNet",
     "testbed": "modestyachts/imagenet-testbed, robustness_top1s.csv: official weights, squashed to 480 pixels",
 }
 
@@ -21,11 +22,13 @@ class Result:
     Attributes:
         model: preset, or "BiT-L-R152x4", whose weights were never published.
         dataset: name of the task, as for `bit_keras.data.load` or in `bit_keras.zoo.tasks`.
-        accuracy: top-1, in percent.
+        accuracy: in percent.
         source: key of SOURCES.
         note: how it was measured, if that differs from the source's usual way.
         deviation: standard deviation over the runs in percentage points, None if it was not published.
         examples_per_class: training examples per class, None for all.
+        measure: one of MEASURES.
+        is_of_preset: whether it is of the published weights as they are, without training.
     """
 
     model: str
@@ -35,8 +38,12 @@ class Result:
     note: str = ""
     deviation: float | None = None
     examples_per_class: int | None = None
+    measure: str = "top-1"
+    is_of_preset: bool = False
 
 
+# Among the classes of the data: only the outputs of the classes that have images compete.
+MEASURES = ("top-1", "top-5", "top-1 among the classes of the data", "top-5 among the classes of the data")
 _VARIANTS = ("R50x1", "R101x1", "R50x3", "R101x3", "R152x4")
 _STANDARD = ("imagenet2012", "cifar10", "cifar100", "oxford_iiit_pet", "oxford_flowers102", "vtab")
 
@@ -53,6 +60,7 @@ def _rows(
     ]
 
 
+_V2 = "imagenet_v2/matched-frequency"
 _FINE_TUNED = [f"BiT-M-{variant}-ILSVRC2012" for variant in _VARIANTS]
 
 RESULTS = (
@@ -105,7 +113,7 @@ RESULTS = (
     ),
     *_rows(
         _FINE_TUNED,
-        ["imagenet2012", "imagenet2012_real", "imagenet_v2"],
+        ["imagenet2012", "imagenet2012_real", _V2],
         "timm",
         [
             [80.386, 86.464, 67.890],
@@ -114,16 +122,26 @@ RESULTS = (
             [84.430, 88.445, 72.430],
             [84.936, 88.567, 73.140],
         ],
+        is_of_preset=True,
     ),
     *_rows(
         ["BiT-M-R152x2-ILSVRC2012"],
-        ["imagenet2012", "imagenet2012_real", "imagenet_v2"],
+        ["imagenet2012", "imagenet2012_real", _V2],
         "timm",
         [[84.468, 88.710, 73.040]],
+        is_of_preset=True,
+    ),
+    *_rows(
+        ["BiT-distilled-R50x1-224", "BiT-teacher-R152x2-224", "BiT-teacher-R152x2-384"],
+        ["imagenet2012", "imagenet2012_real", _V2],
+        "timm",
+        [[82.820, 87.798, 72.180], [82.918, 87.491, 71.430], [83.858, 88.144, 72.720]],
+        "at the pixels of the training",
+        is_of_preset=True,
     ),
     *_rows(
         _FINE_TUNED,
-        ["imagenet2012", "imagenet_v2", "imagenet_v2/threshold-0.7", "imagenet_v2/topimages"],
+        ["imagenet2012", _V2, "imagenet_v2/threshold-0.7", "imagenet_v2/topimages"],
         "testbed",
         [
             [80.402, 68.50, 77.47, 82.07],
@@ -132,13 +150,53 @@ RESULTS = (
             [84.782, 73.46, 80.86, 84.65],
             [85.178, 75.03, 81.81, 85.35],
         ],
+        is_of_preset=True,
     ),
     *_rows(
         [f"BiT-M-{variant}" for variant in _VARIANTS],
-        ["imagenet2012", "imagenet_v2"],
+        ["imagenet2012", _V2],
         "testbed",
         [[74.128, 62.28], [76.246, 64.90], [78.950, 67.47], [79.974, 68.87], [80.488, 68.79]],
         "by the 21k head, without training on ILSVRC-2012",
+        is_of_preset=True,
+    ),
+    Result("BiT-M-R152x4-ILSVRC2012", "imagenet2012", 85.39, "paper", is_of_preset=True),
+    *_rows(
+        _FINE_TUNED,
+        ["objectnet"],
+        "paper",
+        [[35.0], [39.2], [40.3], [44.3], [47.0]],
+        "--fit=inner --resolution=480",
+        is_of_preset=True,
+    ),
+    *_rows(
+        [f"BiT-S-{variant}" for variant in _VARIANTS],
+        ["objectnet"],
+        "paper",
+        [[30.8], [32.2], [33.7], [34.6], [36.0]],
+        "after fine-tuning on ILSVRC-2012, by weights that were not published",
+        is_of_preset=True,
+    ),
+    Result("BiT-L-R152x4", "objectnet", 58.7, "paper"),
+    Result("BiT-L-R152x4", "objectnet", 80.0, "Papers with Code", measure="top-5"),
+    Result("BiT-M-R152x4-ILSVRC2012", "objectnet", 69.0, "Papers with Code", measure="top-5", is_of_preset=True),
+    Result(
+        "BiT-S-R152x4",
+        "objectnet",
+        57.0,
+        "Papers with Code",
+        "after fine-tuning on ILSVRC-2012, by weights that were not published",
+        "top-5",
+        is_of_preset=True,
+    ),
+    *_rows(
+        [*_FINE_TUNED, *(f"BiT-M-{variant}" for variant in _VARIANTS)],
+        ["objectnet"],
+        "testbed",
+        [[34.85], [39.20], [41.24], [45.78], [50.29], [22.05], [25.23], [28.84], [31.84], [32.46]],
+        "on the older archive objectnet-1.0-beta",
+        measure=MEASURES[2],
+        is_of_preset=True,
     ),
 )
 

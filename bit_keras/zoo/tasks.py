@@ -9,6 +9,8 @@ import difflib
 import fnmatch
 
 from bit_keras.system.checks import known_arguments
+from bit_keras.zoo.evaluation_sets import EVALUATION_SETS
+from bit_keras.zoo.preparation import Preparation, preparation_of
 
 VTAB_GROUPS = ("natural", "specialized", "structured")
 
@@ -42,66 +44,10 @@ class Task:
     flip: bool = True
 
     @property
-    def preparation(self) -> "Preparation":
+    def preparation(self) -> Preparation:
         """What preparing the data needs beyond TensorFlow Datasets."""
-        data_set = self.builder.partition(":")[0].partition("/")[0]
-        return _PREPARATION[data_set]
+        return preparation_of(self.builder)
 
-
-@dataclasses.dataclass(frozen=True)
-class Preparation:
-    """What preparing a data set needs beyond TensorFlow Datasets.
-
-    Attributes:
-        gigabytes: size of the download; None for data that a user downloads.
-        packages: names of Python modules.
-        note: what to do, or what to know, in sentences; "" if nothing.
-    """
-
-    gigabytes: float | None = None
-    packages: tuple[str, ...] = ()
-    note: str = ""
-
-
-_PREPARATION = {
-    "caltech101": Preparation(
-        0.14,
-        note="TensorFlow Datasets draws the training images in the order in which the file system lists them: images "
-        "that one preparation trains on may be test images of another. Compare only models of the same preparation.",
-    ),
-    "cifar100": Preparation(0.16),
-    "clevr": Preparation(19.0),
-    "diabetic_retinopathy_detection": Preparation(
-        None,
-        ("cv2",),
-        "By hand, with an account: the folders train, test and sample with their *.jpeg, and trainLabels.csv, of "
-        "https://www.kaggle.com/c/diabetic-retinopathy-detection in the folder of manual downloads.",
-    ),
-    "dmlab": Preparation(3.0),
-    "dsprites": Preparation(0.03, ("h5py",)),
-    "dtd": Preparation(0.6),
-    "eurosat": Preparation(
-        0.09,
-        note="If the certificate of madm.dfki.de has expired, put EuroSAT.zip from "
-        "https://huggingface.co/datasets/torchgeo/eurosat into the folder of manual downloads.",
-    ),
-    "kitti": Preparation(12.6, ("cv2",)),
-    "oxford_flowers102": Preparation(0.34, ("scipy",)),
-    "oxford_iiit_pet": Preparation(0.8),
-    "patch_camelyon": Preparation(8.0, ("h5py",)),
-    "resisc45": Preparation(
-        None,
-        note="By hand: unpack NWPU-RESISC45.rar (https://gcheng-nwpu.github.io) to NWPU-RESISC45/CLASS/*.jpg in the "
-        "folder of manual downloads.",
-    ),
-    "smallnorb": Preparation(0.26),
-    "sun397": Preparation(
-        39.0,
-        ("cv2",),
-        "The server vision.princeton.edu has not been reachable since 2025: use a copy that was prepared before.",
-    ),
-    "svhn_cropped": Preparation(1.6, ("scipy",)),
-}
 
 _CLEVR = ("clevr:3.1.0", "train[:800]+train[63000:63200]", "validation")
 _DSPRITES = ("dsprites:2.0.0", "train[:800]+train[589824:590024]", "train[663552:]", 16, "structured")
@@ -174,5 +120,8 @@ def get_task(name: str) -> Task:
 
 @known_arguments
 def list_tasks(pattern: str = "*") -> list[str]:
-    """Returns the names of the tasks that match a pattern such as "vtab/*"; each is a data set for all programs."""
-    return fnmatch.filter(TASKS, pattern)
+    """Returns the names of tasks and evaluation sets that match a pattern such as "vtab/*".
+
+    Tasks are data sets for all programs, evaluation sets for all programs that do not train.
+    """
+    return fnmatch.filter([*TASKS, *EVALUATION_SETS], pattern)

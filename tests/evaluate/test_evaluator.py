@@ -2,6 +2,7 @@
 
 import collections
 import csv
+import dataclasses
 import json
 import shutil
 import subprocess
@@ -17,7 +18,7 @@ from sklearn.metrics import balanced_accuracy_score, log_loss, recall_score, top
 
 from bit_keras import data, export_saved_model
 from bit_keras.checkpoints.card import Card
-from bit_keras.evaluate import __main__, evaluator
+from bit_keras.evaluate import __main__, evaluator, options
 from bit_keras.evaluate.__main__ import summary
 from bit_keras.evaluate.evaluator import evaluate
 from bit_keras.network.model import BiT
@@ -263,12 +264,12 @@ def test_the_settings_of_the_data_reach_data_and_batches(source, network, monkey
 def test_the_program_passes_the_settings_of_the_data_on(monkeypatch):
     given = {"data_dir": "/one", "manual_dir": "/two", "loader": "grain", "skip_unreadable": True}
     given |= {"image_column": "photo", "label_column": "kind"}
-    values = dict.fromkeys(
-        ("model", "dataset", "output", "split", "resolution", "fit", "precision", "variant", "match_classes")
-    )
+    given |= {"resolution": 8, "fit": "crop", "precision": "float32", "match_classes": "order", "batch_size": 1}
+    values = dict.fromkeys(("model", "dataset", "output", "split", "variant"))
     called = []
-    monkeypatch.setattr(__main__, "flags", SimpleNamespace(FLAGS=SimpleNamespace(batch_size=1, **values)))
-    monkeypatch.setattr(__main__.program, "values", lambda config, names: {name: given[name] for name in names})
+    flags = {name: SimpleNamespace(value=value) for name, value in given.items()}
+    monkeypatch.setattr(__main__, "flags", SimpleNamespace(FLAGS=SimpleNamespace(**values)))
+    monkeypatch.setattr(options, "flags", SimpleNamespace(FLAGS=flags))
     monkeypatch.setattr(__main__, "evaluate", lambda *args, **settings: called.append(settings) or 1 / 0)
     with pytest.raises(ZeroDivisionError):
         __main__.main()
@@ -377,3 +378,36 @@ def test_mistakes_of_outputs_in_another_order_are_drawn_with_their_files(folder,
     assert found.files[number] == str(wrong)
     (axes,) = drawn[0].axes
     assert [text.get_text() for text in axes.texts] == ["true wren's nest,\npredicted ant\nant.png"]
+
+
+def label_sets(source, **changes) -> data.Source:
+    """The test images of a source, each with its class and one more, but the last one without any."""
+    labels = np.stack([source.test.labels, (source.test.labels + 1) % 3], axis=1)
+    labels[-1] = -1
+    test = dataclasses.replace(source.test, labels=labels)
+    return dataclasses.replace(source, test=test, multi_label=True, evaluation_only="it is a test", **changes)
+
+
+def test_any_label_of_an_image_is_right(source, network, tmp_path):
+    network.scale = np.array([1, 1, 0])  # the third class is never predicted
+    found = evaluate("any", label_sets(source, competing=(1, 2)), tmp_path, resolution=8, batch_size=4)
+    expected = {"examples": 6, "mean_per_class_accuracy": None, "cross_entropy": None, "competing_classes": 2}
+    assert found.metrics.items() >= expected.items()
+    ((images, _),) = data.test_batches(source, batch_size=7, crop=8).as_numpy_iterator()
+    logits, labels = (network.scale * images.mean(axis=(1, 2)))[:6], source.test.labels[:6]
+    best, alone = logits.argmax(axis=1), 1 + logits[:, 1:].argmax(axis=1)
+    for name, classes in (("top1_accuracy", best), ("competing_top1_accuracy", alone)):
+        assert found.metrics[name] == np.mean((classes == labels) | (classes == (labels + 1) % 3))
+    assert "top-1 accuracy among them" in summary(found.lines())
+    assert {path.name for path in tmp_path.iterdir()} == {"metrics.json", "predictions.csv"}
+    rows = read_csv(tmp_path / "predictions.csv")
+    assert [row["is_right"] for row in rows] == [str(right) for right in found.predictions.is_right]
+    assert [row["predicted"] for row in rows] == [source.class_names[k] for k in best]
+
+
+def test_all_of_a_set_that_has_test_images_alone(source, network):
+    alone = dataclasses.replace(source.test_alone(), evaluation_only="it is a test")
+    for split in ("test", "all"):
+        assert evaluate("any", alone, split=split, resolution=8).metrics["examples"] == 7
+    with pytest.raises(data.DataError, match="arrays has no train split, only 7 test examples"):
+        evaluate("any", alone, split="train", resolution=8)

@@ -27,7 +27,7 @@ GOOD = FinetuneConfig(model="R17x0.5", dataset="digits", workdir="w")
         ({"loader": "torch"}, "loader must be one of tf.data, grain; got 'torch'"),
         ({"scale": "sqrt"}, "scale must be one of none, linear, schedule; got 'sqrt'"),
         ({"freeze": "block5"}, "freeze must be one of none, head_only, root_block, block1, block2, block3, block4"),
-        ({"fit": "stretch"}, "fit must be one of squash, pad, crop; got 'stretch'"),
+        ({"fit": "stretch"}, "fit must be one of squash, pad, crop, inner; got 'stretch'"),
         ({"precision": "int8"}, "precision must be one of float32, mixed_bfloat16, mixed_float16; got 'int8'"),
     ],
 )

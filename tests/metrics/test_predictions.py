@@ -1,8 +1,10 @@
+from types import SimpleNamespace
+
 import keras
 import numpy as np
 import pytest
 
-from bit_keras.metrics import predict
+from bit_keras.metrics import Predictions, predict
 
 pytestmark = pytest.mark.any_backend
 
@@ -55,6 +57,41 @@ def test_several_labels_per_image():
     assert found.loss == pytest.approx(losses.mean(), rel=1e-6)
     assert found.accuracy == targets[np.arange(11), logits.argmax(axis=1)].mean()
     assert found.multi_label
+
+
+def test_examples_without_any_label_are_left_out():
+    images, labels, logits, _ = reference()
+    targets = np.eye(3)[labels]
+    targets[[0, 5, 6, 7]] = 0  # all of a batch, and some of others
+    parts = [slice(0, 5), slice(5, 8), slice(8, 11)]
+    found = predict(classifier(), [(images[part], targets[part]) for part in parts], multi_label=True)
+    counted = targets.any(axis=1)
+    assert found.accuracy == np.mean((logits.argmax(axis=1) == labels)[counted])
+    np.testing.assert_array_equal(found.top_classes, np.argsort(-logits[counted], axis=1))
+    with pytest.raises(ValueError, match="at least one batch of examples"):
+        predict(classifier(), [(images, 0 * targets)], multi_label=True)
+
+
+def test_some_classes_compete_alone():
+    random = np.random.default_rng(0)
+    logits, labels = random.normal(size=(40, 9)), random.integers(0, 3, 40)
+    targets = np.eye(9)[2 * labels]  # of the classes 0, 2 and 4
+    targets[:20, 8] = 1
+    competing = [0, 2, 4, 8]
+    found = Predictions.of(logits, targets, multi_label=True, competing=competing)
+    best = np.argsort(-logits, axis=1)
+    assert found.accuracy == np.mean(targets[np.arange(40), best[:, 0]])
+    assert found.top_accuracy == np.mean([targets[k, best[k, :5]].any() for k in range(40)])
+    alone = np.where(np.isin(np.arange(9), competing), logits, -np.inf).argmax(axis=1)
+    assert found.among.accuracy == np.mean(targets[np.arange(40), alone])
+    assert found.among.top_accuracy is None, "of four classes"
+    images = np.zeros((40, 2, 2, 3))
+    network = SimpleNamespace(predict_on_batch=lambda images: logits[images[:, 0, 0, 0].astype(int)])
+    images[:, 0, 0, 0] = np.arange(40)
+    batches = [(images[:30], targets[:30]), (images[30:], targets[30:])]
+    joined = predict(network, batches, multi_label=True, competing=competing)
+    assert joined.among.accuracy == found.among.accuracy
+    np.testing.assert_array_equal(joined.among.top_classes, found.among.top_classes)
 
 
 def test_logits_that_are_not_finite():

@@ -1,6 +1,7 @@
 """Names of classes, from a local server, and the decoding of logits."""
 
 import http.server
+import importlib.util
 import math
 
 import keras
@@ -11,6 +12,7 @@ import bit_keras
 from bit_keras.checkpoints import CheckpointError
 from bit_keras.network import class_names
 from bit_keras.zoo import presets
+from bit_keras.zoo.label_lists import list_of
 
 SIZES = {"ilsvrc2012": 1000, "imagenet21k": 21_843}
 
@@ -55,6 +57,18 @@ def test_class_names(bucket, name):
     assert names == tuple((_id(k), f"größe_{k}, second lemma") for k in range(SIZES[name]))
     bucket.clear()
     assert bit_keras.class_names(name) is names
+
+
+def test_wordnet_ids_alone(bucket, monkeypatch):
+    del bucket["/imagenet21k_wordnet_lemmas.txt"]
+    assert class_names.wordnet_ids("imagenet21k") == tuple(map(_id, range(SIZES["imagenet21k"])))
+    class_names._of_tfds.cache_clear()
+    with monkeypatch.context() as patch:
+        patch.setattr(importlib.util, "find_spec", lambda name: None)
+        assert class_names.wordnet_ids("ilsvrc2012") == tuple(map(_id, range(1_000)))
+    class_names._of_tfds.cache_clear()
+    found = class_names.wordnet_ids("ilsvrc2012")  # of TensorFlow Datasets, where it is installed
+    assert list_of(found) == ("ilsvrc2012" if importlib.util.find_spec("tensorflow_datasets") else None)
 
 
 def test_the_official_files_in_a_mirror(bucket, monkeypatch, tmp_path):

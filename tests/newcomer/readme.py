@@ -56,6 +56,10 @@ _COMMANDS = (
         re.compile(r"(-m bit_keras.protocols standard .*)--runs=3"),
         r"\1--runs=1 --datasets=digits --steps=5 --batch_size=8 --resolution=32",
     ),
+    (
+        re.compile(r"(-m bit_keras.protocols evaluate) .*(--workdir=\S+).*"),
+        r"\1 --models=weights.npz --datasets=digits --resolution=32 \2",
+    ),
     (re.compile(r"\bm-r50x1"), "mini-r17x05"),
 )
 # Need further extras, and minutes; the tests of the exporters run them.

@@ -8,7 +8,7 @@ from pathlib import Path
 _PAGES = ("README.md", "docs/**/*.md")
 # --dataset=NAME, --datasets NAME,NAME, dataset="NAME"
 _MENTION = re.compile(r"""--datasets?[= ]([^\s`"'\\]+)|\bdatasets?=["']([^"']+)["']""")
-_OF_FILES = re.compile(r"^[./~]|\.(npz|csv)$")
+_OF_FILES = re.compile(r"^[./~]|:[./~]|\.(npz|csv)$")
 # {task of VTAB: its different name in TFDS}; TFDS has no labels for tasks with a "-".
 _TASKS = {"diabetic_retinopathy": "diabetic_retinopathy_detection", "svhn": "svhn_cropped"}
 

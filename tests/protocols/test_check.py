@@ -6,6 +6,7 @@ import pytest
 
 from bit_keras.protocols.check import check
 from bit_keras.zoo.tasks import TASKS
+from tests.data.sources.test_objectnet import objectnet_files, unpack
 from tests.data.sources.test_tfds_task import mocked
 
 
@@ -47,3 +48,17 @@ def test_the_program(run_program, tmp_path):
         done = run_program("bit_keras.protocols", *arguments)
         assert done.returncode == 2
         assert words in done.stderr
+
+
+def test_evaluation_sets(tmp_path):
+    v2, objectnet, missing, alone = check(
+        ["imagenet_v2/topimages", f"objectnet:{unpack(tmp_path, objectnet_files())}", "objectnet:/no.zip", "objectnet"],
+        tmp_path / "tfds",
+    )
+    assert v2.needs[0] == f"The first use downloads 1.2 GB to {tmp_path}/tfds/imagenet_v2/topimages/3.0.0."
+    assert str(objectnet) == f"objectnet: 113 classes, prepared in {tmp_path}"
+    assert not missing.prepared
+    assert missing.needs[0] == "objectnet: no such file or folder: /no.zip"
+    for status in (missing, alone):
+        assert "https://objectnet.dev/downloads/objectnet-1.0.zip (MD5 522aa98" in " ".join(status.needs)
+    assert "objectnet:PATH" in alone.needs[-1]

@@ -2,6 +2,7 @@
 
 import pytest
 
+from bit_keras.zoo.evaluation_sets import EVALUATION_SETS
 from bit_keras.zoo.tasks import TASKS, VTAB, get_task, list_tasks
 
 # {data set: sizes of its splits in TensorFlow Datasets}, and of the test examples of its tasks.
@@ -73,7 +74,8 @@ def test_a_thousand_training_examples_apart_from_the_test_examples(task, tmp_pat
 
 
 def test_names():
-    assert list_tasks() == list(TASKS)
+    assert list_tasks() == [*TASKS, *EVALUATION_SETS]
+    assert list_tasks("vtab/*") == list(TASKS)
     assert list_tasks("vtab/clevr-*") == ["vtab/clevr-count", "vtab/clevr-distance"]
     assert get_task("vtab/kitti-distance").preparation.packages == ("cv2",)
     with pytest.raises(ValueError, match=r"such as vtab/clevr-count.*got 'vtab/clevr_count'"):

@@ -24,6 +24,13 @@ def check_pixels(height: int, width: int) -> None:
         raise ValueError(f"has {height * width:,} pixels; at most {most:,} are decoded, unless {_PIXELS} allows more")
 
 
+def check_bytes(size: int) -> None:
+    """Raises ValueError if a file has more than 2**29 bytes, or the number in BIT_KERAS_MAX_BYTES."""
+    most = _limit(_BYTES, _MAX_BYTES)
+    if size > most:
+        raise ValueError(f"has {size:,} bytes; at most {most:,} are read, unless {_BYTES} allows more")
+
+
 def read_file(path: str | os.PathLike) -> bytes:
     """Returns the content of a regular file of at most 2**29 bytes, or the number in BIT_KERAS_MAX_BYTES.
 
@@ -31,11 +38,10 @@ def read_file(path: str | os.PathLike) -> bytes:
         OSError: the file cannot be read; `strerror` is the reason.
         ValueError: it is not a regular file, such as a pipe or a device, or has too many bytes.
     """
-    status, most = os.stat(path), _limit(_BYTES, _MAX_BYTES)
+    status = os.stat(path)
     if not stat.S_ISREG(status.st_mode):
         raise ValueError(f"must be a file, not {_kind(status.st_mode)}")
-    if status.st_size > most:
-        raise ValueError(f"has {status.st_size:,} bytes; at most {most:,} are read, unless {_BYTES} allows more")
+    check_bytes(status.st_size)
     with open(path, "rb", opener=_without_waiting) as file:
         return file.read(status.st_size) or b""  # no more: files of the system may have no end
 

@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from bit_keras.data.loaders import exif_tf, preprocessing_numpy
 from bit_keras.data.loaders.preprocessing_numpy import JPEG, PNG
+from bit_keras.zoo.fits import CENTRAL
 
 # Most pixels of a JPEG that TensorFlow decodes: 2**29 bytes. Larger ones have at least this size as a file: a bit for
 # each of three blocks in two that JPEG divides 64 pixels into.
@@ -187,8 +188,9 @@ def test_image(image: tf.Tensor, *, crop: int, fit: str = "squash") -> tf.Tensor
 def square(image: tf.Tensor, side: int, fit: str = "squash") -> tf.Tensor:
     """Resizes uint8 [H, W, 3] to float32 [side, side, 3] in [-1, 1] as `preprocessing_numpy.square`."""
     height, width = tf.unstack(tf.shape(image, tf.int64)[:2])
-    if fit == "crop":
-        size = tf.minimum(height, width)
+    if fit in CENTRAL:
+        part, whole = CENTRAL[fit]
+        size = tf.maximum((2 * part * tf.minimum(height, width) + whole) // (2 * whole), 1)
         image = tf.slice(image, [(height - size) // 2, (width - size) // 2, 0], [size, size, 3])
     if fit != "pad":
         return tf.ensure_shape(_resize(image, (side, side)), (side, side, 3))

@@ -23,6 +23,7 @@ from PIL import (
 
 from bit_keras.data.loaders import exif, limits
 from bit_keras.system.optional import install_command
+from bit_keras.zoo.fits import CENTRAL
 
 # How files begin.
 JPEG, PNG, BMP, GIF = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", (b"GIF87a", b"GIF89a")
@@ -261,8 +262,9 @@ def test_image(image: np.ndarray | bytes, *, crop: int, fit: str = "squash") -> 
 def square(image: np.ndarray, side: int, fit: str = "squash") -> np.ndarray:
     """Resizes uint8 [H, W, 3] to float32 [side, side, 3] in [-1, 1], where padding is 0, mid grey; see `FITS`."""
     height, width, _ = image.shape
-    if fit == "crop":
-        size = min(height, width)
+    if fit in CENTRAL:
+        part, whole = CENTRAL[fit]
+        size = max((2 * part * min(height, width) + whole) // (2 * whole), 1)
         top, left = (height - size) // 2, (width - size) // 2
         image = image[top : top + size, left : left + size]
     if fit != "pad":

@@ -69,7 +69,10 @@ def _read(examples: Examples, indices: tf.data.Dataset) -> tf.data.Dataset:
 
     def read(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         image = tf.gather(images, index)
-        if examples.in_files:
+        if examples.reader is not None:
+            pixels = tf.numpy_function(lambda name: examples.reader(name.decode()), [image], tf.uint8, stateful=False)
+            image = tf.ensure_shape(pixels, (None, None, 3))
+        elif examples.in_files:
             image = tf.io.read_file(image)
         return image, tf.gather(labels, index)
 

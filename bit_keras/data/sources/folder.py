@@ -64,15 +64,23 @@ def _splits(root: Path) -> dict[str, str]:
     return assign(root, present, is_labelled)
 
 
-def _classes(root: Path, may_be_empty: bool) -> Classes:
-    classes = {folder.name: _visible(folder) for folder in _folders(root)}
-    empty = [folder for folder, files in classes.items() if not files]
+def class_files(root: Path, may_be_empty: bool = False) -> dict[Path, list[Path]]:
+    """Returns {class folder: its files}, both sorted.
+
+    Raises:
+        DataError: there is no class folder, or one has no files and must not be empty.
+    """
+    classes = {folder: _visible(folder) for folder in _folders(root)}
+    empty = [str(folder) for folder, files in classes.items() if not files]
     if empty and not may_be_empty:
-        raise DataError(
-            f"a class folder must hold images, got none in {', '.join(shortened([str(root / name) for name in empty]))}"
-        )
+        raise DataError(f"a class folder must hold images, got none in {', '.join(shortened(empty))}")
     if not classes:
         raise DataError(f"{root} must hold one folder for each class, got none")
+    return classes
+
+
+def _classes(root: Path, may_be_empty: bool) -> Classes:
+    classes = {folder.name: files for folder, files in class_files(root, may_be_empty).items()}
     if all(path.is_dir() for files in classes.values() for path in files):
         raise DataError(
             f"a class folder must hold images, got folders only in {root}; a root with splits needs train and may have "

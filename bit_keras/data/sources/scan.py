@@ -29,6 +29,7 @@ def scan(
     skip_unreadable: bool = False,
     read: Callable[[Item], bytes] | None = None,
     name: Callable[[Item], str] = limits.printable,
+    measure: Callable[[bytes], tuple[int, int]] | None = None,
 ) -> np.ndarray:
     """Decodes every image once, as the loaders do: `preprocessing` if TensorFlow is installed, else
     `preprocessing_numpy`. Both accept the same files.
@@ -41,6 +42,8 @@ def scan(
         read: returns the content of an image file; raises OSError or ValueError with the reason. None for items that
             are paths.
         name: returns the name of an item for messages.
+        measure: decodes an image and returns height and width in pixels; raises ValueError with the reason if it cannot
+            be used. None for what decodes the images in training.
 
     Returns:
         int32 [N, 2]: height and width in pixels of each upright image, 0 for those that cannot be used.
@@ -49,7 +52,7 @@ def scan(
         DataError: an image cannot be used. The message lists the first ones; `files` of the error are all of them.
     """
     sizes, faults, count = np.zeros((len(items), 2), np.int32), {}, 0
-    look = functools.partial(_look, read=read or read_file, measure=_decoder(), alone=threading.Lock())
+    look = functools.partial(_look, read=read or read_file, measure=measure or _decoder(), alone=threading.Lock())
 
     def progress_line() -> str:
         return "" if not bar.disable else f"{count:,} of {len(items):,} images checked"

@@ -14,6 +14,7 @@ _KITTI_EDGES = (-100.0, 8.0, 20.0, 999.0)
 _NO_VEHICLE = 1_000.0  # distance in metres, beyond the last edge
 _KITTI_VEHICLES = 3  # types 0 to 2: car, van, truck
 _FEWEST_OBJECTS = 3
+_MOST_REAL_LABELS = 9  # of one image in ReaL
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,7 +23,8 @@ class Label:
 
     Attributes:
         features: the features to decode, as `tfds.decode.PartialDecoding` takes them.
-        compute: maps the decoded features of an example to its label, an integer scalar.
+        compute: maps the decoded features of an example to its label, an integer scalar, or integers [L] padded with -1
+            if there are several.
     """
 
     features: dict
@@ -46,6 +48,16 @@ def _closest_vehicle(example: dict) -> tf.Tensor:
     is_vehicle = example["objects"]["type"] < _KITTI_VEHICLES
     distances = tf.boolean_mask(example["objects"]["location"][:, 2], is_vehicle)
     return _bin(tf.reduce_min(tf.concat([distances, [_NO_VEHICLE]], 0)), _KITTI_EDGES)
+
+
+def _real_labels(example: dict) -> tf.Tensor:
+    """Returns the labels of an image, any number of them, padded with -1 to a fixed length."""
+    labels = tf.cast(example["real_label"], tf.int64)
+    padded = tf.pad(labels, [[0, _MOST_REAL_LABELS - tf.size(labels)]], constant_values=-1)
+    return tf.ensure_shape(padded, [_MOST_REAL_LABELS])
+
+
+REAL_LABELS = Label({"real_label": True}, _real_labels)
 
 
 def label_of(name: str, change: Callable[[tf.Tensor], tf.Tensor] = lambda label: label) -> Label:

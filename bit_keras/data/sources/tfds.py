@@ -14,7 +14,7 @@ from tensorflow_datasets.core.download import downloader
 
 from bit_keras.data import held_out
 from bit_keras.data.errors import DataError
-from bit_keras.data.examples import Examples
+from bit_keras.data.examples import Examples, no_examples
 from bit_keras.data.loaders import preprocessing, preprocessing_numpy
 from bit_keras.data.loaders.streams import passes
 from bit_keras.data.source import Source, median_size
@@ -64,7 +64,7 @@ def open_tfds(
 
     The split "train" is for training, "validation" for validation and "test" for testing. If there is no test split or
     it has no labels (label -1, as in imagenet2012), "validation" is for testing; without both, 20 % of the training
-    images of each class.
+    images of each class. Data without a split "train", such as imagenet_v2, are for evaluation only.
 
     Args:
         name: "name", "name/config" or "name:version", each also with a slice of the training split as in TensorFlow
@@ -87,6 +87,11 @@ def open_tfds(
     reading = Reading(features[0], label_of(features[1]))
     names = _splits(name, builder, reading)
     splits = {split: Stream(builder, found, reading) for split, found in names.items()}
+    evaluation_only = "" if "train" in names else "it has no training images"
+    if evaluation_only:
+        if sliced:
+            raise DataError(f"{name}: a slice is one of the split train, which {sliced[1]} does not have")
+        splits["train"] = no_examples()
     test_split, identity = names.get("test", "test"), {"kind": "tfds", "fingerprint": builder.info.full_name}
     rest = None
     if sliced:
@@ -113,9 +118,10 @@ def open_tfds(
     return Source(
         name=name,
         class_names=class_names,
-        image_size=image_size(splits["train"]),
+        image_size=image_size(splits["test" if evaluation_only else "train"]),
         identity=identity,
         test_split=test_split,
+        evaluation_only=evaluation_only,
         **splits,
     )
 
@@ -284,8 +290,8 @@ def _check_features(name: str, features: tfds.features.FeatureConnector, image: 
 def _splits(name: str, builder: tfds.core.DatasetBuilder, reading: Reading) -> dict[str, str]:
     """Returns {split: its name in the dataset} as `assign`."""
     present = [split for split in ("train", "validation", "test") if split in builder.info.splits]
-    if "train" not in present:
-        raise DataError(f'{name} must have a split "train", it has {list(builder.info.splits)}')
+    if not present:
+        raise DataError(f"{name} must have a split train, validation or test, it has {list(builder.info.splits)}")
 
     def is_labelled(split: str) -> bool:
         first = Stream(builder, split, reading).in_order().take(1)
@@ -293,7 +299,12 @@ def _splits(name: str, builder: tfds.core.DatasetBuilder, reading: Reading) -> d
 
     if "validation" in present and not is_labelled("validation"):
         present.remove("validation")
-    return assign(name, present, is_labelled)
+    if "train" in present:
+        return assign(name, present, is_labelled)
+    labelled = [split for split in ("test", "validation") if split in present and is_labelled(split)]
+    if not labelled:
+        raise DataError(f"{name} must have labels, of which its splits {', '.join(present)} have none")
+    return {"test": labelled[0]}
 
 
 def _slice(name: str, part: str, builder: tfds.core.DatasetBuilder) -> np.ndarray:
@@ -309,10 +320,10 @@ def _slice(name: str, part: str, builder: tfds.core.DatasetBuilder) -> np.ndarra
     return is_chosen
 
 
-def image_size(train: Stream) -> tuple[int, int]:
+def image_size(split: Stream) -> tuple[int, int]:
     """Returns (height, width) in pixels of a dataset's images; estimates of the medians if they differ."""
-    height, width, _ = train.builder.info.features[train.reading.image].shape
+    height, width, _ = split.builder.info.features[split.reading.image].shape
     if height and width:
         return height, width
-    images = (preprocessing.decode(image) for image, _ in train.in_order().take(_SAMPLE))
+    images = (preprocessing.decode(image) for image, _ in split.in_order().take(_SAMPLE))
     return median_size([image.shape[:2] for image in images])

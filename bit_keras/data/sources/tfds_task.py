@@ -3,9 +3,11 @@
 import numpy as np
 
 from bit_keras.data.errors import DataError
+from bit_keras.data.examples import no_examples
 from bit_keras.data.source import Source
-from bit_keras.data.sources.task_labels import LABELS
+from bit_keras.data.sources.task_labels import LABELS, REAL_LABELS
 from bit_keras.data.sources.tfds import Reading, Stream, image_size, prepared
+from bit_keras.zoo.evaluation_sets import EvaluationSet
 from bit_keras.zoo.tasks import Task, get_task
 
 
@@ -41,6 +43,31 @@ def open_task(name: str, data_dir: str | None = None, manual_dir: str | None = N
         test_split=task.test,
         random_crop=task.random_crop,
         flip=task.flip,
+    )
+
+
+def open_real(row: EvaluationSet, data_dir: str | None = None, manual_dir: str | None = None) -> Source:
+    """Opens the validation images of ILSVRC-2012 with ReaL's labels, any number of them for each image.
+
+    Args:
+        row: of the table of evaluation sets.
+        data_dir, manual_dir: as in `open_tfds`.
+
+    Raises:
+        DataError: the data cannot be downloaded or prepared, or archives are missing.
+    """
+    builder = prepared(row.builder, data_dir, manual_dir)
+    test = Stream(builder, row.split, Reading("image", REAL_LABELS))
+    return Source(
+        name=row.name,
+        class_names=tuple(builder.info.features["real_label"].feature.names),
+        image_size=image_size(test),
+        train=no_examples(),
+        test=test,
+        identity={"kind": "tfds", "fingerprint": builder.info.full_name},
+        multi_label=True,
+        test_split=row.split,
+        evaluation_only=row.reason,
     )
 
 

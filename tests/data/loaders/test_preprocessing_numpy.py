@@ -1,6 +1,7 @@
 """Resizing in NumPy, compared with TensorFlow; `test_image_formats` compares the decoders."""
 
 import io
+import math
 
 import numpy as np
 import pytest
@@ -32,9 +33,10 @@ def test_upright_is_that_of_tensorflow(orientation):
 
 def _independent_square(image, side, fit):
     """Pillow's affine transform is bilinear without antialiasing as well; of 8 bits."""
-    if fit == "crop":
-        margins = [(pixels - min(image.size)) // 2 for pixels in image.size]
-        image = image.crop((*margins, *(margin + min(image.size) for margin in margins)))
+    if fit in ("crop", "inner"):
+        part = min(image.size) if fit == "crop" else math.floor(15 / 16 * min(image.size) + 0.5)
+        margins = [(pixels - part) // 2 for pixels in image.size]
+        image = image.crop((*margins, *(margin + part for margin in margins)))
     size = (side, side) if fit != "pad" else ImageOps.contain(image, (side, side)).size
     scale = [before / after for before, after in zip(image.size, size)]
     small = image.transform(size, Image.Transform.AFFINE, (scale[0], 0, 0, 0, scale[1], 0), Image.Resampling.BILINEAR)

@@ -9,6 +9,8 @@ import tensorflow_datasets as tfds
 
 from bit_keras import data
 from bit_keras.data.sources.task_labels import LABELS
+from bit_keras.zoo.evaluation_sets import EVALUATION_SETS
+from bit_keras.zoo.label_lists import list_of
 from bit_keras.zoo.tasks import TASKS, VTAB
 from tests.zoo.test_tasks import SIZES
 
@@ -40,7 +42,20 @@ def _objects(names: list[str]) -> tf.data.Dataset:
 @contextlib.contextmanager
 def mocked(task, folder, examples=None):
     """Prepared data of a task with the true sizes of its splits, of which any reads COUNT examples."""
-    builder = tfds.builder(task.builder, data_dir=folder)
+    members = LABELS[task.label].features.get("objects")
+    if members:
+        features = tfds.builder(task.builder, data_dir=folder).info.features
+        assert set(members) <= set(features["objects"].feature)
+        examples = examples or _objects(list(members))
+    sizes = SIZES[task.builder.partition(":")[0]][0]
+    with mocked_splits(task.builder, sizes, folder, (lambda *_, **__: examples) if examples else None):
+        yield
+
+
+@contextlib.contextmanager
+def mocked_splits(name, sizes, folder, as_dataset=None):
+    """Prepared data with these sizes of their splits, of which any reads COUNT examples, or those of `as_dataset`."""
+    builder = tfds.builder(name, data_dir=folder)
     splits = [
         tfds.core.SplitInfo(
             name=split,
@@ -50,18 +65,12 @@ def mocked(task, folder, examples=None):
                 dataset_name=builder.name, data_dir=builder.data_dir, split=split, filetype_suffix="tfrecord"
             ),
         )
-        for split, size in SIZES[task.builder.partition(":")[0]][0].items()
+        for split, size in sizes.items()
     ]
     builder.info.set_splits(tfds.core.SplitDict(splits))
     builder.data_path.mkdir(parents=True)
     builder.info.write_to_directory(builder.data_path)
-
-    members = LABELS[task.label].features.get("objects")
-    if members:
-        assert set(members) <= set(builder.info.features["objects"].feature)
-        examples = examples or _objects(list(members))
-    replaced = (lambda *_, **__: examples) if examples else None
-    with tfds.testing.mock_data(COUNT, data_dir=str(folder), as_dataset_fn=replaced):
+    with tfds.testing.mock_data(COUNT, data_dir=str(folder), as_dataset_fn=as_dataset):
         yield
 
 
@@ -110,3 +119,43 @@ def test_what_a_task_needs_is_said(tmp_path, monkeypatch):
         data.load("vtab/clevr_count", tmp_path)
     with pytest.raises(data.DataError, match=r"(?s)vtab/eurosat: .*EuroSAT\.zip"):
         data.load("vtab/eurosat", tmp_path)
+
+
+def test_real_labels(tmp_path):
+    sets = [[3], [], [7, 8], list(range(9)), [999]]
+    images = [tf.io.encode_jpeg(np.zeros((6, 6, 3), np.uint8)).numpy()] * len(sets)
+    row = EVALUATION_SETS["imagenet2012_real"]
+
+    def examples(*_, **__):
+        signature = {"image": tf.TensorSpec((), tf.string), "real_label": tf.TensorSpec((None,), tf.int64)}
+        pairs = [{"image": image, "real_label": labels} for image, labels in zip(images, sets, strict=True)]
+        return tf.data.Dataset.from_generator(lambda: iter(pairs), output_signature=signature)
+
+    with mocked_splits(row.builder, {"validation": len(sets)}, tmp_path, examples):
+        source = data.load("imagenet2012_real", tmp_path)
+        ((_, targets),) = data.test_batches(source, batch_size=8, crop=4)
+        assert source.test.labels.shape == (5, 9)
+    assert [np.flatnonzero(target).tolist() for target in targets.numpy()] == sets
+    assert (source.num_classes, source.num_train, source.test_split) == (1_000, 0, "validation")
+    assert list_of(source.class_names) == "ilsvrc2012"
+    assert source.multi_label
+    with pytest.raises(data.DataError, match="imagenet2012_real must not be used for training"):
+        source.check_trainable()
+
+
+@pytest.mark.parametrize(
+    ("name", "splits", "test_split"),
+    [
+        ("imagenet_v2/threshold-0.7", {"test": 10}, "test"),
+        ("imagenet2012", {"validation": 10}, "validation"),  # without the archive of the training images
+    ],
+)
+def test_data_without_training_images(tmp_path, name, splits, test_split):
+    with mocked_splits(name, splits, tmp_path):
+        source = data.load(name, tmp_path)
+        assert (source.num_train, source.num_test, source.num_classes) == (0, 10, 1_000)
+        assert source.test_split == test_split
+        with pytest.raises(data.DataError, match=f"{name} must not be used for training: it has no training images"):
+            data.train_batches(source, batch_size=2, resize=8, crop=8, seed=0)
+        with pytest.raises(data.DataError, match="a slice is one of the split train"):
+            data.load(f"{name}[:10%]", tmp_path)
