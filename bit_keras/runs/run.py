@@ -15,6 +15,7 @@ import keras
 from bit_keras import data, training
 from bit_keras.checkpoints import provenance
 from bit_keras.checkpoints.card import Card, origin
+from bit_keras.data import unreadable
 from bit_keras.data.errors import shortened
 from bit_keras.distribution import Distribution
 from bit_keras.figures import report
@@ -131,6 +132,7 @@ class Run:
             FileNotFoundError: the folder was removed.
             ValueError: the checkpoint is damaged.
             TrainingInterrupted: a signal arrived; the state is saved.
+            DataError: an image cannot be read any more; the message names it.
             TrainingDiverged: the loss is NaN, infinite or too high; the images of the batch are in diverged.txt.
             DistributionError: the workers do not share the folder, or one has failed.
         """
@@ -147,7 +149,13 @@ class Run:
         own = self._callbacks(network, best_of or network, progress, checkpoint)
         callbacks = [_StopWhenRemoved(workdir), *own, *callbacks, stop_on_signal]
         eval_every = min(config.eval_every or -(-total // 10), total)
-        with contextlib.closing(progress), doing(progress.describe), stop_on_signal, self.distribution.scope():
+        with (
+            contextlib.closing(progress),
+            doing(progress.describe),
+            stop_on_signal,
+            unreadable.named(self.source),
+            self.distribution.scope(),
+        ):
             for epochs in training.split_into_epochs(start, eval_every * accumulate, total * accumulate):
                 make = functools.partial(self.train_batches, steps_made(network))
                 network.fit(
@@ -184,7 +192,7 @@ class Run:
             multi-label data.
         """
         source, distribution = self.source, self.distribution
-        with doing(f"evaluating on {source.num_test:,} test examples"):
+        with doing(f"evaluating on {source.num_test:,} test examples"), unreadable.named(source):
             predictor = distribution.predictor(network)
             predictions = predict(predictor, self.test_batches, multi_label=source.multi_label)
         network = distribution.plain(network)

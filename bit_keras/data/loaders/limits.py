@@ -19,9 +19,14 @@ _KINDS = {
 
 def check_pixels(height: int, width: int) -> None:
     """Raises ValueError if an image has more than 2**28 pixels, or the number in BIT_KERAS_MAX_PIXELS."""
-    most = _limit(_PIXELS, _MAX_PIXELS)
+    most, _ = current()
     if height * width > most:
         raise ValueError(f"has {height * width:,} pixels; at most {most:,} are decoded, unless {_PIXELS} allows more")
+
+
+def current() -> tuple[int, int]:
+    """Returns the most pixels of an image, and the most bytes of its file."""
+    return _limit(_PIXELS, _MAX_PIXELS), _limit(_BYTES, _MAX_BYTES)
 
 
 def read_file(path: str | os.PathLike) -> bytes:
@@ -31,7 +36,7 @@ def read_file(path: str | os.PathLike) -> bytes:
         OSError: the file cannot be read; `strerror` is the reason.
         ValueError: it is not a regular file, such as a pipe or a device, or has too many bytes.
     """
-    status, most = os.stat(path), _limit(_BYTES, _MAX_BYTES)
+    status, most = os.stat(path), current()[1]
     if not stat.S_ISREG(status.st_mode):
         raise ValueError(f"must be a file, not {_kind(status.st_mode)}")
     if status.st_size > most:
