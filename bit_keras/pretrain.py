@@ -91,14 +91,14 @@ def pretrain(
     schedule = upstream_schedule(config.total_steps(source), config.batch_size)
     run = open_run(config, source, schedule, distribution, **config.images)
 
-    with distribution.scope():
-        network = BiT(config.model, source.num_classes, dtype=config.precision, remat=config.remat)
-        network.compile(
-            optimizers.pretraining_optimizer(schedule, config.weight_decay, config.accumulate),
-            _loss(config.loss, network),
-            metrics=[_accuracy(source.multi_label)],
-        )
     with run.claimed() as folder:
+        with distribution.scope():
+            network = BiT(config.model, source.num_classes, dtype=config.precision, remat=config.remat)
+            network.compile(
+                optimizers.pretraining_optimizer(schedule, config.weight_decay, config.accumulate),
+                _loss(config.loss, network),
+                metrics=[_accuracy(source.multi_label)],
+            )
         log = run.fit(network, workdir=folder, callbacks=callbacks)
         network, summary = run.conclude(network, log, workdir=folder)
     return PretrainResult(network, summary, run.folder, log.rows)

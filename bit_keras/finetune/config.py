@@ -2,7 +2,6 @@
 
 import dataclasses
 
-from bit_keras.data import Source
 from bit_keras.network.freezing import FREEZES
 from bit_keras.rules.hyperrule import SCALES
 from bit_keras.runs.config import RunConfig, option
@@ -64,11 +63,11 @@ class FinetuneConfig(RunConfig):
         check_choice("freeze", self.freeze, FREEZES)
         check_choice("schedule", self.schedule, ("hyperrule", "upstream"))
 
-    def identity(self, source: Source, mixup_parts: int = 1) -> dict:
+    def settings(self) -> dict:
         """See `RunConfig`."""
-        identity = super().identity(source, mixup_parts)
+        settings = super().settings()
         for name in ("export_dir", "small_batch"):  # small_batch only sets batch_size and base_lr
-            del identity[name]
+            del settings[name]
         if not self.new_head:  # not recorded by earlier versions, whose runs still resume
-            del identity["new_head"]
-        return identity
+            del settings["new_head"]
+        return settings

@@ -24,7 +24,7 @@ from bit_keras.figures import drawing
 from bit_keras.finetune import FinetuneConfig, finetune
 from bit_keras.protocols import tables
 from bit_keras.runs import program
-from bit_keras.runs.config import DATA_OPTIONS
+from bit_keras.runs.config import DATA_OPTIONS, fingerprint
 from bit_keras.runs.names import display_names, stem
 from bit_keras.runs.opening import make_config, open_source
 from bit_keras.runs.series import (
@@ -32,7 +32,6 @@ from bit_keras.runs.series import (
     cell_name,
     each_once,
     effective,
-    fingerprint,
     identity_of,
     read_record,
     recorded,

@@ -24,7 +24,7 @@ from bit_keras.network.model import BiT, save_npz
 from bit_keras.rules import rule_callbacks, steps_made
 from bit_keras.rules.schedules import CosineSchedule, Schedule
 from bit_keras.runs.config import RunConfig
-from bit_keras.runs.workdir import Workdir, check, claim, comparable, is_of, join
+from bit_keras.runs.workdir import Workdir, check, check_joined, comparable, is_of, reserve, shared
 from bit_keras.system.files import write_lines
 from bit_keras.system.logs import OUTCOME, doing, logger
 from bit_keras.system.optional import install_command, is_installed
@@ -62,22 +62,20 @@ class Run:
 
     @contextlib.contextmanager
     def claimed(self) -> Iterator[Workdir]:
-        """Claims the folder for the block, which trains and writes to it; workers other than the chief join it.
-
-        Writes config.json and task.json.
+        """Reserves the folder for the block, which loads the network and trains it; `fit` is the first to write there.
 
         Raises:
-            FileExistsError, BlockingIOError, ValueError: as `workdir.claim`.
-            DistributionError: the workers do not share the folder, or one of them has failed.
+            FileExistsError, BlockingIOError, ValueError: as `workdir.reserve`.
+            DistributionError: one of the workers has failed.
         """
         with contextlib.ExitStack() as stack:
+            yield self.distribution.in_turn(
+                lambda: stack.enter_context(reserve(self.folder, self.identity)), lambda: shared(self.folder)
+            )
 
-            def claim_it() -> Workdir:
-                workdir = stack.enter_context(claim(self.folder, self.identity))
-                provenance.write_task(self.folder, self.crop, self.source.class_names)
-                return workdir
-
-            yield self.distribution.in_turn(claim_it, lambda: join(self.folder, self.identity))
+    def _record(self, workdir: Workdir) -> None:
+        workdir.record(self.identity)
+        provenance.write_task(self.folder, self.crop, self.source.class_names)
 
     @functools.cached_property
     def validation_batches(self) -> Iterable:
@@ -117,7 +115,7 @@ class Run:
     ) -> training.MetricsLog:
         """Fits a compiled network over the whole schedule; resumes from the checkpoint of an interrupted one.
 
-        Writes checkpoint/, metrics.csv, tensorboard/ and, for a BiT, best.npz to the folder.
+        Writes config.json, task.json, checkpoint/, metrics.csv, tensorboard/ and, for a BiT, best.npz to the folder.
 
         Args:
             network: a classifier, compiled under `distribution.scope()` with an optimizer of the schedule.
@@ -136,6 +134,8 @@ class Run:
             TrainingDiverged: the loss is NaN, infinite or too high; the images of the batch are in diverged.txt.
             DistributionError: the workers do not share the folder, or one has failed.
         """
+        join = functools.partial(check_joined, self.folder, self.identity)
+        self.distribution.in_turn(lambda: self._record(workdir), join)
         (best_of or network).card = self._card(best_of or network)
         config, total, accumulate = self.config, self.schedule.total_steps, self.config.accumulate
         checkpoint = self._checkpoint()
