@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from bit_keras.data.errors import DataError, check_labels, shortened
+from bit_keras.system.texts import counted
 
 
 def draw(labels: np.ndarray, class_names: Sequence[str], examples_per_class: int, seed: int) -> np.ndarray:
@@ -30,7 +31,7 @@ def draw(labels: np.ndarray, class_names: Sequence[str], examples_per_class: int
     short = [f"{class_names[c]!r} has {counts[c]}" for c in np.flatnonzero(counts < examples_per_class)]
     if short:
         short = ", ".join(shortened(short))
-        raise DataError(f"few-shot asks for {examples_per_class} examples of each class, but {short}")
+        raise DataError(f"few-shot asks for {counted(examples_per_class, 'example')} of each class, but {short}")
     # RandomState, because its numbers are the same in all NumPy versions; those of np.random.Generator may change.
     order = np.random.RandomState(seed).permutation(len(labels))
     order = order[np.argsort(labels[order], kind="stable")]  # by class, in random order within a class

@@ -10,6 +10,7 @@ from bit_keras.data import few_shot
 from bit_keras.data.errors import DataError, check_labels
 from bit_keras.data.held_out import divide
 from bit_keras.data.splits import SPLIT_NAMES
+from bit_keras.system.texts import counted
 
 
 class Split(Protocol):
@@ -184,7 +185,7 @@ class Source:
     def describe_test(self) -> str:
         """Returns the number of test examples, and the name of their split unless it is "test"."""
         other = "" if self.test_split == "test" else f" (the {self.test_split} split)"
-        return f"{self.num_test:,} test examples{other}"
+        return f"{counted(self.num_test, 'test example')}{other}"
 
     def describe_balance(self) -> str:
         """Returns one line about the number of training images per class; see the function `describe_balance`.

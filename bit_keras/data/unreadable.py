@@ -16,6 +16,7 @@ from bit_keras.data.remembered import forget
 from bit_keras.data.source import Source, Split
 from bit_keras.data.sources.scan import scan
 from bit_keras.system.logs import doing, logger
+from bit_keras.system.texts import counted
 
 _ITERATOR = "IteratorGetNext"  # the operation of TensorFlow that fails if an element of a dataset does
 _WAY_OUT = (
@@ -60,7 +61,7 @@ def _is_of_data(error: Exception) -> bool:
 
 def _check(split: Split) -> None:
     """Decodes all images of a split that is in files; raises DataError that names those which cannot be used."""
-    with doing(f"checking {len(split):,} images"):
+    with doing(f"checking {counted(len(split), 'image')}"):
         if isinstance(split, Examples):
             if split.in_files:
                 scan(list(split.images))

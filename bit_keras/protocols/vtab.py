@@ -41,7 +41,7 @@ from bit_keras.system.checks import check_integer, known_arguments
 from bit_keras.system.files import write_json, write_lines
 from bit_keras.system.logs import logger, shows_messages
 from bit_keras.system.paths import check_folder, expanded
-from bit_keras.system.texts import cell
+from bit_keras.system.texts import cell, counted
 from bit_keras.zoo.tasks import TASKS, list_tasks
 
 EXAMPLES = 1_000  # training examples of a task
@@ -128,7 +128,8 @@ def vtab(
             failures += _run_task(mine, weights, config, folder, options)
     records = _write(folder, models, tasks, runs)
     if failures:
-        raise Failed("\n".join([f"{len(failures)} runs failed; the same command repeats them alone:", *failures]))
+        failed = f"{counted(len(failures), 'run')} failed; the same command repeats only what has failed:"
+        raise Failed("\n".join([failed, *failures]))
     return records
 
 

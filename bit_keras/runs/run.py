@@ -28,6 +28,7 @@ from bit_keras.runs.workdir import Workdir, check, check_joined, comparable, is_
 from bit_keras.system.files import write_lines
 from bit_keras.system.logs import OUTCOME, doing, logger
 from bit_keras.system.optional import install_command, is_installed
+from bit_keras.system.texts import counted
 from bit_keras.zoo.variants import VARIANTS
 
 
@@ -242,7 +243,7 @@ class Run:
         source = self.source
         if source.validation is None:
             return "test", f"the same {source.describe_test()} that test_accuracy is measured on"
-        return "validation", f"{source.num_validation:,} validation examples"
+        return "validation", counted(source.num_validation, "validation example")
 
     def _write_best(self, network: BiT, log: training.MetricsLog) -> None:
         if self.source.validation is not None:

@@ -110,4 +110,4 @@ def test_the_program(run_program, tmp_path):
     assert done.stderr.splitlines()[-1].endswith('shard must be "INDEX/COUNT", such as "0/8", got \'3\'')
     done = run_program("bit_keras.protocols", "vtab", *flags, "--tasks=/missing.csv", "--steps=5")
     assert done.returncode == 1
-    assert "3 runs failed; the same command repeats them alone:\n/missing.csv: " in done.stderr
+    assert "3 runs failed; the same command repeats only what has failed:\n/missing.csv: " in done.stderr

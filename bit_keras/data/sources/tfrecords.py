@@ -21,6 +21,7 @@ from bit_keras.data.sources.scan import conditions, scan
 from bit_keras.data.sources.shards import find_shards
 from bit_keras.data.splits import assign
 from bit_keras.system.logs import doing, logger
+from bit_keras.system.texts import counted
 
 # The names of features; the first one of the right type in the first record is used.
 _IMAGES = ("image/encoded", "image", "encoded", "image_raw", "jpeg", "png")
@@ -311,7 +312,7 @@ def _scan(
             check_labels(f"{path}: labels", shards[-1].labels, num_classes)
     counts = [len(shard.lengths) for shard in shards]
     offset = np.concatenate([np.cumsum(s.lengths + _HEADER + _FOOTER) - s.lengths - _FOOTER for s in shards])
-    logger.info("%d records in %d files like %s", len(offset), len(paths), paths[0])
+    logger.info("%s in %s like %s", counted(len(offset), "record"), counted(len(paths), "file"), paths[0])
     records = Records(
         files=np.array([str(path) for path in paths], object),
         file=np.repeat(np.arange(len(paths), dtype=np.int32), counts),
