@@ -26,7 +26,7 @@ from bit_keras.runs.result import RunResult
 from bit_keras.runs.run import open_run
 from bit_keras.system.checks import check_choice, checked_types
 from bit_keras.system.logs import shows_messages
-from bit_keras.zoo.variants import get_variant
+from bit_keras.zoo.variants import VARIANTS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +45,7 @@ class PretrainConfig(InceptionConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        get_variant(self.model)
+        check_choice("model", self.model, tuple(VARIANTS))
         check_choice("loss", self.loss, ("softmax", "sigmoid"))
 
 

@@ -30,8 +30,8 @@ def draw(labels: np.ndarray, class_names: Sequence[str], examples_per_class: int
     counts = np.bincount(labels, minlength=len(class_names))
     short = [f"{class_names[c]!r} has {counts[c]}" for c in np.flatnonzero(counts < examples_per_class)]
     if short:
-        short = ", ".join(shortened(short))
-        raise DataError(f"few-shot asks for {counted(examples_per_class, 'example')} of each class, but {short}")
+        asked = f"{counted(examples_per_class, 'example')} of each class (examples_per_class)"
+        raise DataError(f"few-shot asks for {asked}, but {', '.join(shortened(short))}")
     # RandomState, because its numbers are the same in all NumPy versions; those of np.random.Generator may change.
     order = np.random.RandomState(seed).permutation(len(labels))
     order = order[np.argsort(labels[order], kind="stable")]  # by class, in random order within a class

@@ -10,6 +10,7 @@ from bit_keras.data import few_shot
 from bit_keras.data.errors import DataError, check_labels
 from bit_keras.data.held_out import divide
 from bit_keras.data.splits import SPLIT_NAMES
+from bit_keras.system.checks import check_choice, check_integer, describe, known_arguments
 from bit_keras.system.texts import counted
 
 
@@ -111,6 +112,7 @@ class Source:
                 "--loss=sigmoid"
             )
 
+    @known_arguments
     def few_shot(self, examples_per_class: int, seed: int) -> "Source":
         """Returns this task with a random subset of its training split, a pure function of `seed`.
 
@@ -122,12 +124,15 @@ class Source:
             DataError: a class has too few examples, or images may have several labels.
             ValueError: an argument is out of its range.
         """
+        check_integer("examples_per_class", examples_per_class)
+        check_seed(seed)
         self.check_one_label("a few-shot draw")
         indices = few_shot.draw(self.train.labels, self.class_names, examples_per_class, seed)
         drawn = {"examples_per_class": examples_per_class, "seed": seed}
         identity = {**self.identity, "few_shot": [*self.identity.get("few_shot", []), drawn]}
         return dataclasses.replace(self, train=self.train.take(indices), identity=identity)
 
+    @known_arguments
     def hold_out(self, share: float, seed: int = 0) -> "Source":
         """Returns this task with a share of its training split as the validation split.
 
@@ -142,6 +147,7 @@ class Source:
             ValueError: `share` is out of its range.
         """
         check_share(share)
+        check_seed(seed)
         if self.validation is not None:
             raise DataError(
                 f"{self.name} has a validation split of {self.num_validation:,} examples, so that no share of the "
@@ -161,12 +167,15 @@ class Source:
         identity = {name: value for name, value in self.identity.items() if name != "validation"}
         return dataclasses.replace(self, validation=None, identity=identity)
 
+    @known_arguments
     def tested_on(self, split: str) -> "Source":
         """Returns this task with another split, "train" or "validation", in place of the test split.
 
         Raises:
             DataError: the task has no validation split.
+            ValueError: `split` is another one.
         """
+        check_choice("split", split, ("train", "validation"))
         examples = getattr(self, split)
         if examples is not None:
             return dataclasses.replace(self, test=examples, test_split=split)
@@ -214,6 +223,12 @@ def check_share(share: float) -> None:
     """Raises ValueError unless a share for validation is in its range."""
     if not 0 <= share < 1:
         raise ValueError(f"validation must lie in [0, 1), as a share of the training images, got {share}")
+
+
+def check_seed(seed: int) -> None:
+    """Raises ValueError unless NumPy takes a seed."""
+    if not 0 <= seed < 2**32:
+        raise ValueError(f"seed must lie in [0, 2**32), got {describe(seed)}")
 
 
 def median_size(sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
