@@ -154,13 +154,13 @@ def _measure(config: PretrainConfig, source: data.Source, normalization: Normali
     schedule = upstream_schedule(steps, config.batch_size)
     subject = _subject(normalization, steps)
     run = open_run(config, source, schedule, start(config), identity=subject, **config.images)
-    network = renormalize(BiT(config.model, source.num_classes, dtype=config.precision), normalization)
-    network.compile(
-        optimizers.pretraining_optimizer(schedule, config.weight_decay, config.accumulate),
-        keras.losses.CategoricalCrossentropy(from_logits=True),
-        metrics=[keras.metrics.CategoricalAccuracy("accuracy")],
-    )
     with run.claimed() as folder:
+        network = renormalize(BiT(config.model, source.num_classes, dtype=config.precision), normalization)
+        network.compile(
+            optimizers.pretraining_optimizer(schedule, config.weight_decay, config.accumulate),
+            keras.losses.CategoricalCrossentropy(from_logits=True),
+            metrics=[keras.metrics.CategoricalAccuracy("accuracy")],
+        )
         last = run.fit(network, workdir=folder).rows[-1]
     return {
         "normalization": normalization.name,

@@ -13,8 +13,10 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 from PIL import Image
+
+from benchmarks import frame
 
 _IMAGES = flags.DEFINE_list("images", ["1000", "10000", "100000"], "Numbers of images in the folders.")
 _READ = flags.DEFINE_string("read", None, "Read this folder and print its memory as JSON; for the program itself.")
@@ -62,13 +64,16 @@ def measure(folder: Path) -> dict[str, int]:
     return json.loads(result.stdout.splitlines()[-1])
 
 
-def main(_) -> None:
+def main() -> None:
     if _READ.value:
         print(json.dumps(read(_READ.value)))
         return
+    from bit_keras.system.command_line import integers
+
+    counts = integers("images", _IMAGES.value)
     print(f"{SIZE[1]}x{SIZE[0]} JPEG, batches of {BATCH} at {CROP} pixels; peak memory in MB")
     print(f"{'images':>8} {'libraries':>10} {'opened':>8} {'one pass':>9}")
-    for count in map(int, _IMAGES.value):
+    for count in counts:
         with tempfile.TemporaryDirectory() as folder:
             write_images(Path(folder), count)
             result = measure(Path(folder))
@@ -77,4 +82,4 @@ def main(_) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    frame.run(main, "read")

@@ -11,8 +11,9 @@ import time
 from collections.abc import Iterator
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 
+from benchmarks import frame
 from bit_keras.metrics import predict
 
 _EXAMPLES = flags.DEFINE_integer("examples", 50_000, "Images to evaluate.", lower_bound=64)
@@ -47,7 +48,7 @@ def _peak() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def main(_) -> None:
+def main() -> None:
     network = _Network(_BATCH.value, _CLASSES.value)
     before, start = _peak(), time.perf_counter()
     found = predict(network, batches(_EXAMPLES.value))
@@ -58,4 +59,4 @@ def main(_) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    frame.run(main)

@@ -17,9 +17,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 
-from benchmarks import contest
+from benchmarks import contest, frame
 
 _ROUNDS = flags.DEFINE_integer("rounds", 7, "Turns per contender.", lower_bound=1)
 _IMAGES = 128  # two batches
@@ -151,7 +151,7 @@ def _run_contender() -> None:
     contest.take_turns(work(_CONTENDER.value, Path(_FOLDER.value), cores=_CORES.value))
 
 
-def main(_) -> None:
+def main() -> None:
     if _CONTENDER.value:
         _run_contender()
         return
@@ -177,4 +177,4 @@ def _print_table(seconds: dict[str, list[float]], cores: int) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    frame.run(main, "contender")

@@ -14,8 +14,9 @@ import time
 from pathlib import Path
 
 import keras
-from absl import app, flags
+from absl import flags
 
+from benchmarks import frame
 from benchmarks.random_weights import write_random_npz
 
 _VARIANT = flags.DEFINE_string("variant", "R152x4", "Architecture, with random weights.")
@@ -46,7 +47,7 @@ def _measure(path: Path) -> dict[str, float]:
     return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()[-1])
 
 
-def main(_) -> None:
+def main() -> None:
     if _LOAD.value:
         print(json.dumps(load(_LOAD.value)))
         return
@@ -62,4 +63,4 @@ def main(_) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    frame.run(main, "load")

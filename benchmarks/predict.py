@@ -11,9 +11,9 @@ import os
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 
-from benchmarks import contest
+from benchmarks import contest, frame
 
 CONTENDERS = ("folded", "plain")
 
@@ -37,7 +37,7 @@ def predict(contender: str) -> None:
     contest.take_turns(lambda: model.predict(images, batch_size=1, verbose=0))
 
 
-def main(_) -> None:
+def main() -> None:
     if _CONTENDER.value:
         predict(_CONTENDER.value)
         return
@@ -51,4 +51,4 @@ def main(_) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    frame.run(main, "contender")

@@ -19,9 +19,9 @@ from importlib import metadata
 from pathlib import Path
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 
-from benchmarks import contest, networks
+from benchmarks import contest, frame, networks
 
 _HALF = contest.HALF
 _OURS, _TIMM, _UNSET, _SPLIT = "bit_keras", "timm", "bit_keras, variable not set", "bit_keras, batch split"
@@ -47,7 +47,7 @@ _ROUNDS = flags.DEFINE_integer("rounds", 7, "Turns per contender.", lower_bound=
 _CLASSES = 1000
 
 
-def main(_) -> None:
+def main() -> None:
     if _CONTENDER.value:
         run(_CONTENDER.value)
         return
@@ -187,4 +187,4 @@ def _versions() -> str:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    frame.run(main, "contender")

@@ -16,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from absl import app, flags
+from absl import flags
 
 PHASES = ("import keras", "import bit_keras", "build", "load", "first step", "second step")
 _MEASURE = flags.DEFINE_string(
@@ -73,10 +73,9 @@ def _in_child(checkout: str, weights: Path) -> dict[str, float]:
     return {**times, "total to the end of the first step": sum(times[phase] for phase in PHASES[:-1])}
 
 
-def main(_) -> None:
-    if _MEASURE.value:
-        print(json.dumps(measure(_MEASURE.value)))
-        return
+def main() -> None:
+    if _BEFORE.value and not Path(_BEFORE.value, "bit_keras", "__init__.py").is_file():
+        raise ValueError(f"before must be the folder of a checkout, which holds bit_keras/, got {_BEFORE.value!r}")
     from benchmarks.random_weights import write_random_npz
 
     checkouts = {"now": str(Path(__file__).parents[1]), "before": _BEFORE.value}
@@ -99,4 +98,10 @@ def _range(values: list[float]) -> str:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    if any(argument.startswith("--measure=") for argument in sys.argv):  # with the modules of any checkout
+        flags.FLAGS(sys.argv)
+        print(json.dumps(measure(_MEASURE.value)))
+    else:
+        from benchmarks import frame
+
+        frame.run(main)

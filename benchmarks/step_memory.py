@@ -8,13 +8,16 @@ import ctypes
 import gc
 import math
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import keras
 import numpy as np
-from absl import app, flags
+from absl import flags
+
+from benchmarks import frame
 
 _CASES = flags.DEFINE_multi_string(
     "case",
@@ -25,6 +28,7 @@ _CASES = flags.DEFINE_multi_string(
     ],
     "VARIANT,BATCH,CROP and any of remat, accumulate=N, freeze=STAGE and precision=POLICY, separated by commas.",
 )
+_CASE = re.compile(r"([^,]+),([1-9]\d*),([1-9]\d*)((?:,(?:remat|accumulate=[1-9]\d*|freeze=\w+|precision=\w+))*)")
 _NUM_CLASSES = 10
 # Makes allocators return freed memory to the system at once, so that resident memory is memory in use.
 ALLOCATORS = {"TF_ONEDNN_USE_SYSTEM_ALLOCATOR": "1", "MALLOC_MMAP_THRESHOLD_": "65536"}
@@ -35,13 +39,16 @@ def parse(case: str) -> dict:
     """Returns the arguments of `estimate_memory` except the number of classes, from a case of the flag.
 
     Raises:
-        ValueError: an option is unknown.
+        ValueError: it has another form.
     """
-    variant, batch_size, crop, *options = case.split(",")
-    arguments = dict(option.split("=") if "=" in option else (option, True) for option in options)
-    unknown = set(arguments) - {"remat", "accumulate", "freeze", "precision"}
-    if unknown:
-        raise ValueError(f"options of a case are remat, accumulate=, freeze= and precision=, got {case!r}")
+    match = _CASE.fullmatch(case)
+    if not match:
+        raise ValueError(
+            "case must be VARIANT,BATCH,CROP and any of remat, accumulate=N, freeze=STAGE and precision=POLICY, got "
+            f"{case!r}"
+        )
+    variant, batch_size, crop, options = match.groups()
+    arguments = dict(option.split("=") if "=" in option else (option, True) for option in options.split(",")[1:])
     if "accumulate" in arguments:
         arguments["accumulate"] = int(arguments["accumulate"])
     return {"variant": variant, "batch_size": int(batch_size), "crop": int(crop), **arguments}
@@ -91,18 +98,17 @@ def _measure_in_child(case: str) -> int:
     return int(process.stdout.splitlines()[-1])
 
 
-def main(_) -> None:
+def main() -> None:
     if _MEASURE.value:
         print(measure(**parse(_MEASURE.value)))
         return
     from bit_keras.network.memory import estimate_memory
-    from bit_keras.zoo.variants import VARIANTS
+    from bit_keras.zoo.variants import get_variant
 
+    rows = {case: (get_variant(parse(case)["variant"]), parse(case)) for case in _CASES.value}
     print(f"| {keras.backend.backend()} | measured | estimated | estimated / measured |\n|---|---|---|---|")
-    for case in _CASES.value:
-        arguments = parse(case)
-        variant = VARIANTS[arguments.pop("variant")]
-        memory = estimate_memory(variant, _NUM_CLASSES, **arguments)
+    for case, (variant, arguments) in rows.items():
+        memory = estimate_memory(num_classes=_NUM_CLASSES, **{**arguments, "variant": variant})
         estimated, measured = memory.weights + memory.activations, _measure_in_child(case)
         print(
             f"| {case} | {measured / 1e9:.2f} GB | {estimated / 1e9:.2f} GB | {estimated / measured:.2f} |", flush=True
@@ -110,4 +116,4 @@ def main(_) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    frame.run(main, "measure")

@@ -13,7 +13,9 @@ from pathlib import Path
 os.environ["KERAS_BACKEND"] = "tensorflow"
 
 import keras
-from absl import app, flags
+from absl import flags
+
+from benchmarks import frame
 
 _VARIANT = flags.DEFINE_string("variant", "R50x1", "Row of bit_keras.zoo.variants.")
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 32, "Images per step.", lower_bound=1)
@@ -48,7 +50,7 @@ def by_operation(step: Callable, steps: int) -> dict[str, float]:
     return dict(totals.most_common())
 
 
-def main(_) -> None:
+def main() -> None:
     import tensorflow as tf
 
     from bit_keras import BiT
@@ -75,4 +77,4 @@ def main(_) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    frame.run(main)

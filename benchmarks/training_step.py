@@ -15,9 +15,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 
-from benchmarks import contest, networks
+from benchmarks import contest, frame, networks
 from benchmarks.step_memory import ALLOCATORS, status
 
 _HALF = contest.HALF
@@ -44,7 +44,7 @@ _SIDE = flags.DEFINE_integer("side", 128, "Side of the images in pixels.", lower
 _ROUNDS = flags.DEFINE_integer("rounds", 5, "Turns per contender.", lower_bound=1)
 
 
-def main(_) -> None:
+def main() -> None:
     if _CONTENDER.value:
         run(_CONTENDER.value)
         return
@@ -148,4 +148,4 @@ def _peak(step: Callable) -> int:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    frame.run(main, "contender")

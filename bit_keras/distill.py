@@ -106,6 +106,10 @@ class DistillConfig(InceptionConfig):
         if self.mixup_alpha < 0:
             raise ValueError(f"mixup_alpha must be 0 or more, got {self.mixup_alpha}")
 
+    def weights(self) -> dict[str, str]:
+        """See `RunConfig`."""
+        return super().weights() | ({} if self.teacher == LABELS else {"teacher": self.teacher})
+
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class DistillResult(RunResult):
@@ -157,19 +161,19 @@ def distill(
     schedule = CosineSchedule(config.base_lr, max(1, round(steps / 60)), steps)
     run = open_run(config, source, schedule, distribution, mixup_alpha=config.mixup_alpha, **config.images)
 
-    choose_head(config.model, source, new_head=True)
-    with distribution.scope():
-        network = Distiller(
-            open_network(config.model, source.num_classes, dtype=config.precision, remat=config.remat),
-            None if config.teacher == LABELS else BiT.from_preset(config.teacher, dtype=config.precision),
-            config.temperature,
-        )
-        network.build((None, config.resolution, config.resolution, 3))
-        network.compile(
-            optimizers.distillation_optimizer(schedule, config.weight_decay, config.accumulate),
-            metrics=[keras.metrics.CategoricalAccuracy("accuracy")],
-        )
     with run.claimed() as folder:
+        choose_head(config.model, source, new_head=True)
+        with distribution.scope():
+            network = Distiller(
+                open_network(config.model, source.num_classes, dtype=config.precision, remat=config.remat),
+                None if config.teacher == LABELS else BiT.from_preset(config.teacher, dtype=config.precision),
+                config.temperature,
+            )
+            network.build((None, config.resolution, config.resolution, 3))
+            network.compile(
+                optimizers.distillation_optimizer(schedule, config.weight_decay, config.accumulate),
+                metrics=[keras.metrics.CategoricalAccuracy("accuracy")],
+            )
         log = run.fit(network, workdir=folder, best_of=network.student, callbacks=callbacks)
         trained, summary = run.conclude(network.student, log, workdir=folder)
     return DistillResult(trained, summary, run.folder, log.rows)

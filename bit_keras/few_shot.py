@@ -28,11 +28,11 @@ from bit_keras.metrics.probes import least_squares, ridge
 from bit_keras.network.folding import folded
 from bit_keras.rules.hyperrule import HyperRule
 from bit_keras.runs import program
-from bit_keras.runs.config import DATA_OPTIONS
+from bit_keras.runs.config import DATA_OPTIONS, fingerprint
 from bit_keras.runs.names import display_names, stem
 from bit_keras.runs.network import open_network
 from bit_keras.runs.opening import make_config, open_source
-from bit_keras.runs.series import SET_BY_SERIES, cell_name, each_once, effective, fingerprint, identity_of, recorded
+from bit_keras.runs.series import SET_BY_SERIES, cell_name, each_once, effective, identity_of, recorded
 from bit_keras.runs.workdir import claim
 from bit_keras.system.checks import check_choice, check_integer, known_arguments
 from bit_keras.system.command_line import integers

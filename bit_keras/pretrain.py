@@ -26,7 +26,7 @@ from bit_keras.runs.result import RunResult
 from bit_keras.runs.run import open_run
 from bit_keras.system.checks import check_choice, checked_types
 from bit_keras.system.logs import shows_messages
-from bit_keras.zoo.variants import get_variant
+from bit_keras.zoo.variants import VARIANTS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +45,7 @@ class PretrainConfig(InceptionConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        get_variant(self.model)
+        check_choice("model", self.model, tuple(VARIANTS))
         check_choice("loss", self.loss, ("softmax", "sigmoid"))
 
 
@@ -91,14 +91,14 @@ def pretrain(
     schedule = upstream_schedule(config.total_steps(source), config.batch_size)
     run = open_run(config, source, schedule, distribution, **config.images)
 
-    with distribution.scope():
-        network = BiT(config.model, source.num_classes, dtype=config.precision, remat=config.remat)
-        network.compile(
-            optimizers.pretraining_optimizer(schedule, config.weight_decay, config.accumulate),
-            _loss(config.loss, network),
-            metrics=[_accuracy(source.multi_label)],
-        )
     with run.claimed() as folder:
+        with distribution.scope():
+            network = BiT(config.model, source.num_classes, dtype=config.precision, remat=config.remat)
+            network.compile(
+                optimizers.pretraining_optimizer(schedule, config.weight_decay, config.accumulate),
+                _loss(config.loss, network),
+                metrics=[_accuracy(source.multi_label)],
+            )
         log = run.fit(network, workdir=folder, callbacks=callbacks)
         network, summary = run.conclude(network, log, workdir=folder)
     return PretrainResult(network, summary, run.folder, log.rows)

@@ -15,11 +15,16 @@ from bit_keras import convert, data, distill, few_shot, pretrain
 from bit_keras.distill import DistillConfig
 from bit_keras.evaluate.evaluator import evaluate
 from bit_keras.finetune import FinetuneConfig
+from bit_keras.network.memory import estimate_memory
 from bit_keras.pretrain import PretrainConfig
 from bit_keras.protocols.published import published
 from bit_keras.protocols.standard import standard
 from bit_keras.protocols.vtab import vtab
+from bit_keras.rules.mixup import MixUp
+from bit_keras.rules.schedules import CosineSchedule, Schedule, upstream_schedule
+from bit_keras.rules.sgd import SGDWithL2
 from bit_keras.system.checks import check_kind, describe
+from bit_keras.zoo.variants import get_variant
 
 IMAGES, LABELS = np.zeros((4, 8, 8, 3), np.uint8), np.arange(4) % 2
 MODEL = keras.Sequential([keras.Input((None, None, 3)), keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(2)])
@@ -139,6 +144,25 @@ CASES = {
         ("seed",),
         ("name", "data_dir", "manual_dir"),
     ),
+    SOURCE.few_shot: ({"examples_per_class": 1, "seed": 0}, (), ("examples_per_class", "seed"), ()),
+    SOURCE.hold_out: ({"share": 0.5}, (), ("share", "seed"), ()),
+    SOURCE.tested_on: ({}, (), (), ("split",)),
+    data.train_names: ({"source": SOURCE, "batch_size": 2, "seed": 0, "step": 0}, (), ("batch_size", "step"), ()),
+    MixUp: ({"alpha": 0.1}, (), ("alpha", "seed"), ()),
+    SGDWithL2: ({}, (), ("l2",), ()),
+    Schedule: (
+        {"base_lr": 0.1, "warmup_steps": 1, "drop_steps": (2, 3), "total_steps": 5},
+        (),
+        ("base_lr", "warmup_steps", "total_steps"),
+        ("drop_steps",),
+    ),
+    CosineSchedule: (
+        {"base_lr": 0.1, "warmup_steps": 1, "total_steps": 5},
+        (),
+        ("base_lr", "warmup_steps", "total_steps"),
+        (),
+    ),
+    upstream_schedule: ({"total_steps": 100, "batch_size": 8}, (), ("total_steps", "batch_size"), ()),
     data.from_arrays: (
         {"train_images": IMAGES, "train_labels": LABELS, "test_images": IMAGES, "test_labels": LABELS},
         (),
@@ -188,6 +212,40 @@ def test_every_public_function_is_tried(name):
     public = getattr(bit_keras, name)
     is_result = inspect.isclass(public) and name.endswith("Result")
     assert is_result or public in CASES or getattr(public, name, None) in CASES
+
+
+@pytest.mark.parametrize("value", ["", " ", "a\0b", "a" * 5000])
+def test_what_can_be_no_name_or_path_is_refused_by_the_name_of_its_argument(value):
+    for function, name in (
+        (bit_keras.BiT.from_preset, "preset"),
+        (functools.partial(bit_keras.load_weights, NETWORK), "path"),
+        (functools.partial(bit_keras.predict, images=IMAGES), "model"),
+        (data.load, "name"),
+        (functools.partial(convert.convert, destination="a.npz"), "source"),
+    ):
+        with pytest.raises(ValueError, match=rf"^{name} must (be given|have at most 4,096)"):
+            function(value)
+    with pytest.raises(ValueError, match=r"no file is called 'aaa"):
+        bit_keras.BiT.from_preset("a" * 300)
+
+
+def test_values_out_of_their_range_are_refused_by_name():
+    for function, name, value in (
+        (functools.partial(SOURCE.few_shot, seed=0), "examples_per_class", 0),
+        (functools.partial(SOURCE.few_shot, 1), "seed", -1),
+        (functools.partial(SOURCE.hold_out, 0.5), "seed", 2**32),
+        (SOURCE.tested_on, "split", "test"),
+        (RULE.scaled, "how", "twice"),
+        (MixUp, "alpha", 0.0),
+        (functools.partial(upstream_schedule, 100), "batch_size", 0),
+        (functools.partial(estimate_memory, get_variant("R50x1"), 2, 8, 8), "precision", "int8"),
+        (functools.partial(estimate_memory, get_variant("R50x1"), 2, 8, 8), "accumulate", 0),
+    ):
+        with pytest.raises(ValueError, match=rf"^{name} must "):
+            function(**{name: value})
+    for handle in ((1,), np.zeros(2), 1.0, None):
+        with pytest.raises(TypeError, match=r"^handle must be the directory or address of a SavedModel"):
+            bit_keras.SavedModelLayer(handle)
 
 
 def test_networks_in_place_of_names_are_told_what_to_do():

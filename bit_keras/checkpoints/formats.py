@@ -21,6 +21,7 @@ from bit_keras.checkpoints.readers import (
     torch_pickle,
     torch_state,
 )
+from bit_keras.system.checks import known_arguments
 from bit_keras.zoo import presets
 
 
@@ -76,6 +77,7 @@ def read_card(path: str | os.PathLike) -> Card | None:
     return None if reader is None else reader(path)
 
 
+@known_arguments
 def read_weights(path: str | os.PathLike) -> Mapping[str, np.ndarray]:
     """Reads a BiT's weights from a file or directory of any known format.
 

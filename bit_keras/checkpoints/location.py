@@ -8,12 +8,14 @@ from bit_keras.checkpoints.folders import OF_A_RUN, weight_file
 from bit_keras.checkpoints.readers import shards
 from bit_keras.checkpoints.remote import download
 from bit_keras.checkpoints.remote.addresses import SCHEMES, canonical, request_for, scheme
+from bit_keras.system.checks import known_arguments
 from bit_keras.system.logs import logger
 from bit_keras.system.paths import expanded
 from bit_keras.zoo.presets import PRESETS, WeightFile, get_preset
 from bit_keras.zoo.variants import get_variant
 
 
+@known_arguments
 def locate(
     name: str | os.PathLike, variant: str | None = None, file_format: str | None = None
 ) -> tuple[Path, str | None]:
@@ -35,7 +37,7 @@ def locate(
     if variant is not None:
         get_variant(variant)  # raises before a download
     name = expanded(name)
-    if name not in PRESETS and (download.is_url(name) or Path(name).exists()):
+    if name not in PRESETS and (download.is_url(name) or os.path.exists(name)):
         if file_format is not None:
             raise ValueError(f"file_format={file_format!r} is for names of published weights, got {name!r}")
         found = _download(name) if download.is_url(name) else Path(name)

@@ -12,6 +12,8 @@ import numpy as np
 from bit_keras.zoo.variants import VARIANTS, UnitRow, Variant
 
 HEAD = "head"
+# Weights of a head with LoRA, whose kernel is kernel + scale * a @ b.
+LORA = ("lora_kernel_a", "lora_kernel_b", "lora_scale")
 # Official path of the head, a 1x1 convolution in the files and a dense layer here.
 HEAD_PATH = "head/conv2d"
 

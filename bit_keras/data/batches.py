@@ -168,7 +168,13 @@ def train_names(source: Source, *, batch_size: int, seed: int, step: int, loader
 
     Returns:
         For each image its file, or "training image" and its index; [] for TFRecord files and TensorFlow Datasets.
+
+    Raises:
+        ValueError: a number is out of its range.
     """
+    _check_positive(batch_size=batch_size)
+    for name, value in {"seed": seed, "step": step}.items():
+        check_integer(name, value, minimum=0)
     split, start = source.train, step * batch_size
     if not isinstance(split, Examples):
         return []

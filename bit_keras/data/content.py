@@ -2,11 +2,13 @@
 
 import concurrent.futures
 import dataclasses
+import functools
 import hashlib
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from bit_keras.data.remembered import Table, remembered, stamp
 from bit_keras.data.source import Source, Split
 from bit_keras.system.logs import doing, logger
 
@@ -22,10 +24,15 @@ def with_content(source: Source) -> Source:
         return source
     splits = [split for split in (source.train, source.test, source.validation) if split is not None]
     digest = hashlib.sha256()
-    with doing(f"reading the content of {source.name}"), concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+    files = {path: summarize for split in splits for path, summarize in _files(split)}
+    folders = sorted({os.path.dirname(path) for path in files})
+    with (
+        doing(f"reading the content of {source.name}"),
+        remembered("content", *folders) as table,
+        concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool,
+    ):
         try:
-            files = {path: summarize for split in splits for path, summarize in _files(split)}
-            for part in pool.map(lambda path: files[path](path), sorted(files, key=repr)):
+            for part in pool.map(lambda path: files[path](path, table), sorted(files, key=repr)):
                 digest.update(part)
         except OSError as error:
             logger.warning("%s: changes of the data will not be noticed: %s", source.name, error)
@@ -36,8 +43,8 @@ def with_content(source: Source) -> Source:
     return dataclasses.replace(source, identity={**source.identity, "content": digest.hexdigest()})
 
 
-def _files(split: Split) -> Iterator[tuple[str, Callable[[str], bytes]]]:
-    """Yields the files of a split, each with the function that summarizes its content."""
+def _files(split: Split) -> Iterator[tuple[str, Callable[[str, Table], bytes]]]:
+    """Yields the files of a split, each with the function that summarizes its content, or looks it up in a table."""
     if hasattr(split, "builder"):  # TensorFlow Datasets
         info = split.builder.info
         is_tfrecord = getattr(info.file_format, "value", "tfrecord") == "tfrecord"
@@ -46,7 +53,7 @@ def _files(split: Split) -> Iterator[tuple[str, Callable[[str], bytes]]]:
         names, summarize = split.files, _checksums
     elif split.digests is not None:  # from files that were read when the source was opened
         digests = dict(zip(map(os.fspath, split.images), split.digests, strict=True))
-        names, summarize = digests, digests.get
+        names, summarize = digests, lambda path, table: digests[path]
     else:
         names, summarize = split.images if split.in_files else (), _sha256
     for name in names:
@@ -59,11 +66,26 @@ def _in_memory(split: Split) -> Iterator[bytes]:
         yield from split.images
 
 
+def _looked_up(compute: Callable[[str], bytes]) -> Callable[[str, Table], bytes]:
+    @functools.wraps(compute)
+    def look_up(path: str, table: Table) -> bytes:
+        key = stamp(path)
+        known = table.get(key)
+        if known is None:
+            known = compute(path)
+            table.put(key, known)
+        return known
+
+    return look_up
+
+
+@_looked_up
 def _sha256(path: str) -> bytes:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").digest()
 
 
+@_looked_up
 def _checksums(path: str) -> bytes:
     """Returns a hash of the CRCs that follow the data of the records in a TFRecord file."""
     digest = hashlib.sha256()

@@ -6,6 +6,7 @@ import numpy as np
 
 from bit_keras.data.errors import DataError, check_labels, shortened
 from bit_keras.system.checks import check_choice
+from bit_keras.system.texts import counted
 
 OFFICIAL_EXAMPLES = 200_000  # the official code draws from as many of the first examples as it reads into memory
 
@@ -40,9 +41,9 @@ def draw(
     counts = np.bincount(labels, minlength=len(class_names))
     short = [f"{class_names[c]!r} has {counts[c]}" for c in np.flatnonzero(counts < examples_per_class)]
     if short and method != "big_vision":
-        short = ", ".join(shortened(short))
         among = f" among the first {OFFICIAL_EXAMPLES:,}" if method == "official" else ""
-        raise DataError(f"few-shot asks for {examples_per_class} examples of each class{among}, but {short}")
+        asked = f"{counted(examples_per_class, 'example')} of each class{among} (examples_per_class)"
+        raise DataError(f"few-shot asks for {asked}, but {', '.join(shortened(short))}")
     return np.sort(_METHODS[method](labels, counts, examples_per_class, seed)).astype(np.int64)
 
 

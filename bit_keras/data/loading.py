@@ -132,7 +132,8 @@ def _open_set(row: EvaluationSet, path: Path, skip_unreadable: bool) -> Source:
 def _is_path(name: str) -> bool:
     """Tells whether a name is a path, not one of TensorFlow Datasets; raises DataError if it is one of Windows."""
     path = Path(name)
-    if name.startswith(("/", ".", "~")) or path.is_dir() or (path.suffix and path.exists()):
+    # Those of pathlib raise errors for names that are too long.
+    if name.startswith(("/", ".", "~")) or os.path.isdir(name) or (path.suffix and os.path.exists(name)):
         return True
     if "\\" not in name and not PureWindowsPath(name).is_absolute():
         return False

@@ -11,6 +11,8 @@ from bit_keras.data.errors import DataError, check_labels
 from bit_keras.data.examples import no_examples
 from bit_keras.data.held_out import divide
 from bit_keras.data.splits import SPLIT_NAMES
+from bit_keras.system.checks import check_choice, check_integer, describe, known_arguments
+from bit_keras.system.texts import counted
 
 
 class Split(Protocol):
@@ -123,6 +125,7 @@ class Source:
                 "--loss=sigmoid"
             )
 
+    @known_arguments
     def few_shot(self, examples_per_class: int, seed: int, draw: str = "nested") -> "Source":
         """Returns this task with a random subset of its training split, a pure function of `seed`.
 
@@ -135,6 +138,8 @@ class Source:
             DataError: a class has too few examples, or images may have several labels.
             ValueError: an argument is out of its range.
         """
+        check_integer("examples_per_class", examples_per_class)
+        check_seed(seed)
         self.check_one_label("a few-shot draw")
         indices = few_shot.draw(self.train.labels, self.class_names, examples_per_class, seed, draw)
         drawn = {"examples_per_class": examples_per_class, "seed": seed}
@@ -143,6 +148,7 @@ class Source:
         identity = {**self.identity, "few_shot": [*self.identity.get("few_shot", []), drawn]}
         return dataclasses.replace(self, train=self.train.take(indices), identity=identity)
 
+    @known_arguments
     def hold_out(self, share: float, seed: int = 0) -> "Source":
         """Returns this task with a share of its training split as the validation split.
 
@@ -157,6 +163,7 @@ class Source:
             ValueError: `share` is out of its range.
         """
         check_share(share)
+        check_seed(seed)
         if self.validation is not None:
             raise DataError(
                 f"{self.name} has a validation split of {self.num_validation:,} examples, so that no share of the "
@@ -176,12 +183,15 @@ class Source:
         identity = {name: value for name, value in self.identity.items() if name != "validation"}
         return dataclasses.replace(self, validation=None, identity=identity)
 
+    @known_arguments
     def tested_on(self, split: str) -> "Source":
         """Returns this task with another split, "train" or "validation", in place of the test split.
 
         Raises:
             DataError: the task has no validation split.
+            ValueError: `split` is another one.
         """
+        check_choice("split", split, ("train", "validation"))
         examples = getattr(self, split)
         if examples is not None and not (split == "train" and self.evaluation_only):
             return dataclasses.replace(self, test=examples, test_split=split)
@@ -206,7 +216,7 @@ class Source:
     def describe_test(self) -> str:
         """Returns the number of test examples, and the name of their split unless it is "test"."""
         other = "" if self.test_split == "test" else f" (the {self.test_split} split)"
-        return f"{self.num_test:,} test examples{other}"
+        return f"{counted(self.num_test, 'test example')}{other}"
 
     def describe_balance(self) -> str:
         """Returns one line about the number of training images per class; see the function `describe_balance`.
@@ -235,6 +245,12 @@ def check_share(share: float) -> None:
     """Raises ValueError unless a share for validation is in its range."""
     if not 0 <= share < 1:
         raise ValueError(f"validation must lie in [0, 1), as a share of the training images, got {share}")
+
+
+def check_seed(seed: int) -> None:
+    """Raises ValueError unless NumPy takes a seed."""
+    if not 0 <= seed < 2**32:
+        raise ValueError(f"seed must lie in [0, 2**32), got {describe(seed)}")
 
 
 def median_size(sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:

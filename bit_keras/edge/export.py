@@ -131,7 +131,7 @@ def export_edge(
 
 def _check_arguments(model: BiT, output: Path, source: data.Source, formats: Sequence[str]) -> None:
     if os.path.lexists(output):
-        raise FileExistsError(f"files are written to a directory that does not exist yet, got {output}")
+        raise FileExistsError(f"output must be a directory that does not exist yet, got {output}")
     source.check_trainable("calibration")
     unknown = [name for name in formats if name not in FORMATS]
     if unknown or not formats:

@@ -9,6 +9,7 @@ Examples:
 from absl import flags
 
 from bit_keras.saved_models.publish import HANDLES, publish
+from bit_keras.system.texts import counted
 
 
 def main() -> None:
@@ -16,7 +17,7 @@ def main() -> None:
     handle, uploads = publish(values.directory, values.to, values.handle, values.version, values.dry_run)
     for upload in uploads:
         print(f"{upload.sha256}  {upload.num_bytes:>13,}  {upload.path}")
-    total = f"{len(uploads)} files, {sum(upload.num_bytes for upload in uploads):,} bytes"
+    total = f"{counted(len(uploads), 'file')}, {sum(upload.num_bytes for upload in uploads):,} bytes"
     if values.dry_run:
         print(f"dry run: --nodry_run uploads {total} to {values.to} as {handle}")
     else:

@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from bit_keras.figures import drawing, pictures
+from bit_keras.system.texts import counted
 
 MOST = 120  # images on a sheet
 SIDE = 160  # pixels of a picture
@@ -35,7 +36,7 @@ def contact_sheet(rows: Sequence[Row]) -> Figure:
     images = [grey if row.thumbnail is None else row.thumbnail for row in rows]
     captions = [f"{pictures.short_name(row.file)}\n{_class(row)}" for row in rows]
     readable = sum(row.error is None for row in rows)
-    return pictures.grid(images, captions, f"{readable:,} images" if readable != 1 else "1 image")
+    return pictures.grid(images, captions, counted(readable, "image"))
 
 
 def _class(row: Row) -> str:

@@ -2,7 +2,6 @@
 
 import dataclasses
 
-from bit_keras.data import Source
 from bit_keras.network.freezing import FREEZES
 from bit_keras.rules.hyperrule import SCALES
 from bit_keras.runs.config import RunConfig, option
@@ -68,12 +67,12 @@ class FinetuneConfig(RunConfig):
         check_choice("freeze", self.freeze, FREEZES)
         check_choice("schedule", self.schedule, ("hyperrule", "upstream"))
 
-    def identity(self, source: Source, mixup_parts: int = 1) -> dict:
+    def settings(self) -> dict:
         """See `RunConfig`."""
-        identity = super().identity(source, mixup_parts)
+        settings = super().settings()
         for name in ("export_dir", "small_batch"):  # small_batch only sets batch_size and base_lr
-            del identity[name]
+            del settings[name]
         for name in ("new_head", "resize"):  # not recorded by earlier versions, whose runs still resume
             if not getattr(self, name):
-                del identity[name]
-        return identity
+                del settings[name]
+        return settings

@@ -49,21 +49,7 @@ def run(
     if source.identity["kind"] != "tfds":  # for TFDS, counting labels needs a pass over the data
         logger.info("%s", source.describe_balance())
 
-    # Model
-    keep_head = choose_head(config.model, source, config.new_head)
-    with distribution.scope():
-        network = open_network(
-            config.model, source.num_classes, config.variant, config.precision, config.remat, keep_head
-        )
-        freeze(network, config.freeze)
-        network.compile(
-            optimizers.optimizer(schedule, rule.momentum, config.accumulate),
-            keras.losses.CategoricalCrossentropy(from_logits=True),
-            metrics=["accuracy"],
-        )
-    logger.info("%s of %s weights are trained", f"{count_trainable(network):,}", f"{network.count_params():,}")
-
-    # Fit, evaluate, report, export
+    # What is exported at the end
     faults = []
 
     def export(network: BiT) -> None:
@@ -73,7 +59,22 @@ def run(
             with drawing.reported(f"the SavedModel {config.export_dir}", faults):
                 export_saved_model(network, config.export_dir)
 
+    # Model, once no other process can write to the workdir
     with run.claimed() as folder:
+        keep_head = choose_head(config.model, source, config.new_head)
+        with distribution.scope():
+            network = open_network(
+                config.model, source.num_classes, config.variant, config.precision, config.remat, keep_head
+            )
+            freeze(network, config.freeze)
+            network.compile(
+                optimizers.optimizer(schedule, rule.momentum, config.accumulate),
+                keras.losses.CategoricalCrossentropy(from_logits=True),
+                metrics=["accuracy"],
+            )
+        logger.info("%s of %s weights are trained", f"{count_trainable(network):,}", f"{network.count_params():,}")
+
+        # Fit, evaluate, report, export
         log = run.fit(network, workdir=folder, callbacks=callbacks)
         network, summary = run.conclude(network, log, export, workdir=folder)
     result = FinetuneResult(network, summary, run.folder, log.rows)

@@ -20,7 +20,7 @@ from bit_keras.inference.prediction import Prediction
 from bit_keras.metrics import classification
 from bit_keras.metrics.predictions import logits_of
 from bit_keras.network import class_names as published
-from bit_keras.system.checks import check_choice, check_integer, known_arguments
+from bit_keras.system.checks import check_choice, check_integer, check_kind, known_arguments
 from bit_keras.system.logs import doing, logger
 from bit_keras.system.paths import expanded
 from bit_keras.system.texts import read_names
@@ -78,6 +78,7 @@ class Predictor:
         if resolution is not None:
             check_integer("resolution", resolution)
         if isinstance(model, str | os.PathLike):
+            model = check_kind("model", model, str | os.PathLike)
             self._network, card, (self.resolution, reason) = _open(expanded(model), resolution, precision)
         else:
             self._network, card, (self.resolution, reason) = _of_object(model, resolution, precision)

@@ -27,8 +27,8 @@ def freeze(model: BiT, what: str) -> None:
     Raises:
         ValueError: `what` is not in FREEZES.
     """
-    if what not in FREEZES:
-        raise ValueError(f"freeze must be one of {', '.join(FREEZES)}, got {what!r}")
+    if not isinstance(what, str) or what not in FREEZES:
+        raise ValueError(f"what must be one of {', '.join(FREEZES)}, got {what!r}")
     if what == "head_only":
         model.backbone.trainable = False
     elif what != "none":

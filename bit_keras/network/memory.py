@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from bit_keras.checkpoints.architecture import weight_shapes
 from bit_keras.network.execution import RECOMPUTE_MINIMUM
-from bit_keras.network.freezing import frozen_stages
+from bit_keras.network.freezing import FREEZES, frozen_stages
+from bit_keras.system.checks import check_choice, check_integer, known_arguments
 from bit_keras.zoo.variants import Variant
 
 _BYTES = {"float32": 4, "mixed_bfloat16": 2, "mixed_float16": 2}
@@ -26,6 +27,7 @@ class Memory:
     activations: int
 
 
+@known_arguments
 def estimate_memory(
     variant: Variant,
     num_classes: int,
@@ -46,7 +48,15 @@ def estimate_memory(
         batch_size: images per update.
         crop: side of the images in pixels.
         precision, accumulate, freeze, remat: as in `bit_keras.finetune.FinetuneConfig`.
+
+    Raises:
+        ValueError: an argument is out of its range.
     """
+    counts = {"num_classes": num_classes, "batch_size": batch_size, "crop": crop, "accumulate": accumulate}
+    for name, value in counts.items():
+        check_integer(name, value)
+    check_choice("precision", precision, tuple(_BYTES))
+    check_choice("freeze", freeze, FREEZES)
     frozen = frozen_stages(freeze)
     frozen_keys = tuple(f"resnet/{stage}/" for stage in frozen)
     sizes = {key: math.prod(shape) for key, shape in weight_shapes(variant, num_classes).items()}

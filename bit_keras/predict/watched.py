@@ -9,6 +9,7 @@ from rich import progress
 from bit_keras.inference.prediction import Prediction
 from bit_keras.system.logs import doing, logger
 from bit_keras.system.progress_bar import image_bar
+from bit_keras.system.texts import counted
 
 
 @contextlib.contextmanager
@@ -63,7 +64,7 @@ class Watched:
 
     def log(self) -> None:
         seconds = time.perf_counter() - self._began
-        images = f"{self.count:,} image{'s' * (self.count != 1)}"
+        images = counted(self.count, "image")
         logger.info("%s in %.1f s, %.0f images/s", images, seconds, self.count / seconds)
         if self.errors:
             logger.warning("%s of %s cannot be read", f"{self.errors:,}", images)

@@ -23,11 +23,11 @@ from bit_keras.evaluate import options as evaluation_options
 from bit_keras.evaluate.evaluator import evaluate
 from bit_keras.protocols.evaluation_table import NUMBERS, table
 from bit_keras.protocols.sweep import FAULTS, failed, shown
-from bit_keras.runs.config import LOAD_OPTIONS
+from bit_keras.runs.config import LOAD_OPTIONS, fingerprint
 from bit_keras.runs.names import display_names, stem
 from bit_keras.runs.opening import load_data
 from bit_keras.runs.places import folders_of
-from bit_keras.runs.series import cell_name, each_once, fingerprint, identity_of, read_record, recorded
+from bit_keras.runs.series import cell_name, each_once, identity_of, read_record, recorded
 from bit_keras.runs.workdir import PLACES, share
 from bit_keras.system.checks import known_arguments
 from bit_keras.system.files import write_json, write_lines

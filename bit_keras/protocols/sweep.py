@@ -12,13 +12,15 @@ from pathlib import Path
 from absl import flags
 
 from bit_keras.data import Source
+from bit_keras.runs.config import fingerprint
 from bit_keras.runs.names import stem
-from bit_keras.runs.series import cell_name, each_once, fingerprint, identity_of, read_record, recorded
+from bit_keras.runs.series import cell_name, each_once, identity_of, read_record, recorded
 from bit_keras.runs.workdir import share
 from bit_keras.system.checks import check_integer
 from bit_keras.system.files import write_json
 from bit_keras.system.logs import logger
 from bit_keras.system.paths import expanded
+from bit_keras.system.texts import counted
 from bit_keras.zoo.tasks import TASKS, list_tasks
 
 RUNS = 3
@@ -177,8 +179,8 @@ def expanded_tasks(tasks: Sequence[str]) -> list[str]:
 
 def failed(failures: Sequence[str], kind: str) -> Failed:
     """Returns the error that lists failures, a line each, of what is called `kind`."""
-    count = f"1 {kind}" if len(failures) == 1 else f"{len(failures)} {kind}s"
-    return Failed("\n".join([f"{count} failed; the same command repeats only what has failed:", *failures]))
+    what = f"{counted(len(failures), kind)} failed; the same command repeats only what has failed:"
+    return Failed("\n".join([what, *failures]))
 
 
 @contextlib.contextmanager

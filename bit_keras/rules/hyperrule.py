@@ -124,7 +124,7 @@ class HyperRule:
             ValueError: `how` has another value.
         """
         if how not in SCALES:
-            raise ValueError(f"scale must be one of {', '.join(SCALES)}, got {how!r}")
+            raise ValueError(f"how must be one of {', '.join(SCALES)}, got {how!r}")
         if how == "linear":
             return dataclasses.replace(self, base_lr=self.base_lr * self.batch_size / _PAPER_BATCH)
         if how == "schedule":

@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from bit_keras.rules.step_counter import inner_optimizer
+from bit_keras.system.checks import known_arguments
 
 
 class MixUp(keras.callbacks.Callback):
@@ -30,6 +31,7 @@ class MixUp(keras.callbacks.Callback):
         ValueError: `alpha` or `seed` is out of its range; in the first step, if batches are not as above.
     """
 
+    @known_arguments
     def __init__(self, alpha: float, seed: int = 0):
         super().__init__()
         if not alpha > 0:

@@ -4,6 +4,8 @@ import dataclasses
 import itertools
 import math
 
+from bit_keras.system.checks import check_integer, known_arguments
+
 
 class _Warmup:
     """Linear warm-up from 0 to `base_lr`; a subclass has the fields and says what follows."""
@@ -30,6 +32,7 @@ class _Warmup:
         return self._after_warmup(step)
 
 
+@known_arguments
 @dataclasses.dataclass(frozen=True)
 class Schedule(_Warmup):
     """Linear warm-up from 0, then drops by a factor of 10.
@@ -54,7 +57,7 @@ class Schedule(_Warmup):
         supports = (0, self.warmup_steps, *self.drop_steps, self.total_steps)
         if any(a >= b for a, b in itertools.pairwise(supports)):
             raise ValueError(
-                "warm-up, drops and total must be ascending numbers of steps, each 1 or more, got "
+                "warmup_steps, drop_steps and total_steps must be ascending numbers of steps, each 1 or more, got "
                 f"{supports[1:]}; train for more steps"
             )
 
@@ -70,6 +73,7 @@ class Schedule(_Warmup):
         return rate
 
 
+@known_arguments
 def upstream_schedule(total_steps: int, batch_size: int) -> Schedule:
     """The schedule of BiT-S and BiT-M: warm-up, then drops by 10 at 30, 60 and 80 of 90 epochs.
 
@@ -82,10 +86,13 @@ def upstream_schedule(total_steps: int, batch_size: int) -> Schedule:
     Returns:
         The schedule. It warms up for 1/22 of the training; the paper for 5000 updates, regardless of the length.
     """
+    check_integer("total_steps", total_steps)
+    check_integer("batch_size", batch_size)
     drops = tuple(round(total_steps * epoch / 90) for epoch in (30, 60, 80))
     return Schedule(0.03 * batch_size / 256, max(1, round(total_steps / 22)), drops, total_steps)
 
 
+@known_arguments
 @dataclasses.dataclass(frozen=True)
 class CosineSchedule(_Warmup):
     """Linear warm-up from 0, then half a cosine down to 0.

@@ -3,6 +3,7 @@
 import keras
 
 from bit_keras.rules import end_of_schedule
+from bit_keras.system.checks import check_kind
 
 
 @keras.saving.register_keras_serializable(package="bit_keras")
@@ -55,6 +56,7 @@ class SGDWithL2(SGD):
     """
 
     def __init__(self, *args, l2: float = 1e-4, **options):
+        l2 = check_kind("l2", l2, float)
         if l2 < 0:
             raise ValueError(f"l2 must be 0 or more, got {l2}")
         super().__init__(*args, **options)

@@ -5,7 +5,6 @@ import dataclasses
 import keras
 
 from bit_keras.checkpoints import locate, provenance
-from bit_keras.checkpoints.remote.addresses import is_url
 from bit_keras.data import LOADERS, Source
 from bit_keras.data.source import check_share
 from bit_keras.distribution import DISTRIBUTIONS
@@ -13,6 +12,8 @@ from bit_keras.system.checks import check_choice, check_integer, check_kind
 from bit_keras.system.paths import expanded
 from bit_keras.zoo.fits import FITS
 from bit_keras.zoo.precisions import PRECISIONS
+from bit_keras.zoo.presets import PRESETS
+from bit_keras.zoo.variants import VARIANTS
 
 # Settings for reading data, common to all programs that read any.
 DATA_OPTIONS = ("data_dir", "manual_dir", "loader", "skip_unreadable", "image_column", "label_column")
@@ -125,6 +126,23 @@ class RunConfig:
         """Images per step of the optimizer; an update takes `accumulate` steps."""
         return self.batch_size // self.accumulate
 
+    def settings(self) -> dict:
+        """Returns the settings that affect the results of the run beyond rounding; JSON-able.
+
+        What they name, data and weights, is identified by its content only in `identity`.
+        """
+        settings = {name: value for name, value in dataclasses.asdict(self).items() if name not in _FREE}
+        # Earlier versions, whose runs still resume, did not record these defaults.
+        if not self.validation:
+            del settings["validation"]
+        if self.fit == "squash":
+            del settings["fit"]
+        return {**settings, "backend": keras.backend.backend()}
+
+    def weights(self) -> dict[str, str]:
+        """Returns {setting: its value} of the settings that name weights."""
+        return {"model": self.model}
+
     def identity(self, source: Source, mixup_parts: int = 1) -> dict:
         """Returns everything that affects the results of the run beyond rounding; JSON-able.
 
@@ -133,21 +151,25 @@ class RunConfig:
         Args:
             source: data of the run.
             mixup_parts: of the distribution; 1 if the run does not use MixUp.
+
+        Raises:
+            ValueError, OSError: as `fingerprint`.
         """
-        settings = {name: value for name, value in dataclasses.asdict(self).items() if name not in _FREE}
-        # Earlier versions, whose runs still resume, did not record these defaults.
-        if not self.validation:
-            del settings["validation"]
-        if self.fit == "squash":
-            del settings["fit"]
+        settings = self.settings()
         if mixup_parts > 1:
             settings["mixup_parts"] = mixup_parts
-        contents = {name: _content(settings[name]) for name in ("model", "teacher") if name in settings}
+        contents = {name: fingerprint(model) for name, model in self.weights().items()}
         if any(contents.values()):
             settings["weights"] = {name: content for name, content in contents.items() if content}
-        return {**settings, "data": source.describe(), "backend": keras.backend.backend()}
+        return {**settings, "data": source.describe()}
 
 
-def _content(model: str) -> str | None:
-    """Returns the hash of weights, which are downloaded from an address; None for published ones and variants."""
-    return provenance.fingerprint(locate(model)[0] if is_url(model) else model)
+def fingerprint(model: str) -> str | None:
+    """Returns the hash of weights, which are downloaded from an address; None for presets and variants.
+
+    Raises:
+        ValueError, OSError: as `checkpoints.locate`, for example for a file that does not exist.
+    """
+    if model in VARIANTS or model in PRESETS:
+        return None
+    return provenance.fingerprint(locate(model)[0])

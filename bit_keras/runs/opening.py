@@ -12,6 +12,7 @@ from bit_keras.data.content import with_content
 from bit_keras.distribution import DISTRIBUTIONS, Distribution, check_batch, start_distribution
 from bit_keras.runs.config import LOAD_OPTIONS, RunConfig
 from bit_keras.runs.places import check_places
+from bit_keras.runs.workdir import check_start
 from bit_keras.system.checks import check_name_or_path, check_names
 from bit_keras.system.files import write_lines
 from bit_keras.system.logs import doing, logger
@@ -22,11 +23,12 @@ SOURCES = "a name, a path, or a source such as bit_keras.data.from_arrays(images
 
 
 def start(config: RunConfig) -> Distribution:
-    """Sets the random seeds and starts the devices; must be called before anything is computed.
+    """Sets the random seeds, starts the devices and checks the workdir; must be called before anything is computed.
 
     Raises:
         ValueError: the devices cannot divide a batch equally, or the settings of their engine are invalid.
         DistributionError: the engine cannot be started.
+        FileExistsError, BlockingIOError: the workdir is in use, or belongs to a run with other settings.
     """
     keras.utils.set_random_seed(config.seed)
     if config.deterministic:
@@ -34,6 +36,7 @@ def start(config: RunConfig) -> Distribution:
     check_loader(config)
     distribution = start_distribution(config.distribute)
     check_batch(config.distribute, distribution.num_devices, config.batch_size, config.accumulate)
+    distribution.in_turn(lambda: check_start(config.workdir, config.settings()))
     if distribution.num_devices > 1:
         logger.info("%d devices", distribution.num_devices)
     return distribution

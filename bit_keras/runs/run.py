@@ -15,6 +15,7 @@ import keras
 from bit_keras import data, training
 from bit_keras.checkpoints import provenance
 from bit_keras.checkpoints.card import Card, origin
+from bit_keras.data import unreadable
 from bit_keras.data.errors import shortened
 from bit_keras.distribution import Distribution
 from bit_keras.figures import report
@@ -23,10 +24,11 @@ from bit_keras.network.model import BiT, save_npz
 from bit_keras.rules import rule_callbacks, steps_made
 from bit_keras.rules.schedules import CosineSchedule, Schedule
 from bit_keras.runs.config import RunConfig
-from bit_keras.runs.workdir import Workdir, check, claim, comparable, is_of, join
+from bit_keras.runs.workdir import Workdir, check, check_joined, comparable, is_of, reserve, shared
 from bit_keras.system.files import write_lines
 from bit_keras.system.logs import OUTCOME, doing, logger
 from bit_keras.system.optional import install_command, is_installed
+from bit_keras.system.texts import counted
 from bit_keras.zoo.variants import VARIANTS
 
 
@@ -61,22 +63,20 @@ class Run:
 
     @contextlib.contextmanager
     def claimed(self) -> Iterator[Workdir]:
-        """Claims the folder for the block, which trains and writes to it; workers other than the chief join it.
-
-        Writes config.json and task.json.
+        """Reserves the folder for the block, which loads the network and trains it; `fit` is the first to write there.
 
         Raises:
-            FileExistsError, BlockingIOError, ValueError: as `workdir.claim`.
-            DistributionError: the workers do not share the folder, or one of them has failed.
+            FileExistsError, BlockingIOError, ValueError: as `workdir.reserve`.
+            DistributionError: one of the workers has failed.
         """
         with contextlib.ExitStack() as stack:
+            yield self.distribution.in_turn(
+                lambda: stack.enter_context(reserve(self.folder, self.identity)), lambda: shared(self.folder)
+            )
 
-            def claim_it() -> Workdir:
-                workdir = stack.enter_context(claim(self.folder, self.identity))
-                provenance.write_task(self.folder, self.crop, self.source.class_names)
-                return workdir
-
-            yield self.distribution.in_turn(claim_it, lambda: join(self.folder, self.identity))
+    def _record(self, workdir: Workdir) -> None:
+        workdir.record(self.identity)
+        provenance.write_task(self.folder, self.crop, self.source.class_names)
 
     @functools.cached_property
     def validation_batches(self) -> Iterable:
@@ -116,7 +116,7 @@ class Run:
     ) -> training.MetricsLog:
         """Fits a compiled network over the whole schedule; resumes from the checkpoint of an interrupted one.
 
-        Writes checkpoint/, metrics.csv, tensorboard/ and, for a BiT, best.npz to the folder.
+        Writes config.json, task.json, checkpoint/, metrics.csv, tensorboard/ and, for a BiT, best.npz to the folder.
 
         Args:
             network: a classifier, compiled under `distribution.scope()` with an optimizer of the schedule.
@@ -131,9 +131,12 @@ class Run:
             FileNotFoundError: the folder was removed.
             ValueError: the checkpoint is damaged.
             TrainingInterrupted: a signal arrived; the state is saved.
+            DataError: an image cannot be read any more; the message names it.
             TrainingDiverged: the loss is NaN, infinite or too high; the images of the batch are in diverged.txt.
             DistributionError: the workers do not share the folder, or one has failed.
         """
+        join = functools.partial(check_joined, self.folder, self.identity)
+        self.distribution.in_turn(lambda: self._record(workdir), join)
         (best_of or network).card = self._card(best_of or network)
         config, total, accumulate = self.config, self.schedule.total_steps, self.config.accumulate
         checkpoint = self._checkpoint()
@@ -147,7 +150,13 @@ class Run:
         own = self._callbacks(network, best_of or network, progress, checkpoint)
         callbacks = [_StopWhenRemoved(workdir), *own, *callbacks, stop_on_signal]
         eval_every = min(config.eval_every or -(-total // 10), total)
-        with contextlib.closing(progress), doing(progress.describe), stop_on_signal, self.distribution.scope():
+        with (
+            contextlib.closing(progress),
+            doing(progress.describe),
+            stop_on_signal,
+            unreadable.named(self.source),
+            self.distribution.scope(),
+        ):
             for epochs in training.split_into_epochs(start, eval_every * accumulate, total * accumulate):
                 make = functools.partial(self.train_batches, steps_made(network))
                 network.fit(
@@ -184,7 +193,7 @@ class Run:
             multi-label data.
         """
         source, distribution = self.source, self.distribution
-        with doing(f"evaluating on {source.num_test:,} test examples"):
+        with doing(f"evaluating on {source.num_test:,} test examples"), unreadable.named(source):
             predictor = distribution.predictor(network)
             predictions = predict(predictor, self.test_batches, multi_label=source.multi_label)
         network = distribution.plain(network)
@@ -239,7 +248,7 @@ class Run:
         source = self.source
         if source.validation is None:
             return "test", f"the same {source.describe_test()} that test_accuracy is measured on"
-        return "validation", f"{source.num_validation:,} validation examples"
+        return "validation", counted(source.num_validation, "validation example")
 
     def _write_best(self, network: BiT, log: training.MetricsLog) -> None:
         if self.source.validation is not None:

@@ -10,15 +10,11 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from bit_keras import checkpoints
-from bit_keras.checkpoints import provenance
 from bit_keras.data import Source
 from bit_keras.runs.config import DATA_OPTIONS
 from bit_keras.runs.workdir import PLACES, differences
 from bit_keras.system.checks import WrongType, check_kind, describe
 from bit_keras.system.files import write_json
-from bit_keras.zoo.presets import PRESETS
-from bit_keras.zoo.variants import VARIANTS
 
 _IDENTITY = "identity"
 # Settings of fine-tuning that a series chooses itself.
@@ -46,7 +42,7 @@ def identity_of(run, weights: str | None, source: Source, options: dict) -> dict
 
     Args:
         run: a dataclass.
-        weights: `fingerprint` of its model.
+        weights: `config.fingerprint` of its model.
         source: its data.
         options: `effective` ones of the series.
     """
@@ -92,14 +88,6 @@ def each_once(argument: str, values: Sequence, kind: type) -> list:
         raise WrongType(f"{argument} must be a list of one or more, got {describe(values)}")
     values = [check_kind(argument, value, kind) for value in values]
     return [value for number, value in enumerate(values) if value not in values[:number]]
-
-
-def fingerprint(model: str) -> str | None:
-    """Returns the fingerprint of a weight file, None for presets and variants; raises as `BiT.from_preset`."""
-    if model in VARIANTS or model in PRESETS:
-        return None
-    path, _ = checkpoints.locate(model)
-    return provenance.fingerprint(path)
 
 
 def cell_name(fields: Sequence, identity: dict) -> str:

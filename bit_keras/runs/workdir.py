@@ -20,7 +20,7 @@ _OWN_FOLDERS = ("checkpoint", "report")
 
 
 class Workdir:
-    """A folder that this process has claimed or joined; a context manager that releases it at the end of the block.
+    """A folder that this process has claimed; a context manager that releases it at the end of the block.
 
     Attributes:
         path: the folder.
@@ -45,8 +45,18 @@ class Workdir:
                 "command starts it again from the beginning"
             )
 
+    def record(self, config: dict) -> None:
+        """Makes the folder that of a run, which resumes there from now on: writes its configuration.
+
+        What killed processes left in the folder is deleted.
+        """
+        for place in (self.path, *(self.path / name for name in _OWN_FOLDERS)):
+            sweep(place)
+        if not (self.path / CONFIG).exists():
+            write_json(self.path / CONFIG, _as_json(config))
+
     def close(self) -> None:
-        """Releases the folder."""
+        """Releases the folder, and removes it if it was made for this run, which has written nothing to it."""
         self._stack.close()
 
     def __enter__(self) -> "Workdir":
@@ -60,10 +70,21 @@ class Workdir:
 
 
 def claim(workdir: str | os.PathLike, config: dict) -> Workdir:
+    """Reserves the folder of a run and records its configuration; see `reserve` and `Workdir.record`."""
+    folder = reserve(workdir, config)
+    try:
+        folder.record(config)
+    except BaseException:
+        folder.close()
+        raise
+    return folder
+
+
+def reserve(workdir: str | os.PathLike, config: dict) -> Workdir:
     """Creates the folder of a run, or opens it if an earlier start of the same run has created it.
 
-    No other process can claim it until it is released or this process ends, even by a kill. What killed processes left
-    in it is deleted. An error leaves everything as it was.
+    No other process can reserve it until it is released or this process ends, even by a kill. Writes nothing to it. An
+    error leaves everything as it was.
 
     Args:
         workdir: the folder.
@@ -80,15 +101,16 @@ def claim(workdir: str | os.PathLike, config: dict) -> Workdir:
         _make(folder, stack)
         is_there = stack.enter_context(_lock(folder))
         check(workdir, config)  # another process may have claimed and released it meanwhile
-        for place in (folder, *(folder / name for name in _OWN_FOLDERS)):
-            sweep(place)
-        if not (folder / CONFIG).exists():
-            write_json(folder / CONFIG, _as_json(config))
         return Workdir(folder, is_there, stack.pop_all())
 
 
-def join(workdir: str | os.PathLike, config: dict) -> Workdir:
-    """Opens the folder that another worker of the same run has claimed.
+def shared(workdir: str | os.PathLike) -> Workdir:
+    """Returns the folder that another worker of the same run claims."""
+    return Workdir(Path(workdir), Path(workdir, CONFIG).is_file, contextlib.ExitStack())
+
+
+def check_joined(workdir: str | os.PathLike, config: dict) -> None:
+    """Checks the folder that another worker of the same run has claimed and recorded.
 
     Raises:
         FileExistsError: its configuration differs from that of this worker.
@@ -98,7 +120,6 @@ def join(workdir: str | os.PathLike, config: dict) -> Workdir:
     if not record.is_file():
         raise FileNotFoundError(f"all workers must share workdir; the chief has made it, and here {record} is missing")
     check(workdir, config)
-    return Workdir(Path(workdir), record.is_file, contextlib.ExitStack())
 
 
 def share(workdir: str | os.PathLike, config: dict) -> Path:
@@ -128,6 +149,24 @@ def check(workdir: str | os.PathLike, config: dict) -> None:
         raise FileExistsError(
             f"workdir must be a new or empty folder or that of the same run; {folder} is something else"
         )
+
+
+def check_start(workdir: str | os.PathLike, settings: dict) -> None:
+    """Refuses a folder that is in use or belongs to other settings, before data and weights are read.
+
+    Args:
+        workdir: the folder; nothing is written to it.
+        settings: a part of what identifies the run.
+
+    Raises:
+        FileExistsError, BlockingIOError, ValueError: as `claim`.
+    """
+    folder = Path(workdir)
+    if (folder / CONFIG).exists():
+        old = _read(folder / CONFIG)
+        _refuse_other(folder, {name: value for name, value in old.items() if name in settings}, _as_json(settings))
+    if locks.is_held(folder / locks.NAME):
+        raise _in_use(folder)
 
 
 def is_of(workdir: str | os.PathLike, source_description: dict) -> bool:
@@ -202,14 +241,19 @@ def _lock(folder: Path) -> Iterator[Callable[[], bool]]:
         try:
             descriptor = stack.enter_context(locks.held(path))
         except BlockingIOError:
-            raise BlockingIOError(
-                f"{folder} is in use by {locks.holder(path)}: wait until it ends, stop it, or choose another workdir"
-            ) from None
+            raise _in_use(folder) from None
         except locks.NoLocksError as error:
             logger.warning("%s: make sure that no other process uses %s at the same time", error, folder)
             yield folder.is_dir
             return
         yield lambda: locks.is_same(descriptor, path)
+
+
+def _in_use(folder: Path) -> BlockingIOError:
+    return BlockingIOError(
+        f"{folder} is in use by {locks.holder(folder / locks.NAME)}: wait until it ends, stop it, or choose another "
+        "workdir"
+    )
 
 
 def _is_of_a_start(path: Path) -> bool:

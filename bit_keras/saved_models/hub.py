@@ -94,7 +94,7 @@ def write_archive(directory: str | os.PathLike, path: str | os.PathLike) -> None
     """
     directory, path = Path(directory), Path(path)
     if os.path.lexists(path):
-        raise FileExistsError(f"an archive is written to a path that does not exist yet, got {path}")
+        raise FileExistsError(f"path must be one that does not exist yet, got {path}")
     found = {child.name for child in directory.iterdir()} if directory.is_dir() else set()
     if "saved_model.pb" not in found or found - _ROOT:
         raise ValueError(
@@ -131,7 +131,7 @@ def _check_arguments(output: Path, kind: str, class_names: Sequence[str] | None)
     if keras.config.backend() != "tensorflow":
         raise ValueError(f"KERAS_BACKEND must be tensorflow to write a module, got {keras.config.backend()}")
     if os.path.lexists(output):
-        raise FileExistsError(f"a module is written to a directory that does not exist yet, got {output}")
+        raise FileExistsError(f"output must be a directory that does not exist yet, got {output}")
     if class_names is not None and kind != "classification":
         raise ValueError(f"class names are for a classifier, got {len(class_names)} for a {kind}")
 

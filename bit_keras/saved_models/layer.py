@@ -109,7 +109,9 @@ class SavedModelLayer(keras.layers.Layer):
         tags = check_kind("tags", tags, Sequence[str] | None)
         if not isinstance(arguments, Mapping | None):
             raise WrongType(f"arguments must be a dictionary or None; got {describe(arguments)}")
-        if isinstance(handle, bool | int | float | bytes | list | dict | None) or handle == "":
+        if isinstance(handle, str | os.PathLike):
+            handle = check_kind("handle", handle, str | os.PathLike)
+        elif not callable(handle) and not hasattr(handle, "signatures"):
             raise WrongType(
                 f"handle must be the directory or address of a SavedModel, or a loaded object; got {describe(handle)}"
             )
@@ -403,7 +405,11 @@ def _sizes(output_shape):
     """Returns `output_shape` in lists, dictionaries and integers, as JSON has them."""
     if isinstance(output_shape, Mapping):
         return {name: _sizes(sizes) for name, sizes in output_shape.items()}
-    if isinstance(output_shape, str) or not isinstance(output_shape, Iterable):
+    if (
+        isinstance(output_shape, str | bytes)
+        or not isinstance(output_shape, Iterable)
+        or getattr(output_shape, "ndim", 1) == 0
+    ):
         raise ValueError(f"output_shape must be a list of sizes without N, such as [2048], got {output_shape!r}")
     sizes = list(output_shape)
     if _is_shape(sizes):

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from bit_keras.system.checks import known_arguments
+from bit_keras.system.checks import check_integer, known_arguments
 from bit_keras.system.optional import require
 from bit_keras.system.paths import expanded
 
@@ -92,8 +92,7 @@ def publish(
     form, pattern = HANDLES[to]
     if not re.fullmatch(pattern, handle):
         raise ValueError(f"a handle on {to} is {form}, got {handle!r}")
-    if version < 1:
-        raise ValueError(f"versions count from 1, got {version}")
+    check_integer("version", version)
     directory = expanded(directory)
     uploads = list_uploads(directory)
     if to == "kaggle" and len(uploads) > _MOST_KAGGLE_FILES:

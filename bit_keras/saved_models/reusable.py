@@ -53,6 +53,10 @@ def write(model: keras.Model, path: Path, assets: Mapping[str, Path] | None = No
         root.endpoints = all_endpoints
     root.variables = [variable.value for variable in model.variables]
     root.trainable_variables = [variable.value for variable in model.trainable_variables]
+    head = model.layers[-1]
+    if getattr(head, "lora_enabled", False):  # without it the kernel cannot be merged when the variables are read
+        scale = head.lora_alpha / head.lora_rank
+        root.lora_scale = tf.Variable(scale, trainable=False, dtype="float32", name=f"{head.name}/{names.LORA[-1]}")
     root.regularization_losses = [_regularization_loss(variable) for variable in _regularized(model)]
     for name, file in (assets or {}).items():
         setattr(root, name, tf.saved_model.Asset(str(file)))

@@ -98,7 +98,7 @@ def _check_arguments(output: Path, batch_sizes: Sequence[int], resolution: int) 
     if keras.config.backend() != "tensorflow":
         raise ValueError(f"the Keras backend must be tensorflow, set KERAS_BACKEND, got {keras.config.backend()}")
     if os.path.lexists(output):
-        raise FileExistsError(f"SavedModels are written to a directory that does not exist yet, got {output}")
+        raise FileExistsError(f"output must be a directory that does not exist yet, got {output}")
     if not batch_sizes or list(batch_sizes) != sorted(set(batch_sizes)) or batch_sizes[0] < 1:
         raise ValueError(f"batch_sizes must be numbers of 1 or more, ascending, got {list(batch_sizes)}")
     if resolution < 1:

@@ -41,6 +41,7 @@ _OTHER_NAMES = {
 }
 
 
+_LONGEST_PATH = 4096  # of a path, on Linux
 _MOST = 2**31  # of a count: what libraries store in 32 bits
 
 
@@ -154,7 +155,7 @@ def check_kind(name: str, value, annotation):
 
     Raises:
         TypeError: the value is of another type. It is also a ValueError.
-        ValueError: the value is a float that is NaN or infinite.
+        ValueError: the value is a float that is NaN or infinite, or a blank or endless path.
     """
     kinds = typing.get_args(annotation) if isinstance(annotation, types.UnionType) else (annotation,)
     may_be_none, kinds = types.NoneType in kinds, [kind for kind in kinds if kind is not types.NoneType]
@@ -167,7 +168,10 @@ def check_kind(name: str, value, annotation):
             if _is_sequence(value):
                 return _check_each(name, value, kind)
         elif _is_kind(value, kind):
-            return _converted(name, value, kind)
+            value = _converted(name, value, kind)
+            if os.PathLike in kinds and isinstance(value, str):
+                _check_path(name, value)
+            return value
     allowed = " or ".join(dict.fromkeys([*map(_called, kinds), *["None"] * may_be_none]))
     # A network in place of its name
     hint = "; bit_keras.save_npz writes a BiT to a file" if str in kinds and hasattr(value, "get_weights") else ""
@@ -179,12 +183,20 @@ _SEVERAL = (tuple, Sequence)
 
 def _is_checked(kind) -> bool:
     if typing.get_origin(kind) in _SEVERAL or isinstance(kind, types.UnionType):
-        return all(map(_is_checked, typing.get_args(kind)))
+        return all(map(_is_checked, (item for item in typing.get_args(kind) if item is not Ellipsis)))
     return isinstance(kind, type) and not getattr(kind, "_is_protocol", False) and kind.__module__ != "collections.abc"
 
 
 def _is_kind(value, kind: type) -> bool:
     return _IS[kind](value) if kind in _IS else isinstance(value, kind)
+
+
+def _check_path(name: str, value: str) -> None:
+    """Raises ValueError unless a name or path can be that of a file."""
+    if not value.strip() or "\0" in value:
+        raise ValueError(f"{name} must be given, as a name or path, got {describe(value)}")
+    if len(value) > _LONGEST_PATH:
+        raise ValueError(f"{name} must have at most {_LONGEST_PATH:,} characters, got {len(value):,}")
 
 
 def _converted(name: str, value, kind: type):

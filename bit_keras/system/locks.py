@@ -43,6 +43,18 @@ def held(path: Path) -> Iterator[int]:
         os.close(descriptor)
 
 
+def is_held(path: Path) -> bool:
+    """Tells whether a process holds the lock of a file, which is neither made nor changed."""
+    if fcntl is None:
+        return False
+    try:
+        with open(path, "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:  # no such file, or no locks
+        return isinstance(error, BlockingIOError)
+    return False
+
+
 @contextlib.contextmanager
 def in_turn(path: Path) -> Iterator[None]:
     """As `held`, but waits for its turn, and does without a lock where the file system has none."""

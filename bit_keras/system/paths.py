@@ -23,6 +23,17 @@ def expanded(path: str | os.PathLike) -> str:
     return os.path.expanduser(os.path.expandvars(path))
 
 
+def cache_folder() -> Path:
+    """Returns the folder of downloads and of what the library remembers; it may not exist.
+
+    That is BIT_KERAS_CACHE, or `models/bit_keras` in the Keras home (KERAS_HOME or ~/.keras).
+    """
+    cache = os.environ.get("BIT_KERAS_CACHE")
+    if not cache:
+        cache = Path(os.environ.get("KERAS_HOME") or "~/.keras", "models", "bit_keras")
+    return Path(cache).expanduser().absolute()
+
+
 def check_place(name: str, path: str | os.PathLike) -> Path:
     """Returns the expanded path of a file or folder that is going to be written; creates nothing.
 

@@ -31,6 +31,15 @@ def cell(text: str) -> str:
     return html.escape(one_line(text), quote=False).replace("\\", "\\\\").replace("|", "\\|")
 
 
+def counted(number: int, noun: str, plural: str | None = None) -> str:
+    """Returns a number with its noun in the singular or the plural.
+
+    >>> counted(1, "image"), counted(1437, "image"), counted(2, "class", "classes")
+    ('1 image', '1,437 images', '2 classes')
+    """
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
 def label(name: str) -> str:
     """Returns the name of a class as one line that is not blank."""
     return one_line(name) if name.strip() else f"'{one_line(name)}'"

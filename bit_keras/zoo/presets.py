@@ -362,6 +362,7 @@ def list_presets(pattern: str = "*") -> list[str]:
     return fnmatch.filter(PRESETS, pattern)
 
 
+@known_arguments
 def get_preset(name: str) -> Preset:
     """Returns the row called `name`; raises ValueError that names the nearest rows if none has it."""
     if name in PRESETS:

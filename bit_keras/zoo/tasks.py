@@ -106,6 +106,7 @@ TASKS = {task.name: task for task in VTAB}
 FAMILIES = ("vtab/",)  # how names of tasks begin
 
 
+@known_arguments
 def get_task(name: str) -> Task:
     """Returns the task of this name, for example "vtab/clevr-count".
 

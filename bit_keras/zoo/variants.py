@@ -108,6 +108,6 @@ VARIANTS = _table(
 
 def get_variant(name: str) -> Variant:
     """Returns the row called `name`; raises ValueError that lists all names if none has it."""
-    if name not in VARIANTS:
+    if not isinstance(name, str) or name not in VARIANTS:
         raise ValueError(f"unknown variant {name!r}; known variants: {', '.join(VARIANTS)}")
     return VARIANTS[name]

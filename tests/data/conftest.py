@@ -95,6 +95,32 @@ def image_folder(tmp_path) -> Path:
     return root
 
 
+def write_records(path, numbers):
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for number in numbers:
+            example = tf.train.Example()
+            example.features.feature["image"].bytes_list.value.append(
+                tf.io.encode_png(numbered_image(number, 6 + number % 2)).numpy()
+            )
+            example.features.feature["label"].int64_list.value.append(number % 3)
+            writer.write(example.SerializeToString())
+
+
+@pytest.fixture
+def record_folder(tmp_path):
+    """The images of `image_folder` in TFRecord files of 20, 20 and 11."""
+    root = tmp_path / "records"
+    root.mkdir()
+    for name, numbers in (
+        ("train-00000-of-00002", range(20)),
+        ("train-00001-of-00002", range(20, NUM_TRAIN)),
+        ("test-00000-of-00001", range(100, 100 + NUM_TEST)),
+    ):
+        write_records(root / name, numbers)
+    (root / "class_names.txt").write_text("a\nb\nc\n")
+    return root
+
+
 @pytest.fixture(params=["arrays", "folder", "tfds", "few_shot"])
 def any_source(request) -> data.Source:
     """The same examples from each kind of source in turn; few_shot has 9 of the 40."""

@@ -34,7 +34,7 @@ def test_every_example_is_drawn_as_often():
 @pytest.mark.parametrize(
     ("labels", "examples_per_class", "seed", "error", "message"),
     [
-        ([0, 1, 1], 2, 0, DataError, "asks for 2 examples of each class, but 'cat' has 1$"),
+        ([0, 1, 1], 2, 0, DataError, r"asks for 2 examples of each class \(examples_per_class\), but 'cat' has 1$"),
         ([1, 1], 1, 0, DataError, "'cat' has 0$"),
         ([0, 1, 2], 1, 0, DataError, r"training labels must lie in \[0, 2\), got 2"),
         ([0, -1, 1], 1, 0, DataError, r"training labels must lie in \[0, 2\), got -1"),

@@ -47,5 +47,5 @@ def test_frozen_weights_do_not_move():
 
 
 def test_other_values_are_refused():
-    with pytest.raises(ValueError, match=r"freeze must be one of none, head_only, root_block, .*, got 'block5'"):
+    with pytest.raises(ValueError, match=r"what must be one of none, head_only, root_block, .*, got 'block5'"):
         freeze(BiT("R17x0.5", 3), "block5")

@@ -193,5 +193,5 @@ def test_scales_for_other_batches():
     assert longer.schedule.drop_steps == (12_000, 24_000, 36_000)
     paper = HyperRule(50_000, (32, 32))
     assert all(paper.scaled(how).schedule == paper.schedule for how in ("none", "linear", "schedule"))
-    with pytest.raises(ValueError, match="scale must be one of none, linear, schedule, got 'sqrt'"):
+    with pytest.raises(ValueError, match="how must be one of none, linear, schedule, got 'sqrt'"):
         rule.scaled("sqrt")

@@ -10,9 +10,12 @@ import bit_keras
 from bit_keras import data
 from bit_keras.distill import DistillConfig, distill
 from bit_keras.finetune import FinetuneConfig, finetune
+from bit_keras.network.model import BiT
 from bit_keras.pretrain import PretrainConfig, pretrain
+from bit_keras.runs import opening
 from bit_keras.runs.opening import load_data, make_config
 from bit_keras.runs.run import Run
+from bit_keras.runs.workdir import claim
 
 
 @pytest.mark.parametrize(
@@ -70,6 +73,56 @@ def test_callbacks_are_a_list_of_keras_callbacks(function, arguments, callbacks,
     with pytest.raises(TypeError, match=pattern):
         function(*arguments, "digits", tmp_path / "run", callbacks=callbacks)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.usefixtures("tiny")
+@pytest.mark.parametrize(("function", "arguments"), FUNCTIONS)
+def test_a_workdir_in_use_is_refused_before_data_and_weights_are_read(function, arguments, tmp_path, monkeypatch):
+    def read(*arguments, **options):
+        raise AssertionError("must not be read")
+
+    def files():
+        return {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in tmp_path.rglob("*") if path.is_file()}
+
+    monkeypatch.setattr(opening, "load_data", read)
+    kind = {finetune: FinetuneConfig, pretrain: PretrainConfig, distill: DistillConfig}[function]
+    options = {"batch_size": 10} | ({"teacher": "labels"} if function is distill else {})
+    settings = {"batch_size": 10, "verbose": False}
+    with claim(tmp_path / "run", make_config(kind, "tiny", "digits", tmp_path / "run", options).settings()):
+        before = files()
+        with pytest.raises(BlockingIOError, match="run is in use by process"):
+            function(*arguments, "digits", tmp_path / "run", **settings)
+        assert files() == before
+    with pytest.raises(FileExistsError, match="batch_size: 10 there, 20 asked for"):
+        function(*arguments, "digits", tmp_path / "run", **{**settings, "batch_size": 20})
+
+
+@pytest.mark.usefixtures("tiny")
+@pytest.mark.parametrize(("function", "arguments"), FUNCTIONS)
+def test_a_start_that_loses_the_workdir_to_another_one_loads_no_weights(function, arguments, tmp_path, monkeypatch):
+    """The other one claims it while this one opens its data."""
+    held = []
+    load = opening.load_data
+
+    def load_and_lose(*arguments, **options):
+        held.append(claim(tmp_path / "run", {}))
+        (tmp_path / "run" / "config.json").unlink()
+        return load(*arguments, **options)
+
+    monkeypatch.setattr(opening, "load_data", load_and_lose)
+    monkeypatch.setattr(BiT, "__init__", None)
+    with pytest.raises(BlockingIOError, match="run is in use by process"):
+        function(*arguments, "digits", tmp_path / "run", batch_size=100, verbose=False)
+
+
+@pytest.mark.parametrize("function", [finetune, distill])
+def test_weights_that_cannot_be_read_leave_no_workdir(function, tmp_path):
+    (tmp_path / "bad.npz").write_bytes(b"no weights")
+    arguments = ("labels",) if function is distill else ()
+    for name, message in (("bad.npz", "bad.npz"), ("missing.npz", "no file is called")):
+        with pytest.raises(ValueError, match=message):
+            function(str(tmp_path / name), *arguments, "digits", tmp_path / "run" / "deep", verbose=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["bad.npz"]
 
 
 @pytest.mark.usefixtures("tiny")

@@ -11,7 +11,7 @@ import pytest
 from bit_keras import data
 from bit_keras.finetune import FinetuneConfig
 from bit_keras.runs import config, workdir
-from bit_keras.runs.workdir import claim, join
+from bit_keras.runs.workdir import check_joined, check_start, claim, reserve, shared
 from bit_keras.system import locks
 
 CONFIG = {"seed": 0, "data": {"name": "digits", "sizes": (8, 8)}}
@@ -53,11 +53,15 @@ def test_a_folder_of_something_else_is_refused(tmp_path):
 
 def test_a_worker_joins_the_folder_of_the_same_run(tmp_path):
     with pytest.raises(FileNotFoundError, match="all workers must share workdir"):
-        join(tmp_path, CONFIG)
+        check_joined(tmp_path, CONFIG)
+    folder = shared(tmp_path)
+    with pytest.raises(FileNotFoundError, match="was removed"):
+        folder.check()
     claim(tmp_path, CONFIG)
-    join(tmp_path, CONFIG).check()
+    check_joined(tmp_path, CONFIG)
+    folder.check()
     with pytest.raises(FileExistsError, match="seed: 0 there, 1 asked for"):
-        join(tmp_path, {**CONFIG, "seed": 1})
+        check_joined(tmp_path, {**CONFIG, "seed": 1})
 
 
 @pytest.fixture
@@ -94,7 +98,8 @@ def test_a_run_of_an_earlier_version_resumes(tmp_path, birds):
     folder = tmp_path / "run"
     claim(folder, before)
     claim(folder, identity)
-    join(folder, identity)
+    check_joined(folder, identity)
+    check_start(folder, identity)
     assert json.loads((folder / "config.json").read_text()) == before
     with pytest.raises(FileExistsError, match="seed: 0 there, 1 asked for") as refused:
         claim(folder, {**identity, "seed": 1})
@@ -111,7 +116,7 @@ def test_without_a_description_of_the_data_their_name_tells_runs_apart(tmp_path)
 def test_a_damaged_record_is_named_with_the_way_out(tmp_path, content):
     claim(tmp_path, CONFIG)
     (tmp_path / "config.json").write_bytes(content)
-    for function in (claim, join):
+    for function in (claim, check_joined, check_start):
         with pytest.raises(ValueError, match=r"config\.json must hold the settings of a run.*choose another workdir"):
             function(tmp_path, CONFIG)
     assert os.listdir(tmp_path) == ["config.json"]
@@ -131,6 +136,31 @@ def test_a_refused_start_changes_nothing(tmp_path):
     with pytest.raises(OSError, match="Not a directory"):
         claim(tmp_path / "file" / "run", CONFIG)
     assert sorted(os.listdir(tmp_path)) == ["file", "runs"]
+
+
+def test_a_reserved_folder_is_nobody_elses_and_holds_nothing(tmp_path):
+    with reserve(tmp_path / "runs" / "a", CONFIG) as held:
+        assert os.listdir(held) == [".lock"]
+        for refused in (claim, reserve, check_start):
+            with pytest.raises(BlockingIOError, match="is in use by process"):
+                refused(held.path, CONFIG)
+        assert os.listdir(held) == [".lock"]
+    assert not os.listdir(tmp_path)
+    with reserve(tmp_path / "run", CONFIG) as held:
+        held.record(CONFIG)
+    assert os.listdir(tmp_path / "run") == ["config.json"]
+
+
+def test_other_settings_are_refused_without_the_data(tmp_path):
+    check_start(tmp_path / "new", {"seed": 1})
+    assert not os.listdir(tmp_path)
+    claim(tmp_path, {**CONFIG, "weights": {"model": "1"}}).close()
+    check_start(tmp_path, {"seed": 0})
+    with pytest.raises(FileExistsError, match=r"same settings:\n  seed: 0 there, 1 asked for$"):
+        check_start(tmp_path, {"seed": 1})
+    with pytest.raises(FileExistsError, match=r"same settings:\n  fit: None there, 'pad' asked for$"):
+        check_start(tmp_path, {"seed": 0, "fit": "pad"})
+    assert os.listdir(tmp_path) == ["config.json"]
 
 
 def test_a_start_that_fails_leaves_no_folder(tmp_path, monkeypatch):

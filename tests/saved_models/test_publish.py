@@ -345,7 +345,7 @@ def test_links_and_hidden_files_are_refused(directory):
         ("kaggle", "me/bit", 1, "a handle on kaggle is OWNER/MODEL/FRAMEWORK/VARIATION, got 'me/bit'"),
         ("kaggle", f"{KAGGLE}/1", 1, "a handle on kaggle is OWNER/MODEL/FRAMEWORK/VARIATION"),
         ("huggingface", "me/../bit", 1, "a handle on huggingface is OWNER/REPOSITORY"),
-        ("huggingface", "me/bit", 0, "versions count from 1, got 0"),
+        ("huggingface", "me/bit", 0, "version must be 1 or more, got 0"),
     ],
 )
 def test_arguments_are_refused(directory, to, handle, version, message):

@@ -120,3 +120,15 @@ def test_a_file_system_without_locks(path, monkeypatch, number):
     assert not path.exists()
     with locks.in_turn(path):
         pass
+
+
+def test_whether_a_lock_is_held(path):
+    assert not locks.is_held(path)
+    with locks.held(path):
+        before = path.read_bytes()
+        assert locks.is_held(path)
+        assert path.read_bytes() == before
+    assert not locks.is_held(path)
+    path.write_text("left by a killed process")
+    assert not locks.is_held(path)
+    assert path.read_text() == "left by a killed process"

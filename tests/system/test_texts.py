@@ -47,3 +47,8 @@ def test_names_in_a_file(tmp_path):
         texts.read_names("class_names", path)
     with pytest.raises(FileNotFoundError, match=r"^class_names must be a text file .*, got nowhere: No such file"):
         texts.read_names("class_names", "nowhere")
+
+
+def test_a_number_with_its_noun():
+    assert [texts.counted(number, "run") for number in (0, 1, 2, 1437)] == ["0 runs", "1 run", "2 runs", "1,437 runs"]
+    assert [texts.counted(number, "class", "classes") for number in (1, 3)] == ["1 class", "3 classes"]

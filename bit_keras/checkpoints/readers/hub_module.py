@@ -13,7 +13,7 @@ import numpy as np
 
 from bit_keras.checkpoints.card import KEY, MAX_BYTES, Card
 from bit_keras.checkpoints.checks import CheckpointError, check_finite
-from bit_keras.checkpoints.names import as_convolution, layer_path, normalize_key, weight_key
+from bit_keras.checkpoints.names import HEAD_PATH, LORA, as_convolution, layer_path, normalize_key, weight_key
 from bit_keras.checkpoints.readers import protobuf, tensor_bundle
 from bit_keras.checkpoints.readers.tensor_bundle import Entry
 
@@ -30,7 +30,7 @@ def read_saved_model(path: str | os.PathLike) -> dict[str, np.ndarray]:
         path: the directory with `saved_model.pb` and `variables/`.
 
     Returns:
-        {official key: array of floats}, the head as a 1x1 convolution.
+        {official key: array of floats}, the head as a 1x1 convolution, with LoRA merged into its kernel.
 
     Raises:
         FileNotFoundError: the directory does not exist or is no SavedModel.
@@ -46,7 +46,7 @@ def read_saved_model(path: str | os.PathLike) -> dict[str, np.ndarray]:
         for key, name, entry in _network(path, entries):
             array = check_finite(path, name, tensor_bundle.read_floats(name, entry))
             arrays[key] = as_convolution(key, array)
-        return arrays
+        return _with_merged_lora(path, arrays)
 
 
 def check_variables(path: str | os.PathLike) -> None:
@@ -119,6 +119,25 @@ def _network(path: Path, entries: dict[str, Entry]) -> list[tuple[str, str, Entr
     if promised > stored:
         raise CheckpointError(f"{path}: its index promises {promised:,} bytes of variables; its files have {stored:,}")
     return list(rows.values())
+
+
+def _with_merged_lora(path: Path, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Returns the arrays with the kernel of the head as it is in use."""
+    lora = [arrays.pop(weight_key(HEAD_PATH, name), None) for name in LORA]
+    if all(array is None for array in lora):
+        return arrays
+    a, b, scale = lora
+    key = weight_key(HEAD_PATH, "kernel")
+    if a is not None and b is not None and scale is None:
+        raise CheckpointError(
+            f"{path}: its head has LoRA, and its scale, lora_alpha / rank, is not recorded, as by earlier versions: "
+            "export the model again with this version"
+        )
+    shapes = [None if array is None else array.shape for array in (*lora, arrays.get(key))]
+    if None in shapes or shapes != [(a.shape[0], len(b)), b.shape, (), (1, 1, a.shape[0], b.shape[-1])]:
+        raise CheckpointError(f"{path}: LoRA of its head must have {', '.join(LORA)} that fit the kernel, got {shapes}")
+    merged = arrays[key] + (scale * (a @ b)).astype(arrays[key].dtype)
+    return {**arrays, key: check_finite(path, key, merged)}
 
 
 def _variable_names(entries: dict[str, Entry]) -> dict[str, str]:

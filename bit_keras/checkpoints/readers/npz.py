@@ -142,7 +142,7 @@ def write_npz(arrays: dict[str, np.ndarray], path: str | os.PathLike, card: card
     """
     path = Path(path)
     if path.suffix != ".npz":
-        raise ValueError(f'the name of an npz file must end in ".npz", got {str(path)!r}')
+        raise ValueError(f'path must end in ".npz", got {str(path)!r}')
     text = {} if card is None else {cards.KEY: np.frombuffer(card.to_json().encode(), np.uint8)}
     with whole(path) as temporary:
         np.savez(temporary, **arrays, **text)

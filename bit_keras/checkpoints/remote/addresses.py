@@ -19,6 +19,7 @@ import re
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlparse
 
+from bit_keras.system.paths import cache_folder
 from bit_keras.zoo.presets import PRESETS
 
 SCHEMES = ("http", "https", "gs", "hf", "kaggle", "package")
@@ -63,16 +64,13 @@ def request_for(url: str) -> tuple[str, str | None]:
 def cache_path(url: str) -> Path:
     """Returns the path of the cached copy of the file at `url`, whether it exists or not.
 
-    That is host/path below BIT_KERAS_CACHE, or below `models/bit_keras` in the Keras home (KERAS_HOME or ~/.keras).
-    For a query ("?...") its hash is prepended to the file name. HF_ENDPOINT and mirrors do not change the path.
+    That is host/path below `system.paths.cache_folder`. For a query ("?...") its hash is prepended to the file name.
+    HF_ENDPOINT and mirrors do not change the path.
 
     Raises:
         ValueError: the address is malformed or names no file.
     """
-    cache = os.environ.get("BIT_KERAS_CACHE")
-    if not cache:
-        cache = Path(os.environ.get("KERAS_HOME") or "~/.keras", "models", "bit_keras")
-    return Path(cache).expanduser().absolute() / _relative_path(url)
+    return cache_folder() / _relative_path(url)
 
 
 def mirrors(url: str) -> list[str]:

@@ -19,16 +19,21 @@ _KINDS = {
 
 def check_pixels(height: int, width: int) -> None:
     """Raises ValueError if an image has more than 2**28 pixels, or the number in BIT_KERAS_MAX_PIXELS."""
-    most = _limit(_PIXELS, _MAX_PIXELS)
+    most, _ = current()
     if height * width > most:
         raise ValueError(f"has {height * width:,} pixels; at most {most:,} are decoded, unless {_PIXELS} allows more")
 
 
 def check_bytes(size: int) -> None:
     """Raises ValueError if a file has more than 2**29 bytes, or the number in BIT_KERAS_MAX_BYTES."""
-    most = _limit(_BYTES, _MAX_BYTES)
+    _, most = current()
     if size > most:
         raise ValueError(f"has {size:,} bytes; at most {most:,} are read, unless {_BYTES} allows more")
+
+
+def current() -> tuple[int, int]:
+    """Returns the most pixels of an image, and the most bytes of its file."""
+    return _limit(_PIXELS, _MAX_PIXELS), _limit(_BYTES, _MAX_BYTES)
 
 
 def read_file(path: str | os.PathLike) -> bytes:

@@ -1,6 +1,7 @@
 """Preprocessing and augmentation of a single image in TensorFlow."""
 
 import math
+import re
 
 import tensorflow as tf
 
@@ -11,6 +12,7 @@ from bit_keras.zoo.fits import CENTRAL
 # Most pixels of a JPEG that TensorFlow decodes: 2**29 bytes. Larger ones have at least this size as a file: a bit for
 # each of three blocks in two that JPEG divides 64 pixels into.
 _MAX_JPEG_PIXELS, _MIN_BYTES = 2**29 // 3, 2**18
+_OPERATION = re.compile(r"\{\{.*?\}\} | \[Op:.*?\]")  # in messages of TensorFlow, where it failed
 
 
 def decode(image: tf.Tensor) -> tf.Tensor:
@@ -74,7 +76,7 @@ def measure(encoded: bytes) -> tuple[int, int]:
     try:
         tf.io.decode_image(encoded, channels=3, expand_animations=False)
     except tf.errors.OpError as error:
-        raise ValueError(f"cannot be decoded: {error.message}") from error
+        raise ValueError(f"cannot be decoded: {_OPERATION.sub('', error.message)}") from error
     return size
 
 

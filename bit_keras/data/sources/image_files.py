@@ -3,6 +3,7 @@
 import hashlib
 import math
 import os
+import struct
 import unicodedata
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -12,9 +13,11 @@ import numpy as np
 from bit_keras.data.errors import DataError
 from bit_keras.data.examples import Examples
 from bit_keras.data.held_out import FOR_TEST, TEST_SHARE, hold_out
+from bit_keras.data.remembered import remembered, stamp
 from bit_keras.data.source import Source, median_size
-from bit_keras.data.sources.scan import read_file, scan
+from bit_keras.data.sources.scan import conditions, read_file, scan
 
+_ROW = struct.Struct("<ii32s")  # height, width and SHA-256 of an image
 Classes = dict[str, list[Path]]  # {class: its files}, both sorted
 
 
@@ -58,15 +61,7 @@ def open_image_files(
             )
     _check_twins(name, train)
     files = [path for classes in splits.values() for path in _flatten(classes)]
-    digests = {}
-
-    def read(path: Path) -> bytes:
-        content = read_file(path)
-        digests[path] = hashlib.sha256(content).digest()  # now, so that no file is read twice
-        return content
-
-    found = scan(files, skip_unreadable, read).tolist()
-    sizes = {path: size for path, size in zip(files, found, strict=True) if any(size)}
+    sizes, digests = _check_images(root, files, skip_unreadable)
     splits = {split: _only(sizes, classes) for split, classes in splits.items()}
     identity = {"kind": "folder"}
     if "test" not in splits and not divide:
@@ -91,6 +86,35 @@ def open_image_files(
         test_split=test_split,
         **{split: _examples(classes, groups, sizes, digests) for split, classes in splits.items()},
     )
+
+
+def _check_images(
+    root: Path, files: Sequence[Path], skip_unreadable: bool
+) -> tuple[dict[Path, list[int]], dict[Path, bytes]]:
+    """Returns height and width, and the SHA-256, of the images that can be used.
+
+    An image is decoded unless an earlier start has decoded it and its file has not changed since.
+    """
+    sizes, digests = np.zeros((len(files), 2), np.int32), {}
+    with remembered("image files", str(root.resolve()), conditions()) as table:
+        stamps = list(map(stamp, files))  # before the files are read, so that a later change is noticed
+        for index, row in enumerate(map(table.get, stamps)):
+            if row is not None:
+                height, width, digests[files[index]] = _ROW.unpack(row)
+                sizes[index], stamps[index] = (height, width), None
+
+        def read(path: Path) -> bytes:
+            content = read_file(path)
+            digests[path] = hashlib.sha256(content).digest()  # now, so that no file is read twice
+            return content
+
+        try:
+            scan(files, skip_unreadable, read, sizes=sizes)
+        finally:
+            for path, key, size in zip(files, stamps, sizes.tolist(), strict=True):
+                if key is not None and any(size):
+                    table.put(key, _ROW.pack(*size, digests[path]))
+    return {path: size for path, size in zip(files, sizes.tolist(), strict=True) if any(size)}, digests
 
 
 def _check_twins(name: str, classes: Classes) -> None:

@@ -30,6 +30,7 @@ def scan(
     read: Callable[[Item], bytes] | None = None,
     name: Callable[[Item], str] = limits.printable,
     measure: Callable[[bytes], tuple[int, int]] | None = None,
+    sizes: np.ndarray | None = None,
 ) -> np.ndarray:
     """Decodes every image once, as the loaders do: `preprocessing` if TensorFlow is installed, else
     `preprocessing_numpy`. Both accept the same files.
@@ -44,6 +45,8 @@ def scan(
         name: returns the name of an item for messages.
         measure: decodes an image and returns height and width in pixels; raises ValueError with the reason if it cannot
             be used. None for what decodes the images in training.
+        sizes: the array to fill and return, also in part if the scan is interrupted. Images whose size is in it
+            already are not decoded. None for a new one.
 
     Returns:
         int32 [N, 2]: height and width in pixels of each upright image, 0 for those that cannot be used.
@@ -51,21 +54,24 @@ def scan(
     Raises:
         DataError: an image cannot be used. The message lists the first ones; `files` of the error are all of them.
     """
-    sizes, faults, count = np.zeros((len(items), 2), np.int32), {}, 0
+    sizes = np.zeros((len(items), 2), np.int32) if sizes is None else sizes
+    unknown = np.flatnonzero(sizes[:, 0] == 0).tolist()
+    faults, count = {}, 0
     look = functools.partial(_look, read=read or read_file, measure=measure or _decoder(), alone=threading.Lock())
 
     def progress_line() -> str:
-        return "" if not bar.disable else f"{count:,} of {len(items):,} images checked"
+        return "" if not bar.disable else f"{count:,} of {len(unknown):,} images checked"
 
     with image_bar() as bar, doing(progress_line), concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        task = bar.add_task("check images", total=len(items))
-        for start in range(0, len(items), _CHUNK):
-            chunk = items[start : start + _CHUNK]
-            for item, result in zip(chunk, pool.map(look, chunk), strict=True):
+        task = bar.add_task("check images", total=len(unknown))
+        for start in range(0, len(unknown), _CHUNK):
+            chunk = unknown[start : start + _CHUNK]
+            found = pool.map(look, [items[index] for index in chunk])
+            for index, result in zip(chunk, found, strict=True):
                 if isinstance(result, str):
-                    faults[item] = result
+                    faults[items[index]] = result
                 else:
-                    sizes[count] = result
+                    sizes[index] = result
                 count += 1
                 bar.advance(task)
     if faults:
@@ -75,6 +81,11 @@ def scan(
             raise DataError(message, files=[name(item) for item in faults])
         logger.warning("left out, %s", message)
     return sizes
+
+
+def conditions() -> str:
+    """Returns what else decides whether an image can be used: the library that decodes it, and the limits."""
+    return repr((_decoder().__module__, limits.current()))
 
 
 def _decoder() -> Callable[[bytes], tuple[int, int]]:

@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import os
 import re
+import struct
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -14,11 +15,13 @@ from google.protobuf.message import DecodeError
 from bit_keras.data import held_out
 from bit_keras.data.errors import DataError, check_labels
 from bit_keras.data.loaders import preprocessing_numpy, streams
+from bit_keras.data.remembered import Table, remembered, stamp
 from bit_keras.data.source import Source, median_size
-from bit_keras.data.sources.scan import scan
+from bit_keras.data.sources.scan import conditions, scan
 from bit_keras.data.sources.shards import find_shards
 from bit_keras.data.splits import assign
 from bit_keras.system.logs import doing, logger
+from bit_keras.system.texts import counted
 
 # The names of features; the first one of the right type in the first record is used.
 _IMAGES = ("image/encoded", "image", "encoded", "image_raw", "jpeg", "png")
@@ -30,6 +33,41 @@ _SAMPLE = 64  # first images, whose median size is that of the data
 _CHUNK = 1_024  # records that are parsed together
 _MESSAGE = 300  # most characters quoted from a message, which may contain a whole record
 _GZIP = b"\x1f\x8b"
+_COUNT = struct.Struct("<q")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Shard:
+    """The n records of one file.
+
+    Attributes:
+        stamp: of the file, see `remembered.stamp`.
+        lengths: int64 [n], length of the data in bytes.
+        counts: int32 [n], number of labels.
+        sizes: int32 [n, 2], height and width of each image; 0 before the images are read.
+        labels: int64 [sum of counts].
+    """
+
+    stamp: bytes | None
+    lengths: np.ndarray
+    counts: np.ndarray
+    sizes: np.ndarray
+    labels: np.ndarray
+
+    def to_row(self) -> bytes:
+        """Returns the arrays in bytes, after the number of records."""
+        columns = (self.lengths, self.counts, self.sizes, self.labels)
+        return b"".join([_COUNT.pack(len(self.lengths)), *(column.tobytes() for column in columns)])
+
+    @classmethod
+    def from_row(cls, key: bytes, row: bytes) -> "_Shard":
+        (count,), at = _COUNT.unpack_from(row), _COUNT.size
+        columns = []
+        for dtype, size in ((np.int64, count), (np.int32, count), (np.int32, 2 * count)):
+            columns.append(np.frombuffer(row, dtype, size, at))
+            at += columns[-1].nbytes
+        lengths, counts, sizes = columns
+        return cls(key, lengths, counts, sizes.reshape(-1, 2), np.frombuffer(row, np.int64, offset=at))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -44,7 +82,7 @@ class Records:
         labels: int64 [N], or [N, L] padded with -1.
         number: int32 [N], number of each record in its file, from 0 on.
         image: name of the feature with the encoded image.
-        pixels: int64 [N], height times width of each image; None before the images are read.
+        sizes: int32 [N, 2], height and width of each image; 0 before the images are read.
     """
 
     files: np.ndarray
@@ -54,7 +92,7 @@ class Records:
     labels: np.ndarray
     number: np.ndarray
     image: str
-    pixels: np.ndarray | None = None
+    sizes: np.ndarray
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -71,11 +109,14 @@ class Records:
             raise DataError(f"{self.name(index)}: {error}", files=[self.name(index)]) from error
 
     def read_encoded(self, index: int) -> bytes:
-        """Returns the encoded image of a record."""
+        """Returns the encoded image of a record; raises OSError or ValueError with the reason why there is none."""
         with open(self.files[self.file[index]], "rb") as file:
             file.seek(self.offset[index])
             record = file.read(self.length[index])
-        return tf.train.Example.FromString(record).features.feature[self.image].bytes_list.value[0]
+        try:
+            return tf.train.Example.FromString(record).features.feature[self.image].bytes_list.value[0]
+        except (DecodeError, IndexError) as error:
+            raise ValueError("the record is damaged") from error
 
     def name(self, index: int) -> str:
         """Returns the name of a record for messages: its file, and its number in the file, from 0 on."""
@@ -88,15 +129,14 @@ class Records:
         return self._read(streams.shuffled_indices(len(self), seed, start, shard))
 
     def take(self, indices: np.ndarray) -> "Records":
-        chosen = {name: getattr(self, name)[indices] for name in ("file", "offset", "length", "labels", "number")}
-        pixels = None if self.pixels is None else self.pixels[indices]
-        return dataclasses.replace(self, **chosen, pixels=pixels)
+        columns = ("file", "offset", "length", "labels", "number", "sizes")
+        return dataclasses.replace(self, **{name: getattr(self, name)[indices] for name in columns})
 
     subset = take
 
     def fits_in(self, limit: int) -> bool:
         """See `bit_keras.data.source.Split`."""
-        return int(self.length.sum() + 3 * self.pixels.sum()) <= limit
+        return int(self.length.sum() + 3 * self.sizes.prod(axis=1, dtype=np.int64).sum()) <= limit
 
     def _read(self, indices: tf.data.Dataset) -> tf.data.Dataset:
         sizes = np.array([os.path.getsize(name) for name in self.files], np.int64)
@@ -127,8 +167,8 @@ def open_tfrecords(
     """Opens a folder of TFRecord files.
 
     Every file is read once to verify its checksums and to index its records, and every image is decoded once, so that
-    training does not fail on a damaged one. The index takes 32 + 8 L bytes per record, where L is the largest number of
-    labels of a record.
+    training does not fail on a damaged one. Later starts remember the index of a file that has not changed. It takes
+    36 + 8 L bytes per record, where L is the largest number of labels of a record.
 
     Args:
         root: folder with uncompressed files of the split "train", and of "test", or of "validation", "valid" or "val",
@@ -160,12 +200,16 @@ def open_tfrecords(
         return first is None or (key is not None and list(first[key].int64_list.value) != [-1])
 
     names = assign(root, shards, is_labelled)
-    splits = {split: _scan(shards[name], len(class_names), images, labels) for split, name in names.items()}
-    multi_label = any(records.labels.ndim == 2 for records in splits.values())
-    if multi_label:
-        for split, records in splits.items():
-            splits[split] = dataclasses.replace(records, labels=records.labels.reshape(len(records), -1))
-    splits, size = _check_images(splits, skip_unreadable)
+    features = ",".join([*images, *labels])
+    with remembered("TFRecord files", str(root.resolve()), features, conditions()) as table:
+        scanned = {split: _scan(shards[name], len(class_names), images, labels, table) for split, name in names.items()}
+        splits = {split: records for split, (records, _) in scanned.items()}
+        multi_label = any(records.labels.ndim == 2 for records in splits.values())
+        if multi_label:
+            for split, records in splits.items():
+                splits[split] = dataclasses.replace(records, labels=records.labels.reshape(len(records), -1))
+        found = [shard for _, shards in scanned.values() for shard in shards]
+        splits, size = _check_images(splits, found, skip_unreadable, table)
     test_split, identity = names.get("test", "test"), {"kind": "tfrecords"}
     if "test" not in splits and divide:
         splits["train"], splits["test"] = held_out.divide(
@@ -191,8 +235,17 @@ def open_tfrecords(
     )
 
 
-def _check_images(splits: dict[str, Records], skip_unreadable: bool) -> tuple[dict[str, Records], tuple[int, int]]:
-    """Decodes every image once; returns the usable records with their `pixels`, and the median size of some of them."""
+def _check_images(
+    splits: dict[str, Records], shards: Sequence[_Shard], skip_unreadable: bool, table: Table
+) -> tuple[dict[str, Records], tuple[int, int]]:
+    """Decodes every image of unknown size once; returns the usable records, and the median size of some of them.
+
+    Args:
+        splits: {split: its records}, in the order of the shards.
+        shards: all of them; those without faults are put into the table, also if the check is interrupted.
+        skip_unreadable: as in `open_tfrecords`.
+        table: what is remembered of the shards.
+    """
     parts, ends = list(splits.values()), np.cumsum([len(records) for records in splits.values()])
 
     def of(item: int) -> tuple[Records, int]:
@@ -207,15 +260,21 @@ def _check_images(splits: dict[str, Records], skip_unreadable: bool) -> tuple[di
         records, index = of(item)
         return records.name(index)
 
-    sizes = np.split(scan(range(ends[-1]), skip_unreadable, read, name), ends[:-1])
+    sizes = np.concatenate([records.sizes for records in parts])
+    try:
+        scan(range(ends[-1]), skip_unreadable, read, name, sizes)
+    finally:
+        of_shards = np.split(sizes, np.cumsum([len(shard.sizes) for shard in shards])[:-1])
+        for shard, found in zip(shards, of_shards, strict=True):
+            if found.all() and not shard.sizes.all():
+                table.put(shard.stamp, dataclasses.replace(shard, sizes=found).to_row())
     checked = {}
-    for (split, records), found in zip(splits.items(), sizes, strict=True):
+    for (split, records), found in zip(splits.items(), np.split(sizes, ends[:-1]), strict=True):
         usable = np.flatnonzero(found[:, 0])
         if not len(usable):
             raise DataError(f"{records.files[0]} and others: {split} must have images that can be used, got none")
-        checked[split] = dataclasses.replace(records, pixels=found.prod(axis=1, dtype=np.int64)).take(usable)
-    of_train = sizes[list(splits).index("train")]
-    return checked, median_size(of_train[of_train[:, 0] > 0][:_SAMPLE])
+        checked[split] = dataclasses.replace(records, sizes=found).take(usable)
+    return checked, median_size(checked["train"].sizes[:_SAMPLE])
 
 
 def _read_names(root: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -232,30 +291,39 @@ def _read_names(root: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
     raise DataError(f"{root} must hold the names of the classes, one a line, in {' or '.join(_NAMES[:2])}; got neither")
 
 
-def _scan(paths: Sequence[Path], num_classes: int, images: Sequence[str], labels: Sequence[str]) -> Records:
-    """Indexes the records of the files and reads their labels, from the first of these features that exist."""
+def _scan(
+    paths: Sequence[Path], num_classes: int, images: Sequence[str], labels: Sequence[str], table: Table
+) -> tuple[Records, list[_Shard]]:
+    """Indexes the records of the files and reads their labels, from the first of these features that exist.
+
+    Files in the table are not read.
+    """
     first, features = _first_record(paths)
     if features is None:
         raise DataError(f"{paths[0].parent}: TFRecord files must hold records, got none in {paths[0].name} and others")
     image = _require_feature(first, features, images, "bytes_list", "--image_column")
     parse = _parser(image, _require_feature(first, features, labels, "int64_list", "--label_column"))
-    found = []
-    with doing(lambda: f"{len(found)} of {len(paths)} TFRecord files read"):
+    shards = []
+    with doing(lambda: f"{len(shards)} of {len(paths)} TFRecord files read"):
         for path in paths:
-            found.append(_scan_file(path, image, parse, num_classes))
-    lengths, counts, values = zip(*found)
-    sizes = [len(column) for column in lengths]
-    offset = np.concatenate([np.cumsum(n + _HEADER + _FOOTER) - n - _FOOTER for n in lengths])
-    logger.info("%d records in %d files like %s", len(offset), len(paths), paths[0])
-    return Records(
+            key = stamp(path)  # before the file is read, so that a later change is noticed
+            row = table.get(key)
+            shards.append(_scan_file(path, key, image, parse) if row is None else _Shard.from_row(key, row))
+            check_labels(f"{path}: labels", shards[-1].labels, num_classes)
+    counts = [len(shard.lengths) for shard in shards]
+    offset = np.concatenate([np.cumsum(s.lengths + _HEADER + _FOOTER) - s.lengths - _FOOTER for s in shards])
+    logger.info("%s in %s like %s", counted(len(offset), "record"), counted(len(paths), "file"), paths[0])
+    records = Records(
         files=np.array([str(path) for path in paths], object),
-        file=np.repeat(np.arange(len(paths), dtype=np.int32), sizes),
+        file=np.repeat(np.arange(len(paths), dtype=np.int32), counts),
         offset=offset,
-        length=np.concatenate(lengths),
-        labels=_pad(np.concatenate(values), np.concatenate(counts)),
-        number=np.concatenate([np.arange(size, dtype=np.int32) for size in sizes]),
+        length=np.concatenate([shard.lengths for shard in shards]),
+        labels=_pad(*(np.concatenate([getattr(shard, name) for shard in shards]) for name in ("labels", "counts"))),
+        number=np.concatenate([np.arange(count, dtype=np.int32) for count in counts]),
         image=image,
+        sizes=np.concatenate([shard.sizes for shard in shards]),
     )
+    return records, shards
 
 
 def _first_record(paths: Sequence[Path]) -> tuple[Path | None, Mapping | None]:
@@ -307,8 +375,8 @@ def _parser(image: str, label: str) -> Callable:
     return parse
 
 
-def _scan_file(path: Path, image: str, parse: Callable, num_classes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns the length of each record in bytes, its number of labels, and all labels."""
+def _scan_file(path: Path, key: bytes | None, image: str, parse: Callable) -> _Shard:
+    """Reads the records of a file, apart from the sizes of the images."""
     chunks = [(np.empty(0, np.int64),) * 4]
     try:
         records = tf.data.TFRecordDataset(str(path)).batch(_CHUNK)
@@ -322,8 +390,7 @@ def _scan_file(path: Path, image: str, parse: Callable, num_classes: int) -> tup
         missing = np.flatnonzero(column == 0)
         if len(missing):
             raise DataError(f"{path}: every example must have {what}; record {missing[0]} has none")
-    check_labels(f"{path}: labels", labels, num_classes)
-    return sizes, counts, labels
+    return _Shard(key, sizes, counts.astype(np.int32), np.zeros((len(sizes), 2), np.int32), labels)
 
 
 def _unreadable(path: Path, error: tf.errors.OpError) -> DataError:

@@ -138,3 +138,36 @@ def test_a_variable_that_is_in_the_graph_alone(tmp_path, monkeypatch):
     monkeypatch.setattr(tensor_bundle, "read_index", without_one)
     with pytest.raises(CheckpointError, match=r"no readable variables: resnet/.* is missing in its index"):
         read_weights(tmp_path / "module")
+
+
+def test_lora_of_the_head_is_merged(tiny_npz, check_here, tmp_path):
+    model, random = BiT.from_preset(tiny_npz), np.random.default_rng(0)
+    head = model.get_layer("head")
+    head.enable_lora(2, lora_alpha=5)
+    head.lora_kernel_b.assign(random.normal(size=(2, 10)))
+    with check_here():
+        export_saved_model(model, tmp_path / "exported")
+    found, images = BiT.from_preset(tmp_path / "exported"), random.uniform(-1, 1, (2, 32, 32, 3))
+    np.testing.assert_allclose(found(images), model(images), rtol=1e-4, atol=1e-4)
+    kernel = np.asarray(head._kernel) + 2.5 * np.asarray(head.lora_kernel_a) @ np.asarray(head.lora_kernel_b)
+    np.testing.assert_allclose(found.get_layer("head").kernel, kernel, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"lora_scale": None}, r"its scale, lora_alpha / rank, is not recorded, .* export the model again"),
+        ({"lora_kernel_a": None}, "must have lora_kernel_a, lora_kernel_b, lora_scale that fit the kernel"),
+        ({"lora_kernel_b": (3, 10)}, "that fit the kernel"),
+        ({"lora_scale": (1,)}, "that fit the kernel"),
+        ({"kernel": None}, "that fit the kernel"),
+    ],
+)
+def test_lora_that_cannot_be_merged_is_refused(tmp_path, change, message):
+    shapes = {"kernel": (1, 1, 6, 10), "lora_kernel_a": (6, 2), "lora_kernel_b": (2, 10), "lora_scale": (), **change}
+    arrays = {
+        f"resnet/head/conv2d/{name}": np.ones(shape, "float32") for name, shape in shapes.items() if shape is not None
+    }
+    _write_tf1(arrays, tmp_path / "module")
+    with pytest.raises(CheckpointError, match=message):
+        read_saved_model(tmp_path / "module")

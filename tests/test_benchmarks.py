@@ -1,0 +1,67 @@
+"""The settings of the benchmarks, and their errors."""
+
+import pytest
+
+from benchmarks import step_memory
+from benchmarks.step_memory import parse
+
+PROGRAMS = {
+    "ablation": "steps",
+    "data_memory": "images",
+    "distillation": "workdir",
+    "evaluation_memory": "classes",
+    "input_pipeline": "rounds",
+    "load_memory": "variant",
+    "predict": "images",
+    "run_memory": "runs",
+    "served": "batch_size",
+    "startup": "before",
+    "step_memory": "case",
+    "step_profile": "precision",
+    "training_step": "device",
+}
+
+
+@pytest.mark.parametrize(("name", "flag"), PROGRAMS.items())
+def test_help_lists_the_settings_alone(name, flag, run_program):
+    done = run_program(f"benchmarks.{name}", "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"usage: python -m benchmarks.{name} ")
+    assert f"\n  --{flag}=" in done.stdout
+    assert "--alsologtostderr" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["startup", "--before=/nowhere"], "before must be the folder of a checkout, which holds bit_keras/, got"),
+        (["step_memory", "--case=R50x1"], "case must be VARIANT,BATCH,CROP and any of remat"),
+        (["step_memory", "--case=R1x1,8,32"], "R1x1"),
+        (["data_memory", "--images=many"], "images must be integers, 1 or more, got 'many'"),
+        (["load_memory", "--variant=R1x1"], "R1x1"),
+        (["step_profile", "--variant=R1x1"], "R1x1"),
+    ],
+)
+def test_what_is_wrong_is_named_in_one_line(arguments, message, run_program):
+    name, *settings = arguments
+    done = run_program(f"benchmarks.{name}", *settings)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_unknown_flag_is_named(run_program):
+    done = run_program("benchmarks.predict", "--image=3")
+    assert done.returncode == 2
+    assert done.stderr.startswith("unknown flag --image; did you mean images?")
+
+
+def test_cases_of_step_memory():
+    assert parse("R50x1,16,128,remat,accumulate=4") == {
+        **{"variant": "R50x1", "batch_size": 16, "crop": 128, "remat": True, "accumulate": 4}
+    }
+    for case in step_memory.flags.FLAGS["case"].default:
+        assert parse(case)["batch_size"] >= 8
+    for case in ("", "R50x1,0,32", "R50x1,8,32,remat=", "R50x1,8,32,fast", "R50x1,8,32,accumulate=0", "R50x1,8,x"):
+        with pytest.raises(ValueError, match=r"case must be VARIANT,BATCH,CROP"):
+            parse(case)
