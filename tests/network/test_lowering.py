@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import bit_keras
-from benchmarks import lowering
+from benchmarks import ablation, lowering
 from bit_keras.rules import SGD, MixUp
 
 pytestmark = [
@@ -21,8 +21,9 @@ BATCH = 2, 32  # images, side
 CONVOLUTIONS = 5  # of the network
 
 
-def _compiled(precision: str) -> bit_keras.BiT:
+def _compiled(precision: str, normalization: ablation.Normalization | None = None) -> keras.Model:
     model = bit_keras.BiT("tiny", 3, dtype=precision)
+    model = model if normalization is None else ablation.renormalize(model, normalization)
     model.compile(SGD(0.1, momentum=0.9), keras.losses.CategoricalCrossentropy(from_logits=True))
     return model
 
@@ -42,6 +43,14 @@ def test_a_training_step_is_the_same_on_every_device(precision):
         assert lowered.convolutions == {kind: 3 * CONVOLUTIONS - 1}
         assert lowered.products == {"f32": 3}
         assert lowered.custom_calls == set()
+
+
+@pytest.mark.parametrize("platform", lowering.PLATFORMS)
+def test_a_training_step_of_the_ablation(platform):
+    step = lowering.training_step(_compiled("mixed_bfloat16", ablation.NORMALIZATIONS[-1]), *BATCH)
+    lowered = lowering.lower(platform, *step)
+    assert (lowered.convolutions, lowered.products) == ({"bf16": 3 * CONVOLUTIONS - 1}, {"f32": 3})
+    assert lowered.custom_calls == set()
 
 
 @pytest.mark.parametrize("platform", lowering.PLATFORMS)

@@ -208,6 +208,8 @@ CASES = {
 @pytest.mark.parametrize("case", CASES)
 def test_a_compiled_step_trains_the_same(case, uncompiled, tiny_npz, tmp_path):
     program, settings, others = CASES[case]
+    if program is ablate and keras.backend.backend() == "jax":
+        pytest.skip("takes long uncompiled; tests/network/test_lowering.py lowers its step")
     expected, changes, _ = uncompiled(program, settings if others is None else others)
     program = functools.partial(program, tiny_npz)
     weights, received, step = three_updates(program, True, tmp_path, **settings)
