@@ -241,13 +241,13 @@ def test_in_half_precision_a_compiled_step_is_about_as_close_to_float32(
 @pytest.mark.skipif(keras.backend.backend() != "torch", reason="Keras compiles by itself on the others")
 @pytest.mark.parametrize("remat", [False, True])
 @pytest.mark.filterwarnings("ignore")  # warnings of the compiler about Keras
-def test_torch_compiles_a_step_that_trains_the_same(remat):
+def test_torch_compiles_a_step_that_trains_the_same(remat, tiny_npz):
     images = np.random.default_rng(0).uniform(-1, 1, (8, 32, 32, 3)).astype("float32")
     labels = np.eye(3, dtype="float32")[np.arange(8) % 3]
     weights = []
     for jit_compile in (False, True):
         keras.utils.set_random_seed(0)
-        backbone = bit_keras.BiT.from_preset("BiT-mini-R17x0.5", remat=remat).backbone
+        backbone = bit_keras.BiT.from_preset(tiny_npz, remat=remat).backbone
         inputs = keras.Input((None, None, 3))
         model = keras.Model(inputs, keras.layers.Dense(3)(backbone(inputs)))
         loss = keras.losses.CategoricalCrossentropy(from_logits=True)
