@@ -17,10 +17,14 @@ from collections.abc import Callable, Mapping
 import keras
 from absl import app, flags
 
-_VARIANTS = flags.DEFINE_multi_string("variant", ["R50x1", "R101x3"], "Rows of bit_keras.zoo.variants.")
+from bit_keras.zoo.variants import VARIANTS
+
+_VARIANTS = flags.DEFINE_multi_enum("variant", ["R50x1", "R101x3"], list(VARIANTS), "Architectures.")
 _SIDES = flags.DEFINE_multi_integer("side", [224, 480], "Sides of the images in pixels.", lower_bound=1)
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 128, "Images per step.", lower_bound=1)
-_PRECISION = flags.DEFINE_string("precision", "mixed_bfloat16", "Dtype policy of the network.")
+_PRECISION = flags.DEFINE_enum(
+    "precision", "mixed_bfloat16", ["float32", "mixed_bfloat16", "mixed_float16"], "Dtype policy of the network."
+)
 
 PLATFORMS = ("cuda", "tpu")
 SHORT = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}  # StableHLO's names
