@@ -130,6 +130,19 @@ def test_a_tensor_whose_offer_is_dropped_is_saved_with_the_same_result(monkeypat
 
 
 @tensorflow_only
+@pytest.mark.parametrize("xla_minimum", [0, 2**60])
+def test_a_compiled_step_may_contain_them_on_a_cpu(monkeypatch, xla_minimum):
+    """As with `model.compile(jit_compile=True)`; with a GPU Keras compiles steps of plain operations."""
+    import tensorflow as tf
+
+    monkeypatch.setattr(execution, "RECOMPUTE_MINIMUM", 0)
+    monkeypatch.setattr(execution, "XLA_MINIMUM", xla_minimum)
+    expected, received = _run(_step(), 4), _run(tf.function(_step(), jit_compile=True), 4)
+    for a, b in zip(received, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-5 * np.abs(b).max())
+
+
+@tensorflow_only
 def test_the_cache_of_programs_is_bounded():
     assert execution._program.cache_info().maxsize == execution.MAX_PROGRAMS
 
