@@ -94,7 +94,7 @@ def standardize(kernel, epsilon: float, dtype: str, training: bool | None = None
 def convolve(inputs, kernel, strides: tuple[int, int], padding: str, training: bool | None):
     """2-D convolution.
 
-    In training on the tensorflow backend a 1x1 convolution is a matrix product, whose gradients are faster.
+    In training on the tensorflow backend, on CPUs, a 1x1 convolution is a matrix product, whose gradients are faster.
 
     Args:
         inputs: [N, H, W, C].

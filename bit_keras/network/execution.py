@@ -1,9 +1,11 @@
 """How functions of tensors run in a training step: plain, as a shared graph function, or as an XLA program.
 
-On jax and torch they run plain: fusing their operations is left to the compilers of these backends. On tensorflow all
-calls of the same shapes share one graph function; for large arrays it is an XLA program, which reads and writes a
-feature map once.
-Convolutions stay outside: on a CPU those of XLA are slower.
+On jax and torch they run plain: fusing their operations is left to the compilers of these backends. So it is on GPUs
+and TPUs on tensorflow, where Keras compiles the whole step. On its CPUs all calls of the same shapes share one graph
+function; for large arrays it is an XLA program, which reads and writes a feature map once. Convolutions stay outside:
+on a CPU those of XLA are slower.
+
+`runner` alone decides: what is faster on CPUs is used only there until it is measured elsewhere.
 """
 
 import contextlib
@@ -134,7 +136,7 @@ def runner(training: bool | None, shape: Sequence[int | None]) -> Callable | Non
     training = _training.get() if training is None else training
     if not training or _portable.get():
         return None
-    if backend != "tensorflow":
+    if backend != "tensorflow" or not _is_on_cpu():
         return plain
     return compiled if _elements(shape) >= XLA_MINIMUM else shared
 
@@ -163,6 +165,13 @@ def offer_recomputation(tensor, recompute: Callable) -> None:
 def recomputation_of(tensor) -> Callable | None:
     """Returns the function that recomputes a tensor, None for a tensor that must be saved."""
     return getattr(tensor, _RECOMPUTE, None)
+
+
+def _is_on_cpu() -> bool:
+    """Whether TensorFlow finds nothing but CPUs: the rule by which Keras leaves a training step uncompiled."""
+    import tensorflow as tf
+
+    return all(device.device_type == "CPU" for device in tf.config.list_physical_devices())
 
 
 def _is_traced_by_torch() -> bool:

@@ -4,11 +4,17 @@ import keras
 
 from bit_keras.network.layers import StandardizedConv2D
 from bit_keras.network.model import Backbone, BiT
+from bit_keras.network.prediction_jax import JaxPrediction
 from bit_keras.system.checks import known_arguments
 
 
+@keras.saving.register_keras_serializable(package="bit_keras")
+class Folded(JaxPrediction, keras.Model):
+    """What `folded` returns; a class of its own so that threads may predict at once on jax, and `.keras` files load."""
+
+
 @known_arguments
-def folded(model: BiT | Backbone, dtype: str | None = None) -> keras.Model:
+def folded(model: BiT | Backbone, dtype: str | None = None) -> Folded:
     """Returns a network with the same outputs whose kernels are standardized in advance, for inference only.
 
     Its convolutions are `keras.layers.Conv2D` under the same names, so that no runtime has to standardize weights. In
@@ -20,7 +26,8 @@ def folded(model: BiT | Backbone, dtype: str | None = None) -> keras.Model:
             precision; they are standardized in float32 and then rounded. None keeps the model's policies.
 
     Returns:
-        A functional model: images [N, H, W, 3] in [-1, 1] to logits [N, K], or to features for a backbone.
+        A functional model: images [N, H, W, 3] in [-1, 1] to logits [N, K], or to features for a backbone. Several
+        threads may call it and its `predict` at once.
 
     Raises:
         TypeError: `model` is neither a BiT nor a backbone of one.
@@ -30,7 +37,7 @@ def folded(model: BiT | Backbone, dtype: str | None = None) -> keras.Model:
     backbone = _fold_backbone(model.backbone, dtype)
     head = model.get_layer("head")
     new_head = _clone(head, dtype)
-    network = keras.Model(backbone.input, new_head(backbone.output), name=model.name)
+    network = Folded(backbone.input, new_head(backbone.output), name=model.name)
     new_head.lora_alpha = head.lora_alpha  # not in the configuration of Keras's layer
     values = {weight.name: weight for weight in head.weights}
     for weight in new_head.weights:  # by name: a quantized layer has another order when it is built
@@ -38,7 +45,7 @@ def folded(model: BiT | Backbone, dtype: str | None = None) -> keras.Model:
     return network
 
 
-def _fold_backbone(backbone: Backbone, dtype: str | None) -> keras.Model:
+def _fold_backbone(backbone: Backbone, dtype: str | None) -> Folded:
     policy = keras.dtype_policies.get(dtype or backbone.dtype_policy)
     images = keras.Input((None, None, 3), name="images", dtype=policy.variable_dtype)
     network = keras.models.clone_model(backbone, images, clone_function=lambda layer: _clone(layer, dtype))
@@ -47,7 +54,7 @@ def _fold_backbone(backbone: Backbone, dtype: str | None) -> keras.Model:
             network.get_layer(layer.name).set_weights([layer.standardized_kernel("float32")])
         elif layer.weights:
             network.get_layer(layer.name).set_weights(layer.get_weights())
-    return network
+    return Folded(network.input, network.output, name=backbone.name)
 
 
 def _clone(layer: keras.layers.Layer, dtype: str | None) -> keras.layers.Layer:

@@ -40,7 +40,7 @@ def estimate_memory(
 ) -> Memory:
     """Estimates what a training step needs; libraries, graphs and workspaces come on top.
 
-    It counts what the tensorflow backend saves; `benchmarks/step_memory.py` compares it with measurements.
+    It counts what the tensorflow backend saves on a CPU; `benchmarks/step_memory.py` compares it with measurements.
 
     Args:
         variant: the architecture.

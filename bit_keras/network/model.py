@@ -48,7 +48,7 @@ _INSTEAD = {
 
 
 @keras.saving.register_keras_serializable(package="bit_keras")
-class Backbone(keras.Model):
+class Backbone(JaxPrediction, keras.Model):
     """BiT without its head: images to pooled features.
 
     Args:
@@ -259,14 +259,12 @@ class BiT(JaxPrediction, keras.Model):
     @functools.wraps(keras.Model.predict)
     def predict(self, x, *args, **kwargs):
         self._range_check.look(x)
-        with self._prediction():
-            return super().predict(x, *args, **kwargs)
+        return super().predict(x, *args, **kwargs)
 
     @functools.wraps(keras.Model.predict_on_batch)
     def predict_on_batch(self, x):
         self._range_check.look(x)
-        with self._prediction():
-            return super().predict_on_batch(x)
+        return super().predict_on_batch(x)
 
     @functools.wraps(keras.Model.fit)
     def fit(self, *args, **kwargs):

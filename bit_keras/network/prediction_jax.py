@@ -5,6 +5,7 @@ the values of the start back at the end.
 """
 
 import contextlib
+import functools
 import threading
 import weakref
 from collections.abc import Iterator
@@ -39,9 +40,18 @@ class _JaxPrediction:
     _jax_state_synced = _per_thread("_jax_state_synced", True)
     _predicts = _per_thread(_PREDICTS, False)
 
+    @functools.wraps(keras.Model.predict)
+    def predict(self, *args, **kwargs):
+        with self._prediction():
+            return super().predict(*args, **kwargs)
+
+    @functools.wraps(keras.Model.predict_on_batch)
+    def predict_on_batch(self, *args, **kwargs):
+        with self._prediction():
+            return super().predict_on_batch(*args, **kwargs)
+
     @contextlib.contextmanager
     def _prediction(self) -> Iterator[None]:
-        """Context of `predict` and `predict_on_batch`."""
         self._predicts = True
         try:
             yield
@@ -72,9 +82,6 @@ class _JaxPrediction:
 
 class _Prediction:
     """Other backends leave the variables where they are."""
-
-    def _prediction(self) -> contextlib.AbstractContextManager:
-        return contextlib.nullcontext()
 
 
 JaxPrediction = _JaxPrediction if keras.backend.backend() == "jax" else _Prediction

@@ -1,5 +1,6 @@
 """How functions run, and the cache of programs."""
 
+import collections
 import functools
 import gc
 
@@ -24,6 +25,42 @@ def test_functions_run_plain_outside_of_tensorflow_and_by_size_in_it():
         assert execution.runner(True, (None, 64, 64, 32)) is execution.compiled  # an unknown batch size counts as 32
     else:
         assert execution.runner(True, SMALL) is execution.runner(True, LARGE) is execution.plain
+
+
+@tensorflow_only
+@pytest.mark.parametrize("has_gpu", [False, True])
+def test_what_is_faster_on_cpus_is_used_on_cpus_only(has_gpu, monkeypatch):
+    """Shared functions, XLA programs, matrix products for 1x1 convolutions, patches for a kernel's gradient."""
+    import tensorflow as tf
+
+    from tests import kernels
+
+    if has_gpu:
+        kernels.list_a_gpu(monkeypatch)
+    monkeypatch.setattr(execution, "XLA_MINIMUM", 2 * 4 * 4 * 8)
+    layers = [GroupNormalization(2, activation="relu"), StandardizedConv2D(4, 1), StandardizedConv2D(4, 3, 2)]
+    keras.Sequential(layers).build((None, None, None, 8))
+
+    @tf.function
+    def step(images):
+        with tf.GradientTape() as tape:
+            tape.watch(images)
+            outputs = images
+            for layer in layers:
+                outputs = layer(outputs, training=True)
+        return outputs, tape.gradient(outputs, [images, *(layer.weights[0].value for layer in layers)])
+
+    graph = step.get_concrete_function(tf.TensorSpec((2, 4, 4, 8))).graph.as_graph_def()
+    counts = collections.Counter(node.op for node in kernels.reached(graph))
+    functions = {name: sum(name in f.attr for f in graph.library.function) for name in ("_noinline", "_XlaMustCompile")}
+    if has_gpu:
+        assert functions == {"_noinline": 0, "_XlaMustCompile": 0}
+        assert (counts["Conv2D"], counts["Conv2DBackpropInput"], counts["Conv2DBackpropFilter"]) == (2, 2, 2)
+        assert counts["MatMul"] == counts["ExtractImagePatches"] == counts["PartitionedCall"] == 0
+    else:
+        assert min(functions.values()) > 0
+        assert (counts["Conv2D"], counts["Conv2DBackpropInput"], counts["Conv2DBackpropFilter"]) == (1, 1, 0)
+        assert (counts["MatMul"], counts["ExtractImagePatches"]) == (4, 1)
 
 
 @any_backend
@@ -90,6 +127,19 @@ def _assert_equal(received: list[np.ndarray], expected: list[np.ndarray]) -> Non
 def test_a_tensor_whose_offer_is_dropped_is_saved_with_the_same_result(monkeypatch):
     monkeypatch.setattr(execution, "RECOMPUTE_MINIMUM", 0)
     _assert_equal(_run(_step(drop=True), 6), _run(_step(drop=False), 6))
+
+
+@tensorflow_only
+@pytest.mark.parametrize("xla_minimum", [0, 2**60])
+def test_a_compiled_step_may_contain_them_on_a_cpu(monkeypatch, xla_minimum):
+    """As with `model.compile(jit_compile=True)`; with a GPU Keras compiles steps of plain operations."""
+    import tensorflow as tf
+
+    monkeypatch.setattr(execution, "RECOMPUTE_MINIMUM", 0)
+    monkeypatch.setattr(execution, "XLA_MINIMUM", xla_minimum)
+    expected, received = _run(_step(), 4), _run(tf.function(_step(), jit_compile=True), 4)
+    for a, b in zip(received, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-5 * np.abs(b).max())
 
 
 @tensorflow_only

@@ -63,6 +63,15 @@ def test_bfloat16_is_stored(model):
     assert 1e-5 < difference < 0.1  # random weights amplify rounding to eight significant bits
 
 
+def test_keras_files(model, tmp_path):
+    inference = folded(model)
+    inference.save(tmp_path / "folded.keras")
+    again = keras.saving.load_model(tmp_path / "folded.keras")
+    assert type(again) is type(inference)
+    images = _images(1, 33, 50)
+    np.testing.assert_array_equal(again.predict_on_batch(images), inference.predict_on_batch(images))
+
+
 def test_folding_keeps_a_mixed_policy(golden_npz):
     model = BiT.from_preset(golden_npz, dtype="mixed_bfloat16")
     inference = folded(model)

@@ -1,6 +1,7 @@
 """Programs with a training step that XLA compiles as a whole, as on a GPU, compared with an uncompiled step.
 
-On the tensorflow backend XLA compiles for the CPU here; whether its kernels for GPUs exist is looked up by name.
+XLA compiles for the CPU here. For other devices the tests look up TensorFlow's kernels for the operations of the step,
+and lower jax's step.
 """
 
 import functools
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 
 import bit_keras
+from benchmarks import ablation, lowering
 from bit_keras import data
 from bit_keras.distill import distill
 from bit_keras.pretrain import pretrain
@@ -75,61 +77,97 @@ def distill_into_a_convolution(tiny_npz, **settings):
         distill("tiny", tiny_npz, source(32), **settings)
 
 
+def ablate(tiny_npz, **settings):
+    """Batch normalization, which no other network has, of standardized convolutions."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ablation, "NORMALIZATIONS", ablation.NORMALIZATIONS[-1:])
+        ablation.ablate("tiny", source(32), steps=10, seeds=1, **settings)
+
+
 class Trained(Exception):
     """Raised to end a program after three updates."""
 
 
-class Graph(keras.callbacks.Callback):
-    """Records the graph of TensorFlow's training step."""
-
-    graph = None
+class Step(keras.callbacks.Callback):
+    """Records the training step: TensorFlow's graph, or on jax the function and the shapes of its arguments."""
 
     def on_train_begin(self, logs=None):
-        step = self.model.train_step
+        self.function = step = self.model.train_step
 
-        def train_step(data):
-            import tensorflow as tf
+        def train_step(*args):
+            if keras.backend.backend() == "tensorflow":
+                import tensorflow as tf
 
-            self.graph = tf.compat.v1.get_default_graph()
-            return step(data)
+                self.graph = tf.compat.v1.get_default_graph()
+            elif keras.backend.backend() == "jax":
+                import jax
+
+                self.shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), args)
+            return step(*args)
 
         self.model.train_step = train_step
         self.model.make_train_function(force=True)
 
-    def operations(self) -> set[str]:
-        definition = self.graph.as_graph_def()
-        functions = (node for function in definition.library.function for node in function.node_def)
-        return {node.op for node in (*definition.node, *functions)}
+    def check(self, precision: str = "float32") -> None:
+        """Checks that the step runs on GPUs and TPUs as a whole, with convolutions in this precision.
+
+        No operation is an exception: neither from what XLA compiles, nor, for steps that Keras leaves uncompiled, such
+        as those with several GPUs, from what TensorFlow can run on a GPU.
+        """
+        compute_dtype = keras.dtype_policies.get(precision).compute_dtype
+        if keras.backend.backend() == "jax":
+            for platform in lowering.PLATFORMS:
+                lowered = lowering.lower(platform, self.function, *self.shapes)
+                assert lowered.custom_calls == set()
+                assert set(lowered.convolutions) == {lowering.SHORT[compute_dtype]}
+            return
+        import tensorflow as tf
+
+        from tests import kernels
+
+        nodes = list(kernels.reached(self.graph.as_graph_def()))
+        assert {device: kernels.missing(nodes, device) for device in kernels.DEVICES} == {"XLA": set(), "CUDA": set()}
+        convolved = {tf.as_dtype(node.attr["T"].type).name for node in nodes if node.op.startswith("Conv2D")}
+        assert convolved == {compute_dtype}
 
 
-def three_updates(program: Callable, jit_compile: bool, workdir, **settings) -> tuple[dict, dict, set[str]]:
+def three_updates(program: Callable, jit_compile: bool, workdir, **settings) -> tuple[dict, dict, Step]:
     """Runs a program up to its third update.
 
+    Args:
+        program: trains a network.
+        jit_compile: True lets Keras decide as on a machine with a GPU, False leaves the step uncompiled.
+        workdir: of the run.
+        **settings: of the program.
+
     Returns:
-        {path: weight} and {path: change of the weight} after three updates; the operations of TensorFlow's graph.
+        {path: weight} and {path: change of the weight} after three updates; the training step.
     """
-    fit, graph, found = keras.Model.fit, Graph(), []
+    fit, step, found = keras.Model.fit, Step(), []
 
     def fit_three(model, batches, callbacks, **epochs):
         assert model.jit_compile == jit_compile
         before = [weight.numpy() for weight in model.trainable_variables]
         callbacks = [callback for callback in callbacks if isinstance(callback, HyperRuleCallback | MixUp)]
-        if keras.backend.backend() == "tensorflow":
-            callbacks.append(graph)
         steps = 3 * settings.get("accumulate", 1)
-        fit(model, batches, steps_per_epoch=steps, callbacks=callbacks, shuffle=False, verbose=0)
+        fit(model, batches, steps_per_epoch=steps, callbacks=[*callbacks, step], shuffle=False, verbose=0)
         for weight, old in zip(model.trainable_variables, before):
             found.append((weight.path, weight.numpy(), weight.numpy() - old))
         raise Trained
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(keras.Model, "_resolve_auto_jit_compile", lambda model: jit_compile)
+        if not jit_compile:
+            patch.setattr(keras.Model, "_resolve_auto_jit_compile", lambda model: False)
+        elif keras.backend.backend() == "tensorflow":
+            from tests import kernels
+
+            kernels.list_a_gpu(patch)
         patch.setattr(keras.Model, "fit", fit_three)
         with pytest.raises(Trained):
             program(workdir=workdir, batch_size=4, resolution=32, **settings)
     weights, changes = ({path: array[k] for path, *array in found} for k in (0, 1))
     assert len(weights) == len(found)
-    return weights, changes, graph.operations() if graph.graph else set()
+    return weights, changes, step
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +175,7 @@ def uncompiled(tiny_npz, tmp_path_factory) -> Callable:
     """Function that returns the results of an uncompiled run, which tests with the same settings share."""
     runs = {}
 
-    def run(program: Callable, settings: dict) -> tuple[dict, dict, set[str]]:
+    def run(program: Callable, settings: dict) -> tuple[dict, dict, Step]:
         key = program, tuple(settings.items())
         if key not in runs:
             workdir = tmp_path_factory.mktemp("uncompiled")
@@ -154,15 +192,6 @@ def differences(changes: dict, expected: dict) -> float:
     )
 
 
-def check_kernels(operations: set[str]) -> None:
-    """Checks that XLA has a GPU kernel for every operation; compilation on a GPU fails otherwise."""
-    from tensorflow.python.framework import kernels
-
-    for operation in operations - {"Placeholder"}:
-        found = kernels.get_registered_kernels_for_op(operation).kernel
-        assert "XLA_GPU_JIT" in {kernel.device_type for kernel in found}, operation
-
-
 # {name: (program, settings of the compiled run, those of the other run or None for the same)}. They may differ in
 # micro-batches and rematerialization, which affect rounding only.
 CASES = {
@@ -170,6 +199,7 @@ CASES = {
     "freeze and MixUp": (finetune, {"freeze": "root_block", "num_train": 20_000}, None),
     "sigmoid": (pretrain_a_convolution, {"loss": "sigmoid"}, None),
     "distillation with MixUp": (distill_into_a_convolution, {}, None),
+    "ablation": (ablate, {}, None),
 }
 
 
@@ -178,15 +208,17 @@ CASES = {
 @pytest.mark.parametrize("case", CASES)
 def test_a_compiled_step_trains_the_same(case, uncompiled, tiny_npz, tmp_path):
     program, settings, others = CASES[case]
+    if program is ablate and keras.backend.backend() == "jax":
+        pytest.skip("takes long uncompiled; tests/network/test_lowering.py lowers its step")
     expected, changes, _ = uncompiled(program, settings if others is None else others)
     program = functools.partial(program, tiny_npz)
-    weights, received, operations = three_updates(program, True, tmp_path, **settings)
+    weights, received, step = three_updates(program, True, tmp_path, **settings)
     for path, array in expected.items():
         # For weights that are initialized to 0 the value is the change, which is as inexact as the gradient.
         allowed = 1e-5 * np.abs(array).max() + 1e-3 * np.abs(changes[path]).max()
         assert np.abs(weights[path] - array).max() <= allowed, path
     assert differences(received, changes) < 1e-4
-    check_kernels(operations)
+    step.check()
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="jax takes minutes where it does not compile")
@@ -200,22 +232,22 @@ def test_in_half_precision_a_compiled_step_is_about_as_close_to_float32(
     _, exact, _ = uncompiled(program, {})
     _, rounded, _ = uncompiled(program, {"precision": precision})
     program = functools.partial(program, tiny_npz)
-    _, compiled, operations = three_updates(program, True, tmp_path, precision=precision)
+    _, compiled, step = three_updates(program, True, tmp_path, precision=precision)
     assert 0 < differences(compiled, exact) < 2 * differences(rounded, exact) < 1
-    check_kernels(operations)
+    step.check(precision)
 
 
 @pytest.mark.any_backend
 @pytest.mark.skipif(keras.backend.backend() != "torch", reason="Keras compiles by itself on the others")
 @pytest.mark.parametrize("remat", [False, True])
 @pytest.mark.filterwarnings("ignore")  # warnings of the compiler about Keras
-def test_torch_compiles_a_step_that_trains_the_same(remat):
+def test_torch_compiles_a_step_that_trains_the_same(remat, tiny_npz):
     images = np.random.default_rng(0).uniform(-1, 1, (8, 32, 32, 3)).astype("float32")
     labels = np.eye(3, dtype="float32")[np.arange(8) % 3]
     weights = []
     for jit_compile in (False, True):
         keras.utils.set_random_seed(0)
-        backbone = bit_keras.BiT.from_preset("BiT-mini-R17x0.5", remat=remat).backbone
+        backbone = bit_keras.BiT.from_preset(tiny_npz, remat=remat).backbone
         inputs = keras.Input((None, None, 3))
         model = keras.Model(inputs, keras.layers.Dense(3)(backbone(inputs)))
         loss = keras.losses.CategoricalCrossentropy(from_logits=True)

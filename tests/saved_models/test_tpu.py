@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.core.framework.graph_pb2 import GraphDef
 from tensorflow.core.protobuf.meta_graph_pb2 import MetaGraphDef
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
@@ -21,6 +22,7 @@ from bit_keras.network.folding import folded
 from bit_keras.saved_models import tpu, tpu_check
 from bit_keras.saved_models.tpu import FORMS, export_tpu
 from bit_keras.system import command_line
+from tests import kernels
 
 SIZE = 32
 BATCH_SIZES = (1, 3)
@@ -104,6 +106,15 @@ def test_the_converter_form(exported):
     assert not any(operation.startswith("TPU") for operation in operations)
     assert "DecodeImage" in operations
     assert [node.op for node in function.node_def].count("Conv2D") == CONVOLUTIONS
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_xla_has_a_kernel_for_every_operation_on_the_tpu(exported, form):
+    graph = meta_graph(exported[form])
+    part = GraphDef(node=function_for_tpu(graph).node_def, library=graph.graph_def.library)
+    nodes = [node for node in kernels.reached(part) if node.op not in tpu_check._TPU_OPS]
+    assert [node.op for node in nodes].count("Conv2D") == CONVOLUTIONS
+    assert kernels.missing(nodes, "XLA") == set()
 
 
 def test_the_direct_form(exported):
