@@ -192,11 +192,14 @@ def _signature(tensors) -> tuple:
 
 @functools.lru_cache(MAX_PROGRAMS)
 def _program(function, signature, settings, jit_compile):
-    """Returns a tf.function per signature: TensorFlow warns of one that is traced for many."""
+    """Returns a function per signature: TensorFlow warns of a tf.function that is traced for many."""
     import tensorflow as tf
 
+    from bit_keras.network import program_tf
+
     function = functools.partial(function, **dict(settings))
+    if jit_compile:
+        return program_tf.xla_program(function)
     # Not inlined: common-subexpression elimination would merge the recomputation with the forward pass and keep the
     # activation.
-    attributes = None if jit_compile else {"_noinline": True}
-    return tf.function(function, jit_compile=jit_compile, autograph=False, experimental_attributes=attributes)
+    return tf.function(function, autograph=False, experimental_attributes={"_noinline": True})

@@ -24,10 +24,11 @@ def custom_gradient(function: Callable) -> Callable:
 
     def call_and_bind(*inputs):
         outputs = call(*inputs)
-        if tf.is_symbolic_tensor(outputs):
-            if not hasattr(outputs.graph, _FUNCTIONS):
+        first = tf.nest.flatten(outputs)[0]
+        if tf.is_symbolic_tensor(first):
+            if not hasattr(first.graph, _FUNCTIONS):
                 bind_others()
-            _bind(tf.compat.as_str(outputs.op.get_attr("_gradient_op_type")), outputs.graph)
+            _bind(tf.compat.as_str(first.op.get_attr("_gradient_op_type")), first.graph)
         return outputs
 
     return call_and_bind

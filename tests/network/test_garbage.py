@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 import bit_keras
+from bit_keras.distill import Distiller
 from bit_keras.network import execution
+from bit_keras.rules import MixUp
 
 pytestmark = pytest.mark.usefixtures("tiny")
 BACKEND = keras.backend.backend()
@@ -45,17 +47,49 @@ def collect() -> None:
         gc.collect()
 
 
+def references_to(*models) -> list[weakref.ref]:
+    """Weak references to models, or optimizers, with their layers and variables."""
+    layers = [layer for model in models for layer in getattr(model, "layers", ())]
+    return [weakref.ref(each) for each in (*models, *layers, *(v for model in models for v in model.variables))]
+
+
+def existing(references: list[weakref.ref]) -> list:
+    return [reference() for reference in references if reference() is not None]
+
+
 @pytest.mark.any_backend
 def test_a_network_is_collected_after_use():
     model = compiled(bit_keras.BiT("tiny", 3))
     model.fit(IMAGES, LABELS, batch_size=2, epochs=2, verbose=0)
     model.evaluate(IMAGES, LABELS, verbose=0)
     model.predict(IMAGES, verbose=0)
-    references = [weakref.ref(each) for each in (model, model.backbone, model.optimizer, *model.layers)]
-    references += [weakref.ref(variable) for variable in model.variables]
+    references = references_to(model, model.backbone, model.optimizer)
     del model
     collect()
-    assert [reference() for reference in references if reference() is not None] == []
+    assert existing(references) == []
+
+
+@pytest.mark.any_backend
+def test_a_folded_network_is_collected_after_use():
+    model = bit_keras.BiT("tiny", 3)
+    network = bit_keras.folded(model)
+    network.predict(IMAGES, verbose=0)
+    network.predict_on_batch(IMAGES)
+    network(IMAGES)
+    references = references_to(model, network)
+    del model, network
+    collect()
+    assert existing(references) == []
+
+
+@pytest.mark.any_backend
+def test_a_student_and_its_teacher_are_collected_after_use():
+    distiller = compiled(Distiller(bit_keras.BiT("tiny", 3), bit_keras.BiT("tiny", 3)))
+    distiller.fit(IMAGES, LABELS, batch_size=2, callbacks=[MixUp(0.1)], verbose=0)
+    references = references_to(distiller, distiller.student, distiller.teacher, distiller.optimizer)
+    del distiller
+    collect()
+    assert existing(references) == []
 
 
 @tensorflow_only

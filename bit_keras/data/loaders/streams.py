@@ -58,9 +58,16 @@ def passes(one_pass, length: int, start: int, shard: tuple[int, int]) -> tf.data
         start: position of the first element.
         shard: (index, count): of each `count` consecutive elements from `start` on, only number `index` is kept.
     """
-    numbers = tf.data.Dataset.counter(start // length)
     index, count = shard
-    return numbers.flat_map(one_pass).skip(start % length).shard(count, index)
+    return count_from(start // length).flat_map(one_pass).skip(start % length).shard(count, index)
+
+
+def count_from(start: int, step: int = 1) -> tf.data.Dataset:
+    """Returns start, start + step, ... as int64 scalars.
+
+    `Dataset.counter` does the same with a function that TensorFlow adds to the default graph, and so never frees.
+    """
+    return tf.data.Dataset.range(start, tf.int64.max, step)
 
 
 def _read(examples: Examples, indices: tf.data.Dataset) -> tf.data.Dataset:

@@ -41,7 +41,7 @@ def train_batches(
 
     index, count = shard
     start = start_step * batch_size
-    positions = tf.data.Dataset.counter(start + index, count)
+    positions = streams.count_from(start + index, count)
     examples = tf.data.Dataset.zip(positions, streams.shuffled(source.train, seed, start, shard))
     return _batch(examples.map(prepare, num_parallel_calls=tf.data.AUTOTUNE), batch_size // count, drop_remainder=True)
 
