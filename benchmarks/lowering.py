@@ -15,8 +15,9 @@ import time
 from collections.abc import Callable, Mapping
 
 import keras
-from absl import app, flags
+from absl import flags
 
+from bit_keras.system import command_line
 from bit_keras.zoo.variants import VARIANTS
 
 _VARIANTS = flags.DEFINE_multi_enum("variant", ["R50x1", "R101x3"], list(VARIANTS), "Architectures.")
@@ -120,7 +121,7 @@ def abstract_network(variant: str, precision: str) -> keras.Model:
     return model
 
 
-def main(_) -> None:
+def main() -> None:
     if keras.backend.backend() != "jax":
         sys.exit(f"lowering needs the jax backend: set KERAS_BACKEND=jax, which is {keras.backend.backend()} now")
     print("| step | platform | operations | convolutions | matrix products | custom calls | seconds |\n|" + "---|" * 7)
@@ -146,4 +147,4 @@ def _counts(numbers: Mapping[str, int]) -> str:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    command_line.run(main)
