@@ -1,34 +1,9 @@
-"""The settings of the benchmarks, and their errors."""
+"""Errors in the settings of the benchmarks; tests/system/test_command_line.py tries their `--help`."""
 
 import pytest
 
 from benchmarks import step_memory
 from benchmarks.step_memory import parse
-
-PROGRAMS = {
-    "ablation": "steps",
-    "data_memory": "images",
-    "distillation": "workdir",
-    "evaluation_memory": "classes",
-    "input_pipeline": "rounds",
-    "load_memory": "variant",
-    "predict": "images",
-    "run_memory": "runs",
-    "served": "batch_size",
-    "startup": "before",
-    "step_memory": "case",
-    "step_profile": "precision",
-    "training_step": "device",
-}
-
-
-@pytest.mark.parametrize(("name", "flag"), PROGRAMS.items())
-def test_help_lists_the_settings_alone(name, flag, run_program):
-    done = run_program(f"benchmarks.{name}", "--help")
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith(f"usage: python -m benchmarks.{name} ")
-    assert f"\n  --{flag}=" in done.stdout
-    assert "--alsologtostderr" not in done.stdout
 
 
 @pytest.mark.parametrize(

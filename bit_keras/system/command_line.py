@@ -23,6 +23,7 @@ _REPORTED = (ValueError, OSError, ImportError, RuntimeError, MemoryError)
 HELP = {"-h", "--h", "-help", "--help", "--helpshort", "--helpfull"}
 _VALUES = {"int": "NUMBER", "float": "NUMBER", "comma separated list of strings": "LIST"}
 _INDENT = 30
+_WIDEST = 100  # characters of a setting with its values in `--help`
 
 
 class UsageError(Exception):
@@ -195,6 +196,8 @@ def _flag_lines(flag: flags.Flag) -> Iterator[str]:
         values = getattr(flag.parser, "enum_values", None)
         left = f"  --{flag.name}={'|'.join(values) if values else _VALUES.get(flag.flag_type(), 'TEXT')}"
     text = flag.help.rpartition(">: ")[2]  # absl puts the allowed values of an enumeration first
+    if len(left) > _WIDEST:
+        left, text = f"  --{flag.name}=TEXT", f"{text} Allowed are {'; '.join(values)}."
     default = f"(default: {flag.default_as_str.strip(chr(39))})" if flag.default not in (None, "") else ""
     right = " ".join(filter(None, [text, "(required)" if _is_required(flag) else default]))
     width = max(40, min(120, shutil.get_terminal_size().columns) - _INDENT)

@@ -75,13 +75,14 @@ def test_description_is_json_and_tells_few_shot_draws_apart(any_source):
 
 
 def test_few_shot_error_names_the_class_and_its_count(array_source):
-    with pytest.raises(data.DataError, match=r"asks for 14 examples of each class, but '1' has 13, '2' has 13$"):
+    with pytest.raises(data.DataError, match=r"for 14 examples of each class .*, but '1' has 13, '2' has 13$"):
         array_source.few_shot(14, seed=0)
 
 
 @pytest.mark.parametrize("share", [-0.1, 1, 1.5, float("nan")])
 def test_a_share_out_of_range(array_source, share):
-    with pytest.raises(ValueError, match=r"validation must lie in \[0, 1\), as a share of the training images, got"):
+    message = r"validation must lie in \[0, 1\), as a share of the training images, got|share must be a finite number"
+    with pytest.raises(ValueError, match=message):
         array_source.hold_out(share)
 
 

@@ -1,3 +1,8 @@
+import ast
+import os
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -6,6 +11,7 @@ import tensorflow as tf
 from bit_keras.checkpoints import CheckpointError
 from bit_keras.inference.classifier import SavedModelClassifier, open_classifier
 from bit_keras.network.layers import StandardizedConv2D
+from tests.conftest import ROOT
 
 
 class Means(tf.Module):
@@ -51,6 +57,19 @@ def test_a_damaged_saved_model_is_refused(tmp_path):
     (tmp_path / "saved_model.pb").write_bytes(b"not a protocol buffer")
     with pytest.raises(CheckpointError, match="must be a SavedModel that is called"):
         open_classifier(tmp_path)
+
+
+def test_damaged_graphs_run_or_are_refused_and_abort_nothing(tmp_path):
+    """In one process of its own, which an abort or another error would end."""
+    tf.saved_model.save(Means(), tmp_path / "saved")
+    program = ROOT / "tests" / "consumers" / "damaged_graphs.py"
+    command = [sys.executable, program, tmp_path / "saved", tmp_path / "damaged", "40"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]), "KERAS_BACKEND": "tensorflow"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    outcomes = ast.literal_eval(done.stdout.splitlines()[-1])
+    assert outcomes["ran"] + outcomes["refused"] == 40
+    assert min(outcomes.values()) > 3
 
 
 @pytest.mark.parametrize("options", [{"variant": "R50x1"}, {"precision": "mixed_bfloat16"}])

@@ -31,15 +31,11 @@ CONFIGS = {
 def _programs() -> list[str]:
     names = [f"export.{name}" for name in ("edge", "publish", "serving", "tfhub", "tpu")]
     for path in sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py")):
-        if re.search(r"^ +(command_line|program)\.run\(.*main", path.read_text(), re.MULTILINE):
+        if re.search(r"^ +(command_line|program|frame)\.run\(.*main", path.read_text(), re.MULTILINE):
             name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__main__")
             names.append(name)
-    return [
-        name
-        for name in names
-        if name
-        not in ("bit_keras.export", "bit_keras.protocols", "bit_keras.system.command_line", "bit_keras.runs.program")
-    ]
+    frames = ("bit_keras.system.command_line", "bit_keras.runs.program", "benchmarks.frame")
+    return [name for name in names if name not in ("bit_keras.export", "bit_keras.protocols", *frames)]
 
 
 PROGRAMS = _programs()
@@ -59,7 +55,7 @@ def run(run_program):
 
 def test_the_programs_are_found():
     assert {"bit_keras.finetune", "bit_keras.convert", "bit_keras.few_shot", "export.tfhub"} < set(PROGRAMS)
-    assert len(PROGRAMS) >= 18
+    assert len(PROGRAMS) >= 28
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
