@@ -2,6 +2,7 @@
 
 import inspect
 import os
+import re
 import shutil
 import signal
 import sys
@@ -196,6 +197,7 @@ def _flag_lines(flag: flags.Flag) -> Iterator[str]:
         values = getattr(flag.parser, "enum_values", None)
         left = f"  --{flag.name}={'|'.join(values) if values else _VALUES.get(flag.flag_type(), 'TEXT')}"
     text = flag.help.rpartition(">: ")[2]  # absl puts the allowed values of an enumeration first
+    text = re.sub(r";\s+repeat this option .*", " May be repeated.", text)
     if len(left) > _WIDEST:
         left, text = f"  --{flag.name}=TEXT", f"{text} Allowed are {'; '.join(values)}."
     default = f"(default: {flag.default_as_str.strip(chr(39))})" if flag.default not in (None, "") else ""
