@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 import keras
 from absl import flags
 
-from bit_keras.system import command_line
+from benchmarks import frame
 from bit_keras.zoo.variants import VARIANTS
 
 _VARIANTS = flags.DEFINE_multi_enum("variant", ["R50x1", "R101x3"], list(VARIANTS), "Architectures.")
@@ -147,4 +147,4 @@ def _counts(numbers: Mapping[str, int]) -> str:
 
 
 if __name__ == "__main__":
-    command_line.run(main)
+    frame.run(main)

@@ -29,6 +29,7 @@ def scan(
     skip_unreadable: bool = False,
     read: Callable[[Item], bytes] | None = None,
     name: Callable[[Item], str] = limits.printable,
+    *,
     measure: Callable[[bytes], tuple[int, int]] | None = None,
     sizes: np.ndarray | None = None,
 ) -> np.ndarray:

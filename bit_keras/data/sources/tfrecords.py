@@ -262,7 +262,7 @@ def _check_images(
 
     sizes = np.concatenate([records.sizes for records in parts])
     try:
-        scan(range(ends[-1]), skip_unreadable, read, name, sizes)
+        scan(range(ends[-1]), skip_unreadable, read, name, sizes=sizes)
     finally:
         of_shards = np.split(sizes, np.cumsum([len(shard.sizes) for shard in shards])[:-1])
         for shard, found in zip(shards, of_shards, strict=True):
