@@ -110,8 +110,9 @@ class Archive:
         except KeyError as error:
             raise ValueError("the file is missing in the archive") from error
         limits.check_bytes(info.file_size)
-        if self._unzip and info.flag_bits & _IS_ENCRYPTED and info.compress_type != _AES:
-            return self._with_unzip(member)
+        is_plain_name = not member.startswith("-")  # else it could be an option of unzip
+        if self._unzip and is_plain_name and info.flag_bits & _IS_ENCRYPTED and info.compress_type != _AES:
+            return self._with_unzip(info)
         try:
             return self._zip.read(info, self._password.encode())
         except NotImplementedError as error:
@@ -119,11 +120,17 @@ class Archive:
         except (RuntimeError, zipfile.BadZipFile, zlib.error) as error:
             raise ValueError(f"{_NOT_DECRYPTED} ({error})") from error
 
-    def _with_unzip(self, member: str) -> bytes:
-        command = [self._unzip, "-p", "-P", self._password, str(self._path), glob.escape(member)]
+    def _with_unzip(self, info: zipfile.ZipInfo) -> bytes:
+        command = [self._unzip, "-p", "-P", self._password, str(self._path), glob.escape(info.filename)]
         environment = {**os.environ, "UNZIP_DISABLE_ZIPBOMB_DETECTION": "TRUE"}  # its rule refuses this archive
-        done = subprocess.run(command, env=environment, capture_output=True)
-        if done.returncode:
-            reason = " ".join(done.stderr.decode(errors="replace").split()) or f"unzip ended with {done.returncode}"
-            raise ValueError(f"{_NOT_DECRYPTED} ({reason})")
-        return done.stdout
+        with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            content = process.stdout.read(info.file_size + 1)
+            if len(content) > info.file_size:
+                process.kill()
+                raise ValueError(
+                    f"the archive is damaged: the file has more than the {info.file_size:,} bytes it states"
+                )
+            reason = " ".join(process.stderr.read().decode(errors="replace").split())
+        if process.returncode:
+            raise ValueError(f"{_NOT_DECRYPTED} ({reason or f'unzip ended with {process.returncode}'})")
+        return content

@@ -3,7 +3,6 @@
 import io
 import json
 import shutil
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -112,19 +111,28 @@ def test_the_unpacked_folder_and_what_is_around_it(tmp_path):
     assert [Path(name).name for name in data.test_names(source)] == ["0a0f.png", "1a0f.png"] * 3
 
 
+def _program(folder: Path, text: str) -> str:
+    path = folder / "unzip"
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return str(path)
+
+
 def test_a_program_that_decrypts(archive, monkeypatch, tmp_path):
     """Only the images are read by it, as it is called for each."""
-    calls = []
-
-    def run(command, env, capture_output):
-        calls.append(command)
-        return subprocess.CompletedProcess(command, 82, b"", b"   skipping: incorrect password\n")
-
-    monkeypatch.setattr(shutil, "which", lambda name: "/bin/unzip")
-    monkeypatch.setattr(subprocess, "run", run)
+    calls = tmp_path / "calls"
+    unzip = _program(tmp_path, f"echo $@ >> {calls}; echo '   skipping: incorrect password' >&2; exit 82")
+    monkeypatch.setattr(shutil, "which", lambda name: unzip)
     with pytest.raises(data.DataError, match=r"has another password.*\(skipping: incorrect password\)"):
         data.load(f"objectnet:{archive}")
-    assert calls[0][:5] == ["/bin/unzip", "-p", "-P", PASSWORD, str(archive)]
+    assert calls.read_text().splitlines()[0].split()[:4] == ["-p", "-P", PASSWORD, str(archive)]
+
+
+def test_a_file_that_is_longer_than_the_archive_states(archive, monkeypatch, tmp_path):
+    unzip = _program(tmp_path, "exec yes")
+    monkeypatch.setattr(shutil, "which", lambda name: unzip)
+    with pytest.raises(data.DataError, match=r"the archive is damaged: the file has more than the \d+ bytes it states"):
+        data.load(f"objectnet:{archive}")
 
 
 @pytest.mark.parametrize("unzip", [None, shutil.which("unzip")])
