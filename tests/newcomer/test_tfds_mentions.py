@@ -24,6 +24,7 @@ def test_names_of_this_checkout():
         ("run --dataset new_name/config:1.0.0 \\", ["new_name/config:1.0.0"]),
         ("run `--datasets=first,second`", ["first", "second"]),
         ('finetune(dataset="new_name")', ["new_name"]),
+        ("run --dataset='new_name[:99%]'", ["new_name"]),
         ("--dataset=digits --dataset=/data/birds --dataset=a.npz --dataset=b.csv --dataset=... --dataset=~/c", []),
         ("the dataset new_name", []),
     ],
