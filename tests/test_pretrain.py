@@ -101,7 +101,7 @@ def test_imagenet_by_its_name(mock_tfds, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"model": "R18x1"}, "unknown variant 'R18x1'"),
+        ({"model": "R18x1"}, "model must be one of R17x0.5, R50x1"),
         ({"loss": "hinge"}, "loss must be one of softmax, sigmoid; got 'hinge'"),
         ({"epochs": 0}, "epochs must be more than 0, got 0"),
         ({"min_area": 0}, "min_area must lie in (0, 1], got 0"),

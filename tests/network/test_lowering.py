@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import bit_keras
-from benchmarks import ablation, lowering
+from benchmarks import ablation, stablehlo
 from bit_keras.rules import SGD, MixUp
 
 pytestmark = [
@@ -34,10 +34,10 @@ def test_a_training_step_is_the_same_on_every_device(precision):
     mixup = MixUp(0.1)
     mixup.set_model(model)
     mixup.on_train_begin()
-    step = lowering.training_step(model, *BATCH)
-    kind = lowering.SHORT[keras.dtype_policies.get(precision).compute_dtype]
-    for platform in ("cpu", *lowering.PLATFORMS):
-        lowered = lowering.lower(platform, *step)
+    step = stablehlo.training_step(model, *BATCH)
+    kind = stablehlo.SHORT[keras.dtype_policies.get(precision).compute_dtype]
+    for platform in ("cpu", *stablehlo.PLATFORMS):
+        lowered = stablehlo.lower(platform, *step)
         # Forward, and the gradients of the kernels and of all inputs but the images. No product but those of the head:
         # a 1x1 convolution is a convolution.
         assert lowered.convolutions == {kind: 3 * CONVOLUTIONS - 1}
@@ -45,30 +45,30 @@ def test_a_training_step_is_the_same_on_every_device(precision):
         assert lowered.custom_calls == set()
 
 
-@pytest.mark.parametrize("platform", lowering.PLATFORMS)
+@pytest.mark.parametrize("platform", stablehlo.PLATFORMS)
 def test_a_training_step_of_the_ablation(platform):
-    step = lowering.training_step(_compiled("mixed_bfloat16", ablation.NORMALIZATIONS[-1]), *BATCH)
-    lowered = lowering.lower(platform, *step)
+    step = stablehlo.training_step(_compiled("mixed_bfloat16", ablation.NORMALIZATIONS[-1]), *BATCH)
+    lowered = stablehlo.lower(platform, *step)
     assert (lowered.convolutions, lowered.products) == ({"bf16": 3 * CONVOLUTIONS - 1}, {"f32": 3})
     assert lowered.custom_calls == set()
 
 
-@pytest.mark.parametrize("platform", lowering.PLATFORMS)
+@pytest.mark.parametrize("platform", stablehlo.PLATFORMS)
 @pytest.mark.parametrize("kind", ["model", "folded", "folded to bfloat16"])
 def test_a_prediction_step(platform, kind):
     model = bit_keras.BiT("tiny", 3)
     dtype = "bfloat16" if "bfloat16" in kind else None
     network = bit_keras.folded(model, dtype) if "folded" in kind else model
-    lowered = lowering.lower(platform, *lowering.prediction_step(network, *BATCH))
+    lowered = stablehlo.lower(platform, *stablehlo.prediction_step(network, *BATCH))
     name = "f32" if dtype is None else "bf16"
     assert (lowered.convolutions, lowered.products) == ({name: CONVOLUTIONS}, {name: 1})
     assert lowered.custom_calls == set()
 
 
 def test_a_network_without_values_has_the_step_of_a_real_one():
-    real = lowering.training_step(_compiled("mixed_bfloat16"), *BATCH)
-    abstract = lowering.training_step(lowering.abstract_network("tiny", "mixed_bfloat16"), *BATCH)
-    counts = [lowering.lower("cuda", *each) for each in (real, abstract)]
+    real = stablehlo.training_step(_compiled("mixed_bfloat16"), *BATCH)
+    abstract = stablehlo.training_step(stablehlo.abstract_network("tiny", "mixed_bfloat16"), *BATCH)
+    counts = [stablehlo.lower("cuda", *each) for each in (real, abstract)]
     assert counts[0].convolutions == counts[1].convolutions
     assert counts[0].products == counts[1].products
 
@@ -80,8 +80,8 @@ def test_what_calls_this_process_is_refused_or_named():
         return jax.pure_callback(np.sin, jax.ShapeDtypeStruct((2,), "float32"), x)
 
     with pytest.raises(ValueError, match="the lowering platform cuda"):
-        lowering.lower("cuda", call_back, jax.ShapeDtypeStruct((2,), "float32"))
-    lowered = lowering.lower("cpu", jax.numpy.linalg.cholesky, jax.ShapeDtypeStruct((2, 2), "float32"))
+        stablehlo.lower("cuda", call_back, jax.ShapeDtypeStruct((2,), "float32"))
+    lowered = stablehlo.lower("cpu", jax.numpy.linalg.cholesky, jax.ShapeDtypeStruct((2, 2), "float32"))
     assert len(lowered.custom_calls) == 1
 
 
@@ -93,4 +93,4 @@ def test_hidden_float32_is_counted():
         return jax.lax.conv(images.astype("float32"), kernel, (1, 1), "SAME")
 
     shapes = jax.ShapeDtypeStruct((1, 3, 8, 8), "bfloat16"), jax.ShapeDtypeStruct((4, 3, 3, 3), "bfloat16")
-    assert lowering.lower("tpu", convolve, *shapes).convolutions == {"f32": 1}
+    assert stablehlo.lower("tpu", convolve, *shapes).convolutions == {"f32": 1}

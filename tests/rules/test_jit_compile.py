@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import bit_keras
-from benchmarks import ablation, lowering
+from benchmarks import ablation, stablehlo
 from bit_keras import data
 from bit_keras.distill import distill
 from bit_keras.pretrain import pretrain
@@ -116,10 +116,10 @@ class Step(keras.callbacks.Callback):
         """
         compute_dtype = keras.dtype_policies.get(precision).compute_dtype
         if keras.backend.backend() == "jax":
-            for platform in lowering.PLATFORMS:
-                lowered = lowering.lower(platform, self.function, *self.shapes)
+            for platform in stablehlo.PLATFORMS:
+                lowered = stablehlo.lower(platform, self.function, *self.shapes)
                 assert lowered.custom_calls == set()
-                assert set(lowered.convolutions) == {lowering.SHORT[compute_dtype]}
+                assert set(lowered.convolutions) == {stablehlo.SHORT[compute_dtype]}
             return
         import tensorflow as tf
 
