@@ -31,12 +31,6 @@ from bit_keras.system.logs import logger
 REFERENCE = 10  # the run that later ones are compared with: by then caches are filled
 LIMIT = 1.2  # of the ratio to its memory
 
-_RUNS = flags.DEFINE_integer("runs", 200, "Number of runs.", lower_bound=REFERENCE)
-_MODEL = flags.DEFINE_string("model", "BiT-mini-R17x0.5", "Architecture or weights.")
-_RESOLUTION = flags.DEFINE_integer("resolution", 32, "Side of the images in pixels.", lower_bound=1)
-_BATCH_SIZE = flags.DEFINE_integer("batch_size", 8, "Images per update.", lower_bound=1)
-_STEPS = flags.DEFINE_integer("steps", 5, "Updates per run.", lower_bound=5)
-
 
 def memory_after(runs: int, model: str, **options) -> Iterator[float]:
     """Fine-tunes `runs` networks one after the other.
@@ -74,20 +68,30 @@ def verdict(reference: float, last: float, runs: int) -> str:
     return f"memory after run {runs} / after run {REFERENCE} = {ratio:.3f}: {passed}"
 
 
+def _define_flags() -> None:
+    flags.DEFINE_integer("runs", 200, "Number of runs.", lower_bound=REFERENCE)
+    flags.DEFINE_string("model", "BiT-mini-R17x0.5", "Architecture or weights.")
+    flags.DEFINE_integer("resolution", 32, "Side of the images in pixels.", lower_bound=1)
+    flags.DEFINE_integer("batch_size", 8, "Images per update.", lower_bound=1)
+    flags.DEFINE_integer("steps", 5, "Updates per run.", lower_bound=5)
+
+
 def main() -> None:
-    settings = {"resolution": _RESOLUTION.value, "batch_size": _BATCH_SIZE.value, "steps": _STEPS.value}
-    settings["eval_every"] = _STEPS.value
+    given = flags.FLAGS
+    settings = {"resolution": given.resolution, "batch_size": given.batch_size, "steps": given.steps}
+    settings["eval_every"] = given.steps
     logger.setLevel(logging.WARNING)  # without the progress of each run
-    print(f"{_MODEL.value} on the {keras.backend.backend()} backend, {settings}\n{'run':>6} {'MB':>8} {'seconds':>8}")
+    print(f"{given.model} on the {keras.backend.backend()} backend, {settings}\n{'run':>6} {'MB':>8} {'seconds':>8}")
     reference, began = 0.0, time.monotonic()
-    for number, megabytes in enumerate(memory_after(_RUNS.value, _MODEL.value, **settings), start=1):
+    for number, megabytes in enumerate(memory_after(given.runs, given.model, **settings), start=1):
         if number == REFERENCE:
             reference = megabytes
-        if number <= REFERENCE or number % 10 == 0 or number == _RUNS.value:
+        if number <= REFERENCE or number % 10 == 0 or number == given.runs:
             print(f"{number:>6} {megabytes:>8,.0f} {time.monotonic() - began:>8,.0f}", flush=True)
-    print(verdict(reference, megabytes, _RUNS.value))
+    print(verdict(reference, megabytes, given.runs))
     sys.exit(megabytes > LIMIT * reference)
 
 
 if __name__ == "__main__":
+    _define_flags()
     command_line.run(main)
