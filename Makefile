@@ -43,7 +43,7 @@ install-check:
 	$(PYTHON) tests/newcomer/install_check.py
 
 # The same tests under Bazel, offline, in the environment of `make test`; needs Debian's bazel-bootstrap. Not part of
-# `make test`: it takes a quarter of an hour, because each test file runs in its own process.
+# `make test`: it takes longer than that, because each test file runs in its own process.
 # `python -m tools.build_files` updates the BUILD files after imports have changed.
 bazel: .venv/test/installed
 	VIRTUAL_ENV=$(CURDIR)/.venv/test bazel test //...
