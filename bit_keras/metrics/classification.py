@@ -22,9 +22,15 @@ def top_classes(logits: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     return classes, np.exp(scores - _log_normalizer(logits)[:, None])
 
 
-def top_k_accuracy(classes: np.ndarray, labels: np.ndarray) -> float:
-    """Returns the fraction of examples, in [0, 1], whose true class [N] is among the k predicted classes [N, k]."""
-    return float(np.mean((classes == labels[:, None]).any(axis=1)))
+def is_true(targets: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """Returns whether classes [N, k] are true ones of their examples, bool [N, k].
+
+    Args:
+        targets: one-hot or multi-hot labels, [N, K] or of the first classes only.
+        classes: integers in [0, K).
+    """
+    known = classes < targets.shape[-1]
+    return known & (np.take_along_axis(targets, np.where(known, classes, 0), axis=-1) > 0)
 
 
 def expected_calibration_error(confidences: np.ndarray, is_right: np.ndarray, num_bins: int = NUM_BINS) -> float:

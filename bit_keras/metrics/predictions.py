@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 import keras
 import numpy as np
 
-from bit_keras.metrics.classification import top_classes
+from bit_keras.metrics.classification import is_true, top_classes
 
 # Most likely classes that are kept of each example.
 TOP = 5
@@ -57,13 +57,14 @@ class Predictions:
             competing: classes of `among`; () for none.
         """
         best, probabilities = top_classes(logits, min(TOP, logits.shape[-1]))
+        are_true = is_true(targets, best)
         if multi_label:
             labels, losses = None, _sigmoid_cross_entropy(logits, targets > 0)
-            is_right = _is_true(targets, best[:, :1])[:, 0]
+            is_right = are_true[:, 0]
         else:
             labels = targets.argmax(axis=-1)
             losses, is_right = _softmax_cross_entropy(logits, labels), best[:, 0] == labels
-        is_in_top = _is_true(targets, best).any(axis=-1)
+        is_in_top = are_true.any(axis=-1)
         is_finite = np.isfinite(logits).all(axis=-1)
         among = cls.of(logits[:, competing], targets[:, competing], multi_label) if len(competing) else None
         columns = (labels, best, probabilities, losses, is_right, is_in_top, is_finite)
@@ -159,12 +160,6 @@ def _joined(parts: Sequence[Predictions], **mistakes: np.ndarray) -> Predictions
     labels = None if parts[0].multi_label else np.concatenate([part.labels for part in parts])
     among = None if parts[0].among is None else _joined([part.among for part in parts])
     return Predictions(labels, **joined, num_classes=parts[0].num_classes, among=among, **mistakes)
-
-
-def _is_true(targets: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """Returns whether classes [N, k] are true ones of their examples; the last classes may have no targets."""
-    known = classes < targets.shape[-1]
-    return known & (np.take_along_axis(targets, np.where(known, classes, 0), axis=-1) > 0)
 
 
 def logits_of(model: keras.Model, images: np.ndarray, size: int) -> np.ndarray:
