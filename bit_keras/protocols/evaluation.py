@@ -22,12 +22,12 @@ from bit_keras.data.content import with_content
 from bit_keras.evaluate import options as evaluation_options
 from bit_keras.evaluate.evaluator import evaluate
 from bit_keras.protocols.evaluation_table import NUMBERS, table
-from bit_keras.protocols.sweep import FAULTS, failed, shown
+from bit_keras.protocols.sweep import FAULTS, failed, latest_records, shown
 from bit_keras.runs.config import LOAD_OPTIONS, fingerprint
 from bit_keras.runs.names import display_names, stem
 from bit_keras.runs.opening import load_data
 from bit_keras.runs.places import folders_of
-from bit_keras.runs.series import cell_name, each_once, identity_of, read_record, recorded
+from bit_keras.runs.series import cell_name, each_once, identity_of, recorded
 from bit_keras.runs.workdir import PLACES, share
 from bit_keras.system.checks import known_arguments
 from bit_keras.system.files import write_json, write_lines
@@ -38,7 +38,7 @@ from bit_keras.zoo.evaluation_sets import EVALUATION_SETS
 from bit_keras.zoo.variants import VARIANTS
 
 DATASETS = tuple(name for name, row in EVALUATION_SETS.items() if row.builder)  # the others need a path
-_RECORD, _TABLE = "evaluation.json", "evaluation.md"
+_NAME = "evaluation"  # of the records and of the table
 _KEPT = ("examples", "resolution", "fit", "competing_classes", *NUMBERS.values())
 _DEFAULTS = (None, False, "float32")
 _FREE = (*PLACES, "batch_size")  # do not affect the results beyond rounding
@@ -110,7 +110,7 @@ def evaluation(
         identity = identity_of(run, weights[model], source, lasting)
         place = folder / "runs" / cell_name((stem(model), stem(dataset)), identity)
         try:
-            record = recorded(place / _RECORD, identity, functools.partial(_measure, run, source, options))
+            record = recorded(place / f"{_NAME}.json", identity, functools.partial(_measure, run, source, options))
         except FAULTS as error:
             logger.error("%s on %s: %s", model, dataset, error)
             failures.append(f"{model} on {dataset}: {error}")
@@ -142,20 +142,17 @@ def _measure(run: Run, source: data.Source, options: dict) -> dict:
 
 def _write(folder: Path, models: Sequence[str], datasets: Sequence[str]) -> list[dict]:
     """Writes the results of all starts so far, and returns their records."""
-    found = {}
-    for path in sorted(folder.glob(f"runs/*/{_RECORD}"), key=lambda path: path.stat().st_mtime):
-        record = read_record(path)
-        found[record.get("model"), record.get("dataset")] = record
+    found = latest_records(folder, _NAME, ("model", "dataset"))
     records = [found[run] for run in itertools.product(models, datasets) if run in found]
-    write_json(folder / _RECORD, {"runs": records})
+    write_json(folder / f"{_NAME}.json", {"runs": records})
     names = display_names([*models, *datasets], cell)
-    write_lines(folder / _TABLE, table(records, models, datasets, names).splitlines())
+    write_lines(folder / f"{_NAME}.md", table(records, models, datasets, names).splitlines())
     return records
 
 
 def main() -> None:
     values = flags.FLAGS
-    with shown(values.workdir, "evaluation"):
+    with shown(values.workdir, _NAME):
         evaluation(values.models, values.workdir, values.datasets, **evaluation_options.values())
 
 

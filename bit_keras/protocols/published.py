@@ -5,11 +5,10 @@ Their resolutions were not published. As a check, each is also evaluated on the 
 
 import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bit_keras import data
-from bit_keras.figures import drawing
 from bit_keras.inference.classifier import open_classifier
 from bit_keras.metrics import predict
 from bit_keras.protocols import tables
@@ -18,14 +17,11 @@ from bit_keras.protocols.settings import Settings, settings
 from bit_keras.protocols.sweep import RUNS, Run, expanded_tasks, sweep
 from bit_keras.rules.hyperrule import HyperRule
 from bit_keras.runs.config import DATA_OPTIONS
-from bit_keras.runs.names import display_names
 from bit_keras.runs.series import each_once
 from bit_keras.runs.workdir import PLACES
 from bit_keras.system.checks import known_arguments
-from bit_keras.system.files import write_lines
 from bit_keras.system.logs import logger, shows_messages
 from bit_keras.system.paths import check_folder
-from bit_keras.system.texts import cell
 from bit_keras.zoo.presets import PRESETS
 from bit_keras.zoo.tasks import TASKS
 
@@ -134,21 +130,17 @@ def _measure(chosen: Settings, run: Run, source: data.Source, place: Path) -> di
 
 
 def _write(models: Sequence[str], tasks: Sequence[str], folder: Path, records: list[dict]) -> None:
-    names = display_names([*models, *tasks], cell)
-    lines = [
-        *tables.table(records, models, tasks, names).splitlines(),
-        "",
-        "Accuracy on the 1,000 training images of the network, the minimum of the runs:",
-        "",
-        *tables.minima(records, "train_accuracy", models, tasks, names).splitlines(),
-        "",
-        _EXPECTED,
-        *_low(records),
-        *_preparation(tasks),
-    ]
-    write_lines(folder / "published.md", lines)
-    names = display_names([*models, *tasks], drawing.drawn)
-    drawing.save_all(folder, {"published": lambda: tables.plot(records, models, tasks, names)})
+    def describe(names: Mapping[str, str]) -> str:
+        parts = [
+            tables.table(records, models, tasks, names),
+            "Accuracy on the 1,000 training images of the network, the minimum of the runs:\n",
+            tables.minima(records, "train_accuracy", models, tasks, names),
+            "\n".join([_EXPECTED, *_low(records), *_preparation(tasks)]),
+        ]
+        return "\n".join(parts)
+
+    draw = functools.partial(tables.plot, records, models, tasks)
+    tables.write(folder, "published", [*models, *tasks], describe, draw)
 
 
 def _low(records: Sequence[dict]) -> list[str]:

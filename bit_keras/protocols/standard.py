@@ -10,26 +10,22 @@ Examples:
 
 import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from absl import flags
 
 from bit_keras import data
-from bit_keras.figures import drawing
 from bit_keras.protocols import tables
 from bit_keras.protocols.settings import ALLOWED, Settings, settings, values
 from bit_keras.protocols.settings import define_flags as settings_flags
 from bit_keras.protocols.sweep import RUNS, Run, define_sweep_flags, parsed_shard, shown, sweep
 from bit_keras.runs.config import DATA_OPTIONS
-from bit_keras.runs.names import display_names
 from bit_keras.runs.series import each_once
 from bit_keras.runs.workdir import PLACES
 from bit_keras.system.checks import check_choice, known_arguments
-from bit_keras.system.files import write_lines
 from bit_keras.system.logs import shows_messages
 from bit_keras.system.paths import check_folder
-from bit_keras.system.texts import cell
 
 # {data set: slice of its training split}. Source: google-research/big_transfer, `input_pipeline_tf2_or_jax.py`, which
 # has no splits of Pets and Flowers. The paper and the official PyTorch code train on all training images.
@@ -128,13 +124,13 @@ def _write(
     models: Sequence[str], datasets: Sequence[str], metric: str, rules: dict, folder: Path, records: list[dict]
 ) -> None:
     shown_records = [{**record, "test_accuracy": record[METRICS[metric]]} for record in records]
-    names = display_names([*models, *datasets], cell)
-    text = tables.comparison(shown_records, models, datasets, names, metric)
     measured = ", ".join(f"{name}={value}" for name, value in rules.items())
-    write_lines(folder / "standard.md", [*text.splitlines(), "", f"measured with {measured}"])
-    names = display_names([*models, *datasets], drawing.drawn)
-    label = f"test {metric.replace('_', ' ')}"
-    drawing.save_all(folder, {"standard": lambda: tables.plot(shown_records, models, datasets, names, label)})
+
+    def describe(names: Mapping[str, str]) -> str:
+        return f"{tables.comparison(shown_records, models, datasets, names, metric)}\nmeasured with {measured}"
+
+    draw = functools.partial(tables.plot, shown_records, models, datasets, label=f"test {metric.replace('_', ' ')}")
+    tables.write(folder, "standard", [*models, *datasets], describe, draw)
 
 
 def main() -> None:

@@ -133,10 +133,7 @@ class Sweep:
 
     def _records(self, folder: Path) -> list[dict]:
         """Returns the records of these runs, whichever process has made them; of several of a run the latest."""
-        found = {}
-        for path in sorted(folder.glob(f"runs/*/{self.name}.json"), key=lambda path: path.stat().st_mtime):
-            record = read_record(path)
-            found[record.get("model"), record.get("task"), record.get("seed")] = record
+        found = latest_records(folder, self.name, ("model", "task", "seed"))
         cells = itertools.product(self.models, self.tasks, range(self.runs))
         return [found[cell] for cell in cells if cell in found]
 
@@ -175,6 +172,12 @@ def expanded_tasks(tasks: Sequence[str]) -> list[str]:
     """Returns the names of tasks that patterns match; other data stay as they are."""
     names = {task: [name for name in list_tasks(task) if name in TASKS] for task in each_once("tasks", tasks, str)}
     return list(dict.fromkeys(name for task, matching in names.items() for name in (matching or [task])))
+
+
+def latest_records(folder: Path, name: str, fields: Sequence[str]) -> dict[tuple, dict]:
+    """Returns {values of the fields: record} of the records NAME.json of all runs, of several of a run the latest."""
+    paths = sorted(folder.glob(f"runs/*/{name}.json"), key=lambda path: path.stat().st_mtime)
+    return {tuple(map(record.get, fields)): record for record in map(read_record, paths)}
 
 
 def failed(failures: Sequence[str], kind: str) -> Failed:

@@ -2,12 +2,16 @@
 
 import itertools
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from bit_keras.figures import spread
+from bit_keras.figures import drawing, spread
+from bit_keras.runs.names import display_names
+from bit_keras.system.files import write_lines
+from bit_keras.system.texts import cell
 from bit_keras.zoo.results import SOURCES, published
 from bit_keras.zoo.tasks import TASKS, VTAB, VTAB_GROUPS
 
@@ -131,6 +135,25 @@ def _groups() -> dict[str, list[str]]:
     """Returns {name: tasks} of the groups of VTAB and of all of it."""
     groups = {group: [task.name for task in VTAB if task.group == group] for group in VTAB_GROUPS}
     return {**groups, f"all {len(VTAB)} tasks": [task.name for task in VTAB]}
+
+
+def write(
+    folder: Path,
+    name: str,
+    shown: Sequence[str],
+    describe: Callable[[Mapping[str, str]], str],
+    draw: Callable[[Mapping[str, str]], Figure],
+) -> None:
+    """Writes NAME.md and NAME.png to a folder.
+
+    Args:
+        folder, name: where to, and how the files are called.
+        shown: models and tasks in the files.
+        describe, draw: make text and figure from {model or task: name to show}.
+    """
+    write_lines(folder / f"{name}.md", describe(display_names(shown, cell)).splitlines())
+    names = display_names(shown, drawing.drawn)
+    drawing.save_all(folder, {name: lambda: draw(names)})
 
 
 def _published(models: Sequence[str], score: str) -> list[str]:

@@ -19,7 +19,6 @@ import numpy as np
 from absl import flags
 
 from bit_keras import data
-from bit_keras.figures import drawing
 from bit_keras.protocols import tables
 from bit_keras.protocols.published import OPTIONS as PUBLISHED_OPTIONS
 from bit_keras.protocols.published import published
@@ -27,13 +26,10 @@ from bit_keras.protocols.settings import ALLOWED, Settings, settings, values
 from bit_keras.protocols.settings import define_flags as settings_flags
 from bit_keras.protocols.sweep import RUNS, Run, define_sweep_flags, expanded_tasks, parsed_shard, shown, sweep
 from bit_keras.runs.config import DATA_OPTIONS
-from bit_keras.runs.names import display_names
 from bit_keras.runs.series import effective
 from bit_keras.system.checks import known_arguments
-from bit_keras.system.files import write_lines
 from bit_keras.system.logs import shows_messages
 from bit_keras.system.paths import check_folder
-from bit_keras.system.texts import cell
 from bit_keras.zoo.tasks import TASKS
 
 EXAMPLES = 1_000  # training examples of a task
@@ -97,10 +93,8 @@ def _measure(chosen: Settings, run: Run, source: data.Source, place: Path) -> di
 
 
 def _write(models: Sequence[str], tasks: Sequence[str], folder: Path, records: list[dict]) -> None:
-    names = display_names([*models, *tasks], cell)
-    write_lines(folder / "vtab.md", tables.table(records, models, tasks, names).splitlines())
-    names = display_names([*models, *tasks], drawing.drawn)
-    drawing.save_all(folder, {"vtab": lambda: tables.plot(records, models, tasks, names)})
+    describe = functools.partial(tables.table, records, models, tasks)
+    tables.write(folder, "vtab", [*models, *tasks], describe, functools.partial(tables.plot, records, models, tasks))
 
 
 def _open(chosen: Settings, task: str) -> data.Source:
