@@ -93,10 +93,7 @@ def _read_real(row: EvaluationSet, root: Path) -> list[list[int]]:
             f"{row.name}: {_REAL} must be in {root} or beside it; it is in the repository "
             "google-research/reassessed-imagenet"
         )
-    try:
-        labels = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise DataError(f"{row.name}: {path} must be JSON: {error}") from error
+    labels = read_json(row, path)
     if not isinstance(labels, list) or not all(isinstance(each, list) and _are_classes(each) for each in labels):
         raise DataError(f"{row.name}: {path} must be a list with a list of class numbers, 0 to 999, for each image")
     return labels
@@ -104,6 +101,14 @@ def _read_real(row: EvaluationSet, root: Path) -> list[list[int]]:
 
 def _are_classes(values: list) -> bool:
     return all(type(value) is int and 0 <= value < LABELS[_LIST] for value in values)
+
+
+def read_json(row: EvaluationSet, path: Path):
+    """Returns what a JSON file of an evaluation set holds; raises DataError if it is damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(f"{row.name}: {path} must be JSON: {error}") from error
 
 
 def in_list(source: Source, class_names: tuple[str, ...], sets: list[list[int]]) -> Source:

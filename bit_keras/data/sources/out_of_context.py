@@ -1,14 +1,13 @@
 """The out-of-context set of the BiT paper: foreground objects of 21 classes of ILSVRC-2012 on other backgrounds."""
 
 import dataclasses
-import json
 from pathlib import Path
 
 from bit_keras.data.errors import DataError
 from bit_keras.data.source import Source
 from bit_keras.data.sources.folder import class_files
 from bit_keras.data.sources.image_files import open_image_files
-from bit_keras.data.sources.imagenet import for_evaluation
+from bit_keras.data.sources.imagenet import for_evaluation, read_json
 from bit_keras.zoo.evaluation_sets import EvaluationSet
 
 _MAP = "classes.json"
@@ -43,10 +42,7 @@ def _read_map(row: EvaluationSet, root: Path) -> dict[str, str]:
     path = root / _MAP
     if not path.is_file():
         return {}
-    try:
-        names = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise DataError(f"{row.name}: {path} must be JSON: {error}") from error
+    names = read_json(row, path)
     if not isinstance(names, dict) or not all(isinstance(name, str) for name in names.values()):
         raise DataError(f"{row.name}: {path} must be an object, {{folder: WordNet id or lemma}}")
     return names
