@@ -24,8 +24,8 @@ import keras
 import numpy as np
 from absl import flags
 
+from benchmarks import frame
 from bit_keras import data, finetune
-from bit_keras.system import command_line
 from bit_keras.system.logs import logger
 
 REFERENCE = 10  # the run that later ones are compared with: by then caches are filled
@@ -94,4 +94,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     _define_flags()
-    command_line.run(main)
+    frame.run(main)

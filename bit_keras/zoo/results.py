@@ -51,7 +51,7 @@ _STANDARD = ("imagenet2012", "cifar10", "cifar100", "oxford_iiit_pet", "oxford_f
 def _rows(
     models: list[str], datasets: list[str], source: str, numbers: list[list[float | None]], note: str = "", **fields
 ) -> list[Result]:
-    """Returns a result for each number of a table with a row per model and a column per data set; None is no number."""
+    """Returns the results of a table with a row per model and a column per data set; None is not published."""
     return [
         Result(model, dataset, accuracy, source, note, **fields)
         for model, row in zip(models, numbers, strict=True)
