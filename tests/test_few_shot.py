@@ -275,7 +275,7 @@ def test_labels_are_as_short_as_they_can_be():
         ({"shots": (0,)}, ValueError, "shots must be 1 or more, got 0"),
         ({"shots": ("1",)}, ValueError, "shots must be an integer, 1 or more, got '1'"),
         ({"shots": ()}, ValueError, "shots must be a list of one or more"),
-        ({"shots": (100_000,)}, data.DataError, "100000"),
+        ({"shots": (100_000,)}, data.DataError, "100,000"),
         ({"seeds": 0}, ValueError, "seeds must be 1 or more, got 0"),
         ({"methods": ("lsq",)}, ValueError, "methods must be one of finetune, ridge, lsr; got 'lsq'"),
         ({"methods": ()}, ValueError, "methods must be a list of one or more"),
