@@ -96,9 +96,12 @@ def _limit(memory: int) -> None:
 
 def main(path: str, copies: str, max_bytes: str) -> str | None:
     """Prints the index and returns None, or returns the reason of a failure."""
+    memory = int(max_bytes) + _OWN_BYTES
     try:
-        _limit(int(max_bytes) + _OWN_BYTES)
+        _limit(memory)
         text = json.dumps(index(path, copies, int(max_bytes)))
+    except MemoryError:
+        return f"its index needs more memory than the {memory // 2**20:,} MiB that a file of this size may take"
     except Exception as error:  # h5py may raise any type for a damaged file
         return f"{type(error).__name__}: {error}"
     if len(text) > _MAX_TEXT:

@@ -168,6 +168,6 @@ def test_many_names_that_are_one_long_text_in_the_file(tmp_path, count):
     at = content.index(size.to_bytes(4, "little"))  # the first reference to a text: its length and its place
     path.write_bytes(content[:at] + content[at : at + 16] * count + content[at + 16 * count :])
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    with pytest.raises(CheckpointError, match=r"heap\.h5 is no readable HDF5 file: \w"):
+    with pytest.raises(CheckpointError, match=r"heap\.h5 is no readable HDF5 file: its (names|index)"):
         read_weights(path)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # KiB
