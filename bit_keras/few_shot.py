@@ -335,7 +335,9 @@ def main() -> None:
         draw=values.draw,
         **program.values(FinetuneConfig, OPTIONS),
     )
-    print(Path(expanded(values.workdir), "few_shot.md").read_text(encoding="utf-8"))
+    folder = Path(expanded(values.workdir))
+    print((folder / "few_shot.md").read_text(encoding="utf-8"))
+    print(f"results in {folder}: {', '.join(sorted(path.name for path in folder.glob('few_shot.*')))}")
 
 
 def run() -> None:

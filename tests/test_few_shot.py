@@ -367,6 +367,16 @@ def test_an_interrupted_sweep_says_how_to_resume_and_does(interruption, status, 
     assert [record["test_accuracy"] for record in records] == [0, 0.1, 0.5, 0.5]
 
 
+def test_the_program_ends_with_its_table_and_the_places_of_its_results(measured, tmp_path, monkeypatch, capsys):
+    given = {"models": ["tiny"], "datasets": ["digits"], "workdir": str(tmp_path), "shots": ["1"], "seeds": 1}
+    monkeypatch.setattr(few_shot.flags, "FLAGS", SimpleNamespace(**given, methods=["finetune"], draw=None))
+    monkeypatch.setattr(program, "values", lambda *_: {})
+    few_shot.main()
+    out = capsys.readouterr().out
+    assert (tmp_path / "few_shot.md").read_text() in out
+    assert out.endswith(f"results in {tmp_path}: few_shot.json, few_shot.md, few_shot.png\n")
+
+
 @pytest.mark.usefixtures("_undrawn")
 def test_the_settings_of_the_data_reach_data_and_batches(tmp_path, monkeypatch):
     loaded, batches, tuned = [], [], []
