@@ -72,7 +72,9 @@ def open_image_files(
             identity["split_seed"] = seed
     for split, classes in splits.items():
         empty = [label for label, files in classes.items() if not files]
-        if empty and (test_split != "all" or len(empty) == len(classes)):
+        if test_split == "all" and len(empty) == len(classes):
+            raise DataError(f"{name}: an evaluation set must have images that can be used; got none of {len(files):,}")
+        if empty and test_split != "all":
             raise DataError(f"{name}: every class must have images that can be used; none in {names[split]}: {empty}")
     train_files, test_files = _flatten(splits["train"]), _flatten(splits["test"])
     identity["fingerprint"] = _fingerprint(root, train_files + test_files)

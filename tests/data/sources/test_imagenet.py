@@ -51,6 +51,13 @@ def test_other_folders_are_not_imagenet_v2(v2):
         data.load(f"imagenet_v2:{v2}/missing")
 
 
+def test_a_set_without_usable_images_is_refused(v2):
+    for path in v2.rglob("*.jpeg"):
+        path.write_bytes(b"no image")
+    with pytest.raises(data.DataError, match=r"an evaluation set must have images that can be used; got none of 10$"):
+        data.load(f"imagenet_v2:{v2}", skip_unreadable=True)
+
+
 @pytest.fixture
 def validation(tmp_path) -> Path:
     """Five validation images in folders, of which the third one has no label in ReaL, and the fourth has three."""
