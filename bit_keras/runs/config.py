@@ -53,8 +53,8 @@ def option(default, text: str):
 
 
 @dataclasses.dataclass(frozen=True)
-class RunConfig:
-    """Settings of one run; each field is a flag of the run's program.
+class TrainingConfig:
+    """Settings of any training; each field is a flag of the run's program.
 
     Raises:
         ValueError: a setting is out of its range.
@@ -70,14 +70,7 @@ class RunConfig:
     workdir: str = option("", "Folder of the run: config.json, metrics.csv, weights.npz, report/ and more.")
     data_dir: str | None = option(None, "Folder of the TFDS data sets; TFDS's own default if not given.")
     manual_dir: str | None = option(None, "Folder of the archives that TFDS cannot download, such as ImageNet's.")
-    loader: str | None = option(
-        None, '"tf.data", or "grain" without TensorFlow; if not given, the first of them that is installed.'
-    )
     skip_unreadable: bool = option(False, "Leave out images that cannot be read, instead of stopping.")
-    image_column: str | None = option(
-        None, "Column of a CSV file, or feature of TFRecord files or TFDS, with the images; else the usual names."
-    )
-    label_column: str | None = option(None, "As --image_column, with the labels.")
     validation: float | None = option(
         None,
         "Share of the training images, in [0, 1), to hold out for choosing best.npz, if the data have no validation "
@@ -87,9 +80,6 @@ class RunConfig:
     batch_size: int = option(512, "Images per update.")
     accumulate: int = option(1, "Micro-batches per update, whose gradients are accumulated to save memory.")
     remat: bool = option(False, "Recompute activations in the backward pass: less memory, more time.")
-    fit: str = option(
-        "squash", f"How an image becomes a square: {'; '.join(f'{name}, {text}' for name, text in FITS.items())}."
-    )
     flip: bool = option(True, "Mirror half of the training images; turn off if that changes the label.")
     precision: str = option("float32", '"float32", "mixed_bfloat16" or "mixed_float16".')
     eval_every: int | None = option(None, "Updates between evaluations; a tenth of all updates if not given.")
@@ -116,8 +106,6 @@ class RunConfig:
                 check_integer(name, getattr(self, name))
         if self.accumulate < 1 or self.batch_size % self.accumulate:
             raise ValueError(f"accumulate must divide the batch size {self.batch_size}, got {self.accumulate}")
-        check_choice("loader", self.loader, (None, *LOADERS))
-        check_choice("fit", self.fit, tuple(FITS))
         check_choice("distribute", self.distribute, tuple(DISTRIBUTIONS))
         check_choice("precision", self.precision, PRECISIONS)
 
@@ -132,11 +120,8 @@ class RunConfig:
         What they name, data and weights, is identified by its content only in `identity`.
         """
         settings = {name: value for name, value in dataclasses.asdict(self).items() if name not in _FREE}
-        # Earlier versions, whose runs still resume, did not record these defaults.
-        if not self.validation:
+        if not self.validation:  # not recorded by earlier versions, whose runs still resume
             del settings["validation"]
-        if self.fit == "squash":
-            del settings["fit"]
         return {**settings, "backend": keras.backend.backend()}
 
     def weights(self) -> dict[str, str]:
@@ -162,6 +147,39 @@ class RunConfig:
         if any(contents.values()):
             settings["weights"] = {name: content for name, content in contents.items() if content}
         return {**settings, "data": source.describe()}
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig(TrainingConfig):
+    """Settings of the training of a classifier; each field is a flag of the run's program.
+
+    Raises:
+        ValueError: a setting is out of its range.
+        TypeError: a setting has the wrong type.
+    """
+
+    loader: str | None = option(
+        None, '"tf.data", or "grain" without TensorFlow; if not given, the first of them that is installed.'
+    )
+    image_column: str | None = option(
+        None, "Column of a CSV file, or feature of TFRecord files or TFDS, with the images; else the usual names."
+    )
+    label_column: str | None = option(None, "As --image_column, with the labels.")
+    fit: str = option(
+        "squash", f"How an image becomes a square: {'; '.join(f'{name}, {text}' for name, text in FITS.items())}."
+    )
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_choice("loader", self.loader, (None, *LOADERS))
+        check_choice("fit", self.fit, tuple(FITS))
+
+    def settings(self) -> dict:
+        """See `TrainingConfig`."""
+        settings = super().settings()
+        if self.fit == "squash":  # not recorded by earlier versions, whose runs still resume
+            del settings["fit"]
+        return settings
 
 
 def fingerprint(model: str) -> str | None:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import keras
@@ -10,7 +10,7 @@ import keras
 from bit_keras import data, training
 from bit_keras.data.content import with_content
 from bit_keras.distribution import DISTRIBUTIONS, Distribution, check_batch, start_distribution
-from bit_keras.runs.config import LOAD_OPTIONS, RunConfig
+from bit_keras.runs.config import LOAD_OPTIONS, RunConfig, TrainingConfig
 from bit_keras.runs.places import check_places
 from bit_keras.runs.workdir import check_start
 from bit_keras.system.checks import check_name_or_path, check_names
@@ -22,7 +22,7 @@ from bit_keras.zoo.evaluation_sets import find_set
 SOURCES = "a name, a path, or a source such as bit_keras.data.from_arrays(images, labels)"
 
 
-def start(config: RunConfig) -> Distribution:
+def start(config: TrainingConfig) -> Distribution:
     """Sets the random seeds, starts the devices and checks the workdir; must be called before anything is computed.
 
     Raises:
@@ -33,7 +33,8 @@ def start(config: RunConfig) -> Distribution:
     keras.utils.set_random_seed(config.seed)
     if config.deterministic:
         training.make_deterministic()
-    check_loader(config)
+    if isinstance(config, RunConfig):
+        check_loader(config)
     distribution = start_distribution(config.distribute)
     check_batch(config.distribute, distribution.num_devices, config.batch_size, config.accumulate)
     distribution.in_turn(lambda: check_start(config.workdir, config.settings()))
@@ -48,7 +49,7 @@ def check_loader(config: RunConfig) -> None:
         raise ValueError(f"distribute={config.distribute!r} needs the loader tf.data, got grain")
 
 
-def make_config(kind: type[RunConfig], model, dataset: str | os.PathLike | data.Source, workdir, options: dict):
+def make_config(kind: type[TrainingConfig], model, dataset: str | os.PathLike | data.Source, workdir, options: dict):
     """Returns the configuration of a run, with a loader chosen if none is given, and checks where its results go.
 
     Raises:
@@ -66,7 +67,9 @@ def make_config(kind: type[RunConfig], model, dataset: str | os.PathLike | data.
     workdir = check_name_or_path("workdir", workdir, "a path")
     config = kind(model=model, dataset=name, workdir=workdir, **options)
     check_places(config, dataset)
-    return dataclasses.replace(config, loader=data.choose_loader(config.loader))
+    if isinstance(config, RunConfig):
+        config = dataclasses.replace(config, loader=data.choose_loader(config.loader))
+    return config
 
 
 def check_callbacks(callbacks: Iterable[keras.callbacks.Callback]) -> list[keras.callbacks.Callback]:
@@ -91,11 +94,22 @@ def open_source(config: RunConfig, dataset: str | os.PathLike | data.Source) -> 
     source = dataset
     if not isinstance(dataset, data.Source):
         _refuse_evaluation_set(config.dataset)
-        # Next to the workdir, which must be empty when a run begins.
-        listing = Path(f"{config.workdir.rstrip(os.sep)}.unreadable.txt")
-        source = load_data(config.dataset, listing, **{name: getattr(config, name) for name in LOAD_OPTIONS})
+        options = {name: getattr(config, name) for name in LOAD_OPTIONS}
+        source = load_data(config.dataset, unreadable_list(config), **options)
     source.check_trainable()
-    source = with_content(source)
+    return held_out(config, with_content(source))
+
+
+def unreadable_list(config: TrainingConfig) -> Path:
+    """Returns the file that lists the images that cannot be read.
+
+    It is next to the workdir, which must be empty when a run begins.
+    """
+    return Path(f"{config.workdir.rstrip(os.sep)}.unreadable.txt")
+
+
+def held_out(config: TrainingConfig, source: data.Source) -> data.Source:
+    """Returns data with the validation split that `config.validation` asks for; raises as `Source.hold_out`."""
     if config.validation is None:
         return source
     with doing(f"holding out {config.validation:g} of the training images for validation"):
@@ -109,19 +123,22 @@ def _refuse_evaluation_set(name: str) -> None:
         raise data.DataError(f"{row.name} must not be used for training: {row.reason}")
 
 
-def load_data(name: str | os.PathLike, listing: Path | None = None, **options) -> data.Source:
+def load_data(
+    name: str | os.PathLike, listing: Path | None = None, load: Callable[..., data.Source] | None = None, **options
+) -> data.Source:
     """Opens data by name; the error for images that cannot be read also states the way out.
 
     Args:
-        name, options: as in `bit_keras.data.load`.
+        name, options: as in `load`.
         listing: file to write, which lists all images that cannot be read; None for none.
+        load: function that opens data; None for `bit_keras.data.load`.
 
     Raises:
         DataError: as `bit_keras.data.load`.
     """
     try:
         with doing(f"opening {name}"):
-            return data.load(name, **options)
+            return (load or data.load)(name, **options)
     except data.DataError as error:
         if not error.files:
             raise

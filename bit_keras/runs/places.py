@@ -6,13 +6,13 @@ from pathlib import Path
 from bit_keras.checkpoints.provenance import CONFIG
 from bit_keras.data import Source
 from bit_keras.data.splits import SPLIT_NAMES
-from bit_keras.runs.config import RunConfig
+from bit_keras.runs.config import TrainingConfig
 from bit_keras.system.optional import require
 from bit_keras.system.paths import check_folder, check_new, check_outside, expanded
 from bit_keras.zoo.evaluation_sets import find_set
 
 
-def check_places(config: RunConfig, dataset: str | os.PathLike | Source) -> None:
+def check_places(config: TrainingConfig, dataset: str | os.PathLike | Source) -> None:
     """Checks the places of a run's results.
 
     Args:

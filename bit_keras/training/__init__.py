@@ -3,7 +3,7 @@
 from bit_keras.training.best import BestWeights, best_row
 from bit_keras.training.checkpoint import Checkpoint
 from bit_keras.training.determinism import make_deterministic
-from bit_keras.training.divergence import StopOnDivergence, TrainingDiverged
+from bit_keras.training.divergence import StopOnDivergence, TrainingDiverged, max_loss
 from bit_keras.training.epochs import split_into_epochs
 from bit_keras.training.interruption import StopOnSignal, TrainingInterrupted
 from bit_keras.training.metrics_log import MetricsLog
@@ -22,5 +22,6 @@ __all__ = [
     "Validation",
     "best_row",
     "make_deterministic",
+    "max_loss",
     "split_into_epochs",
 ]

@@ -60,9 +60,10 @@ class Checkpoint(StepCounter):
         """
         # TensorFlow traces the first step twice if optimizer or metrics create their variables in it.
         model.optimizer.build(model.trainable_variables)
-        nothing = ops.zeros((1, model.output_shape[-1]))
-        with keras.StatelessScope():  # creates variables only: tf.distribute lets only replicas update a metric
-            model.compute_metrics(None, nothing, nothing)
+        if isinstance(model.output_shape, tuple):  # networks with several outputs, detectors, have no metrics of them
+            nothing = ops.zeros((1, model.output_shape[-1]))
+            with keras.StatelessScope():  # creates variables only: tf.distribute lets only replicas update a metric
+                model.compute_metrics(None, nothing, nothing)
         if not self.path.is_file():
             return 0
         try:

@@ -10,11 +10,16 @@ class TrainingDiverged(ArithmeticError):
     """The loss is NaN or infinite, or far above that of random guessing."""
 
 
+def max_loss(num_classes: int) -> float:
+    """Returns a hundred times the cross-entropy of random guessing, log(num_classes)."""
+    return 100 * math.log(max(num_classes, 2))
+
+
 class StopOnDivergence(StepCounter):
-    """Stops `fit` if the running loss is NaN or infinite, or more than a hundred times that of random guessing.
+    """Stops `fit` if the running loss is NaN or infinite, or too high.
 
     Args:
-        num_classes: random guessing has a cross-entropy of log(num_classes).
+        max_loss: the highest loss that is allowed, for example that of the function `max_loss`.
         schedule: of the learning rate, for the message.
         accumulate: steps of the optimizer per update.
         name_batch: maps the number of a step to a text that names the images in its batch.
@@ -25,7 +30,7 @@ class StopOnDivergence(StepCounter):
 
     def __init__(
         self,
-        num_classes: int,
+        max_loss: float,
         schedule: Schedule | CosineSchedule,
         accumulate: int = 1,
         name_batch: Callable[[int], str] = lambda step: "",
@@ -33,7 +38,7 @@ class StopOnDivergence(StepCounter):
         super().__init__()
         self.schedule = schedule
         self.name_batch = name_batch
-        self.max_loss = 100 * math.log(max(num_classes, 2))
+        self.max_loss = max_loss
         self.accumulate = accumulate
 
     def on_train_batch_end(self, batch, logs=None):

@@ -9,6 +9,8 @@ from rich import progress
 from bit_keras.rules import StepCounter
 from bit_keras.system.logs import logger
 
+_SHOWN = ("loss", "accuracy", "val_accuracy", "val_ap")  # of the numbers in the logs
+
 
 class Progress(StepCounter):
     """One line per epoch and, in a terminal, a bar with loss, accuracy, images/s and time left.
@@ -116,6 +118,6 @@ class Progress(StepCounter):
             self._rate = steps * self.batch_size / self.accumulate / (self._now - self._clock)
 
     def _numbers(self, logs: dict) -> str:
-        numbers = [f"{name} {float(logs[name]):.4f}" for name in ("loss", "accuracy", "val_accuracy") if name in logs]
+        numbers = [f"{name} {float(logs[name]):.4f}" for name in _SHOWN if name in logs]
         rate = [f"{self._rate:,.0f} images/s"] if math.isfinite(self._rate) else []
         return "  ".join([*numbers, *rate])

@@ -6,7 +6,7 @@ import pytest
 
 from bit_keras.rules import HyperRuleCallback
 from bit_keras.rules.schedules import Schedule
-from bit_keras.training import StopOnDivergence, TrainingDiverged
+from bit_keras.training import StopOnDivergence, TrainingDiverged, max_loss
 
 pytestmark = pytest.mark.any_backend
 X = np.ones((12, 4), "float32")
@@ -25,7 +25,7 @@ def _fit(targets, base_lr=0.001, num_classes=10) -> list[int]:
         batch_size=2,
         epochs=2,
         shuffle=False,
-        callbacks=[HyperRuleCallback(schedule), StopOnDivergence(num_classes, schedule), after],
+        callbacks=[HyperRuleCallback(schedule), StopOnDivergence(max_loss(num_classes), schedule), after],
         verbose=0,
     )
     return seen
@@ -57,7 +57,7 @@ def test_callbacks_after_it_do_not_see_the_bad_step():
     after = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: seen.append(batch))
     targets = X[:, 0].copy()
     targets[4] = np.nan
-    stop = StopOnDivergence(10, Schedule(0.1, 1, (10,), 12))
+    stop = StopOnDivergence(max_loss(10), Schedule(0.1, 1, (10,), 12))
     with pytest.raises(TrainingDiverged, match=r"in update 3 at learning rate 0\.1"):
         model.fit(X, targets, batch_size=2, shuffle=False, callbacks=[stop, after], verbose=0)
     assert seen == [0, 1]
