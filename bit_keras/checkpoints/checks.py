@@ -78,7 +78,9 @@ def reading(path: str | os.PathLike, what: str, errors: tuple[type[Exception], .
     except errors as error:
         if _is_system_error(error):
             raise
-        raise CheckpointError(f"{path} is no readable {what}: {str(error) or type(error).__name__}") from error
+        # The first line: NumPy continues with advice to trust the file.
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise CheckpointError(f"{path} is no readable {what}: {reason}") from error
 
 
 def _is_system_error(error: Exception) -> bool:

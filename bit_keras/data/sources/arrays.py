@@ -107,7 +107,7 @@ def open_arrays(path: str | os.PathLike) -> Source:
         with np.load(path, allow_pickle=False, max_header_size=MAX_HEADER) as archive:
             arrays = {name: archive[name] for name in archive.files}
     except ERRORS as error:
-        reason = str(error) or type(error).__name__
+        reason = str(error).partition("\n")[0] or type(error).__name__  # NumPy continues with advice to trust the file
         raise DataError(f"{path} cannot be read as an npz file of arrays: {reason}") from error
     if odd := [name for name, array in arrays.items() if not isinstance(array, np.ndarray)]:
         raise DataError(f"{path} must hold arrays alone, got {', '.join(odd)}")
