@@ -53,7 +53,10 @@ class Distribution:
         return make(shard=(0, 1))
 
     def predictor(self, model: keras.Model):
-        """Returns an object whose `predict_on_batch(images)` uses all devices, for any number of images."""
+        """Returns an object whose `predict_on_batch(images)` uses all devices, for any number of images.
+
+        It returns the model's outputs as arrays, in a dict if the model has several.
+        """
         return model
 
     def plain(self, model: keras.Model) -> keras.Model:

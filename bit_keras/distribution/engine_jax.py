@@ -70,13 +70,14 @@ class DataParallel(Distribution):
 
         step = jax.jit(step, out_shardings=replicated)
 
-        def predict_on_batch(images: np.ndarray) -> np.ndarray:
+        def predict_on_batch(images: np.ndarray):
             padded = self._padded(images)
             layout = self._engine.get_data_layout(padded.shape).backend_layout
             sharded = jax.make_array_from_callback(padded.shape, layout, lambda index: padded[index])
             variables = (model.trainable_variables, model.non_trainable_variables)
             with self._together():
-                return np.asarray(step(*([v.value for v in group] for group in variables), sharded))[: len(images)]
+                found = step(*([v.value for v in group] for group in variables), sharded)
+                return jax.tree.map(lambda rows: np.asarray(rows)[: len(images)], found)
 
         return types.SimpleNamespace(predict_on_batch=predict_on_batch)
 

@@ -64,12 +64,13 @@ class Strategy(Distribution):
         return self._strategy.distribute_datasets_from_function(for_one_host)
 
     def predictor(self, model: keras.Model):
-        logits = self._gathered(lambda shard: model(shard, training=False))
+        outputs = self._gathered(lambda shard: model(shard, training=False))
 
-        def predict_on_batch(images: np.ndarray) -> np.ndarray:
+        def predict_on_batch(images: np.ndarray):
             padded = self._padded(images)
             size = len(padded) // self.num_devices
-            return logits(lambda replica: padded[replica * size :][:size])[: len(images)]
+            found = outputs(lambda replica: padded[replica * size :][:size])
+            return tf.nest.map_structure(lambda rows: rows[: len(images)], found)
 
         return types.SimpleNamespace(predict_on_batch=predict_on_batch)
 
@@ -79,19 +80,21 @@ class Strategy(Distribution):
     def _gathered(self, compute: Callable) -> Callable:
         """Returns a function that runs `compute` on the shard of each replica and concatenates the rows of the results.
 
-        Its argument maps the index of a replica to the shard of the replica.
+        Its argument maps the index of a replica to the shard of the replica. Results are arrays, or nested like those
+        of `compute`.
         """
 
         @tf.function(reduce_retracing=True, autograph=False)
         def gather(shards):
-            return self._strategy.gather(self._strategy.run(compute, (shards,)), axis=0)
+            results = self._strategy.run(compute, (shards,))
+            return tf.nest.map_structure(lambda rows: self._strategy.gather(rows, axis=0), results)
 
-        def gathered(make: Callable) -> np.ndarray:
+        def gathered(make: Callable):
             shards = self._strategy.experimental_distribute_values_from_function(
                 lambda context: tf.constant(make(context.replica_id_in_sync_group))
             )
             with self.scope():  # always inside: outside of it the function would be traced again
-                return gather(shards).numpy()
+                return tf.nest.map_structure(lambda rows: rows.numpy(), gather(shards))
 
         return gathered
 

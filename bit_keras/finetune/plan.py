@@ -1,15 +1,12 @@
 """Describes what a run would do, without doing it."""
 
-import itertools
-
-from bit_keras import checkpoints, data
+from bit_keras import data
 from bit_keras.finetune.config import FinetuneConfig
 from bit_keras.network.memory import estimate_memory
 from bit_keras.rules.hyperrule import HyperRule
 from bit_keras.rules.schedules import Schedule, upstream_schedule
+from bit_keras.runs.description import describe_devices, describe_rates, in_bytes, variant_of
 from bit_keras.runs.opening import open_source
-from bit_keras.zoo.presets import PRESETS
-from bit_keras.zoo.variants import VARIANTS, Variant
 
 
 def task(config: FinetuneConfig, dataset: str | data.Source) -> tuple[data.Source, HyperRule, Schedule]:
@@ -42,7 +39,7 @@ def describe(
         source, rule, schedule: as returned by `task`.
         num_devices: number of devices of all workers together; None if not known yet.
     """
-    row = variant_of(config)
+    row = variant_of(config.model, config.variant)
     memory = estimate_memory(
         row,
         source.num_classes,
@@ -61,44 +58,13 @@ def describe(
         f"images     resized to {config.resize or rule.resize}, cropped to {rule.crop}; evaluated at {rule.crop}",
         f"batch      {config.batch_size} images"
         + (f" in {config.accumulate} micro-batches" if config.accumulate > 1 else ""),
-        f"devices    {_devices(config, num_devices)}",
+        f"devices    {describe_devices(config, num_devices)}",
         f"MixUp      {rule.mixup_alpha if config.schedule == 'hyperrule' and rule.mixup_alpha else 'none'}",
         f"length     {schedule.total_steps:,} updates, {schedule.total_steps * config.batch_size:,} images",
-        *_rates(schedule),
-        f"memory     about {_bytes(memory.weights)} for weights, gradients and momentum, "
-        f"{_bytes(memory.activations)} for activations"
+        *describe_rates(schedule),
+        f"memory     about {in_bytes(memory.weights)} for weights, gradients and momentum, "
+        f"{in_bytes(memory.activations)} for activations"
         + (" per device" if num_devices != 1 else "")
         + (", recomputed in the backward pass" if config.remat else ""),
     ]
     return "\n".join(lines)
-
-
-def _rates(schedule: Schedule) -> list[str]:
-    """Returns a line for the warm-up, and one per span of constant learning rate."""
-    spans = [f"updates 0 to {schedule.warmup_steps - 1:,}: rises from 0 to {schedule.base_lr:.3g}"]
-    supports = [schedule.warmup_steps, *(step + 1 for step in schedule.drop_steps), schedule.total_steps]
-    for begin, end in itertools.pairwise(supports):
-        if begin < end:  # the last drop of a very short schedule comes after its end
-            spans.append(f"updates {begin:,} to {end - 1:,}: {schedule.learning_rate(begin):.3g}")
-    return [f"{'' if n else 'rate':<11}{span}" for n, span in enumerate(spans)]
-
-
-def _devices(config: FinetuneConfig, number: int | None) -> str:
-    if config.distribute == "none":
-        return "1"
-    return f"{number or 'those of the TPU'} ({config.distribute})"
-
-
-def variant_of(config: FinetuneConfig) -> Variant:
-    """Returns the architecture of the run; that of published weights is known without their file."""
-    if config.model in VARIANTS:
-        return VARIANTS[config.model]
-    if config.model in PRESETS:
-        return VARIANTS[PRESETS[config.model].variant]
-    path, variant = checkpoints.locate(config.model, config.variant)
-    shapes = checkpoints.shapes_of(checkpoints.read_weights(path))
-    return VARIANTS[checkpoints.resolve_variant(path, shapes, variant)]
-
-
-def _bytes(size: int) -> str:
-    return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.1f} MB"

@@ -9,10 +9,10 @@ from absl import flags
 
 from bit_keras import data
 from bit_keras.finetune import FinetuneConfig, finetune
-from bit_keras.finetune.plan import variant_of
 from bit_keras.protocols.resolution import RULES, sizes
 from bit_keras.protocols.sweep import Run
 from bit_keras.runs import program
+from bit_keras.runs.description import variant_of
 from bit_keras.runs.opening import make_config, open_source
 from bit_keras.runs.series import SET_BY_SERIES
 from bit_keras.system.checks import check_choice
@@ -49,7 +49,8 @@ class Settings:
         """Makes a run in a folder, with a new head; returns the content of its summary.json."""
         chosen = {}
         if self.resolution_rule != "official":  # reads the variant of a weight file
-            chosen = sizes(self.resolution_rule, variant_of(self.configs[run.model]).name, source.image_size)
+            config = self.configs[run.model]
+            chosen = sizes(self.resolution_rule, variant_of(config.model, config.variant).name, source.image_size)
         result = finetune(run.model, source, place / "run", seed=run.seed, new_head=True, **self.options, **chosen)
         return result.summary
 

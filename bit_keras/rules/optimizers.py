@@ -18,15 +18,20 @@ def optimizer(schedule: Schedule, momentum: float = 0.9, accumulate: int = 1) ->
     return SGD(momentum=momentum, **_schedule_options(schedule, accumulate))
 
 
-def pretraining_optimizer(schedule: Schedule, weight_decay: float = 1e-4, accumulate: int = 1) -> SGDWithL2:
+def pretraining_optimizer(
+    schedule: Schedule, weight_decay: float = 1e-4, accumulate: int = 1, clip_norm: float | None = None
+) -> SGDWithL2:
     """Returns the optimizer of BiT's pre-training: SGD with momentum 0.9 and an L2 penalty on the kernels.
 
     Args:
         schedule: learning rates, per update.
         weight_decay: factor of the penalty, see `SGDWithL2`.
         accumulate: micro-batches per update; their mean gradient is applied.
+        clip_norm: largest norm of the gradient, with that of the penalty; None for no limit.
     """
-    return SGDWithL2(momentum=0.9, l2=weight_decay, **_schedule_options(schedule, accumulate))
+    return SGDWithL2(
+        momentum=0.9, l2=weight_decay, global_clipnorm=clip_norm, **_schedule_options(schedule, accumulate)
+    )
 
 
 def distillation_optimizer(
