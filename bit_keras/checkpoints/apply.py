@@ -1,6 +1,6 @@
 """Strict assignment of a weight file's arrays to a model, and its inverse."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import keras
 import ml_dtypes
@@ -29,11 +29,33 @@ def apply_weights(model: keras.Model, arrays: Mapping[str, np.ndarray], skip_hea
             number is too large for the data type of the model.
         ValueError: the head of the model has LoRA or is quantized.
     """
-    variables, shapes = _official_variables(model, skip_head), shapes_of(arrays)
     if skip_head:
-        shapes = {key: value for key, value in shapes.items() if not names.is_head(key)}
+        left_out = {key for key in arrays if names.is_head(key)}
     else:
+        left_out = set()
         _check_plain(model, lora=False)
+    what = f"{model.variant_name} with {model.num_classes} classes"
+    assign(_official_variables(model, skip_head), arrays, what, left_out)
+
+
+def assign(
+    variables: Mapping[str, keras.Variable],
+    arrays: Mapping[str, np.ndarray],
+    what: str,
+    left_out: Collection[str] = (),
+) -> None:
+    """Assigns arrays to the variables of the same keys; see `apply_weights`.
+
+    Args:
+        variables: {official key: variable} of a network.
+        arrays: {official key: array of finite floats}.
+        what: the network, for the message.
+        left_out: keys of arrays to ignore.
+
+    Raises:
+        CheckpointError: as in `apply_weights`.
+    """
+    shapes = {key: shape for key, shape in shapes_of(arrays).items() if key not in left_out}
     needed = {key: _official_shape(key, variable) for key, variable in variables.items()}
     faults = [f"- {key} {shape}" for key, shape in needed.items() if key not in shapes]
     faults += [f"+ {key} {shape}" for key, shape in shapes.items() if key not in needed]
@@ -44,8 +66,7 @@ def apply_weights(model: keras.Model, arrays: Mapping[str, np.ndarray], skip_hea
     ]
     if faults:
         raise CheckpointError(
-            f"the weights do not fit {model.variant_name} with {model.num_classes} classes "
-            "(- missing, + unused, ! misshapen):\n" + "\n".join(faults)
+            f"the weights do not fit {what} (- missing, + unused, ! misshapen):\n" + "\n".join(faults)
         )
     _check_range(variables, arrays)
     for key, variable in variables.items():
@@ -76,15 +97,34 @@ def collect_weights(model: keras.Model) -> dict[str, np.ndarray]:
         ValueError: a weight is NaN or infinite, or the head is quantized.
     """
     _check_plain(model, lora=True)
+    values = _official_variables(model)
+    values[_HEAD_KERNEL] = model.get_layer(names.HEAD).kernel  # with LoRA, if it has that
+    return collect(values)
+
+
+def collect(values: Mapping) -> dict[str, np.ndarray]:
+    """Returns {official key: array in its official shape} of {official key: variable or tensor}.
+
+    Half precision becomes float32.
+
+    Raises:
+        ValueError: a weight is NaN or infinite.
+    """
     arrays = {}
-    for key, variable in _official_variables(model).items():
-        value = model.get_layer(names.HEAD).kernel if key == _HEAD_KERNEL else variable  # with LoRA, if it has that
-        value = keras.ops.cast(value, keras.backend.result_type(variable.dtype, "float32"))
-        array = keras.ops.convert_to_numpy(value).reshape(_official_shape(key, variable))
+    for key, value in values.items():
+        dtype = keras.backend.result_type(keras.backend.standardize_dtype(value.dtype), "float32")
+        value = keras.ops.cast(value, dtype)
+        array = keras.ops.convert_to_numpy(value).reshape(_official_shape(key, value))
         if not np.isfinite(array).all():
             raise ValueError(f"weights to write must be finite, got NaN or infinity in {key}: the training diverged?")
         arrays[key] = array
     return arrays
+
+
+def named_variables(network: keras.Model, paths: Iterable[str]) -> dict[str, keras.Variable]:
+    """Returns {official key: variable} of the layers of a network at official paths."""
+    layers = {path: network.get_layer(names.layer_name(path)) for path in paths}
+    return {names.weight_key(path, weight.name): weight for path, layer in layers.items() for weight in layer.weights}
 
 
 def _check_plain(model: keras.Model, lora: bool) -> None:
@@ -117,17 +157,14 @@ def _largest(dtype) -> float:
 
 
 def _official_variables(model: keras.Model, skip_head: bool = False) -> dict[str, keras.Variable]:
-    layers = {path: model.backbone.get_layer(names.layer_name(path)) for path in names.backbone_paths(model.variant)}
-    variables = {
-        names.weight_key(path, weight.name): weight for path, layer in layers.items() for weight in layer.weights
-    }
+    variables = named_variables(model.backbone, names.backbone_paths(model.variant))
     if not skip_head:
         weights = {weight.name: weight for weight in model.get_layer(names.HEAD).weights}
         variables |= {names.weight_key(names.HEAD_PATH, name): weights[name] for name in ("kernel", "bias")}
     return variables
 
 
-def _official_shape(key: str, variable: keras.Variable) -> tuple[int, ...]:
+def _official_shape(key: str, variable) -> tuple[int, ...]:
     """Returns the shape in the file, where the head's dense kernel [C, K] is a 1x1 convolution [1, 1, C, K]."""
     is_dense = names.is_head(key) and len(variable.shape) == 2
     return (1, 1, *variable.shape) if is_dense else tuple(variable.shape)

@@ -5,7 +5,14 @@ import re
 from collections.abc import Mapping
 
 from bit_keras.checkpoints.checks import CheckpointError
-from bit_keras.checkpoints.names import HEAD_PATH, backbone_layers, weight_key
+from bit_keras.checkpoints.names import (
+    DETECTOR_HEADS,
+    HEAD_PATH,
+    MAX_DEPTH,
+    backbone_layers,
+    is_of_detector,
+    weight_key,
+)
 from bit_keras.zoo.variants import VARIANTS, Variant
 
 _STEM = weight_key("root_block/standardized_conv2d", "kernel")
@@ -51,8 +58,10 @@ def resolve_variant(path: str | os.PathLike, shapes: Mapping[str, tuple[int, ...
 
     Raises:
         CheckpointError: the file holds another variant than the requested one, or none was requested and the file
-            holds no known variant.
+            holds no known variant; or it holds a detector.
     """
+    if any(map(is_of_detector, shapes)):
+        raise CheckpointError(f"{path} holds a detector: bit_keras.detection.Detector.from_preset loads it")
     held = infer_variant(shapes)
     if requested is None and held is None:
         stem = shapes.get(_STEM)
@@ -71,6 +80,27 @@ def head_size(path: str | os.PathLike, shapes: Mapping[str, tuple[int, ...]]) ->
     if shape is None or len(shape) != 1:
         raise CheckpointError(f"{path} holds no head: give num_classes= for a new one")
     return shape[0]
+
+
+def detector_sizes(path: str | os.PathLike, shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, int, int] | None:
+    """Returns number of classes, width and depth of the detector in a file; None if it holds none.
+
+    Raises:
+        CheckpointError: the file holds parts of a detector that do not tell its sizes.
+    """
+    if not any(map(is_of_detector, shapes)):
+        return None
+    classes, boxes = (shapes.get(weight_key(f"{head}/prediction/conv2d", "bias"), ()) for head in DETECTOR_HEADS)
+    width = shapes.get(weight_key("pyramid/level3/conv2d", "kernel"), ())[-1:]
+    convolutions = [weight_key(f"class_head/conv{index}/conv2d", "kernel") for index in range(1, MAX_DEPTH + 1)]
+    depth = sum(key in shapes for key in convolutions)
+    # A cell has 4 outputs per anchor for the box, and one per anchor and class.
+    if not (len(classes) == len(boxes) == len(width) == 1 and depth and boxes[0] and classes[0] * 4 % boxes[0] == 0):
+        raise CheckpointError(
+            f"{path} holds an incomplete detector: class outputs {classes or 'missing'}, box outputs "
+            f"{boxes or 'missing'}, width {width or 'missing'}, depth {depth}"
+        )
+    return classes[0] * 4 // boxes[0], width[0], depth
 
 
 def _units(shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, ...]:

@@ -26,6 +26,7 @@ class Card:
 
     Attributes:
         variant: name of the architecture.
+        task: "detection" for a detector; classifiers have none.
         class_names: names of the outputs of the head, in their order.
         labels: name of the published list of classes (`bit_keras.class_names`) of the head.
         resolution: side in pixels of the images to evaluate and serve at.
@@ -43,6 +44,7 @@ class Card:
     """
 
     variant: str | None = None
+    task: str | None = None
     class_names: tuple[str, ...] | None = None
     labels: str | None = None
     resolution: int | None = None
@@ -155,6 +157,7 @@ def _is_range(value) -> bool:
 
 _CHECKS = {
     "variant": _is_text,
+    "task": _is_text,
     "class_names": _are_names,
     "labels": _is_text,
     "resolution": _is_pixels,

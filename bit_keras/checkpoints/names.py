@@ -16,6 +16,10 @@ HEAD = "head"
 LORA = ("lora_kernel_a", "lora_kernel_b", "lora_scale")
 # Official path of the head, a 1x1 convolution in the files and a dense layer here.
 HEAD_PATH = "head/conv2d"
+# Of a detector: the levels of its pyramid, those of them that read a stage of the backbone, and its heads.
+PYRAMID_LEVELS, LATERAL_LEVELS = (3, 4, 5, 6, 7), (3, 4, 5)
+DETECTOR_HEADS = ("class_head", "box_head")
+MAX_DEPTH = 16  # convolutions in a head; RetinaNet has 4
 
 
 def layer_name(path: str) -> str:
@@ -53,8 +57,28 @@ def backbone_paths(variant: Variant) -> Iterator[str]:
     return (path for path, _ in backbone_layers(variant))
 
 
+def detector_paths(depth: int) -> Iterator[str]:
+    """Yields the path of every layer that a detector has above its backbone and that has weights.
+
+    No published file has them; they are named as the official ones.
+
+    Args:
+        depth: convolutions in each head before its prediction.
+    """
+    for level in PYRAMID_LEVELS:
+        if level in LATERAL_LEVELS:
+            yield f"pyramid/level{level}/lateral/conv2d"
+        yield f"pyramid/level{level}/conv2d"
+        yield f"pyramid/level{level}/group_norm"
+    for head in DETECTOR_HEADS:
+        for index in range(1, depth + 1):
+            yield f"{head}/conv{index}/conv2d"
+            yield from (f"{head}/conv{index}/level{level}/group_norm" for level in PYRAMID_LEVELS)
+        yield f"{head}/prediction/conv2d"
+
+
 def layer_path(name: str) -> str | None:
-    """Official path of the layer that Keras calls `name` in any variant, None if no variant has such a layer."""
+    """Official path of the layer that Keras calls `name` in any BiT or detector, None if none has such a layer."""
     return _LAYER_PATHS.get(name)
 
 
@@ -63,12 +87,21 @@ def weight_key(path: str, weight: str) -> str:
     return f"resnet/{path}/{weight}"
 
 
-_LAYER_PATHS = {layer_name(path): path for row in VARIANTS.values() for path in backbone_paths(row)} | {HEAD: HEAD_PATH}
+_LAYER_PATHS = {
+    **{layer_name(path): path for row in VARIANTS.values() for path in backbone_paths(row)},
+    **{layer_name(path): path for path in detector_paths(MAX_DEPTH)},
+    HEAD: HEAD_PATH,
+}
 
 
 def is_head(key: str) -> bool:
     """Tells whether an official key belongs to the head."""
     return key.startswith(f"resnet/{HEAD}/")
+
+
+def is_of_detector(key: str) -> bool:
+    """Tells whether a key belongs to the layers of a detector above its backbone."""
+    return key.startswith(tuple(f"resnet/{part}/" for part in ("pyramid", *DETECTOR_HEADS)))
 
 
 def as_convolution(key: str, array: np.ndarray) -> np.ndarray:

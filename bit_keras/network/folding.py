@@ -5,7 +5,7 @@ import keras
 from bit_keras.network.layers import StandardizedConv2D
 from bit_keras.network.model import Backbone, BiT
 from bit_keras.network.prediction_jax import JaxPrediction
-from bit_keras.system.checks import known_arguments
+from bit_keras.system.checks import WrongType, describe, known_arguments
 
 
 @keras.saving.register_keras_serializable(package="bit_keras")
@@ -13,28 +13,33 @@ class Folded(JaxPrediction, keras.Model):
     """What `folded` returns; a class of its own so that threads may predict at once on jax, and `.keras` files load."""
 
 
-@known_arguments
-def folded(model: BiT | Backbone, dtype: str | None = None) -> Folded:
+@known_arguments((), unchecked=("model",))
+def folded(model: keras.Model, dtype: str | None = None) -> Folded:
     """Returns a network with the same outputs whose kernels are standardized in advance, for inference only.
 
     Its convolutions are `keras.layers.Conv2D` under the same names, so that no runtime has to standardize weights. In
     float32 the outputs are bit-identical.
 
     Args:
-        model: the network, unchanged.
+        model: a BiT, its backbone, or a `bit_keras.detection.Detector`; unchanged.
         dtype: dtype policy of the new network, for example "bfloat16" for kernels stored and convolved in half
             precision; they are standardized in float32 and then rounded. None keeps the model's policies.
 
     Returns:
-        A functional model: images [N, H, W, 3] in [-1, 1] to logits [N, K], or to features for a backbone. Several
-        threads may call it and its `predict` at once.
+        A functional model: images [N, H, W, 3] in [-1, 1] to logits [N, K], to features for a backbone, or to the
+        outputs of a detector. Several threads may call it and its `predict` at once.
 
     Raises:
-        TypeError: `model` is neither a BiT nor a backbone of one.
+        TypeError: `model` is none of them.
     """
-    if isinstance(model, Backbone):
-        return _fold_backbone(model, dtype)
-    backbone = _fold_backbone(model.backbone, dtype)
+    if isinstance(model, Backbone) or _continues_backbone(model):
+        return _fold(model, dtype)
+    if not isinstance(model, BiT):
+        raise WrongType(
+            "model must be a bit_keras.BiT or a bit_keras.Backbone or a bit_keras.detection.Detector; "
+            f"got {describe(model)}"
+        )
+    backbone = _fold(model.backbone, dtype)
     head = model.get_layer("head")
     new_head = _clone(head, dtype)
     network = Folded(backbone.input, new_head(backbone.output), name=model.name)
@@ -45,16 +50,23 @@ def folded(model: BiT | Backbone, dtype: str | None = None) -> Folded:
     return network
 
 
-def _fold_backbone(backbone: Backbone, dtype: str | None) -> Folded:
-    policy = keras.dtype_policies.get(dtype or backbone.dtype_policy)
+def _continues_backbone(model) -> bool:
+    """Whether a model is one graph with the layers of a backbone, as a detector is."""
+    backbone = getattr(model, "backbone", None)
+    return isinstance(model, keras.Model) and isinstance(backbone, Backbone) and model.input is backbone.input
+
+
+def _fold(model: keras.Model, dtype: str | None) -> Folded:
+    """Returns the folded network of a model without nested models."""
+    policy = keras.dtype_policies.get(dtype or model.dtype_policy)
     images = keras.Input((None, None, 3), name="images", dtype=policy.variable_dtype)
-    network = keras.models.clone_model(backbone, images, clone_function=lambda layer: _clone(layer, dtype))
-    for layer in backbone.layers:
+    network = keras.models.clone_model(model, images, clone_function=lambda layer: _clone(layer, dtype))
+    for layer in model.layers:
         if isinstance(layer, StandardizedConv2D):
             network.get_layer(layer.name).set_weights([layer.standardized_kernel("float32")])
         elif layer.weights:
             network.get_layer(layer.name).set_weights(layer.get_weights())
-    return Folded(network.input, network.output, name=backbone.name)
+    return Folded(network.input, network.output, name=model.name)
 
 
 def _clone(layer: keras.layers.Layer, dtype: str | None) -> keras.layers.Layer:

@@ -5,8 +5,6 @@ are the paths of the official weight files.
 """
 
 import dataclasses
-import functools
-import inspect
 import itertools
 import os
 
@@ -18,17 +16,13 @@ from bit_keras.checkpoints import names, provenance
 from bit_keras.checkpoints.card import Card, origin
 from bit_keras.checkpoints.remote.addresses import is_url
 from bit_keras.network import execution
-from bit_keras.network.input_range import RangeCheck
+from bit_keras.network.base import Network, check_arguments, freeze_named, frozen_names, policy_of
 from bit_keras.network.layers import GroupNormalization, StandardizedConv2D
 from bit_keras.network.prediction_jax import JaxPrediction
-from bit_keras.rules import with_schedule_end
-from bit_keras.system.checks import WrongType, check_integer, check_kind, check_names, describe, known_arguments
+from bit_keras.system.checks import check_integer, check_kind, check_names, known_arguments
 from bit_keras.system.paths import check_place, expanded
 from bit_keras.zoo.presets import PRESETS
 from bit_keras.zoo.variants import UnitRow, Variant, get_variant
-
-# Position of the callbacks among the arguments of `fit`, without self.
-_CALLBACKS = list(inspect.signature(keras.Model.fit).parameters).index("callbacks") - 1
 
 # Explicit wherever Keras takes it: its global setting may be "channels_first".
 _FORMAT = "channels_last"
@@ -67,19 +61,22 @@ class Backbone(JaxPrediction, keras.Model):
 
     def __init__(self, variant: str, dtype=None, remat: bool = False, name: str = "backbone", **kwargs):
         check_names("Backbone", kwargs, [name for name in _ARGUMENTS if name != "num_classes"], _INSTEAD)
-        row, policy = get_variant(check_kind("variant", variant, str)), _policy(dtype)
-        _check_arguments(remat=remat, name=name, **kwargs)
+        row, policy = get_variant(check_kind("variant", variant, str)), policy_of(dtype)
+        check_arguments(remat=remat, name=name, **kwargs)
         images = keras.Input((None, None, 3), name="images", dtype=policy.variable_dtype)
-        stages, boundaries = _stages(images, row, policy)
-        x = _norm_relu(stages["block4"], "", policy)
+        stages, normalized, boundaries = _stages(images, row, policy)
         # The mean over many pixels and the head after it are computed in float32.
         pool = layers.GlobalAveragePooling2D(_FORMAT, name="features", dtype=policy.variable_dtype)
-        features = pool(x)
+        features = pool(normalized["block4"])
         super().__init__(inputs=images, outputs=features, name=name, **kwargs)
         self.dtype_policy = policy
         self.variant = row
         self.remat = remat
         self._pyramid_outputs = stages
+        self._normalized_outputs = normalized
+        # Of each segment the stage that it ends, if it ends one.
+        stage_of = {id(output): stage for stage, output in normalized.items()}
+        self._segment_stages = [stage_of.get(id(boundary)) for boundary in (*boundaries, features)]
         # Bound methods: a `keras.Function` itself would be tracked, and its layers saved twice.
         self._segments = [keras.Function(*ends).call for ends in itertools.pairwise([images, *boundaries, features])]
         execution.free_gradients_with(self)
@@ -87,14 +84,31 @@ class Backbone(JaxPrediction, keras.Model):
     def call(self, inputs, training=None, mask=None):
         if not self.remat:
             return super().call(inputs, training=training, mask=mask)
-        for segment in self._segments:
+        features, _ = self.walk(inputs, training)
+        return features
+
+    def walk(self, images, training: bool | None = None) -> tuple:
+        """Runs the network one residual unit at a time, each under `keras.remat`, whether or not `remat` is set.
+
+        Args:
+            images: [N, H, W, 3] in [-1, 1].
+            training: whether this is a training step.
+
+        Returns:
+            (features, {"block1": ..., ..., "block4": ...}), the pooled features and the values of
+            `normalized_outputs`.
+        """
+        x, stages = images, {}
+        for segment, stage in zip(self._segments, self._segment_stages, strict=True):
             # A new function per call: JAX would reuse the trace of an earlier one, with its variables.
             def run(x, segment=segment):
                 with execution.in_training(training):
                     return segment(x)
 
-            inputs = execution.rematerialize(run)(inputs)
-        return inputs
+            x = execution.rematerialize(run)(x)
+            if stage is not None:
+                stages[stage] = x
+        return x, stages
 
     @property
     def pyramid_outputs(self) -> dict:
@@ -104,24 +118,33 @@ class Backbone(JaxPrediction, keras.Model):
         """
         return dict(self._pyramid_outputs)
 
+    @property
+    def normalized_outputs(self) -> dict:
+        """{"block1": ..., ..., "block4": ...}: symbolic outputs of the blocks after the norm and ReLU that follow.
+
+        These belong to the next block, and after block4 to the network. All that comes later reads a block through
+        them, so they are the features of ResNet v1, whose blocks end with a norm and ReLU. Strides 4 to 32.
+        """
+        return dict(self._normalized_outputs)
+
     def get_config(self):
         return {
             **super().get_config(),
             "variant": self.variant.name,
             "remat": self.remat,
-            "frozen": _frozen_names(self.layers),
+            "frozen": frozen_names(self.layers),
         }
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
         arguments = {key: value for key, value in config.items() if key != "frozen"}
         backbone = cls(**arguments)
-        _freeze(backbone.layers, config["frozen"])
+        freeze_named(backbone.layers, config["frozen"])
         return backbone
 
 
 @keras.saving.register_keras_serializable(package="bit_keras")
-class BiT(JaxPrediction, keras.Model):
+class BiT(Network):
     """BiT, a classifier: images to logits, with random weights and a head of zeros.
 
     Use `BiT.from_preset` for trained weights.
@@ -161,7 +184,7 @@ class BiT(JaxPrediction, keras.Model):
     ):
         check_names("BiT", kwargs, _ARGUMENTS, _INSTEAD)
         num_classes = check_integer("num_classes", num_classes)
-        _check_arguments(remat=remat, name=name, **kwargs)
+        check_arguments(remat=remat, name=name, **kwargs)
         backbone = Backbone(variant, dtype=dtype, remat=remat)
         policy = backbone.dtype_policy
         images = keras.Input((None, None, 3), name="images", dtype=policy.variable_dtype)
@@ -172,30 +195,6 @@ class BiT(JaxPrediction, keras.Model):
         self.backbone = backbone
         self.num_classes = num_classes
         self.card = Card(variant=variant)
-        self._range_check = RangeCheck()
-
-    @property
-    def class_names(self) -> tuple[str, ...] | None:
-        """Names of the outputs in their order, from the card; None where they are not known."""
-        return self.card.class_names
-
-    @property
-    def resolution(self) -> int | None:
-        return self.card.resolution
-
-    @resolution.setter
-    def resolution(self, pixels: int | None) -> None:
-        self.card = dataclasses.replace(self.card, resolution=pixels)
-
-    @property
-    def variant(self) -> Variant:
-        """The row of `bit_keras.zoo.variants` that this network was built from."""
-        return self.backbone.variant
-
-    @property
-    def variant_name(self) -> str:
-        """Name of the variant."""
-        return self.variant.name
 
     @classmethod
     @known_arguments((), unchecked=("num_classes",))
@@ -249,35 +248,6 @@ class BiT(JaxPrediction, keras.Model):
             model.card = dataclasses.replace(card.of_head(num_classes, preset), variant=variant)
         return model
 
-    # In addition to Keras, these warn once of images outside of [-1, 1]. Their own graphs have no values to look at.
-
-    def call(self, inputs, training=None, mask=None):
-        if not training:
-            self._range_check.look(inputs)
-        return super().call(inputs, training=training, mask=mask)
-
-    @functools.wraps(keras.Model.predict)
-    def predict(self, x, *args, **kwargs):
-        self._range_check.look(x)
-        return super().predict(x, *args, **kwargs)
-
-    @functools.wraps(keras.Model.predict_on_batch)
-    def predict_on_batch(self, x):
-        self._range_check.look(x)
-        return super().predict_on_batch(x)
-
-    @functools.wraps(keras.Model.fit)
-    def fit(self, *args, **kwargs):
-        # In addition to Keras: warns where the schedule of the optimizer ends before this training does.
-        if len(args) > _CALLBACKS:
-            args = (*args[:_CALLBACKS], with_schedule_end(args[_CALLBACKS], **kwargs), *args[_CALLBACKS + 1 :])
-        else:
-            kwargs["callbacks"] = with_schedule_end(**kwargs)
-        try:
-            return super().fit(*args, **kwargs)
-        finally:
-            execution.free_gradients()
-
     def get_config(self):
         return {
             **super().get_config(),
@@ -285,7 +255,7 @@ class BiT(JaxPrediction, keras.Model):
             "num_classes": self.num_classes,
             "remat": self.backbone.remat,
             "card": self.card.to_dict(),
-            "frozen": _frozen_names([*self.layers, *self.backbone.layers]),
+            "frozen": frozen_names([*self.layers, *self.backbone.layers]),
             **self._quantization(),
         }
 
@@ -304,7 +274,7 @@ class BiT(JaxPrediction, keras.Model):
         model.card = Card.from_dict(
             config.get("card") or {"resolution": config.get("resolution")}, "this configuration"
         )
-        _freeze([*model.layers, *model.backbone.layers], config["frozen"])
+        freeze_named([*model.layers, *model.backbone.layers], config["frozen"])
         return model
 
 
@@ -352,52 +322,36 @@ def save_npz(model: BiT, path: str | os.PathLike) -> None:
     checkpoints.write_npz(checkpoints.collect_weights(model), path, model.card)
 
 
-def _check_arguments(remat, name, trainable=True) -> None:
-    # Not by a decorator of `__init__`, whose signature tells Keras how to clone a network.
-    for argument, value, kind in (("remat", remat, bool), ("name", name, str | None), ("trainable", trainable, bool)):
-        check_kind(argument, value, kind)
-
-
-def _policy(dtype):
-    try:
-        return keras.dtype_policies.get(dtype)
-    except (TypeError, ValueError) as error:
-        raise WrongType(
-            f'dtype must be a dtype policy or its name, such as "mixed_bfloat16"; got {describe(dtype)}'
-        ) from error
-
-
-def _frozen_names(layers) -> list[str]:
-    return [layer.name for layer in layers if layer.weights and not layer.trainable]
-
-
-def _freeze(layers, names: list[str]) -> None:
-    for layer in layers:
-        if layer.name in names:
-            layer.trainable = False
-
-
-def _stages(images, variant: Variant, policy) -> tuple[dict, list]:
-    """Returns {name: output} of the stem and the four blocks, and the outputs of the stem and of every unit."""
+def _stages(images, variant: Variant, policy) -> tuple[dict, dict, list]:
+    """Returns {name: output} of the stem and the four blocks, {name: output after norm and ReLU} of the blocks, and the
+    tensors between which the network can be cut: after the stem and every unit, after the norm where a block ends.
+    """
     x = _pad(images, 3, "root_block_padding", policy)
     path = "root_block/standardized_conv2d"
     x = _conv(path, variant.stem_filters, 7, strides=2, policy=policy)(x)
     # The official network pads the pool with zeros; Keras's own "same" padding would be -inf, and not symmetric.
     x = _pad(x, 1, "root_block_pool_padding", policy)
     x = layers.MaxPooling2D(3, 2, data_format=_FORMAT, name="root_block_pool", dtype=policy)(x)
-    stages, boundaries = {"root_block": x}, [x]
-    for row in variant.unit_rows():
-        x = _unit(x, row, policy)
-        boundaries.append(x)
-        stages[f"block{row.block}"] = x  # in the end, the output of the block's last unit
-    return stages, boundaries
+    stages, normalized, boundaries = {"root_block": x}, {}, [x]
+    rows = list(variant.unit_rows())
+    preactivated = _norm_relu(x, f"{names.unit_path(rows[0])}/a/", policy)
+    for row, following in zip(rows, [*rows[1:], None]):
+        x = _unit(x, preactivated, row, policy)
+        preactivated = _norm_relu(x, f"{names.unit_path(following)}/a/" if following else "", policy)
+        is_last = following is None or following.block != row.block
+        if is_last:
+            stages[f"block{row.block}"], normalized[f"block{row.block}"] = x, preactivated
+        # A block's first unit reads only the normalized input, its others the shortcut as well.
+        boundaries.append(preactivated if is_last else x)
+    return stages, normalized, boundaries
 
 
-def _unit(x, row: UnitRow, policy):
-    """Pre-activation bottleneck: norm, ReLU, 1x1; norm, ReLU, 3x3; norm, ReLU, 1x1; plus shortcut."""
+def _unit(shortcut, x, row: UnitRow, policy):
+    """Pre-activation bottleneck: norm, ReLU, 1x1; norm, ReLU, 3x3; norm, ReLU, 1x1; plus shortcut.
+
+    The first norm and ReLU, from `shortcut` to `x`, are applied by the caller.
+    """
     path = names.unit_path(row)
-    shortcut = x
-    x = _norm_relu(x, f"{path}/a/", policy)
     if row.has_projection:
         projection = f"{path}/a/proj/standardized_conv2d"
         shortcut = _conv(projection, row.outputs, 1, strides=row.strides, policy=policy)(x)
