@@ -171,9 +171,13 @@ class Source:
             )
         if not share:
             return self
-        train, validation = divide(self.train, self.class_names, share, seed, "to train and to validate")
+        train, validation = self._divide_train(share, seed, "to train and to validate")
         identity = {**self.identity, "held_out": {"share": share, "seed": seed}}
         return dataclasses.replace(self, train=train, validation=validation, identity=identity)
+
+    def _divide_train(self, share: float, seed: int, purpose: str) -> tuple[Split, Split]:
+        """Returns the training split without a share of it, and that share; see `held_out.divide`."""
+        return divide(self.train, self.class_names, share, seed, purpose)
 
     def without_validation(self) -> "Source":
         """Returns this task without its validation split: the best weights of a run are chosen on the test split.

@@ -13,6 +13,7 @@ EXTRAS = {
     "onnx": "edge",
     "onnxruntime": "edge",
     "pillow_heif": "heif",
+    "pycocotools": "detection",
     "safetensors": "safetensors",
     "sklearn": "few-shot",
     "tensorboard": "tensorflow",

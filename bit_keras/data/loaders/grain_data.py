@@ -91,10 +91,10 @@ def train_batches(
         position = start + number * count
         image, label = read(index_at(position))
         if min_area is not None:
-            bits = _random_bits(seed, _AUGMENTATION, position, preprocessing.PRETRAINING_BITS)
+            bits = random_bits(seed, _AUGMENTATION, position, preprocessing.PRETRAINING_BITS)
             image = preprocessing.pretraining_image(image, bits, crop=crop, min_area=min_area, flip=flip)
             return image, _one_hot(label, source)
-        bits = _random_bits(seed, _AUGMENTATION, position, 3)
+        bits = random_bits(seed, _AUGMENTATION, position, 3)
         image = preprocessing.train_image(
             image, bits, resize=resize, crop=crop, random_crop=random_crop, flip=flip, fit=fit
         )
@@ -108,7 +108,7 @@ def train_order(length: int, seed: int) -> Callable[[int], int]:
 
     @functools.lru_cache(maxsize=2)  # a batch across the end of a pass needs two orders
     def order(one_pass: int) -> np.ndarray:
-        return np.argsort(_random_bits(seed, _ORDER, one_pass, length), kind="stable")
+        return np.argsort(random_bits(seed, _ORDER, one_pass, length), kind="stable")
 
     def index_at(position: int) -> int:
         one_pass, place = divmod(position, length)
@@ -156,7 +156,7 @@ def _with_index(source: Source, split: Split) -> Split:
     return split
 
 
-def _random_bits(seed: int, stream: int, number: int, size: int) -> np.ndarray:
+def random_bits(seed: int, stream: int, number: int, size: int) -> np.ndarray:
     """Returns uint64 [size], a pure function of the arguments. Raw bits are the same in all versions of NumPy."""
     key = np.array([seed % 2**64, number], np.uint64)
     return np.random.Philox(key=key, counter=np.array([0, 0, 0, stream], np.uint64)).random_raw(size)

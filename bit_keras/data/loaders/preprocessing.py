@@ -196,12 +196,35 @@ def square(image: tf.Tensor, side: int, fit: str = "squash") -> tf.Tensor:
         image = tf.slice(image, [(height - size) // 2, (width - size) // 2, 0], [size, size, 3])
     if fit != "pad":
         return tf.ensure_shape(_resize(image, (side, side)), (side, side, 3))
-    longer = tf.maximum(height, width)
-    rows, columns = (tf.maximum((2 * size * side + longer) // (2 * longer), 1) for size in (height, width))
+    rows, columns = _within(height, width, side)
     top, left = (side - rows) // 2, (side - columns) // 2
     image = _resize(image, tf.cast([rows, columns], tf.int32))
     padded = tf.pad(image, [[top, side - rows - top], [left, side - columns - left], [0, 0]])
     return tf.ensure_shape(padded, (side, side, 3))
+
+
+def corner(image: tf.Tensor, side: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """Resizes an image so that its longer side is `side` pixels, into the top left corner of a square.
+
+    Args:
+        image: uint8 [H, W, 3].
+        side: of the square in pixels.
+
+    Returns:
+        float32 [side, side, 3] in [-1, 1], where the padding is 0;
+        int32 [2], rows and columns that hold the image.
+    """
+    height, width = tf.unstack(tf.shape(image, tf.int64)[:2])
+    content = tf.cast(tf.stack(_within(height, width, side)), tf.int32)
+    rows, columns = tf.unstack(content)
+    padded = tf.pad(_resize(image, content), [[0, side - rows], [0, side - columns], [0, 0]])
+    return tf.ensure_shape(padded, (side, side, 3)), content
+
+
+def _within(height: tf.Tensor, width: tf.Tensor, side: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns the size of an image whose longer side is resized to `side`: rounded to pixels, one at least."""
+    longer = tf.maximum(height, width)
+    return tuple(tf.maximum((2 * size * side + longer) // (2 * longer), 1) for size in (height, width))
 
 
 def _resize(image: tf.Tensor, size: tf.Tensor | tuple[int, int]) -> tf.Tensor:

@@ -63,6 +63,19 @@ def header_size(encoded: bytes) -> tuple[int, int]:
     return _despite_pillows_limit(_header_size, encoded)
 
 
+def header_orientation(encoded: bytes) -> int:
+    """Returns the EXIF orientation by which `decode` turns an image, 1 to 8, from its header; raises as `header_size`.
+
+    Other libraries, such as TensorFlow, do not turn images.
+    """
+    return _despite_pillows_limit(_header_orientation, encoded)
+
+
+def _header_orientation(encoded: bytes) -> int:
+    with _open(encoded) as image:
+        return _orientation(image)
+
+
 def _header_size(encoded: bytes) -> tuple[int, int]:
     with _open(encoded) as image:
         width, height = image.size
@@ -286,11 +299,12 @@ def bilinear(image: np.ndarray, height: int, width: int) -> np.ndarray:
     """Resizes [H, W, C] to float32 [height, width, C] as `tf.image.resize`: half-pixel centres, no antialiasing."""
     top, bottom, down = _places(image.shape[0], height)
     left, right, across = _places(image.shape[1], width)
-
-    def row(y: np.ndarray) -> np.ndarray:
-        return _interpolate(image[np.ix_(y, left)], image[np.ix_(y, right)], across[:, None])
-
-    return _interpolate(row(top), row(bottom), down[:, None, None])
+    # Each row that is used is interpolated once. `take` lets other threads run, indexing does not.
+    used, rows = np.unique([top, bottom], return_inverse=True)
+    top, bottom = rows.reshape(2, -1)
+    image = image.take(used, axis=0)
+    image = _interpolate(image.take(left, axis=1), image.take(right, axis=1), across[:, None])
+    return _interpolate(image.take(top, axis=0), image.take(bottom, axis=0), down[:, None, None])
 
 
 def _places(size: int, side: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -301,7 +315,7 @@ def _places(size: int, side: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _interpolate(first: np.ndarray, second: np.ndarray, fraction: np.ndarray) -> np.ndarray:
-    first = first.astype(np.float32)
+    first = first.astype(np.float32, copy=False)
     return first + (second - first) * fraction
 
 

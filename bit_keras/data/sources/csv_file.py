@@ -97,7 +97,7 @@ def open_table(
 def _read(path: Path, image_column: str | None, label_column: str | None) -> list[_Row]:
     given = {"path": image_column, "label": label_column}
     try:
-        text = _text(path)
+        text = read_text(path)
         start = text.find("\n") + 1 if text.startswith("sep=") else 0  # a line that Excel writes and reads
         reader = csv.reader(io.StringIO(text[start:], ""), strict=True, delimiter=_delimiter(text[start:], given))
         header = _columns(path, [cell.strip() for cell in next(reader, [])], given)
@@ -122,7 +122,7 @@ def _read(path: Path, image_column: str | None, label_column: str | None) -> lis
     return rows
 
 
-def _text(path: Path) -> str:
+def read_text(path: Path) -> str:
     content = path.read_bytes()
     return content.decode("utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig")
 

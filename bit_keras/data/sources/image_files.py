@@ -61,7 +61,7 @@ def open_image_files(
             )
     _check_twins(name, train)
     files = [path for classes in splits.values() for path in _flatten(classes)]
-    sizes, digests = _check_images(root, files, skip_unreadable)
+    sizes, digests = check_images(root, files, skip_unreadable)
     splits = {split: _only(sizes, classes) for split, classes in splits.items()}
     identity = {"kind": "folder"}
     if "test" not in splits and not divide:
@@ -90,7 +90,7 @@ def open_image_files(
     )
 
 
-def _check_images(
+def check_images(
     root: Path, files: Sequence[Path], skip_unreadable: bool
 ) -> tuple[dict[Path, list[int]], dict[Path, bytes]]:
     """Returns height and width, and the SHA-256, of the images that can be used.

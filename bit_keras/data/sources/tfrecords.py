@@ -311,7 +311,7 @@ def _scan(
             shards.append(_scan_file(path, key, image, parse) if row is None else _Shard.from_row(key, row))
             check_labels(f"{path}: labels", shards[-1].labels, num_classes)
     counts = [len(shard.lengths) for shard in shards]
-    offset = np.concatenate([np.cumsum(s.lengths + _HEADER + _FOOTER) - s.lengths - _FOOTER for s in shards])
+    offset = np.concatenate([offsets(shard.lengths) for shard in shards])
     logger.info("%s in %s like %s", counted(len(offset), "record"), counted(len(paths), "file"), paths[0])
     records = Records(
         files=np.array([str(path) for path in paths], object),
@@ -326,6 +326,11 @@ def _scan(
     return records, shards
 
 
+def offsets(lengths: np.ndarray) -> np.ndarray:
+    """Returns where the data of each record of a file begin, from the lengths of all of them, int64 [n] in bytes."""
+    return np.cumsum(lengths + _HEADER + _FOOTER) - lengths - _FOOTER
+
+
 def _first_record(paths: Sequence[Path]) -> tuple[Path | None, Mapping | None]:
     """Returns the first file that has a record, and the features of that; None if there is no record."""
     for path in paths:
@@ -334,7 +339,7 @@ def _first_record(paths: Sequence[Path]) -> tuple[Path | None, Mapping | None]:
             if first is not None:
                 return path, tf.train.Example.FromString(first).features.feature
         except tf.errors.OpError as error:
-            raise _unreadable(path, error) from error
+            raise unreadable(path, error) from error
         except DecodeError as error:
             raise DataError(f"{path}: records must be examples of tf.train.Example: {error}") from error
     return None, None
@@ -384,7 +389,7 @@ def _scan_file(path: Path, key: bytes | None, image: str, parse: Callable) -> _S
     except (tf.errors.InvalidArgumentError, UnicodeDecodeError) as error:  # the latter: binary data in the message
         raise DataError(f"{path}: an example does not fit: {str(error)[:_MESSAGE]}") from error
     except tf.errors.OpError as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
     sizes, images, counts, labels = (np.concatenate(column).astype(np.int64) for column in zip(*chunks))
     for what, column in ((image, images), ("label", counts)):
         missing = np.flatnonzero(column == 0)
@@ -393,7 +398,8 @@ def _scan_file(path: Path, key: bytes | None, image: str, parse: Callable) -> _S
     return _Shard(key, sizes, counts.astype(np.int32), np.zeros((len(sizes), 2), np.int32), labels)
 
 
-def _unreadable(path: Path, error: tf.errors.OpError) -> DataError:
+def unreadable(path: Path, error: tf.errors.OpError) -> DataError:
+    """Returns the error for a file that TensorFlow cannot read."""
     try:
         with path.open("rb") as file:
             is_compressed = file.read(2) == _GZIP
