@@ -27,7 +27,7 @@ from bit_keras.runs.places import folders_of
 from bit_keras.system.checks import check_choice, check_integer, check_name_or_path, known_arguments
 from bit_keras.system.files import whole, write_json
 from bit_keras.system.logs import doing, logger, shows_messages
-from bit_keras.system.paths import check_outside, check_place, expanded
+from bit_keras.system.paths import check_empty_folder, check_outside, expanded
 from bit_keras.zoo.fits import FITS
 from bit_keras.zoo.precisions import PRECISIONS
 
@@ -270,9 +270,7 @@ def _numbers(predictions: Predictions, per_class: list[dict], has_all_outputs: b
 
 
 def _check_output(output: str | os.PathLike, source: str | os.PathLike | data.Source) -> Path:
-    folder = check_place("output", output)
-    if os.path.lexists(folder) and (not folder.is_dir() or os.listdir(folder)):
-        raise FileExistsError(f"output must be a new or empty folder, got {folder}")
+    folder = check_empty_folder("output", output)
     check_outside("output", folder, "the data", folders_of(source))
     return folder
 

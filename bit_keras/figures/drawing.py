@@ -19,7 +19,7 @@ LONGEST = 24  # letters of a name that fit below a picture
 LITERAL = {"parse_math": False, "usetex": False}
 
 # Fonts with Chinese, Japanese, Korean and further letters that the default font lacks, of Linux, macOS and Windows.
-_FONTS = (
+FONTS = (
     *("Noto Sans CJK SC", "Noto Sans CJK JP", "WenQuanYi Zen Hei", "Droid Sans Fallback", "Arial Unicode MS"),
     *("PingFang SC", "Hiragino Sans", "Apple SD Gothic Neo", "Microsoft YaHei", "Yu Gothic", "Malgun Gothic"),
     *("Noto Sans Arabic", "Noto Sans Hebrew", "Noto Sans Devanagari", "Noto Emoji", "Symbola", "Segoe UI Emoji"),
@@ -35,7 +35,14 @@ def drawn(name: str) -> str:
 def literal() -> dict:
     """Returns the properties of a text from outside, with those fonts for rare letters that are installed."""
     installed = {font.name for font in font_manager.fontManager.ttflist}
-    return {**LITERAL, "family": ["sans-serif", *(name for name in _FONTS if name in installed)]}
+    return {**LITERAL, "family": ["sans-serif", *(name for name in FONTS if name in installed)]}
+
+
+def sentence(text: str) -> Figure:
+    """Returns a figure that says why there is nothing to draw."""
+    figure = Figure(figsize=(10.2, 2.8), layout="constrained")
+    figure.suptitle(text)
+    return figure
 
 
 def save(figure: Figure, path: Path) -> None:

@@ -126,9 +126,7 @@ def worst_mistakes(predictions: Predictions, class_names: Sequence[str], files: 
         files: name of the file of each example, shown as well; () if they have none.
     """
     if not len(predictions.mistakes):
-        figure = Figure(figsize=(10.2, 2.8), layout="constrained")
-        figure.suptitle("no errors")
-        return figure
+        return drawing.sentence("no errors")
     captions = []
     for number in predictions.mistakes:
         true, predicted = (

@@ -1,10 +1,8 @@
 """Loads a classifier once, and turns images into rows, a batch at a time."""
 
-import collections
 import os
 import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +12,7 @@ from bit_keras.checkpoints import provenance
 from bit_keras.checkpoints.card import Card
 from bit_keras.data.loaders import preprocessing_numpy
 from bit_keras.data.single import file_reader
+from bit_keras.inference.ahead import Prepared, prepared
 from bit_keras.inference.classifier import local_weights, open_classifier
 from bit_keras.inference.inputs import Input, find
 from bit_keras.inference.prediction import Prediction
@@ -26,8 +25,6 @@ from bit_keras.system.paths import expanded
 from bit_keras.system.texts import read_names
 from bit_keras.zoo.precisions import PRECISIONS
 from bit_keras.zoo.presets import LABELS, default_activation
-
-_THREADS = min(16, 4 + (os.cpu_count() or 1))  # some wait for addresses, others decode
 
 
 class Predictor:
@@ -104,17 +101,8 @@ class Predictor:
         Raises:
             TypeError, ValueError: as `bit_keras.inference.inputs.find`.
         """
-        pool, ahead = ThreadPoolExecutor(_THREADS), collections.deque()
-        try:
-            for each in find(images, value_range):
-                ahead.append((each.name, pool.submit(self._prepare, each)))
-                if len(ahead) == 2 * self._batch_size:  # threads prepare one batch while the network has the other
-                    yield from self._predict([ahead.popleft() for _ in range(self._batch_size)], thumbnails)
-            while ahead:
-                count = min(self._batch_size, len(ahead))
-                yield from self._predict([ahead.popleft() for _ in range(count)], thumbnails)
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+        for batch in prepared(find(images, value_range), self._prepare, self._batch_size):
+            yield from self._predict(batch, thumbnails)
 
     def logits(self, images: np.ndarray) -> np.ndarray:
         """Returns float32 logits [N, K] of images [N, resolution, resolution, 3] in [-1, 1]."""
@@ -128,18 +116,13 @@ class Predictor:
             return self._read_file(content)
         return preprocessing_numpy.test_image(content, crop=self.resolution, fit=self._fit)
 
-    def _predict(self, batch: Sequence[tuple[str, Future]], thumbnails: int | None) -> Iterator[Prediction]:
+    def _predict(self, batch: Sequence[Prepared], thumbnails: int | None) -> Iterator[Prediction]:
         self._size = max(self._size, len(batch))  # with those that cannot be read: they do not change the shape
-        images, errors = {}, {}
-        for number, (_, future) in enumerate(batch):
-            try:
-                images[number] = future.result()
-            except (OSError, ValueError, MemoryError) as error:
-                errors[number] = str(error) or type(error).__name__
+        images = {number: each.value for number, each in enumerate(batch) if each.error is None}
         rows = dict(zip(images, self._rank(np.stack(list(images.values()))))) if images else {}
-        for number, (name, _) in enumerate(batch):
-            if number in errors:
-                yield Prediction(name, error=errors[number])
+        for number, (name, _, error) in enumerate(batch):
+            if error is not None:
+                yield Prediction(name, error=error)
             elif rows[number] is None:
                 yield Prediction(name, error="the network's outputs for it are NaN or infinite")
             else:

@@ -46,8 +46,8 @@ def predict(
         ...     print(row.file, row.name, row.probability)
     """
     from bit_keras.inference.predictor import Predictor
+    from bit_keras.inference.watched import watched
     from bit_keras.predict.shown import ShownPredictions
-    from bit_keras.predict.watched import watched
 
     rows = Predictor(model, **options).iterate(images, value_range=value_range)
     with watched(rows) as rows:

@@ -14,10 +14,7 @@ Example:
 
 import contextlib
 import functools
-import os
-import signal
-import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
@@ -25,14 +22,14 @@ from absl import flags
 
 from bit_keras.figures import contact_sheet
 from bit_keras.inference.inputs import find
+from bit_keras.inference.named import check_output, named_images, print_lines
 from bit_keras.inference.prediction import Prediction
 from bit_keras.inference.predictor import Predictor
+from bit_keras.inference.watched import Watched, watched
 from bit_keras.predict import tables
-from bit_keras.predict.watched import Watched, watched
 from bit_keras.system import command_line
 from bit_keras.system.files import whole
 from bit_keras.system.logs import logger
-from bit_keras.system.paths import check_place, expanded
 from bit_keras.zoo.precisions import PRECISIONS
 
 _GROUPS = {
@@ -81,7 +78,7 @@ def main(*images: str) -> None:
     values = flags.FLAGS
     if not images and values.from_file is None:
         raise command_line.UsageError("name images: files, folders, patterns, addresses, or - for a list of them")
-    csv, sheet = (_check_output(name) for name in ("csv", "sheet"))
+    csv, sheet = (check_output(name, values[name].value) for name in ("csv", "sheet"))
     if sheet is not None and sheet.suffix.lower() != ".png":
         raise ValueError(f"sheet must be the name of a PNG file, got {sheet}")
 
@@ -96,7 +93,9 @@ def main(*images: str) -> None:
     )
     is_listed = values.from_file is not None or "-" in images
     total = None if is_listed else sum(1 for _ in find(images))
-    rows = predictor.iterate(_paths(images, values.from_file), thumbnails=None if sheet is None else contact_sheet.SIDE)
+    rows = predictor.iterate(
+        named_images(images, values.from_file), thumbnails=None if sheet is None else contact_sheet.SIDE
+    )
     with watched(rows, total) as found:
         first = _write(found, predictor.top, csv)
     if not found.count:
@@ -131,11 +130,7 @@ def _write(found: Watched, top: int, csv: Path | None) -> list[Prediction]:
 
 def _print(rows: list[Prediction]) -> None:
     lines = [tables.json_line(row) for row in rows] if flags.FLAGS.json else tables.table(rows)
-    try:
-        print("".join(f"{line}\n" for line in lines), end="", flush=True)
-    except BrokenPipeError:  # the reader has ended, such as head
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it once more at its end
-        sys.exit(128 + signal.SIGPIPE)
+    print_lines(lines)
 
 
 @contextlib.contextmanager
@@ -143,38 +138,6 @@ def _open_csv(path: Path) -> Iterator[TextIO]:
     options = {"newline": "", "encoding": "utf-8", "errors": "backslashreplace"}
     with whole(path) as temporary, open(temporary, "w", **options) as file:
         yield file
-
-
-def _check_output(name: str) -> Path | None:
-    """Returns the path of a file to write, None if it is not asked for; raises before anything is predicted."""
-    if flags.FLAGS[name].value is None:
-        return None
-    path = check_place(name, flags.FLAGS[name].value)
-    if path.is_dir():
-        raise IsADirectoryError(f"a file is written, but {path} is a folder")
-    return path
-
-
-def _paths(images: Iterable[str], from_file: str | None) -> Iterator[str]:
-    """Yields the images of the command line, and those of the lists that it names."""
-    for image in images:
-        if image == "-":
-            yield from _listed("-")
-        else:
-            yield image
-    if from_file is not None:
-        yield from _listed(from_file)
-
-
-def _listed(name: str) -> Iterator[str]:
-    """Yields the lines of a list of images, as they arrive; "-" is standard input."""
-    with contextlib.nullcontext(sys.stdin.buffer) if name == "-" else open(expanded(name), "rb") as file:
-        for line in file:
-            if b"\0" in line or line.startswith((b"\xff\xd8\xff", b"\x89PNG")):
-                what = "standard input" if name == "-" else name
-                raise ValueError(f"{what} must be a list of images, one path or address per line; got binary data")
-            if path := os.fsdecode(line.rstrip(b"\r\n")):
-                yield path
 
 
 def run() -> None:

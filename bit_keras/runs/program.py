@@ -32,14 +32,24 @@ def values(config: type, names: Container[str] | None = None) -> dict:
     return {name: flags.FLAGS[name].value for name in fields}
 
 
-def run(module: str, main: Callable[[], None], groups: command_line.Groups = GROUPS, program: str = "") -> NoReturn:
+def run(
+    module: str,
+    main: Callable[..., None],
+    groups: command_line.Groups = GROUPS,
+    program: str = "",
+    arguments: str = "",
+    interrupted: str | None = None,
+) -> NoReturn:
     """Runs the program of one or several trainings, after its flags are defined; see `command_line.run`.
 
     Args:
         module: name of the program, with its subcommand if it has any, for the command that resumes an interrupted run.
         main: the program, which reads its settings from the flags.
-        groups, program: as in `command_line.run`.
+        groups, program, arguments: as in `command_line.run`.
+        interrupted: as there; None for how to resume a training.
     """
     command = shlex.join(["python", "-m", *module.split(), *sys.argv[1:]])
     errors = (DistributionError, TrainingDiverged, TrainingInterrupted)
-    command_line.run(main, groups, errors=errors, interrupted=f"to resume:\n  {command}", program=program)
+    if interrupted is None:
+        interrupted = f"to resume:\n  {command}"
+    command_line.run(main, groups, arguments, errors, interrupted, program)

@@ -74,6 +74,14 @@ def check_folder(name: str, path: str | os.PathLike) -> Path:
     return place
 
 
+def check_empty_folder(name: str, path: str | os.PathLike) -> Path:
+    """As `check_place`, for a folder without content or a new one; raises FileExistsError if it is something else."""
+    place = check_place(name, path)
+    if os.path.lexists(place) and (not place.is_dir() or os.listdir(place)):
+        raise FileExistsError(f"{name} must be a new or empty folder, got {place}")
+    return place
+
+
 def check_outside(name: str, path: str | os.PathLike, other: str, folders: Iterable[str | os.PathLike]) -> None:
     """Raises ValueError if a path is one of some folders, or in one; links are followed.
 

@@ -3,21 +3,27 @@
 import contextlib
 import time
 from collections.abc import Callable, Generator, Iterator
+from typing import Protocol
 
 from rich import progress
 
-from bit_keras.inference.prediction import Prediction
 from bit_keras.system.logs import doing, logger
 from bit_keras.system.progress_bar import image_bar
 from bit_keras.system.texts import counted
 
 
+class Row(Protocol):
+    """What is looked at of the result for an image, such as a `Prediction`."""
+
+    error: str | None
+
+
 @contextlib.contextmanager
-def watched(rows: Generator[Prediction], total: int | None = None) -> Iterator["Watched"]:
+def watched(rows: Generator[Row], total: int | None = None) -> Iterator["Watched"]:
     """Shows a progress bar in a terminal, on standard error, and logs numbers and speed at the end.
 
     Args:
-        rows: a generator of predictions, which is closed at the end of the block.
+        rows: a generator of the results for images, which is closed at the end of the block.
         total: their number, None if it is not known.
     """
     # Results belong on standard output, also if only standard error is a terminal.
@@ -29,20 +35,20 @@ def watched(rows: Generator[Prediction], total: int | None = None) -> Iterator["
 
 
 class Watched:
-    """An iterator over predictions that counts them.
+    """An iterator over results that counts them.
 
     Attributes:
         count: number of images so far.
         errors: number of those that cannot be read.
     """
 
-    def __init__(self, rows: Iterator[Prediction], bar: progress.Progress, total: int | None):
+    def __init__(self, rows: Iterator[Row], bar: progress.Progress, total: int | None):
         self._rows, self._bar, self._total = rows, bar, total
         self._task = bar.add_task("predict", total=total)
         self._began = time.perf_counter()
         self.count = self.errors = 0
 
-    def __iter__(self) -> Iterator[Prediction]:
+    def __iter__(self) -> Iterator[Row]:
         for row in self._rows:
             self.count += 1
             self.errors += row.error is not None
