@@ -87,7 +87,12 @@ def add_to_litert(model: bytes, card: Card) -> bytes:
     network.metadata = network.metadata or []
     network.metadata.append(schema.MetadataT(name=_METADATA, buffer=len(network.buffers)))
     network.buffers.append(schema.BufferT(data=np.frombuffer(_metadata(card), np.uint8)))
-    content = io.BytesIO(bytes(flatbuffer_utils.convert_object_to_bytearray(network)))
+    return with_files(bytes(flatbuffer_utils.convert_object_to_bytearray(network)), card)
+
+
+def with_files(model: bytes, card: Card) -> bytes:
+    """Returns a LiteRT model with card and class names as files in it, but no metadata about inputs and outputs."""
+    content = io.BytesIO(model)
     with zipfile.ZipFile(content, "a") as archive:  # appended to the model, which readers of the model pass over
         archive.writestr(CARD_FILE, card.to_json())
         if card.class_names is not None:

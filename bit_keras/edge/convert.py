@@ -7,7 +7,7 @@ float32 images [N, R, R, 3] in [0, 1]. A LiteRT file takes images of R x R pixel
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import keras
@@ -26,9 +26,9 @@ def convert(network: keras.Model, card: Card, calibration: np.ndarray, folder: P
     for name in formats:
         path = folder / FORMATS[name].file_name
         if name == "onnx":
-            _write_onnx(_function(network, None), card, path)
+            write_onnx(_function(network, None), card, path)
         else:
-            model = _LITERT[name](network, _function(network, size), calibration)
+            model = LITERT[name](network, _function(network, size), calibration)
             path.write_bytes(add_to_litert(model, card))
 
 
@@ -42,10 +42,18 @@ def _function(network: keras.Model, size: int | None):
     return call
 
 
-def _write_onnx(function, card: Card, path: Path) -> None:
+def write_onnx(function, card: Card, path: Path, axes: Sequence[str] = ("batch",)) -> None:
+    """Writes an ONNX file.
+
+    Args:
+        function: tf.function from "images" [N, H, W, 3] to {name: output}.
+        card: of the network.
+        path: file to write.
+        axes: names of the first axes of the outputs, whose sizes are not fixed.
+    """
     model, _ = tf2onnx.convert.from_function(function, function.input_signature)
-    (images,), (logits,) = model.graph.input, model.graph.output
-    for value, names in ((images, ("batch", "height", "width")), (logits, ("batch",))):
+    (images,) = model.graph.input
+    for value, names in ((images, ("batch", "height", "width")), *((output, axes) for output in model.graph.output)):
         for axis, name in zip(value.type.tensor_type.shape.dim, names):
             axis.dim_param = name
     add_to_onnx(model, card)
@@ -102,7 +110,8 @@ def _tensors(model: bytes) -> list[str]:
     return [tensor["name"] for tensor in tf.lite.Interpreter(model_content=model).get_tensor_details()]
 
 
-_LITERT: dict[str, Callable[..., bytes]] = {
+# {format: function of network, tf.function and images for calibration, that returns a LiteRT file}
+LITERT: dict[str, Callable[..., bytes]] = {
     "litert_float32": _float32,
     "litert_float16": _float16,
     "litert_dynamic_int8": _dynamic_int8,

@@ -23,7 +23,7 @@ from bit_keras.system.processes import run_python
 from bit_keras.system.texts import label
 
 # Protobufs and flatbuffers are limited to 2 GiB, and every format is converted from float32.
-_MAX_BYTES = 2**31
+MAX_BYTES = 2**31
 _BATCH_SIZE = 8
 
 
@@ -146,9 +146,9 @@ def _check_arguments(model: BiT, output: Path, source: data.Source, formats: Seq
             f"the model must have an output for each class of {source.name}, got {model.num_classes} outputs for "
             f"{source.num_classes} classes"
         )
-    if (num_bytes := 4 * model.count_params()) >= _MAX_BYTES:
+    if (num_bytes := 4 * model.count_params()) >= MAX_BYTES:
         raise ValueError(
-            f"LiteRT and ONNX files must have less than {_MAX_BYTES:,} bytes, the network has {num_bytes:,}"
+            f"LiteRT and ONNX files must have less than {MAX_BYTES:,} bytes, the network has {num_bytes:,}"
         )
 
 

@@ -1,6 +1,7 @@
 """Image files in requests: refused if they are damaged or costly, decoded as evaluation does, in graphs."""
 
 import functools
+from collections.abc import Callable
 
 import tensorflow as tf
 
@@ -46,14 +47,40 @@ def decode_rows(
         The V valid rows: their indices, int64 [V], and their images, [V, resolution, resolution, 3] in [-1, 1]. And for
         all rows, strings [N]: the reason why a file is invalid, "" for the others.
     """
-    shape = (resolution, resolution, 3)
+
+    def square(pixels: tf.Tensor) -> tuple[tf.Tensor]:
+        return (preprocessing.test_image(pixels, crop=resolution, fit=fit),)
+
+    like = (tf.zeros([resolution, resolution, 3]),)
+    index, (images,), errors = prepare_rows(image_bytes, square, like, max_rows, max_pixels, max_scans)
+    return index, images, errors
+
+
+def prepare_rows(
+    image_bytes: tf.Tensor,
+    prepare: Callable[[tf.Tensor], tuple[tf.Tensor, ...]],
+    like: tuple[tf.Tensor, ...],
+    max_rows: int = MAX_ROWS,
+    max_pixels: int = MAX_PIXELS,
+    max_scans: int = MAX_SCANS,
+) -> tuple[tf.Tensor, tuple[tf.Tensor, ...], tf.Tensor]:
+    """As `decode_rows`, with tensors of your own for every image.
+
+    Args:
+        image_bytes, max_rows, max_pixels, max_scans: as in `decode_rows`.
+        prepare: function from upright pixels, uint8 [H, W, 3], to tensors.
+        like: tensors with the shapes and types of these.
+
+    Returns:
+        As `decode_rows`, with the stacked tensors in place of the images.
+    """
 
     def look(index, data):
         still = tf.cond(_starts_with(data, *GIF), lambda: first_frame(data), lambda: data)
         return index, still, *_refusal(data, still, max_pixels, max_scans)
 
-    def prepare(index, data, _):
-        return index, preprocessing.test_image(preprocessing.decode_in_graph(data), crop=resolution, fit=fit)
+    def decode(index, data, _):
+        return index, *prepare(preprocessing.decode_in_graph(data))
 
     with tf.device("/CPU:0"):
         count = tf.size(image_bytes, out_type=tf.int64)
@@ -69,12 +96,12 @@ def decode_rows(
             errors, accepted[0][:, tf.newaxis], tf.fill(tf.shape(accepted[0]), "the image is damaged")
         )
         rows = tf.data.Dataset.from_tensor_slices(tuple(accepted))
-        small = rows.filter(lambda *row: row[-1] <= _LARGE).map(prepare, num_parallel_calls=_PARALLEL)
-        large = rows.filter(lambda *row: row[-1] > _LARGE).map(prepare)
+        small = rows.filter(lambda *row: row[-1] <= _LARGE).map(decode, num_parallel_calls=_PARALLEL)
+        large = rows.filter(lambda *row: row[-1] > _LARGE).map(decode)
         images = small.ignore_errors().concatenate(large.ignore_errors())
-        index, images = _tensors(images, count, (count, tf.zeros(shape)))
+        index, *columns = _tensors(images, count, (count, *like))
         errors = tf.tensor_scatter_nd_update(errors, index[:, tf.newaxis], tf.fill(tf.shape(index), ""))
-        return index, images, errors
+        return index, tuple(columns), errors
 
 
 def in_rows(index: tf.Tensor, values: tf.Tensor, count: tf.Tensor) -> tf.Tensor:

@@ -4,7 +4,7 @@ TensorFlow is imported in functions: the library works without it until somethin
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import keras
@@ -20,9 +20,22 @@ from bit_keras.system.texts import label
 
 KINDS = ("reusable", "serving")
 _SERVING_OPTIONS = ("precision", "resolution", "activation", "top", "max_rows", "max_pixels", "max_scans")
+_DETECTOR_OPTIONS = ("score", "iou", "limit", "candidates")
+# {class of networks: function that exports them for serving}, of packages above this one.
+_EXPORTERS: dict[type, Callable[..., Path]] = {}
 
 
-@known_arguments(_SERVING_OPTIONS)
+def register(network: type, export: Callable[..., Path]) -> None:
+    """Makes `export_saved_model` call a function for networks of a class and kind="serving".
+
+    Args:
+        network: a class of Keras models.
+        export: function of model, path, class names and the options of `export_saved_model`, which returns the path.
+    """
+    _EXPORTERS[network] = export
+
+
+@known_arguments((*_SERVING_OPTIONS, *_DETECTOR_OPTIONS))
 @shows_messages
 def export_saved_model(
     model: keras.Model,
@@ -58,19 +71,21 @@ def export_saved_model(
       other rows are not affected.
     - `features`: "images" to "features" [N, C].
 
+    kind="serving" for a `bit_keras.detection.Detector` has other signatures and options: `bit_keras.detection.export`.
+
     On the jax and torch backends the SavedModel is written by a process on the tensorflow backend.
 
     Args:
         model: a BiT, its backbone, or another built model with one input [N, H, W, 3], any H and W, and one output
-            [N, K]; for "serving" a BiT. It is not changed.
+            [N, K]; for "serving" a BiT or a detector. It is not changed.
         path: local directory to create, which must not exist.
         kind: "reusable" or "serving".
         class_names: the K names of the outputs, in their order; None for those of a BiT's card, `model.class_names`, if
             it has any.
         verbose: False shows no progress.
-        **options: for "serving" only: precision, resolution, activation, top, and the limits of a request max_rows,
-            max_pixels and max_scans; see `bit_keras.saved_models.serving.ServingOptions`. The default resolution is
-            that of the weights, `model.resolution`, or 224 pixels if that is None.
+        **options: for "serving" only; of a BiT: precision, resolution, activation, top, and the limits of a request
+            max_rows, max_pixels and max_scans; see `bit_keras.saved_models.serving.ServingOptions`. The default
+            resolution is that of the weights, `model.resolution`, or 224 pixels if that is None.
 
     Returns:
         `path`.
@@ -91,6 +106,11 @@ def export_saved_model(
     from bit_keras.saved_models.writer import write_checked
 
     path = check_place("path", path)
+    for network, export in _EXPORTERS.items():
+        if isinstance(model, network):
+            if kind != "serving":
+                raise ValueError(f'kind must be "serving" for a {network.__name__}, got {kind!r}')
+            return export(model, path, class_names, verbose=verbose, **options)
     class_names = check_arguments(model, path, kind, class_names, options)
     if kind == "serving":
         options["resolution"] = provenance.serving_resolution(model, options.get("resolution"))
@@ -104,8 +124,7 @@ def check_arguments(
 ) -> Sequence[str] | None:
     """Raises what `export_saved_model` raises before it writes anything; returns the class names to write."""
     if class_names is None:
-        names = getattr(model, "class_names", None)  # of a BiT
-        class_names = names and [label(name) for name in names]  # one line each, as text files need
+        class_names = names_of(model)
     if kind not in KINDS:
         raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
     if options and kind != "serving":
@@ -121,7 +140,7 @@ def check_arguments(
     if kind == "serving" and not isinstance(model, BiT):
         raise ValueError(f'kind="serving" takes a bit_keras.BiT, got {type(model).__name__}')
     if class_names is not None:
-        _check_class_names(class_names, output_shape[-1])
+        check_class_names(class_names, output_shape[-1])
     require("a SavedModel", "tensorflow")
     if kind == "serving":
         from bit_keras.saved_models.serving import ServingOptions
@@ -131,7 +150,14 @@ def check_arguments(
     return class_names
 
 
-def _check_class_names(class_names: Sequence[str], num_outputs: int) -> None:
+def names_of(model: keras.Model) -> list[str] | None:
+    """Returns the class names of the card of a network, one line each, as text files need; None if it has none."""
+    names = getattr(model, "class_names", None)
+    return names and [label(name) for name in names]
+
+
+def check_class_names(class_names: Sequence[str], num_outputs: int) -> None:
+    """Raises ValueError unless there is a name, of one line, for each output."""
     if len(class_names) != num_outputs:
         raise ValueError(
             f"class_names must contain a name for each output, got {len(class_names)} names for {num_outputs} outputs"

@@ -1,6 +1,7 @@
 """SavedModels for TF Serving: the folded network behind named signatures, one of which takes image files."""
 
 import dataclasses
+import functools
 import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -82,32 +83,12 @@ def write(
 
     def run(images: tf.Tensor, part: tf.Tensor | int) -> dict[str, tf.Tensor]:
         """Returns the float32 outputs for images in [-1, 1], which may be none, `part` images at a time."""
-        names, count = sorted(network.output), tf.shape(images)[0]
-
-        def step(start: tf.Tensor, *outputs: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            found = network(images[start : start + part], training=False)
-            together = (
-                tf.concat([output, tf.cast(found[name], tf.float32)], 0) for name, output in zip(names, outputs)
-            )
-            return start + part, *together
-
-        sizes = [network.output[name].shape[-1] for name in names]
-        _, *outputs = tf.while_loop(
-            lambda start, *_: start < count,
-            step,
-            (tf.constant(0), *(tf.zeros([0, size]) for size in sizes)),
-            shape_invariants=(tf.TensorShape([]), *(tf.TensorShape([None, size]) for size in sizes)),
-            parallel_iterations=1,
-        )
-        return dict(zip(names, outputs, strict=True))
+        nothing = {name: tf.zeros([0, output.shape[-1]]) for name, output in network.output.items()}
+        return in_parts(functools.partial(network, training=False), (images,), part, nothing)
 
     def run_pixels(images: tf.Tensor) -> dict[str, tf.Tensor]:
         """Returns the outputs for images in [0, 1]."""
-        count, height, width, _ = tf.unstack(tf.shape(images))
-        has_pixels = (tf.minimum(height, width) > 0) | (count == 0)
-        message = "images must have one pixel or more, as [N, height, width, 3], got"
-        with tf.control_dependencies([tf.debugging.Assert(has_pixels, [message, tf.shape(images)])]):
-            return run(2.0 * images - 1.0, count)
+        return run(from_pixels(images), tf.shape(images)[0])
 
     def classify(logits: tf.Tensor) -> dict[str, tf.Tensor]:
         # Logits are ranked, not scores: the scores of confident predictions all round to 1.
@@ -144,6 +125,47 @@ def write(
     tf.saved_model.save(root, str(path), signatures=signatures)
 
 
+def in_parts(
+    call: Callable[..., dict[str, tf.Tensor]],
+    inputs: Sequence[tf.Tensor],
+    part: tf.Tensor | int,
+    nothing: dict[str, tf.Tensor],
+) -> dict[str, tf.Tensor]:
+    """Returns the outputs of a function of rows, which is called with `part` rows at a time and not without any.
+
+    Args:
+        call: function from rows of `inputs` to {name: tensor}.
+        inputs: tensors [N, ...], N may be 0.
+        part: number of rows per call, the last one excepted.
+        nothing: {name: its output for no rows}, of the types that are returned.
+    """
+    names, count = sorted(nothing), tf.shape(inputs[0])[0]
+
+    def step(start: tf.Tensor, *outputs: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        found = call(*(rows[start : start + part] for rows in inputs))
+        together = (tf.concat([output, tf.cast(found[name], output.dtype)], 0) for name, output in zip(names, outputs))
+        return start + part, *together
+
+    shapes = [tf.TensorShape([None, *nothing[name].shape[1:]]) for name in names]
+    _, *outputs = tf.while_loop(
+        lambda start, *_: start < count,
+        step,
+        (tf.constant(0), *(nothing[name] for name in names)),
+        shape_invariants=(tf.TensorShape([]), *shapes),
+        parallel_iterations=1,
+    )
+    return dict(zip(names, outputs, strict=True))
+
+
+def from_pixels(images: tf.Tensor) -> tf.Tensor:
+    """Returns images in [0, 1] as images in [-1, 1]; in a graph, images without pixels are an error."""
+    count, height, width, _ = tf.unstack(tf.shape(images))
+    has_pixels = (tf.minimum(height, width) > 0) | (count == 0)
+    message = "images must have one pixel or more, as [N, height, width, 3], got"
+    with tf.control_dependencies([tf.debugging.Assert(has_pixels, [message, tf.shape(images)])]):
+        return 2.0 * images - 1.0
+
+
 def expected(
     model: BiT, options: ServingOptions, class_names: Sequence[str] | None, batches: Sequence[np.ndarray]
 ) -> dict[str, np.ndarray]:
@@ -155,7 +177,11 @@ def expected(
         arrays[f"{k}/images"] = images
         arrays[f"{k}/logits"] = logits(2 * images - 1)
         arrays[f"{k}/features"] = features(2 * images - 1)
-    for k, (data, images) in enumerate(_check_files(options.resolution, model.card.resize)):
+    for k, (data, pixels) in enumerate(check_files()):
+        images = None
+        if pixels is not None:
+            shape = {"crop": options.resolution, "fit": model.card.resize}
+            images = preprocessing.test_image(tf.constant(pixels), **shape).numpy()[np.newaxis]
         # As uint8: a NumPy string drops trailing zero bytes.
         arrays[f"file {k}/bytes"] = np.frombuffer(data, np.uint8)
         arrays[f"file {k}/logits"] = np.zeros((1, model.num_classes)) if images is None else logits(images)
@@ -163,18 +189,24 @@ def expected(
     return arrays
 
 
-def reference(network: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
+def reference(network: keras.Model) -> Callable[[np.ndarray], np.ndarray | dict[str, np.ndarray]]:
     """Returns a function from images [N, H, W, 3] in [-1, 1] to the expected outputs of a SavedModel for serving.
+
+    They are an array, or as many as the network has outputs, in its structure.
 
     On the tensorflow backend they are bit-identical to those of the folded network, for a float32 network on a CPU.
     """
 
     def call(images):
         with keras.device("cpu:0"):  # where SavedModels are checked: a GPU may round convolutions to fewer bits
-            return keras.ops.cast(network(images, training=False), "float32")
+            outputs = network(images, training=False)
+            return keras.tree.map_structure(lambda output: keras.ops.cast(output, "float32"), outputs)
+
+    def arrays(outputs):
+        return keras.tree.map_structure(keras.ops.convert_to_numpy, outputs)
 
     if keras.backend.backend() != "tensorflow":
-        return lambda images: keras.ops.convert_to_numpy(call(images))
+        return lambda images: arrays(call(images))
     graph = tf.function(call, input_signature=[tf.TensorSpec([None, None, None, 3])])
 
     def run(images: np.ndarray) -> np.ndarray:
@@ -184,31 +216,26 @@ def reference(network: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
         before = tf.config.optimizer.get_experimental_options().get(name, True)
         tf.config.optimizer.set_experimental_options({name: False})
         try:
-            return graph(tf.constant(images)).numpy()
+            return arrays(graph(tf.constant(images)))
         finally:
             tf.config.optimizer.set_experimental_options({name: before})
 
     return run
 
 
-def _check_files(resolution: int, fit: str) -> list[tuple[bytes, np.ndarray | None]]:
-    """Returns image files for the check of a SavedModel, each with the image [1, resolution, resolution, 3] in [-1, 1]
-    that evaluation makes of it, or None if it is invalid.
+def check_files() -> list[tuple[bytes, np.ndarray | None]]:
+    """Returns image files for the check of a SavedModel, each with its upright pixels, uint8 [H, W, 3], or None if it
+    is invalid.
     """
     pixels = np.random.default_rng(0).integers(0, 256, (64, 80, 3), np.uint8)
     jpeg, png = tf.io.encode_jpeg(pixels), tf.io.encode_png(pixels)
     turned, orientation = io.BytesIO(), Image.Exif()
     orientation[ORIENTATION] = 6  # the first row is at the right
     Image.fromarray(np.rot90(pixels)).save(turned, "PNG", exif=orientation)
-    truncated = jpeg.numpy()[:1000]
-
-    def image(decoded: tf.Tensor | np.ndarray) -> np.ndarray:
-        return preprocessing.test_image(tf.constant(decoded), crop=resolution, fit=fit).numpy()[np.newaxis]
-
     return [
-        (jpeg.numpy(), image(tf.io.decode_jpeg(jpeg))),
-        (truncated, None),
-        (png.numpy(), image(pixels)),
+        (jpeg.numpy(), tf.io.decode_jpeg(jpeg).numpy()),
+        (jpeg.numpy()[:1000], None),  # truncated
+        (png.numpy(), pixels),
         (b"", None),
-        (turned.getvalue(), image(pixels)),
+        (turned.getvalue(), pixels),
     ]

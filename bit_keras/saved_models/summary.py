@@ -38,10 +38,12 @@ class Artefact:
         return sum(file.stat().st_size for file in files)
 
 
-def measure(run: Callable[[np.ndarray], object], size: int = 224, runs: int = 5) -> dict[int, float]:
+def measure(
+    run: Callable[[np.ndarray], object], size: int = 224, runs: int = 5, batch_sizes: Sequence[int] = BATCH_SIZES
+) -> dict[int, float]:
     """Returns {batch size: median images per second} of a function of images [N, size, size, 3] in [0, 1]."""
     rates = {}
-    for batch_size in BATCH_SIZES:
+    for batch_size in batch_sizes:
         images = np.random.default_rng(0).uniform(size=(batch_size, size, size, 3)).astype("float32")
         run(images)  # traces the function and allocates memory
         seconds = []
@@ -56,10 +58,11 @@ def measure(run: Callable[[np.ndarray], object], size: int = 224, runs: int = 5)
 def table(artefacts: Sequence[Artefact]) -> str:
     """Returns one row per artefact as text with aligned columns."""
     extras = list(dict.fromkeys(key for artefact in artefacts for key in artefact.extra))
-    rates = [f"img/s, batch {size}" for size in BATCH_SIZES]
+    sizes = [size for size in BATCH_SIZES if any(size in artefact.images_per_second for artefact in artefacts)]
+    rates = [f"img/s, batch {size}" for size in sizes]
     rows = [["artefact", "bytes", "max difference", *rates, *extras]]
     for artefact in artefacts:
-        speeds = [f"{artefact.images_per_second[size]:.1f}" for size in BATCH_SIZES]
+        speeds = [f"{artefact.images_per_second[size]:.1f}" for size in sizes]
         others = [artefact.extra.get(key, "-") for key in extras]
         others = [f"{value:.4g}" if isinstance(value, float) else str(value) for value in others]
         rows.append([artefact.name, f"{artefact.num_bytes:,}", f"{artefact.max_difference:.1e}", *speeds, *others])

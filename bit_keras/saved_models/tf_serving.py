@@ -3,20 +3,21 @@
 import contextlib
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import keras
+import numpy as np
 import tensorflow as tf
 from google.protobuf import text_format
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
 from bit_keras.checkpoints import provenance
 from bit_keras.network.model import BiT
+from bit_keras.saved_models import summary
 from bit_keras.saved_models.export import check_arguments
 from bit_keras.saved_models.serving import ServingOptions
-from bit_keras.saved_models.summary import Artefact, measure, write_summary
-from bit_keras.saved_models.warmup import replay_warmup, write_warmup
+from bit_keras.saved_models.warmup import BATCH_SIZES, replay_warmup, write_warmup
 from bit_keras.saved_models.writer import write_checked
 from bit_keras.system import locks
 from bit_keras.system.checks import checked_types, known_arguments
@@ -41,7 +42,7 @@ def export_serving(
     version: int = 1,
     class_names: Sequence[str] | None = None,
     **options,
-) -> Artefact:
+) -> summary.Artefact:
     """Writes OUTPUT/NAME/VERSION and the server's configuration next to it; leaves no files if a check fails.
 
     The SavedModel is reloaded and compared in a fresh process, its warm-up requests are run, and its speed is measured.
@@ -66,22 +67,52 @@ def export_serving(
         RuntimeError: the outputs of the SavedModel differ from the model's.
     """
     path = new_version(output, name, version)
-    output = path.parents[1]
-    read_models_config(output)  # raises before anything is written
     class_names = check_arguments(model, path, "serving", class_names, options)
     resolution = options["resolution"] = provenance.serving_resolution(model, options.get("resolution"))
     precision = ServingOptions(model.num_classes, **options).precision
+
+    def write(written: Path) -> float:
+        return write_checked(model, written, "serving", class_names, options, destination=path)
+
+    return publish(path, f"serving, {precision}", resolution, write)
+
+
+def publish(
+    path: Path,
+    kind: str,
+    resolution: int,
+    write: Callable[[Path], float],
+    *,
+    warmup_sizes: Sequence[int] = BATCH_SIZES,
+    measured_sizes: Sequence[int] = summary.BATCH_SIZES,
+) -> summary.Artefact:
+    """Writes a version with warm-up requests, the configuration of the server and a summary; see `export_serving`.
+
+    Args:
+        path: OUTPUT/NAME/VERSION, as returned by `new_version`.
+        kind: name of the artefact in the summary.
+        resolution: side in pixels of the images to warm up and to measure with.
+        write: writes a SavedModel to the path that it gets, checks it, and returns its difference from the model.
+        warmup_sizes: images per warm-up request.
+        measured_sizes: images per call whose speed is measured.
+
+    Raises:
+        ValueError: models.config is damaged.
+        RuntimeError: a warm-up request failed.
+    """
+    output, name = path.parents[1], path.parent.name
+    read_models_config(output)  # raises before anything is written
     with _without_new_empty_folders(path), whole(path) as written:
-        difference = write_checked(model, written, "serving", class_names, options, destination=path)
+        difference = write(written)
         logger.info("writing and running warm-up requests")
-        write_warmup(written, name, resolution)
+        write_warmup(written, name, resolution, warmup_sizes)
         loaded = tf.saved_model.load(str(written))
         count = replay_warmup(written, loaded)
         logger.info("measuring at %d pixels", resolution)
-        rates = _measure(loaded, resolution)
-    artefact = Artefact(f"serving, {precision}", path, difference, rates, {"warm-up requests": str(count)})
+        rates = _measure(loaded, resolution, measured_sizes)
+    artefact = summary.Artefact(kind, path, difference, rates, {"warm-up requests": str(count)})
     write_configuration(output, name)
-    write_summary([artefact], path.with_name("summary.json"))
+    summary.write_summary([artefact], path.with_name("summary.json"))
     return artefact
 
 
@@ -143,6 +174,10 @@ def _without_new_empty_folders(path: Path) -> Iterator[None]:
                 folder.rmdir()
 
 
-def _measure(loaded, resolution: int) -> dict[int, float]:
+def _measure(loaded, resolution: int, batch_sizes: Sequence[int]) -> dict[int, float]:
     serve = loaded.signatures["serving_default"]
-    return measure(lambda images: serve(images=tf.constant(images))["logits"].numpy(), resolution)
+
+    def run(images: np.ndarray) -> None:
+        serve(images=tf.constant(images))["scores"].numpy()  # returns when it is computed
+
+    return summary.measure(run, resolution, batch_sizes=batch_sizes)

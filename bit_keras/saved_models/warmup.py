@@ -3,6 +3,7 @@
 Source: tensorflow/serving, docs "SavedModel Warmup": a TFRecord of PredictionLog messages in `assets.extra`.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,20 +17,21 @@ BATCH_SIZES = (1, 2, 4, 8)
 PATH = Path("assets.extra", "tf_serving_warmup_requests")
 
 
-def write_warmup(saved_model: Path, name: str, resolution: int) -> None:
+def write_warmup(saved_model: Path, name: str, resolution: int, batch_sizes: Sequence[int] = BATCH_SIZES) -> None:
     """Adds requests for `serving_default` and `serve_bytes` to a SavedModel, one per signature and batch size.
 
     Args:
         saved_model: directory of a version.
         name: of the model.
         resolution: side in pixels of the images.
+        batch_sizes: numbers of images.
     """
     image = np.full((resolution, resolution, 3), 127, np.uint8)
     encoded = [encode(image).numpy() for encode in (tf.io.encode_jpeg, tf.io.encode_png)]
     path = saved_model / PATH
     path.parent.mkdir(exist_ok=True)
     with tf.io.TFRecordWriter(str(path)) as writer:
-        for batch_size in BATCH_SIZES:
+        for batch_size in batch_sizes:
             images = tf.TensorShape([batch_size, resolution, resolution, 3]).as_proto()
             # A tensor proto with one value repeats it: kilobytes, not megabytes.
             tensor = tf.make_tensor_proto(0.5, shape=[1])

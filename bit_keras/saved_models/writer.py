@@ -65,7 +65,7 @@ def write_checked(
         with doing("computing what it must return"):
             np.savez(expected, **_EXPECTED[kind](model, names_file, options))
         with doing("comparing it with the model in a fresh process"):
-            return _check(kind, path, expected, _tolerance(model, kind, options))
+            return _check(kind, path, expected, tolerance(model, kind, options))
 
 
 def _write(kind: str, model: keras.Model, path: Path, names_file: Path, options: dict) -> None:
@@ -141,7 +141,7 @@ def _check(kind: str, path: Path, expected: Path, tolerance: float) -> float:
     return float(output.splitlines()[-1])
 
 
-def _tolerance(model: keras.Model, kind: str, options: dict) -> float:
+def tolerance(model: keras.Model, kind: str, options: dict) -> float:
     """Largest difference allowed between the SavedModel's outputs and the model's, relative to their scale."""
     if options.get("precision") == "bfloat16":
         # Random weights amplify rounding with depth: 0.05 was measured for R50x1. A wrong network differs by about 1.
