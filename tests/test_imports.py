@@ -23,7 +23,18 @@ FLOORS = (
     ("network",),
     ("saved_models",),
     ("edge", "inference", "runs"),
-    ("convert", "distill", "evaluate", "export", "few_shot", "finetune", "predict", "pretrain", "protocols"),
+    (
+        "convert",
+        "detection",
+        "distill",
+        "evaluate",
+        "export",
+        "few_shot",
+        "finetune",
+        "predict",
+        "pretrain",
+        "protocols",
+    ),
 )
 RANKS = {f"bit_keras.{name}": rank for rank, names in enumerate(FLOORS) for name in names}
 RANKS["bit_keras"] = len(FLOORS)  # the public names
@@ -57,6 +68,12 @@ MAY_IMPORT_TENSORFLOW = {
     "bit_keras.data.sources.tfds_errors",
     "bit_keras.data.sources.tfds_task",
     "bit_keras.data.sources.tfrecords",
+    "bit_keras.detection.batches_tf",
+    "bit_keras.detection.comparison",
+    "bit_keras.detection.convert",
+    "bit_keras.detection.run_exported",
+    "bit_keras.detection.serving",
+    "bit_keras.detection.sources.tfds",
     "bit_keras.distribution.engine_tf",
     "bit_keras.edge.convert",
     "bit_keras.inference.classifier",

@@ -11,6 +11,8 @@ from bit_keras.system.optional import require
 from bit_keras.system.paths import check_folder, check_new, check_outside, expanded
 from bit_keras.zoo.evaluation_sets import find_set
 
+_KINDS = ("coco:", "voc:")  # of images with boxes, before their path
+
 
 def check_places(config: TrainingConfig, dataset: str | os.PathLike | Source) -> None:
     """Checks the places of a run's results.
@@ -38,8 +40,11 @@ def folders_of(dataset: str | os.PathLike | Source) -> list[Path]:
     """Returns the folders in which every file belongs to the data: that of the data, or those of their splits."""
     if isinstance(dataset, Source):
         return []
-    _, path = find_set(os.fspath(dataset))
-    if not os.path.isdir(folder := expanded(path or dataset)):
+    name = os.fspath(dataset)
+    _, path = find_set(name)
+    if not path and name.startswith(_KINDS):
+        path = name.partition(":")[2]
+    if not os.path.isdir(folder := expanded(path or name)):
         return []
     splits = [path for path in Path(folder).iterdir() if path.name.lower() in SPLIT_NAMES and path.is_dir()]
     return splits if len(splits) > 1 else [Path(folder)]

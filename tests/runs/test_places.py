@@ -52,6 +52,12 @@ def test_places_that_cannot_work(workdir, export_dir, message, photos, tmp_path,
     assert {path.name for path in tmp_path.iterdir()} == {"photos", "file"}
 
 
+def test_the_folder_of_boxes_is_that_after_their_kind(photos, tmp_path):
+    with pytest.raises(ValueError, match="workdir must not be in dataset"):
+        check(f"voc:{photos}", photos / "run")
+    check(f"coco:{photos}", tmp_path / "run")
+
+
 def test_beside_the_splits_of_data_is_not_in_them(tmp_path):
     for split in ("train", "Test"):
         (tmp_path / split / "birds").mkdir(parents=True)

@@ -1,0 +1,65 @@
+"""Program: measure the average precision of a detector.
+
+Example:
+    python -m bit_keras.detection evaluate --model=runs/birds --dataset=coco:birds --output=measures.json
+"""
+
+from absl import flags
+
+from bit_keras.detection.config import LOAD_OPTIONS, TrainConfig
+from bit_keras.detection.loading import FORMS, open_dataset
+from bit_keras.detection.measuring import detections
+from bit_keras.detection.opening import open_detector
+from bit_keras.network.folding import folded
+from bit_keras.runs import program
+from bit_keras.runs.opening import load_data
+from bit_keras.system.checks import WrongType
+from bit_keras.system.files import write_json
+from bit_keras.system.logs import doing, logger
+from bit_keras.system.optional import require
+from bit_keras.system.paths import check_place
+
+GROUPS = {
+    "model": ("model",),
+    "data": ("dataset", *LOAD_OPTIONS, "split", "resolution", "batch_size"),
+    "results": ("output", "detections"),
+}
+
+
+def define_flags() -> None:
+    flags.DEFINE_string("model", None, "Weight file of a detector, or the folder of its run.", required=True)
+    flags.DEFINE_string("dataset", None, f"Images with boxes: {FORMS}.", required=True)
+    program.define_flags(TrainConfig, LOAD_OPTIONS)
+    flags.DEFINE_enum("split", "test", ["test", "validation", "train"], "Images to evaluate.")
+    flags.DEFINE_integer("resolution", None, "Side of the images in pixels; that of the weights if not given.")
+    flags.DEFINE_integer("batch_size", 8, "Images per batch.", lower_bound=1)
+    flags.DEFINE_string("output", None, "JSON file to write, with the measures of all classes together and of each.")
+    flags.DEFINE_string("detections", None, "JSON file to write, with all detections as COCO's server takes them.")
+
+
+def main() -> None:
+    require("the evaluation of a detector", "grain", "pycocotools")
+    values = flags.FLAGS
+    output, boxes = (
+        getattr(values, name) and check_place(name, getattr(values, name)) for name in ("output", "detections")
+    )
+    options = program.values(TrainConfig, LOAD_OPTIONS)
+    options["box_columns"] = options["box_columns"] and options["box_columns"].split(",")
+    source = load_data(values.dataset, None, open_dataset, **options)
+    source = source if values.split == "test" else source.tested_on(values.split)
+    detector = open_detector(values.model)
+    detector.check_classes(source.class_names, source.name)
+    size = values.resolution or detector.resolution
+    if size is None:
+        raise WrongType(f"resolution must be given: {values.model} does not state that of its training")
+    with doing(f"evaluating on {source.describe_test()}"):
+        evaluator = detections(folded(detector), source, batch_size=values.batch_size, size=size)
+    measures = evaluator.measures()
+    for text, value in measures.lines().items():
+        print(f"{text:<60} {value}")
+    if output is not None:
+        write_json(output, {"numbers": measures.numbers, "classes": measures.per_class, "resolution": size})
+        logger.info("measures in %s", output)
+    if boxes is not None:
+        evaluator.write_official(boxes)
+        logger.info("detections in %s", boxes)
