@@ -11,6 +11,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -84,6 +85,18 @@ def measure(variant, batch_size, crop, precision="float32", accumulate=1, freeze
         update()
     state = 4 * sum(math.prod(variable.shape) for variable in [*model.variables, *model.optimizer.variables])
     return state + status("VmHWM") - before
+
+
+def peak(step: Callable) -> int:
+    """Returns the peak increase of the memory of this process during two steps, in bytes."""
+    getattr(step, "release", lambda: None)()  # torch's gradients stay in memory between steps
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
+    before = status("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak to the current memory
+    step()
+    step()
+    return status("VmHWM") - before
 
 
 def status(name: str) -> int:

@@ -9,16 +9,13 @@ network made of Keras's own layers, with weight standardization in the forward p
 """
 
 import contextlib
-import ctypes
-import gc
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 from absl import flags
 
 from benchmarks import contest, frame, networks
-from benchmarks.step_memory import ALLOCATORS, status
+from benchmarks.step_memory import ALLOCATORS, peak
 
 _HALF = contest.HALF
 _OURS, _TIMM, _UNFOLDED = "bit_keras", "timm", "unfolded Keras"
@@ -80,7 +77,7 @@ def run(name: str) -> None:
         step, parameters = _torch(maker(_NUM_CLASSES, _VARIANT.value), is_half, compiled="compiled" in kind)
     step()
     if _MEMORY.value:
-        contest.take_turns(step, warm_up=0, bytes=_peak(step) + 2 * 4 * parameters)
+        contest.take_turns(step, warm_up=0, bytes=peak(step) + 2 * 4 * parameters)
         return
     contest.take_turns(step, warm_up=2)
 
@@ -133,18 +130,6 @@ def _torch(module, is_half: bool, compiled: bool) -> tuple[Callable, int]:
 
     step.release = optimizer.zero_grad
     return step, sum(parameter.numel() for parameter in module.parameters())
-
-
-def _peak(step: Callable) -> int:
-    """Returns the peak increase of the memory of this process during two steps, in bytes."""
-    getattr(step, "release", lambda: None)()  # torch's gradients stay in memory between steps
-    gc.collect()
-    ctypes.CDLL(None).malloc_trim(0)
-    before = status("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")  # resets the peak to the current memory
-    step()
-    step()
-    return status("VmHWM") - before
 
 
 if __name__ == "__main__":
