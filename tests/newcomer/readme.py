@@ -13,11 +13,13 @@ PAGES = (
     "docs/data.md",
     "docs/transfer.md",
     "docs/pretraining.md",
+    "docs/detection.md",
     "docs/export.md",
 )
 
 _MINI = "BiT-mini-R17x0.5"
 _SMALL = {"steps": 6, "batch_size": 16, "resolution": 32}
+_SMALL_DETECTION = "steps=5, batch_size=2, resolution=64, width=32, depth=1"
 
 # {Python code of the pages: code that runs instead}. Each key must occur.
 _PYTHON = {
@@ -26,6 +28,11 @@ _PYTHON = {
     ),
     'from_preset("BiT-M-R50x1", num_classes=10)': f'from_preset("{_MINI}", num_classes=10)',
     'from_preset("BiT-M-R50x1-ILSVRC2012")': 'from_preset("ilsvrc.npz")',
+    'detection.train("BiT-M-R50x1", "coco:birds", "runs/birds", resolution=512, batch_size=8)': (
+        f'detection.train("{_MINI}", "coco:boxes", "runs/boxes", {_SMALL_DETECTION})'
+    ),
+    'from_preset("runs/birds/best.npz")': 'from_preset("runs/boxes/best.npz")',
+    'detection.predict("runs/birds"': 'detection.predict("runs/boxes"',
     "image_size=(32, 32))": "image_size=(32, 32), steps=20)",
     '"kaggle://google/bit/tensorFlow2/m-r50x1"': '"exported/cifar10"',
 }
@@ -60,10 +67,13 @@ _COMMANDS = (
         re.compile(r"(-m bit_keras.protocols evaluate) .*(--workdir=\S+).*"),
         r"\1 --models=weights.npz --datasets=digits --resolution=32 \2",
     ),
+    (re.compile(r"coco:birds|coco/2017"), "coco:boxes"),
+    (re.compile(r"--resolution=512 --batch_size=8"), f"--{_SMALL_DETECTION.replace(', ', ' --')}"),
+    (re.compile(r"(bit-detect .*)runs/birds"), r"\1runs/boxes"),
     (re.compile(r"\bm-r50x1"), "mini-r17x05"),
 )
 # Need further extras, and minutes; the tests of the exporters run them.
-_NOT_RUN = re.compile(r"bit-export (serving|edge|tpu|hub --model)\b")
+_NOT_RUN = re.compile(r"bit-export (serving|edge|tpu|hub --model)\b|bit-detect export\b")
 _FLAGS = {
     "finetune": _SMALL,
     "evaluate": {"batch_size": 16},

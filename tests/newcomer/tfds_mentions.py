@@ -9,6 +9,7 @@ _PAGES = ("README.md", "docs/**/*.md")
 # --dataset=NAME, --datasets NAME,NAME, dataset="NAME"
 _MENTION = re.compile(r"""--datasets?[= ]'?([^\s`"'\\]+)|\bdatasets?=["']([^"']+)["']""")
 _OF_FILES = re.compile(r"^[./~]|:[./~]|\.(npz|csv)$")
+_OF_BOXES = re.compile(r"^(coco|voc)[:/]")  # opened by bit_keras.detection, whose tests let TFDS prepare them
 # {task of VTAB: its different name in TFDS}; TFDS has no labels for tasks with a "-".
 _TASKS = {"diabetic_retinopathy": "diabetic_retinopathy_detection", "svhn": "svhn_cropped"}
 
@@ -17,7 +18,11 @@ def mentioned_names(root: Path) -> list[str]:
     """Returns the sorted names in README.md, docs/ and bit_keras/zoo/presets.py of a checkout."""
     pages = [page.read_text() for pattern in _PAGES for page in root.glob(pattern)]
     names = {name for page in pages for match in _MENTION.findall(page) for name in "".join(match).split(",")}
-    names = {name.partition("[")[0] for name in names if name != "digits" and not _OF_FILES.search(name)}
+    names = {
+        name.partition("[")[0]
+        for name in names
+        if name != "digits" and not (_OF_FILES.search(name) or _OF_BOXES.search(name))
+    }
     return sorted(names | _of_weights(root / "bit_keras" / "zoo" / "presets.py"))
 
 
