@@ -36,7 +36,7 @@ def folded(model: keras.Model, dtype: str | None = None) -> Folded:
         return _fold(model, dtype)
     if not isinstance(model, BiT):
         raise WrongType(
-            "model must be a bit_keras.BiT or a bit_keras.Backbone or a bit_keras.detection.Detector; "
+            "model must be a bit_keras.BiT, a bit_keras.Backbone or a bit_keras.detection.Detector; "
             f"got {describe(model)}"
         )
     backbone = _fold(model.backbone, dtype)

@@ -99,7 +99,7 @@ def test_the_global_data_format_changes_nothing(model):
 def test_other_models_are_refused():
     other = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
     with pytest.raises(
-        TypeError, match=r"must be a bit_keras\.BiT or a bit_keras\.Backbone; got a value of type Sequential"
+        TypeError, match=r"must be a bit_keras\.BiT, .* or a .*Detector; got a value of type Sequential"
     ):
         folded(other)
 
