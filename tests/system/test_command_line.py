@@ -10,6 +10,8 @@ import pytest
 import tensorflow as tf
 
 from bit_keras import convert
+from bit_keras.detection.__main__ import SUBCOMMANDS
+from bit_keras.detection.config import TrainConfig
 from bit_keras.distill import DistillConfig
 from bit_keras.evaluate import __main__ as evaluate
 from bit_keras.finetune import FinetuneConfig
@@ -35,7 +37,8 @@ def _programs() -> list[str]:
             name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__main__")
             names.append(name)
     frames = ("bit_keras.system.command_line", "bit_keras.runs.program", "benchmarks.frame")
-    return [name for name in names if name not in ("bit_keras.export", "bit_keras.protocols", *frames)]
+    with_subcommands = ("bit_keras.detection", "bit_keras.export", "bit_keras.protocols")
+    return [name for name in names if name not in (*with_subcommands, *frames)]
 
 
 PROGRAMS = _programs()
@@ -76,6 +79,19 @@ def test_help_lists_the_settings_and_nothing_else(name, run):
         assert [title for title in titles if title != "settings:"] == [
             *("model:", "data:", "training:", "memory and devices:", "results:")
         ]
+
+
+@pytest.mark.parametrize("name", SUBCOMMANDS)
+def test_help_of_the_subcommands_of_detection(name, run):
+    status, out, err = run("bit_keras.detection", name, "--help")
+    assert (status, err) == (0, "")
+    first, *lines = out.splitlines()
+    assert first.startswith(f"usage: python -m bit_keras.detection {name}")
+    flags = {line.split()[0].split("=")[0] for line in lines if line.startswith("  --")}
+    assert "settings:" not in lines, "every setting is in a section"
+    if name == "train":
+        names = {flag.removeprefix("--").removeprefix("[no]") for flag in flags}
+        assert names - {"dry_run"} == {field.name for field in dataclasses.fields(TrainConfig)}
 
 
 def test_help_tells_defaults_and_what_must_be_given(run):
