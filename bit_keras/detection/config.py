@@ -10,11 +10,12 @@ from bit_keras.detection.loading import FORMS
 from bit_keras.network.freezing import FREEZES
 from bit_keras.rules.schedules import Schedule
 from bit_keras.runs.config import TrainingConfig, option
-from bit_keras.system.checks import check_choice
+from bit_keras.system.checks import check_choice, check_integer
 
 # The paper's recipe, arXiv 1912.11370, appendix E.
 _EPOCHS, _DROPS, _BATCH, _RATE = 30, (16, 22), 256, 0.08
-_COUNTS = ("width", "depth", "resolution", "max_boxes", "steps")
+_SHORTEST = 4  # updates
+_COUNTS = ("width", "depth", "max_boxes")  # in addition to those of all trainings
 
 # Settings for reading boxes, arguments of `open_dataset`.
 LOAD_OPTIONS = (
@@ -77,6 +78,9 @@ class TrainConfig(TrainingConfig):
 
     def __post_init__(self):
         super().__post_init__()
+        for name in _COUNTS:
+            if getattr(self, name) is not None:
+                check_integer(name, getattr(self, name))
         check_choice("freeze", self.freeze, tuple(name for name in FREEZES if name != "head_only"))
         positive = {name: getattr(self, name) for name in ("epochs", "base_lr", "clip_norm", "min_scale")}
         for name, value in positive.items():
@@ -112,6 +116,12 @@ class TrainConfig(TrainingConfig):
             ValueError: the training is too short for a warm-up, two drops and an end.
         """
         total = self.steps or math.ceil(self.epochs * num_train / self.batch_size)
+        if total < _SHORTEST:
+            epochs = f": {self.epochs:g} epochs of {num_train:,} images, {self.batch_size} at a time"
+            raise ValueError(
+                f"a training must have {_SHORTEST} updates or more, for a warm-up, two drops of the learning rate and "
+                f"an end, got {total}{'' if self.steps else epochs}. Give steps, more epochs or a smaller batch_size"
+            )
         rate = self.base_lr or _RATE * self.batch_size / _BATCH
         drops = tuple(round(total * epoch / _EPOCHS) for epoch in _DROPS)
         return Schedule(rate, max(1, round(total / _EPOCHS)), drops, total)

@@ -103,7 +103,9 @@ def test_further_training_of_a_detector_keeps_its_heads_and_refuses_other_classe
     [
         ({"epochs": 0}, ValueError, "epochs must be more than 0"),
         ({"base_lr": float("nan")}, ValueError, "base_lr must be a finite number"),
-        ({"steps": 2}, ValueError, "ascending numbers of steps"),
+        ({"max_boxes": 0}, ValueError, "max_boxes must be 1 or more"),
+        ({"steps": 3}, ValueError, "must have 4 updates or more, for a warm-up"),
+        ({"steps": None, "epochs": 1.0}, ValueError, "got [12]: 1 epochs of [2-4] images, 2 at a time"),
         ({"max_scale": 0.5}, ValueError, "max_scale must be at least min_scale 0.8"),
         ({"weight_decay": -1.0}, ValueError, "weight_decay must be 0 or more"),
         ({"freeze": "head_only"}, ValueError, "freeze must be one of none, root_block"),

@@ -70,6 +70,7 @@ _COMMANDS = (
     (re.compile(r"coco:birds|coco/2017"), "coco:boxes"),
     (re.compile(r"--resolution=512 --batch_size=8"), f"--{_SMALL_DETECTION.replace(', ', ' --')}"),
     (re.compile(r"(bit-detect .*)runs/birds"), r"\1runs/boxes"),
+    (re.compile(r"(bit-detect .*--dry_run)"), r"\1 --steps=5"),
     (re.compile(r"\bm-r50x1"), "mini-r17x05"),
 )
 # Need further extras, and minutes; the tests of the exporters run them.
