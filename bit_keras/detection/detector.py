@@ -212,7 +212,7 @@ class Detector(Network):
         count = ops.shape(x)[0]
         self._class_loss.update_state(class_loss, sample_weight=count)
         self._box_loss.update_state(box_loss, sample_weight=count)
-        loss = class_loss + box_loss
+        loss = ops.reshape(class_loss + box_loss, (1,))  # Keras does not scale scalars
         return sum(self.losses, start=self._per_device(loss, loss))
 
     # In addition to Keras, these check targets that are arrays before the first step.
