@@ -1,12 +1,15 @@
 """Batches of images with boxes for training and evaluation, from grain on every backend."""
 
+import types
+
+import keras
 import numpy as np
 
-from bit_keras.data.loaders.grain_data import Batches, random_bits, train_order
 from bit_keras.detection.annotations import Annotated, DetectionSource
 from bit_keras.detection.augmentation import BITS, SCALES, test_image, to_image, train_image
 from bit_keras.detection.scan import check_max_boxes
 from bit_keras.system.checks import check_integer, describe, known_arguments
+from bit_keras.system.optional import require
 
 MAX_BOXES = 100  # MAX_NUM_INSTANCES in models/official/retinanet/dataloader.py of tensorflow/tpu
 _AUGMENTATION = 1  # stream of random numbers, as in `grain_data`
@@ -24,7 +27,7 @@ def train_batches(
     max_boxes: int = MAX_BOXES,
     scales: tuple[float, float] = SCALES,
     flip: bool = True,
-) -> Batches:
+) -> keras.utils.PyDataset:
     """Returns the endless training batches of a task; batch k is a pure function of `seed` and k.
 
     Args:
@@ -65,29 +68,30 @@ def train_batches(
     split, flip = source.train, flip and source.flip
     check_max_boxes(split, max_boxes)
     start = start_step * batch_size + index
-    index_at = train_order(len(split), seed)
+    engine = _engine()
+    index_at = engine.train_order(len(split), seed)
 
     def make(number: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         position = start + number * count
         image, boxes = split.read(index_at(position))
         boxes = boxes.take(~boxes.ignored)
-        bits = random_bits(seed, _AUGMENTATION, position, BITS)
+        bits = engine.random_bits(seed, _AUGMENTATION, position, BITS)
         image, corners, kept = train_image(image, boxes.corners, bits, size=size, scales=scales, flip=flip)
         targets = {"boxes": np.zeros((max_boxes, 4), np.float32), "labels": np.full(max_boxes, -1, np.int32)}
         targets["boxes"][: len(kept)], targets["labels"][: len(kept)] = corners, boxes.labels[kept]
         return image, targets
 
-    return Batches(make, None, batch_size // count)
+    return engine.Batches(make, None, batch_size // count)
 
 
 def train_ids(source: DetectionSource, *, batch_size: int, seed: int, step: int) -> list[int | str]:
     """Returns the ids of the images in a batch of `train_batches`, for messages."""
-    index_at = train_order(len(source.train), seed)
+    index_at = _engine().train_order(len(source.train), seed)
     return [source.train.ids[index_at(position)] for position in range(step * batch_size, (step + 1) * batch_size)]
 
 
 @known_arguments
-def test_batches(source: DetectionSource, *, batch_size: int, size: int) -> Batches:
+def test_batches(source: DetectionSource, *, batch_size: int, size: int) -> keras.utils.PyDataset:
     """Returns batches that contain every test image of a task exactly once, always in the same order.
 
     Args:
@@ -114,7 +118,7 @@ def test_batches(source: DetectionSource, *, batch_size: int, size: int) -> Batc
         places = {"index": np.int64(number), "content": content, "size": original}
         return prepared, {**places, "scale": (content / original).astype(np.float32)}
 
-    return Batches(make, len(split), batch_size)
+    return _engine().Batches(make, len(split), batch_size)
 
 
 def to_original(places: dict[str, np.ndarray], boxes: np.ndarray) -> np.ndarray:
@@ -129,6 +133,14 @@ def to_original(places: dict[str, np.ndarray], boxes: np.ndarray) -> np.ndarray:
     """
     each = zip(np.asarray(boxes), np.asarray(places["content"]), np.asarray(places["size"]), strict=True)
     return np.stack([to_image(corners, content, size) for corners, content, size in each])
+
+
+def _engine() -> types.ModuleType:
+    """Returns the loader of grain, an optional package, which is imported only when there are batches to make."""
+    require("batches of images with boxes", "grain")
+    from bit_keras.data.loaders import grain_data
+
+    return grain_data
 
 
 def _check_sizes(batch_size: int, size: int) -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Mapping
 
 from bit_keras.detection.augmentation import SCALES
 from bit_keras.detection.batches import MAX_BOXES
@@ -30,6 +31,11 @@ GROUPS = {
     "memory and devices": ("accumulate", "remat", "precision", "distribute"),
     "results": ("workdir", "export_dir", "eval_every", "checkpoint_every", "dry_run"),
 }
+
+
+def loading_options(values: Mapping) -> dict:
+    """Returns the arguments of `open_dataset` from {name in LOAD_OPTIONS: value of the flag}."""
+    return {**values, "box_columns": values["box_columns"] and values["box_columns"].split(",")}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,8 +107,7 @@ class TrainConfig(TrainingConfig):
     @property
     def loading(self) -> dict:
         """Arguments of `open_dataset`."""
-        options = {name: getattr(self, name) for name in LOAD_OPTIONS}
-        return {**options, "box_columns": self.box_columns and self.box_columns.split(",")}
+        return loading_options({name: getattr(self, name) for name in LOAD_OPTIONS})
 
     def settings(self) -> dict:
         """See `TrainingConfig`."""

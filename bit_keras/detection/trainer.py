@@ -125,7 +125,7 @@ def dry_run(
 
 
 def _require_packages() -> None:
-    require("the training of a detector", "grain", "pycocotools")
+    require("the training of a detector", "pycocotools", "grain")  # the extra of the first has the other
 
 
 def _task(config: TrainConfig, dataset: str | os.PathLike | DetectionSource) -> tuple[DetectionSource, Schedule]:

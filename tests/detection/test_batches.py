@@ -1,6 +1,10 @@
 """Batches of images with boxes: pure functions of (seed, step), whole test sets, and boxes on their pixels."""
 
 import itertools
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -12,6 +16,7 @@ from bit_keras.detection.loading import open_dataset
 
 pytestmark = pytest.mark.any_backend
 
+ROOT = Path(__file__).parents[2]
 ARGUMENTS = {"batch_size": 4, "size": 32, "seed": 3, "max_boxes": 3}
 
 
@@ -192,3 +197,13 @@ def test_keras_fits_on_them(source):
     log = model.fit(batches.train_batches(source, **ARGUMENTS), steps_per_epoch=3, epochs=2, shuffle=False, verbose=0)
     assert np.isfinite(log.history["loss"]).all()
     assert model.predict(batches.test_batches(source, batch_size=2, size=32), verbose=0)["boxes"].shape == (5, 3, 4)
+
+
+def test_grain_is_asked_for_when_there_are_batches_to_make_and_not_before(write_coco, monkeypatch):
+    source = open_dataset(f"coco:{write_coco()}")
+    code = "import sys, bit_keras.detection.programs.train as train; sys.exit('grain' in sys.modules)"
+    path = os.pathsep.join([str(ROOT), *sys.path])
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, env={**os.environ, "PYTHONPATH": path})
+    monkeypatch.setitem(sys.modules, "grain", None)
+    with pytest.raises(ImportError, match=r"pip install 'bit-keras\[grain\]'"):
+        batches.test_batches(source, batch_size=2, size=32)

@@ -1,11 +1,11 @@
 """Batches from grain, for examples with random access. `batches` checks and documents the arguments."""
 
 import functools
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
 
-import grain
 import keras
 import numpy as np
 
@@ -13,6 +13,10 @@ from bit_keras.data.errors import DataError, check_labels
 from bit_keras.data.examples import Examples
 from bit_keras.data.loaders import preprocessing_numpy as preprocessing
 from bit_keras.data.source import Source, Split
+from bit_keras.system.logs import only_from
+
+with only_from(logging.ERROR, "absl"):  # grain warns where JAX, which is not needed here, is not installed
+    import grain
 
 _ORDER, _AUGMENTATION = 0, 1  # streams of random numbers
 

@@ -6,10 +6,11 @@ Example:
 
 from absl import flags
 
-from bit_keras.detection.config import LOAD_OPTIONS, TrainConfig
+from bit_keras.detection.config import LOAD_OPTIONS, TrainConfig, loading_options
 from bit_keras.detection.loading import FORMS, open_dataset
 from bit_keras.detection.measuring import detections
 from bit_keras.detection.opening import open_detector
+from bit_keras.inference.named import check_output
 from bit_keras.network.folding import folded
 from bit_keras.runs import program
 from bit_keras.runs.opening import load_data
@@ -17,7 +18,6 @@ from bit_keras.system.checks import WrongType
 from bit_keras.system.files import write_json
 from bit_keras.system.logs import doing, logger
 from bit_keras.system.optional import require
-from bit_keras.system.paths import check_place
 
 GROUPS = {
     "model": ("model",),
@@ -31,20 +31,19 @@ def define_flags() -> None:
     flags.DEFINE_string("dataset", None, f"Images with boxes: {FORMS}.", required=True)
     program.define_flags(TrainConfig, LOAD_OPTIONS)
     flags.DEFINE_enum("split", "test", ["test", "validation", "train"], "Images to evaluate.")
-    flags.DEFINE_integer("resolution", None, "Side of the images in pixels; that of the weights if not given.")
+    flags.DEFINE_integer(
+        "resolution", None, "Side of the images in pixels; that of the weights if not given.", lower_bound=2
+    )
     flags.DEFINE_integer("batch_size", 8, "Images per batch.", lower_bound=1)
     flags.DEFINE_string("output", None, "JSON file to write, with the measures of all classes together and of each.")
     flags.DEFINE_string("detections", None, "JSON file to write, with all detections as COCO's server takes them.")
 
 
 def main() -> None:
-    require("the evaluation of a detector", "grain", "pycocotools")
+    require("the evaluation of a detector", "pycocotools", "grain")  # the extra of the first has the other
     values = flags.FLAGS
-    output, boxes = (
-        getattr(values, name) and check_place(name, getattr(values, name)) for name in ("output", "detections")
-    )
-    options = program.values(TrainConfig, LOAD_OPTIONS)
-    options["box_columns"] = options["box_columns"] and options["box_columns"].split(",")
+    output, boxes = check_output("output", values.output), check_output("detections", values.detections)
+    options = loading_options(program.values(TrainConfig, LOAD_OPTIONS))
     source = load_data(values.dataset, None, open_dataset, **options)
     source = source if values.split == "test" else source.tested_on(values.split)
     detector = open_detector(values.model)
