@@ -79,14 +79,9 @@ def _ours() -> Callable:
 
 
 def _theirs() -> Callable:
-    import torch
+    from tests import torchvision_operators  # noqa: F401, I001  before torchvision
 
-    # Missing where torchvision's build is for GPUs and torch's is not; they are not called here.
-    for operator in ("nms", "qnms"):
-        if not hasattr(torch.ops.torchvision, operator):
-            torch.library.define(
-                f"torchvision::{operator}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
-            )
+    import torch
     from torchvision.models import detection
 
     side = flags.FLAGS.side

@@ -9,13 +9,12 @@ from bit_keras.detection import decode_numpy
 from bit_keras.detection.comparison import compare_heads, random_images
 from bit_keras.detection.detector import Detector
 from bit_keras.detection.export import card_of, check_resolution, run_exported
-from bit_keras.edge.export import FORMATS, MAX_BYTES
+from bit_keras.edge.export import FORMATS, check_convertible
 from bit_keras.network.folding import folded
 from bit_keras.saved_models.export import names_of
 from bit_keras.system import files
 from bit_keras.system.checks import check_integer, known_arguments
 from bit_keras.system.logs import doing, shows_messages
-from bit_keras.system.optional import require
 from bit_keras.system.paths import check_new
 from bit_keras.system.processes import run_python
 
@@ -83,15 +82,7 @@ def _check_arguments(detector: Detector, kind: str) -> Sequence[str]:
     """Returns the formats of a kind of export."""
     if kind not in KINDS:
         raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
-    require("an export to LiteRT and ONNX", "tensorflow", "tf2onnx", "onnx", "onnxruntime", "ai_edge_litert")
-    if detector.dtype_policy.name != "float32":
-        raise ValueError(
-            f"the detector must be in float32, like the computations in the files, got {detector.dtype_policy.name}"
-        )
-    if (num_bytes := 4 * detector.count_params()) >= MAX_BYTES:
-        raise ValueError(
-            f"LiteRT and ONNX files must have less than {MAX_BYTES:,} bytes, the network has {num_bytes:,}"
-        )
+    check_convertible("detector", detector)
     return KINDS[kind]
 
 

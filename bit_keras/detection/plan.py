@@ -5,7 +5,7 @@ from bit_keras.detection.config import TrainConfig
 from bit_keras.detection.detector import DEPTH, WIDTH
 from bit_keras.detection.memory import estimate_detector_memory
 from bit_keras.rules.schedules import Schedule
-from bit_keras.runs.description import describe_devices, describe_rates, in_bytes
+from bit_keras.runs.description import describe_devices, describe_memory, describe_rates
 from bit_keras.zoo.variants import Variant
 
 
@@ -47,9 +47,7 @@ def describe(
         f"length     {schedule.total_steps:,} updates, "
         f"{schedule.total_steps * config.batch_size / source.num_train:.1f} passes over the training images",
         *describe_rates(schedule),
-        f"memory     about {in_bytes(memory.weights)} for weights, gradients and momentum, "
-        f"{in_bytes(memory.activations)} for activations"
-        + (" per device" if num_devices != 1 else "")
+        f"memory     {describe_memory(memory, num_devices)}"
         + (", recomputed in the backward pass of the backbone" if config.remat else ""),
     ]
     return "\n".join(lines)

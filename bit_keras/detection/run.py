@@ -2,8 +2,6 @@
 
 import dataclasses
 import functools
-import math
-import statistics
 from collections.abc import Callable, Iterable, Sequence
 
 import keras
@@ -20,7 +18,7 @@ from bit_keras.detection.measuring import AveragePrecision, detections
 from bit_keras.rules import rule_callbacks
 from bit_keras.runs.training_run import TrainingRun
 from bit_keras.runs.workdir import Workdir
-from bit_keras.system.logs import OUTCOME, doing, logger
+from bit_keras.system.logs import doing, logger
 from bit_keras.system.texts import counted
 from bit_keras.zoo.variants import VARIANTS
 
@@ -119,7 +117,6 @@ class DetectionRun(TrainingRun):
         tested = f"{source.describe_test()} of {source.name} (AP)"
         network.card = dataclasses.replace(self._card(network), accuracy=measures.numbers["AP"], accuracy_on=tested)
         best_row = training.best_row(log.rows, METRIC)
-        rates = [row["images_per_second"] for row in log.rows if math.isfinite(row["images_per_second"])]
         split = self.validation.describe_test()
         summary = {
             **{f"test_{name}": value for name, value in measures.numbers.items()},
@@ -130,29 +127,16 @@ class DetectionRun(TrainingRun):
             "best_AP": best_row[METRIC],
             "best_step": best_row["step"],
             "best_chosen_on": split,
-            "steps": int(log.rows[-1]["step"]),
-            "seconds": round(sum(row["seconds"] for row in log.rows), 1),
-            "images_per_second": round(statistics.median(rates), 1) if rates else None,
-            "backend": keras.backend.backend(),
-            "parameters": network.count_params(),
+            **self._summary(network, log),
         }
-        faults = []
 
-        def write() -> None:
-            workdir.check()
-            with doing("writing weights and report"):
-                save_npz(network, self.folder / "weights.npz")
-                report.write(self.folder / "report", log.rows, self.schedule, evaluator, measures, summary, faults)
-            export(network)
+        def write(faults: list[str]) -> None:
+            save_npz(network, self.folder / "weights.npz")
+            report.write(self.folder / "report", log.rows, self.schedule, evaluator, measures, summary, faults)
 
-        self.distribution.in_turn(write)
-        logger.log(OUTCOME, "best.npz of update %d, chosen on %s", best_row["step"], split)
-        for text, value in measures.lines().items():
-            logger.log(OUTCOME, "%-60s %s", text, value)
-        logger.log(OUTCOME, "weights in %s", self.folder / "weights.npz")
-        logger.log(OUTCOME, "report in %s", self.folder / "report")
-        for fault in faults:  # once more, where they are seen
-            logger.warning("%s", fault)
+        numbers = (f"{text:<60} {value}" for text, value in measures.lines().items())
+        outcome = (f"best.npz of update {best_row['step']:.0f}, chosen on {split}", *numbers)
+        self._finish(write, lambda: export(network), outcome, workdir)
         return network, summary
 
     def _write_best(self, network: Detector, log: training.MetricsLog) -> None:

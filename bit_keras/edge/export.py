@@ -10,6 +10,7 @@ import numpy as np
 from bit_keras import data
 from bit_keras.checkpoints import provenance
 from bit_keras.checkpoints.card import Card
+from bit_keras.network.base import Network
 from bit_keras.network.folding import folded
 from bit_keras.network.model import BiT
 from bit_keras.saved_models.check import relative_difference
@@ -23,7 +24,7 @@ from bit_keras.system.processes import run_python
 from bit_keras.system.texts import label
 
 # Protobufs and flatbuffers are limited to 2 GiB, and every format is converted from float32.
-MAX_BYTES = 2**31
+_MAX_BYTES = 2**31
 _BATCH_SIZE = 8
 
 
@@ -136,19 +137,29 @@ def _check_arguments(model: BiT, output: Path, source: data.Source, formats: Seq
     unknown = [name for name in formats if name not in FORMATS]
     if unknown or not formats:
         raise ValueError(f"formats must be some of {', '.join(FORMATS)}, got {', '.join(formats) or 'none'}")
-    require("an export to LiteRT and ONNX", "tensorflow", "tf2onnx", "onnx", "onnxruntime", "ai_edge_litert")
-    if model.dtype_policy.name != "float32":
-        raise ValueError(
-            f"the model must be in float32, like the computations in the files, got {model.dtype_policy.name}"
-        )
+    check_convertible("model", model)
     if model.num_classes != source.num_classes:
         raise ValueError(
             f"the model must have an output for each class of {source.name}, got {model.num_classes} outputs for "
             f"{source.num_classes} classes"
         )
-    if (num_bytes := 4 * model.count_params()) >= MAX_BYTES:
+
+
+def check_convertible(name: str, model: Network) -> None:
+    """Raises ImportError if a converter is not installed, and ValueError if a model cannot be converted.
+
+    Args:
+        name: of the argument, for messages.
+        model: its value.
+    """
+    require("an export to LiteRT and ONNX", "tensorflow", "tf2onnx", "onnx", "onnxruntime", "ai_edge_litert")
+    if model.dtype_policy.name != "float32":
         raise ValueError(
-            f"LiteRT and ONNX files must have less than {MAX_BYTES:,} bytes, the network has {num_bytes:,}"
+            f"the {name} must be in float32, like the computations in the files, got {model.dtype_policy.name}"
+        )
+    if (num_bytes := 4 * model.count_params()) >= _MAX_BYTES:
+        raise ValueError(
+            f"LiteRT and ONNX files must have less than {_MAX_BYTES:,} bytes, the network has {num_bytes:,}"
         )
 
 

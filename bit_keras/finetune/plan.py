@@ -5,7 +5,7 @@ from bit_keras.finetune.config import FinetuneConfig
 from bit_keras.network.memory import estimate_memory
 from bit_keras.rules.hyperrule import HyperRule
 from bit_keras.rules.schedules import Schedule, upstream_schedule
-from bit_keras.runs.description import describe_devices, describe_rates, in_bytes, variant_of
+from bit_keras.runs.description import describe_devices, describe_memory, describe_rates, variant_of
 from bit_keras.runs.opening import open_source
 
 
@@ -62,9 +62,7 @@ def describe(
         f"MixUp      {rule.mixup_alpha if config.schedule == 'hyperrule' and rule.mixup_alpha else 'none'}",
         f"length     {schedule.total_steps:,} updates, {schedule.total_steps * config.batch_size:,} images",
         *describe_rates(schedule),
-        f"memory     about {in_bytes(memory.weights)} for weights, gradients and momentum, "
-        f"{in_bytes(memory.activations)} for activations"
-        + (" per device" if num_devices != 1 else "")
+        f"memory     {describe_memory(memory, num_devices)}"
         + (", recomputed in the backward pass" if config.remat else ""),
     ]
     return "\n".join(lines)

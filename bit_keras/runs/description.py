@@ -3,6 +3,7 @@
 import itertools
 
 from bit_keras import checkpoints
+from bit_keras.network.memory import Memory
 from bit_keras.rules.schedules import Schedule
 from bit_keras.runs.config import TrainingConfig
 from bit_keras.zoo.presets import PRESETS
@@ -41,6 +42,14 @@ def variant_of(model: str, variant: str | None = None) -> Variant:
     return VARIANTS[checkpoints.resolve_variant(path, shapes, variant)]
 
 
-def in_bytes(size: int) -> str:
-    """Returns a number of bytes in GB or MB."""
+def describe_memory(memory: Memory, num_devices: int | None) -> str:
+    """Returns an estimate of memory as a text."""
+    per_device = " per device" if num_devices != 1 else ""
+    return (
+        f"about {_in_bytes(memory.weights)} for weights, gradients and momentum, "
+        f"{_in_bytes(memory.activations)} for activations{per_device}"
+    )
+
+
+def _in_bytes(size: int) -> str:
     return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.1f} MB"

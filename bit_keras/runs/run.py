@@ -2,8 +2,6 @@
 
 import dataclasses
 import functools
-import math
-import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import keras
@@ -21,7 +19,7 @@ from bit_keras.rules.schedules import CosineSchedule, Schedule
 from bit_keras.runs.config import RunConfig
 from bit_keras.runs.training_run import TrainingRun
 from bit_keras.runs.workdir import Workdir, is_of
-from bit_keras.system.logs import OUTCOME, doing, logger
+from bit_keras.system.logs import doing, logger
 from bit_keras.system.texts import counted
 from bit_keras.zoo.variants import VARIANTS
 
@@ -148,7 +146,6 @@ class Run(TrainingRun):
         tested = f"{source.describe_test()} of {source.name}"
         network.card = dataclasses.replace(self._card(network), accuracy=predictions.accuracy, accuracy_on=tested)
         chosen_on, examples = self._chosen_on
-        rates = [row["images_per_second"] for row in log.rows if math.isfinite(row["images_per_second"])]
         best_row = training.best_row(log.rows)
         summary = {
             "test_accuracy": predictions.accuracy,
@@ -160,30 +157,19 @@ class Run(TrainingRun):
             f"best_{chosen_on}_accuracy": best_row["val_accuracy"],
             "best_step": best_row["step"],
             "best_chosen_on": examples,
-            "steps": int(log.rows[-1]["step"]),
-            "seconds": round(sum(row["seconds"] for row in log.rows), 1),
-            "images_per_second": round(statistics.median(rates), 1) if rates else None,
-            "backend": keras.backend.backend(),
-            "parameters": network.count_params(),
+            **self._summary(network, log),
         }
 
-        faults = []
+        def write(faults: list[str]) -> None:
+            save_npz(network, self.folder / "weights.npz")
+            written = self.folder / "report", log.rows, self.schedule, predictions, source.class_names, summary
+            report.write(*written, chosen_on, data.test_names(source), faults)
 
-        def write() -> None:
-            workdir.check()
-            with doing("writing weights and report"):
-                save_npz(network, self.folder / "weights.npz")
-                written = self.folder / "report", log.rows, self.schedule, predictions, source.class_names, summary
-                report.write(*written, chosen_on, data.test_names(source), faults)
-            export(network)
-
-        distribution.in_turn(write)
-        logger.log(OUTCOME, "best.npz of update %d, chosen on %s", best_row["step"], examples)
-        logger.log(OUTCOME, "test accuracy %.4f on %s examples", predictions.accuracy, f"{source.num_test:,}")
-        logger.log(OUTCOME, "weights in %s", self.folder / "weights.npz")
-        logger.log(OUTCOME, "report in %s", self.folder / "report")
-        for fault in faults:  # once more, where they are seen
-            logger.warning("%s", fault)
+        outcome = (
+            f"best.npz of update {best_row['step']:.0f}, chosen on {examples}",
+            f"test accuracy {predictions.accuracy:.4f} on {source.num_test:,} examples",
+        )
+        self._finish(write, lambda: export(network), outcome, workdir)
         return network, summary
 
     def _mean_per_class(self, predictions: Predictions) -> float:

@@ -5,6 +5,8 @@ import contextlib
 import dataclasses
 import functools
 import json
+import math
+import statistics
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -19,7 +21,7 @@ from bit_keras.rules.schedules import CosineSchedule, Schedule
 from bit_keras.runs.config import TrainingConfig
 from bit_keras.runs.workdir import Workdir, check, check_joined, comparable, reserve, shared
 from bit_keras.system.files import write_lines
-from bit_keras.system.logs import doing, logger
+from bit_keras.system.logs import OUTCOME, doing, logger
 from bit_keras.system.optional import install_command, is_installed
 
 
@@ -157,6 +159,47 @@ class TrainingRun(abc.ABC):
                 if network.stop_training:  # by the schedule at its end, or earlier by a callback of the user
                     break
         return checkpoint.log
+
+    def _summary(self, network: keras.Model, log: training.MetricsLog) -> dict:
+        """Returns the part of `report/summary.json` that does not depend on the task."""
+        rates = [row["images_per_second"] for row in log.rows if math.isfinite(row["images_per_second"])]
+        return {
+            "steps": int(log.rows[-1]["step"]),
+            "seconds": round(sum(row["seconds"] for row in log.rows), 1),
+            "images_per_second": round(statistics.median(rates), 1) if rates else None,
+            "backend": keras.backend.backend(),
+            "parameters": network.count_params(),
+        }
+
+    def _finish(
+        self,
+        write: Callable[[list[str]], None],
+        export: Callable[[], None],
+        outcome: Iterable[str],
+        workdir: Workdir,
+    ) -> None:
+        """Writes the results of the run, only on the chief, and logs what and where they are.
+
+        Args:
+            write: writes weights.npz and report/; a message for each picture that could not be drawn is appended to its
+                argument.
+            export: called after that.
+            outcome: lines to log before the places of the results.
+            workdir: the folder, as claimed.
+        """
+        faults = []
+
+        def on_chief() -> None:
+            workdir.check()
+            with doing("writing weights and report"):
+                write(faults)
+            export()
+
+        self.distribution.in_turn(on_chief)
+        for line in (*outcome, f"weights in {self.folder / 'weights.npz'}", f"report in {self.folder / 'report'}"):
+            logger.log(OUTCOME, "%s", line)
+        for fault in faults:  # once more, where they are seen
+            logger.warning("%s", fault)
 
     def _checkpoint(self) -> training.Checkpoint:
         """Returns the callback that writes checkpoint/, with the log that writes metrics.csv."""

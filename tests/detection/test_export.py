@@ -23,6 +23,7 @@ from bit_keras.detection.decoding import detect
 from bit_keras.detection.options import ServingOptions
 from bit_keras.saved_models import tf_serving, warmup
 from tests.detection.exported import NAMES, RESOLUTION, encode, photo, random_detector, random_images
+from tests.signatures import load
 
 CLIENT = Path(__file__).parents[1] / "consumers" / "serving_client.c"
 SCORE, IOU, LIMIT, MAX_ROWS, MAX_PIXELS = 0.95, 0.4, 70, 9, 40_000
@@ -56,20 +57,7 @@ def path(program) -> Path:
 
 @pytest.fixture(scope="module")
 def signatures(path) -> dict:
-    """The signatures as functions from an array to a dict of arrays."""
-    loaded = tf.saved_model.load(path)
-
-    def function(signature):
-        ((argument, spec),) = signature.structured_input_signature[1].items()
-
-        def call(value):
-            outputs = signature(**{argument: tf.constant(value, spec.dtype)})
-            return {name: tensor.numpy() for name, tensor in outputs.items()}
-
-        call.loaded = loaded  # keeps the variables alive
-        return call
-
-    return {name: function(signature) for name, signature in loaded.signatures.items()}
+    return load(path)
 
 
 def found_by_keras(detector: Detector, images: np.ndarray, sizes=None, **settings):

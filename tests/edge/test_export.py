@@ -237,7 +237,7 @@ def test_the_resolution_is_that_of_the_weights(source, tmp_path, monkeypatch, kn
 
 
 def test_a_network_that_is_too_large_for_a_file(model, source, tmp_path, monkeypatch):
-    monkeypatch.setattr(edge, "MAX_BYTES", 4 * model.count_params())
+    monkeypatch.setattr(edge, "_MAX_BYTES", 4 * model.count_params())
     with pytest.raises(ValueError, match="must have less than 8,"):
         export_edge(model, tmp_path / "edge", source, SIZE)
     assert os.listdir(tmp_path) == []

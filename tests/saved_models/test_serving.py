@@ -22,6 +22,7 @@ from bit_keras.data.loaders import preprocessing_numpy
 from bit_keras.saved_models import writer
 from bit_keras.saved_models.check import relative_difference
 from bit_keras.saved_models.export import export_saved_model
+from tests.signatures import load
 
 CLASS_NAMES = [f"Klasse {k} ä" for k in range(10)]
 RESOLUTION, TOP = 48, 3
@@ -47,25 +48,6 @@ def exported(model, tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def signatures(exported) -> dict:
     return load(exported)
-
-
-def load(path: Path):
-    """Returns the signatures as functions from an array to a dict of arrays."""
-    import tensorflow as tf  # not at the top: this file is collected on every backend, but runs on one
-
-    loaded = tf.saved_model.load(path)
-
-    def callable_of(signature):
-        ((argument, spec),) = signature.structured_input_signature[1].items()
-
-        def call(value):
-            outputs = signature(**{argument: tf.constant(value, spec.dtype)})
-            return {name: tensor.numpy() for name, tensor in outputs.items()}
-
-        call.loaded = loaded  # keeps the variables alive
-        return call
-
-    return {name: callable_of(signature) for name, signature in loaded.signatures.items()}
 
 
 def write(model, path: Path, class_names=None, **options) -> dict:
