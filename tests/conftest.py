@@ -38,6 +38,18 @@ def _same_random_numbers_in_every_order():
     keras.utils.set_random_seed(0)
 
 
+@pytest.fixture(autouse=True)
+def _no_determinism_for_the_next_test():
+    """Ends what the setting `deterministic` starts: on tensorflow it would turn XLA off for the rest of the process."""
+    yield
+    if "tensorflow" in sys.modules:
+        from tensorflow.python.framework import config  # the public API has no way back
+
+        config.disable_op_determinism()
+    if "torch" in sys.modules:
+        sys.modules["torch"].use_deterministic_algorithms(False)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _no_power_failures():
     """Spares the tests the wait for the disk after every written file."""

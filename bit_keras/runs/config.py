@@ -87,7 +87,9 @@ class TrainingConfig:
     distribute: str = option(
         "none", 'Several devices: "mirrored", "multi_worker", "tpu" (tensorflow) or "data_parallel" (jax).'
     )
-    deterministic: bool = option(False, "Bit-identical results on the same machine; may be slower on a GPU.")
+    deterministic: bool = option(
+        False, "Bit-identical results on the same machine; may be slower on a GPU. Lasts until the process ends."
+    )
 
     def __post_init__(self):
         for field in dataclasses.fields(self):

@@ -4,7 +4,11 @@ import keras
 
 
 def make_deterministic() -> None:
-    """Makes the operations of this process deterministic: bit-identical every time, maybe slower on a GPU."""
+    """Makes the operations of this process deterministic: bit-identical every time, maybe slower on a GPU.
+
+    It lasts until the process ends: TensorFlow has no public way back. On tensorflow, Keras does not use XLA then, and
+    warns where `jit_compile=True` asks for it.
+    """
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
