@@ -1,0 +1,43 @@
+"""Program: runs a training per line of JSON settings, each in a fork of itself, which imports nothing again.
+
+    python training_forks.py finetune|detect VARIANT.py
+
+VARIANT.py adds a small variant. Prints the process id of the fork, then its exit status (negative: the signal that
+ended it).
+"""
+
+import json
+import os
+import runpy
+import sys
+import traceback
+
+import bit_keras
+from bit_keras import detection
+from bit_keras.data.loaders import tf_data  # noqa: F401  imports TensorFlow, which tf.data needs on every backend
+from bit_keras.detection import trainer  # noqa: F401  imports what a run needs; nothing is computed before the fork
+from bit_keras.finetune import finetuner  # noqa: F401
+
+TRAININGS = {"finetune": bit_keras.finetune, "detect": detection.train}
+
+
+def main(training: str, variant: str) -> None:
+    runpy.run_path(variant)
+    train = TRAININGS[training]
+    for line in sys.stdin:
+        child = os.fork()
+        if not child:
+            status = 1
+            try:
+                train(**json.loads(line), verbose=False)
+                status = 0
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                os._exit(status)
+        print(child, flush=True)
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
