@@ -69,8 +69,8 @@ def decode_numpy(
     boxes, scores = np.zeros((count, limit, 4), np.float32), np.zeros((count, limit), np.float32)
     classes, num = np.full((count, limit), -1, np.int32), np.zeros(count, np.int32)
     for image in range(count):
-        found = _best(class_logits[image], box_deltas[image], anchors, score, candidates)
-        found = _clipped(*found, np.tile(sizes[image], 2).astype(np.float32))
+        found = best_boxes(class_logits[image], box_deltas[image], anchors, score, candidates)
+        found = clipped(*found, np.tile(sizes[image], 2).astype(np.float32))
         kept = _suppress(*found, iou, limit)
         num[image] = len(kept)
         for values, array in zip(found, (boxes, scores, classes)):
@@ -95,7 +95,7 @@ def anchor_boxes(height: int, width: int) -> np.ndarray:
     return np.concatenate(boxes)
 
 
-def _best(logits, deltas, anchors, score: float, candidates: int):
+def best_boxes(logits, deltas, anchors, score: float, candidates: int):
     """Returns boxes [k, 4], scores [k] and classes [k] of one image, by falling score."""
     least = -math.inf if score <= 0 else math.inf if score >= 1 else math.log(score / (1 - score))
     flat = logits.reshape(-1)
@@ -110,7 +110,7 @@ def _best(logits, deltas, anchors, score: float, candidates: int):
     return boxes, scores.astype(np.float32), classes.astype(np.int32)
 
 
-def _clipped(boxes, scores, classes, size):
+def clipped(boxes, scores, classes, size):
     """Returns the boxes that reach into the content of the image, cut off at its border."""
     boxes = np.clip(boxes, 0, size)
     is_box = (boxes[:, 2:] > boxes[:, :2]).all(-1) & (scores > 0)

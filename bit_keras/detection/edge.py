@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bit_keras.detection import decode_numpy
-from bit_keras.detection.comparison import compare_heads, random_images
+from bit_keras.detection.comparison import compare_heads, expected_heads, random_images
 from bit_keras.detection.detector import Detector
 from bit_keras.detection.export import card_of, check_resolution, run_exported
 from bit_keras.edge.export import FORMATS, check_convertible
@@ -103,9 +103,8 @@ def _check(detector: Detector, name: str, file: Path, sizes: Sequence[tuple[int,
     from bit_keras.saved_models.serving import reference
 
     inputs = random_images(sizes)
-    difference, faults = compare_heads(
-        reference(detector), inputs, run_exported(file, inputs), FORMATS[name].max_difference
-    )
+    expected = expected_heads(reference(detector), inputs)
+    difference, faults = compare_heads(expected, run_exported(file, inputs), FORMATS[name].max_difference)
     if faults:
         raise RuntimeError(f"{file.name} differs from the detector:\n" + "\n".join(faults))
     return difference

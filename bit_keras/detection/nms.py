@@ -41,15 +41,15 @@ def suppress(boxes: np.ndarray, scores: np.ndarray, classes: np.ndarray, iou: fl
         best, left = left[0], left[1:]
         kept.append(best)
         is_rival = classes[left] == classes[best]
-        left = left[~(is_rival & (_iou(boxes[best], boxes[left]) > iou))]
+        left = left[~(is_rival & (iou_matrix(boxes[best : best + 1], boxes[left])[0] > iou))]
     return np.array(kept, np.int64)
 
 
-def _iou(box: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """IoU of a box [4] with each of others [k, 4]: [k]; 0 where both are empty."""
-    sides = np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2])
+def iou_matrix(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Returns the IoU of boxes [n, 4] with others [k, 4]: [n, k]; 0 where both are empty."""
+    sides = np.minimum(boxes[:, np.newaxis, 2:], others[:, 2:]) - np.maximum(boxes[:, np.newaxis, :2], others[:, :2])
     common = np.maximum(sides, 0).prod(-1)
-    union = _area(box) + _area(others) - common
+    union = _area(boxes)[:, np.newaxis] + _area(others) - common
     return np.divide(common, union, out=np.zeros_like(common), where=union > 0)
 
 
