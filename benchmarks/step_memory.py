@@ -26,18 +26,21 @@ _CASES = flags.DEFINE_multi_string(
         *("R17x0.5,64,32", "R17x0.5,256,32", "R17x0.5,256,32,remat"),
         *("R50x1,8,128", "R50x1,32,128", "R50x1,32,128,remat", "R50x1,32,128,accumulate=4"),
         *("R50x1,32,128,freeze=block2", "R50x1,16,128,precision=mixed_bfloat16"),
+        *("R17x0.5,8,256,detector", "R50x1,2,256,detector", "R50x1,4,256,detector", "R50x1,4,256,detector,remat"),
     ],
-    "VARIANT,BATCH,CROP and any of remat, accumulate=N, freeze=STAGE and precision=POLICY, separated by commas.",
+    "VARIANT,BATCH,SIDE and any of detector, remat, accumulate=N, freeze=STAGE and precision=POLICY, with commas.",
 )
-_CASE = re.compile(r"([^,]+),([1-9]\d*),([1-9]\d*)((?:,(?:remat|accumulate=[1-9]\d*|freeze=\w+|precision=\w+))*)")
-_NUM_CLASSES = 10
+_CASE = re.compile(
+    r"([^,]+),([1-9]\d*),([1-9]\d*)((?:,(?:detector|remat|accumulate=[1-9]\d*|freeze=\w+|precision=\w+))*)"
+)
+_NUM_CLASSES, _MAX_BOXES = 10, 20
 # Makes allocators return freed memory to the system at once, so that resident memory is memory in use.
 ALLOCATORS = {"TF_ONEDNN_USE_SYSTEM_ALLOCATOR": "1", "MALLOC_MMAP_THRESHOLD_": "65536"}
 _MEASURE = flags.DEFINE_string("measure", None, "Measure this case and print bytes; for the program itself.")
 
 
 def parse(case: str) -> dict:
-    """Returns the arguments of `estimate_memory` except the number of classes, from a case of the flag.
+    """Returns the arguments of `measure`, from a case of the flag.
 
     Raises:
         ValueError: it has another form.
@@ -45,32 +48,32 @@ def parse(case: str) -> dict:
     match = _CASE.fullmatch(case)
     if not match:
         raise ValueError(
-            "case must be VARIANT,BATCH,CROP and any of remat, accumulate=N, freeze=STAGE and precision=POLICY, got "
-            f"{case!r}"
+            "case must be VARIANT,BATCH,SIDE and any of detector, remat, accumulate=N, freeze=STAGE and "
+            f"precision=POLICY, got {case!r}"
         )
-    variant, batch_size, crop, options = match.groups()
+    variant, batch_size, side, options = match.groups()
     arguments = dict(option.split("=") if "=" in option else (option, True) for option in options.split(",")[1:])
     if "accumulate" in arguments:
         arguments["accumulate"] = int(arguments["accumulate"])
-    return {"variant": variant, "batch_size": int(batch_size), "crop": int(crop), **arguments}
+    return {"variant": variant, "batch_size": int(batch_size), "side": int(side), **arguments}
 
 
-def measure(variant, batch_size, crop, precision="float32", accumulate=1, freeze="none", remat=False) -> int:
+def measure(
+    variant, batch_size, side, precision="float32", accumulate=1, freeze="none", remat=False, detector=False
+) -> int:
     """Returns the bytes of a network and its optimizer, plus the peak increase of this process during two updates.
 
-    Graphs compiled by the first update are not counted. The arguments are those of `estimate_memory`.
+    Graphs compiled by the first update are not counted. The arguments are those of `estimate`.
     """
-    from bit_keras import BiT, HyperRule
+    from bit_keras import HyperRule
     from bit_keras.network.freezing import freeze as freeze_stages
     from bit_keras.rules import optimizers
 
-    model = BiT(variant, _NUM_CLASSES, dtype=precision, remat=remat)
+    make = _detector if detector else _classifier
+    model, losses, labels = make(variant, batch_size // accumulate, precision, remat)
     freeze_stages(model, freeze)
-    optimizer = optimizers.optimizer(HyperRule(50_000, (crop, crop)).schedule, accumulate=accumulate)
-    model.compile(optimizer, keras.losses.CategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
-
-    images = np.zeros((batch_size // accumulate, crop, crop, 3), "float32")
-    labels = np.eye(_NUM_CLASSES, dtype="float32")[np.zeros(len(images), int)]
+    model.compile(optimizers.optimizer(HyperRule(50_000, (128, 128)).schedule, accumulate=accumulate), **losses)
+    images = np.zeros((batch_size // accumulate, side, side, 3), "float32")
 
     def update():
         for _ in range(accumulate):
@@ -85,6 +88,42 @@ def measure(variant, batch_size, crop, precision="float32", accumulate=1, freeze
         update()
     state = 4 * sum(math.prod(variable.shape) for variable in [*model.variables, *model.optimizer.variables])
     return state + status("VmHWM") - before
+
+
+def _classifier(variant, count: int, precision: str, remat: bool) -> tuple[keras.Model, dict, np.ndarray]:
+    from bit_keras import BiT
+
+    losses = {"loss": keras.losses.CategoricalCrossentropy(from_logits=True), "metrics": ["accuracy"]}
+    labels = np.eye(_NUM_CLASSES, dtype="float32")[np.zeros(count, int)]
+    return BiT(variant, _NUM_CLASSES, dtype=precision, remat=remat), losses, labels
+
+
+def _detector(variant, count: int, precision: str, remat: bool) -> tuple[keras.Model, dict, dict]:
+    from bit_keras.detection import Detector
+
+    boxes = np.tile(np.float32([2, 2, 40, 50]), (count, _MAX_BOXES, 1))
+    labels = {"boxes": boxes, "labels": np.zeros((count, _MAX_BOXES), "int32")}
+    return Detector(variant, _NUM_CLASSES, dtype=precision, remat=remat), {}, labels
+
+
+def estimate(variant, batch_size, side, detector=False, **options) -> int:
+    """Returns the estimate of `--dry_run` in bytes.
+
+    Args:
+        variant: name of an architecture.
+        batch_size, side, **options: of `estimate_memory` or, for a detector, of `estimate_detector_memory`.
+        detector: whether it is that of a detector.
+    """
+    from bit_keras.detection.memory import estimate_detector_memory
+    from bit_keras.network.memory import estimate_memory
+    from bit_keras.zoo.variants import get_variant
+
+    arguments = (get_variant(variant), _NUM_CLASSES, batch_size, side)
+    if detector:
+        memory = estimate_detector_memory(*arguments, **options, max_boxes=_MAX_BOXES)
+    else:
+        memory = estimate_memory(*arguments, **options)
+    return memory.weights + memory.activations
 
 
 def peak(step: Callable) -> int:
@@ -115,17 +154,11 @@ def main() -> None:
     if _MEASURE.value:
         print(measure(**parse(_MEASURE.value)))
         return
-    from bit_keras.network.memory import estimate_memory
-    from bit_keras.zoo.variants import get_variant
-
-    rows = {case: (get_variant(parse(case)["variant"]), parse(case)) for case in _CASES.value}
     print(f"| {keras.backend.backend()} | measured | estimated | estimated / measured |\n|---|---|---|---|")
-    for case, (variant, arguments) in rows.items():
-        memory = estimate_memory(num_classes=_NUM_CLASSES, **{**arguments, "variant": variant})
-        estimated, measured = memory.weights + memory.activations, _measure_in_child(case)
-        print(
-            f"| {case} | {measured / 1e9:.2f} GB | {estimated / 1e9:.2f} GB | {estimated / measured:.2f} |", flush=True
-        )
+    for case in _CASES.value:
+        estimated, measured = estimate(**parse(case)), _measure_in_child(case)
+        row = f"{measured / 1e9:.2f} GB | {estimated / 1e9:.2f} GB | {estimated / measured:.2f}"
+        print(f"| {case} | {row} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from benchmarks.step_memory import parse
     ("arguments", "message"),
     [
         (["startup", "--before=/nowhere"], "before must be the folder of a checkout, which holds bit_keras/, got"),
-        (["step_memory", "--case=R50x1"], "case must be VARIANT,BATCH,CROP and any of remat"),
+        (["step_memory", "--case=R50x1"], "case must be VARIANT,BATCH,SIDE and any of detector, remat"),
         (["step_memory", "--case=R1x1,8,32"], "R1x1"),
         (["data_memory", "--images=many"], "images must be integers, 1 or more, got 'many'"),
         (["load_memory", "--variant=R1x1"], "R1x1"),
@@ -33,10 +33,10 @@ def test_an_unknown_flag_is_named(run_program):
 
 def test_cases_of_step_memory():
     assert parse("R50x1,16,128,remat,accumulate=4") == {
-        **{"variant": "R50x1", "batch_size": 16, "crop": 128, "remat": True, "accumulate": 4}
+        **{"variant": "R50x1", "batch_size": 16, "side": 128, "remat": True, "accumulate": 4}
     }
     for case in step_memory.flags.FLAGS["case"].default:
-        assert parse(case)["batch_size"] >= 8
+        assert parse(case)["batch_size"] >= 2
     for case in ("", "R50x1,0,32", "R50x1,8,32,remat=", "R50x1,8,32,fast", "R50x1,8,32,accumulate=0", "R50x1,8,x"):
-        with pytest.raises(ValueError, match=r"case must be VARIANT,BATCH,CROP"):
+        with pytest.raises(ValueError, match=r"case must be VARIANT,BATCH,SIDE"):
             parse(case)

@@ -16,6 +16,7 @@ from bit_keras.detection.losses import detection_losses
 from bit_keras.detection.matching import match
 from bit_keras.detection.pyramid import GROUPS, head, pyramid
 from bit_keras.detection.targets import check_structure, check_targets
+from bit_keras.distribution import sum_over_devices
 from bit_keras.network.base import Network, check_arguments, freeze_named, frozen_names
 from bit_keras.network.model import Backbone
 from bit_keras.system.checks import check_integer, check_names, known_arguments
@@ -99,7 +100,6 @@ class Detector(Network):
         self.backbone = backbone
         self.num_classes, self.width, self.depth = num_classes, width, depth
         self._card = Card(variant=variant, task=TASK)
-        self._per_device = _PerDevice(name="per_device")
         self._class_loss = keras.metrics.Mean("class_loss")
         self._box_loss = keras.metrics.Mean("box_loss")
 
@@ -210,10 +210,11 @@ class Detector(Network):
         # A graph cannot raise; a label without an output would be learnt as background.
         class_loss = ops.where(ops.max(labels) < self.num_classes, class_loss, float("nan"))
         count = ops.shape(x)[0]
-        self._class_loss.update_state(class_loss, sample_weight=count)
-        self._box_loss.update_state(box_loss, sample_weight=count)
-        loss = ops.reshape(class_loss + box_loss, (1,))  # Keras does not scale scalars
-        return sum(self.losses, start=self._per_device(loss, loss))
+        self._class_loss.update_state(sum_over_devices(class_loss), sample_weight=count)
+        self._box_loss.update_state(sum_over_devices(box_loss), sample_weight=count)
+        # These are this device's shares, and tf.distribute adds up the gradients of the devices. Each device has the
+        # regularizers whole, hence Keras scales those.
+        return sum(map(self._aggregate_additional_loss, self.losses), start=class_loss + box_loss)
 
     # In addition to Keras, these check targets that are arrays before the first step.
 
@@ -251,17 +252,6 @@ class Detector(Network):
         return detector
 
 
-class _PerDevice(keras.losses.Loss):
-    """Scales the loss of a batch on one of several devices as Keras does that of its own losses.
-
-    tf.distribute adds up the gradients of the devices, so each must have its share of the loss.
-    """
-
-    def call(self, y_true, y_pred):
-        return y_pred
-
-
-@known_arguments
 def load_weights(detector: Detector, path: str | os.PathLike) -> None:
     """Sets the weights of a detector from the file of a detector, or those of its backbone from that of a classifier.
 

@@ -7,6 +7,7 @@ Source: arXiv 1708.02002, section 3 (focal loss, alpha 0.25 and gamma 2); tensor
 from keras import ops
 
 from bit_keras.detection.matching import IGNORED, Targets
+from bit_keras.distribution import sum_over_devices
 
 ALPHA, GAMMA = 0.25, 2.0
 HUBER_DELTA, BOX_WEIGHT = 0.1, 50.0
@@ -41,7 +42,8 @@ def detection_losses(outputs: dict, targets: Targets) -> tuple:
     """Returns (class loss, box loss, matched anchors) of a batch, scalars.
 
     Both losses are sums over the batch, divided by its number of matched anchors plus 1. So images and batches without
-    boxes teach what is background. The box loss is the mean over the four deltas, times BOX_WEIGHT.
+    boxes teach what is background. The box loss is the mean over the four deltas, times BOX_WEIGHT. On several devices
+    of tf.distribute the number is that of all of them, and the losses are the shares of this device.
 
     Args:
         outputs: {"class": logits [N, A, K], "box": deltas [N, A, 4]}.
@@ -51,7 +53,7 @@ def detection_losses(outputs: dict, targets: Targets) -> tuple:
     classes = targets.classes[..., None]  # [N, A, 1]
     is_class = classes == ops.arange(logits.shape[-1], dtype="int32")  # [N, A, K]
     is_positive = classes >= 0
-    count = ops.sum(ops.cast(is_positive, "float32"))
+    count = sum_over_devices(ops.sum(ops.cast(is_positive, "float32")))
     class_sum = ops.sum(ops.where(classes != IGNORED, focal_loss(logits, is_class), 0.0))
     box_sum = ops.sum(ops.where(is_positive, huber_loss(deltas - targets.deltas), 0.0))
     return class_sum / (count + 1), BOX_WEIGHT * box_sum / (4 * (count + 1)), count

@@ -2,6 +2,7 @@
 
 from bit_keras.distribution.base import Distribution, DistributionError
 from bit_keras.distribution.start import DISTRIBUTIONS, check_batch, count_devices, mixup_parts, start_distribution
+from bit_keras.distribution.sums import sum_over_devices
 
 __all__ = [
     "DISTRIBUTIONS",
@@ -11,4 +12,5 @@ __all__ = [
     "count_devices",
     "mixup_parts",
     "start_distribution",
+    "sum_over_devices",
 ]

@@ -99,6 +99,14 @@ class Strategy(Distribution):
         return gathered
 
 
+def sum_over_replicas(value: tf.Tensor) -> tf.Tensor:
+    """Returns the sum of a tensor over the replicas that run the calling step, or the tensor if there is only one."""
+    replica = tf.distribute.get_replica_context()
+    if replica is None or replica.num_replicas_in_sync == 1:
+        return value
+    return replica.all_reduce("sum", tf.stop_gradient(value))
+
+
 def count_local_devices(multi_worker: bool = False) -> int:
     """Returns the number of devices of this machine that a strategy would use, without initializing them.
 
