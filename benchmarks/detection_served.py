@@ -56,8 +56,8 @@ def main() -> None:
 def _export(path: Path, images: np.ndarray) -> str:
     """Writes the detector, with class biases for the share of scores above the threshold; returns the path."""
     from bit_keras.detection import Detector
-    from bit_keras.detection.decoding import SCORE
     from bit_keras.detection.export import export_detector
+    from bit_keras.detection.network.decoding import SCORE
 
     detector = Detector(flags.FLAGS.variant, _NUM_CLASSES)
     head = next(layer for layer in detector.layers if layer.name.startswith("class_head_prediction"))

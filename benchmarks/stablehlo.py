@@ -9,7 +9,7 @@ import keras
 
 PLATFORMS = ("cuda", "tpu")
 SHORT = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}  # StableHLO's names
-_NUM_CLASSES = 1000
+NUM_CLASSES = 1000
 _TYPES = re.compile(r"\((tensor<[^)]*)\) -> ")
 
 
@@ -89,13 +89,13 @@ def _abstract_all(*groups) -> tuple:
     return tuple([_abstract(variable.shape, variable.dtype) for variable in group] for group in groups)
 
 
-def abstract_network(variant: str, precision: str) -> keras.Model:
-    """Returns a BiT, compiled as for fine-tuning, whose weights have shapes but no values."""
+def abstract_network(variant: str, precision: str, **options) -> keras.Model:
+    """Returns a BiT, compiled as for fine-tuning, whose weights have shapes but no values; `options` are of BiT."""
     from bit_keras import BiT, HyperRule
 
     optimizer = HyperRule(1_281_167, (224, 224)).optimizer()
     with keras.StatelessScope(initialize_variables=False):
-        model = BiT(variant, _NUM_CLASSES, dtype=precision)
+        model = BiT(variant, NUM_CLASSES, dtype=precision, **options)
         optimizer.build(model.trainable_variables)
     model.compile(optimizer, keras.losses.CategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
     return model

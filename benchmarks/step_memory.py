@@ -114,7 +114,7 @@ def estimate(variant, batch_size, side, detector=False, **options) -> int:
         batch_size, side, **options: of `estimate_memory` or, for a detector, of `estimate_detector_memory`.
         detector: whether it is that of a detector.
     """
-    from bit_keras.detection.memory import estimate_detector_memory
+    from bit_keras.detection.network.memory import estimate_detector_memory
     from bit_keras.network.memory import estimate_memory
     from bit_keras.zoo.variants import get_variant
 

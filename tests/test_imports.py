@@ -39,6 +39,9 @@ FLOORS = (
 RANKS = {f"bit_keras.{name}": rank for rank, names in enumerate(FLOORS) for name in names}
 RANKS["bit_keras"] = len(FLOORS)  # the public names
 
+# Likewise inside `detection`.
+ROOMS = (("data", "network"), ("inference",), ("evaluation", "export"), ("training",), ("programs",))
+
 # A program that calls the function of another program.
 EXCEPTIONS = {
     ("bit_keras.few_shot", "bit_keras.finetune"),
@@ -68,12 +71,12 @@ MAY_IMPORT_TENSORFLOW = {
     "bit_keras.data.sources.tfds_errors",
     "bit_keras.data.sources.tfds_task",
     "bit_keras.data.sources.tfrecords",
-    "bit_keras.detection.batches_tf",
-    "bit_keras.detection.comparison",
-    "bit_keras.detection.convert",
-    "bit_keras.detection.run_exported",
-    "bit_keras.detection.serving",
-    "bit_keras.detection.sources.tfds",
+    "bit_keras.detection.data.batches_tf",
+    "bit_keras.detection.export.comparison",
+    "bit_keras.detection.export.convert",
+    "bit_keras.detection.export.run_exported",
+    "bit_keras.detection.export.serving",
+    "bit_keras.detection.data.sources.tfds",
     "bit_keras.distribution.engine_tf",
     "bit_keras.edge.convert",
     "bit_keras.inference.classifier",
@@ -154,6 +157,23 @@ def _faults(module: str, source: str) -> list[str]:
 @pytest.mark.parametrize("module", MODULES)
 def test_imports_run_one_way(module):
     assert not _faults(module, MODULES[module].read_text())
+
+
+def test_imports_inside_detection_run_one_way():
+    ranks = {f"bit_keras.detection.{name}": rank for rank, names in enumerate(ROOMS) for name in names}
+
+    def room(module: str) -> str:
+        return ".".join(module.split(".")[:3])
+
+    rooms = {room(module) for module in MODULES if module.startswith("bit_keras.detection.")}
+    assert rooms - {"bit_keras.detection.__main__"} == ranks.keys()
+    faults = []
+    for module, path in MODULES.items():
+        here = room(module)
+        for imported in {room(name) for name, _ in _imports(path.read_text())} & ranks.keys() - {here}:
+            if here in ranks and ranks[imported] >= ranks[here]:
+                faults.append(f"{module} imports {imported}")
+    assert not faults
 
 
 def _bound_names(source: str) -> Iterator[tuple[str, str]]:

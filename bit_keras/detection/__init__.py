@@ -10,16 +10,16 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bit_keras.detection.annotations import DetectionSource
-from bit_keras.detection.detector import Detector, load_weights, save_npz
-from bit_keras.detection.loading import open_dataset
+from bit_keras.detection.data.annotations import DetectionSource
+from bit_keras.detection.data.loading import open_dataset
+from bit_keras.detection.network.detector import Detector, load_weights, save_npz
 from bit_keras.saved_models.export import register
 from bit_keras.system.checks import checked_types
 from bit_keras.system.logs import shows_messages
 
 if TYPE_CHECKING:
-    from bit_keras.detection.found import Found
-    from bit_keras.detection.trainer import DetectionResult
+    from bit_keras.detection.inference.found import Found
+    from bit_keras.detection.training.trainer import DetectionResult
 
 __all__ = ["DetectionSource", "Detector", "load_weights", "open_dataset", "predict", "save_npz", "train"]
 
@@ -40,8 +40,8 @@ def train(
     Writes config.json, task.json, checkpoint/, metrics.csv, tensorboard/, best.npz, weights.npz and report/ to the
     folder. An interrupted run resumes from its last checkpoint when it is started again with the same settings.
 
-    Source: arXiv 1912.11370, section 3.7 and appendix E; see `detection.config.TrainConfig` for what is not stated
-    there.
+    Source: arXiv 1912.11370, section 3.7 and appendix E; see `detection.training.config.TrainConfig` for what is
+    not stated there.
 
     Args:
         model: preset or weight file of a classifier or detector, or a variant for random weights.
@@ -49,7 +49,7 @@ def train(
         workdir: folder of the run.
         callbacks: as in `bit_keras.finetune`.
         verbose: False shows only warnings and no progress.
-        **options: the other fields of `detection.config.TrainConfig`.
+        **options: the other fields of `detection.training.config.TrainConfig`.
 
     Returns:
         model, test_ap, summary, history and workdir of the run.
@@ -63,7 +63,7 @@ def train(
     Example:
         >>> train("BiT-M-R50x1", "coco:birds/annotations.json", "runs/birds", resolution=512, batch_size=8)
     """
-    from bit_keras.detection import trainer
+    from bit_keras.detection.training import trainer
 
     return trainer.run(model, dataset, workdir, callbacks, **options)
 
@@ -88,7 +88,7 @@ def predict(
         model: weight file of a detector or its address, or the folder of its run (best.npz, or else weights.npz); or a
             `Detector`.
         images, value_range: as in `bit_keras.predict`.
-        with_content: True gives the results their `pixels`, for `bit_keras.detection.pictures.picture`.
+        with_content: True gives the results their `pixels`, for `bit_keras.detection.inference.pictures.picture`.
         verbose: False shows only warnings.
         **options: score, resolution, batch_size, iou and limit, as in `DetectionPredictor`.
 

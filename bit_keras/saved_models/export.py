@@ -71,7 +71,8 @@ def export_saved_model(
       other rows are not affected.
     - `features`: "images" to "features" [N, C].
 
-    kind="serving" for a `bit_keras.detection.Detector` has other signatures and options: `bit_keras.detection.export`.
+    kind="serving" for a `bit_keras.detection.Detector` has other signatures and options:
+    `bit_keras.detection.export.export_detector`.
 
     On the jax and torch backends the SavedModel is written by a process on the tensorflow backend.
 

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from bit_keras import convert
 from bit_keras.detection.__main__ import SUBCOMMANDS
-from bit_keras.detection.config import TrainConfig
+from bit_keras.detection.training.config import TrainConfig
 from bit_keras.distill import DistillConfig
 from bit_keras.evaluate import __main__ as evaluate
 from bit_keras.finetune import FinetuneConfig

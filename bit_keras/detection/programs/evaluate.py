@@ -6,10 +6,10 @@ Example:
 
 from absl import flags
 
-from bit_keras.detection.config import LOAD_OPTIONS, TrainConfig, loading_options
-from bit_keras.detection.loading import FORMS, open_dataset
-from bit_keras.detection.measuring import detections
-from bit_keras.detection.opening import open_detector
+from bit_keras.detection.data.loading import FORMS, open_dataset
+from bit_keras.detection.evaluation.measuring import detections
+from bit_keras.detection.inference.opening import open_detector
+from bit_keras.detection.training.config import LOAD_OPTIONS, TrainConfig, loading_options
 from bit_keras.inference.named import check_output
 from bit_keras.network.folding import folded
 from bit_keras.runs import program

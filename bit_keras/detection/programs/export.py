@@ -13,9 +13,9 @@ from pathlib import Path
 
 from absl import flags
 
-from bit_keras.detection import decoding, edge
-from bit_keras.detection.detector import Detector
-from bit_keras.detection.export import export_detector_serving
+from bit_keras.detection.export import edge, export_detector_serving
+from bit_keras.detection.network import decoding
+from bit_keras.detection.network.detector import Detector
 from bit_keras.saved_models.summary import table
 from bit_keras.system.command_line import UsageError
 from bit_keras.system.logs import doing

@@ -22,11 +22,11 @@ from pathlib import Path
 
 from absl import flags
 
-from bit_keras.detection.decoding import IOU, KEPT
-from bit_keras.detection.found import Found
-from bit_keras.detection.inference import SCORE, DetectionPredictor
-from bit_keras.detection.pictures import PictureFolder
-from bit_keras.detection.results import CocoIds, ResultsWriter, lines
+from bit_keras.detection.inference.found import Found
+from bit_keras.detection.inference.pictures import PictureFolder
+from bit_keras.detection.inference.predictor import SCORE, DetectionPredictor
+from bit_keras.detection.inference.results import CocoIds, ResultsWriter, lines
+from bit_keras.detection.network.decoding import IOU, KEPT
 from bit_keras.inference.inputs import find
 from bit_keras.inference.named import check_output, named_images, print_lines
 from bit_keras.inference.watched import Watched, watched

@@ -7,7 +7,7 @@ Example:
 from absl import flags
 
 from bit_keras.detection import train
-from bit_keras.detection.config import GROUPS, TrainConfig
+from bit_keras.detection.training.config import GROUPS, TrainConfig
 from bit_keras.runs import program
 
 __all__ = ["GROUPS", "define_flags", "main"]
@@ -21,7 +21,7 @@ def define_flags() -> None:
 def main() -> None:
     settings = program.values(TrainConfig)
     if flags.FLAGS.dry_run:
-        from bit_keras.detection import trainer
+        from bit_keras.detection.training import trainer
 
         print(trainer.dry_run(**settings))
     else:

@@ -1,0 +1,1 @@
+"""Images with boxes: sources, the scan before a training, augmentation and batches."""

@@ -1,0 +1,1 @@
+"""Average precision as COCO computes it, and the report."""
