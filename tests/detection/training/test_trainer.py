@@ -135,10 +135,19 @@ def test_the_recipe_of_the_paper():
     assert TrainConfig(model="R101x3", dataset="d", workdir="w", batch_size=64).schedule(1_000).base_lr == 0.02
 
 
-def test_a_dry_run_states_the_plan_and_writes_nothing(write_coco, tmp_path):
-    text = trainer.dry_run("three_blocks", f"coco:{write_coco()}", tmp_path / "run", **SETTINGS)
+def test_a_dry_run_states_the_plan_and_writes_nothing(write_coco, tmp_path, scenes):
+    content = scenes.coco_content()
+    content["annotations"][0]["iscrowd"] = 1
+    train, test = ({**content, "images": content["images"][part]} for part in (slice(2), slice(2, None)))
+    for split in (train, test):
+        numbers = [row["id"] for row in split["images"]]
+        split["annotations"] = [row for row in content["annotations"] if row["image_id"] in numbers]
+    write_coco(train, "train.json")
+    write_coco(test, "test.json")
+    text = trainer.dry_run("three_blocks", f"coco:{tmp_path}", tmp_path / "run", **SETTINGS)
     lines = dict(line.split(maxsplit=1) for line in text.splitlines() if not line.startswith(" "))
     assert lines["model"] == "three_blocks: RetinaNet on three_blocks, 1 x 32 channels in each head, 3 classes"
+    assert lines["data"].endswith(", 2 training boxes"), "without the crowd"
     assert lines["length"].startswith("6 updates, ")
     assert not (tmp_path / "run").exists()
 
