@@ -50,6 +50,8 @@ def check_unit(where: str, entries: Sequence[Entry]) -> None:
 def unit_faults(entry: Entry, size: tuple[int, int]) -> dict[int, str]:
     """Returns {index of a box: what shows that it has the other unit}, in an image of this (height, width)."""
     is_other = _has_other_unit(entry)
+    if not is_other.any():
+        return {}
     if entry.form.relative:
         fault = "must lie in [0, 1], as relative boxes do"
     else:

@@ -29,7 +29,7 @@ _LARGEST = 2**31  # pixels of the side of an image, more than any has
 _FORM = Form(
     "xywh",
     other_order="COCO's form has [left, top, width, height]: correct the file, or write a CSV file, with box_format={}",
-    other_unit="COCO's form has pixels: multiply x and width by the width of the image, y and height by its height",
+    other_unit="multiply x and width by the width of the image, y and height by its height",
 )
 
 

@@ -30,7 +30,7 @@ _FORM = Form(
     "xyxy",
     first=1,
     other_order="VOC's form has xmin, ymin, xmax, ymax: correct the files, or write a CSV file, with box_format={}",
-    other_unit="VOC's form has pixels: multiply xmin and xmax by the width of the image, ymin and ymax by its height",
+    other_unit="multiply xmin and xmax by the width of the image, ymin and ymax by its height",
 )
 
 

@@ -321,15 +321,15 @@ def test_relative_boxes(write_coco, scenes):
         (height, width), (x, y, w, h) = sizes[row["image_id"]], row["bbox"]
         row["bbox"] = [x / width, y / height, w / width, h / height]
     message = (
-        r"^boxes: no number of its boxes is larger than 1, so they are not in pixels: COCO's form has pixels: multiply "
+        r"^boxes: no number of its boxes is larger than 1, so they are not in pixels: multiply "
         r"x and width by the width of the image, y and height by its height$"
     )
     with pytest.raises(DataError, match=message):
         open_dataset(f"coco:{write_coco(content)}", skip_unreadable=True)
     content["annotations"][2]["bbox"] = [0, 0, 40, 30]
     message = (
-        r"^boxes: 5 of 6 boxes have no number larger than 0\.890625, so they are not in pixels: COCO's form has "
-        r"pixels: .*\. These have another unit than most:\n  /.*/b\.png: box 1 \[0, 0, 40, 30\]$"
+        r"^boxes: 5 of 6 boxes have no number larger than 0\.890625, so they are not in pixels: multiply "
+        r".*\. These have another unit than most:\n  /.*/b\.png: box 1 \[0, 0, 40, 30\]$"
     )
     with pytest.raises(DataError, match=message):
         open_dataset(f"coco:{write_coco(content)}")

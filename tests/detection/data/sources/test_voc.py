@@ -245,7 +245,7 @@ def test_relative_boxes(has_size, plain):
             file.write_text(file.read_text().replace("width>", "w>"))
     with pytest.raises(
         DataError,
-        match=r"^plain: no number of its boxes is larger than 1, so they are not in pixels: VOC's form has pixels: "
+        match=r"^plain: no number of its boxes is larger than 1, so they are not in pixels: "
         r"multiply xmin and xmax by the width of the image, ymin and ymax by its height$",
     ):
         open_dataset(f"voc:{plain}")
