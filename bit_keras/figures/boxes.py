@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw
 from bit_keras.figures import fonts
 
 # Pixels of the longer side of a picture: smaller images are enlarged, larger ones reduced.
-_LEAST, _MOST = 512, 2048
+_LEAST, _MOST, _THINNEST = 512, 2048, 32
 _BLACK = (0, 0, 0)
 # Bright, and different from each other also for the colour-blind where there are few.
 COLOURS = (
@@ -45,7 +45,7 @@ def marked(
         captions: D texts to write beside the boxes, as `drawing.drawn` returns names in them; () for none.
         lines: D widths in pixels of the coloured lines; None to choose one by the size of the picture.
         side: pixels of the longer side of the picture; None for those of the image, but small images are then enlarged
-            by a whole number, to 512 or more, and large ones reduced to 2,048.
+            by a whole number, to 512 or more, and large ones reduced to 2,048, or to 32 on the shorter side.
 
     Returns:
         uint8 [H', W', 3].
@@ -71,7 +71,8 @@ def _shown(height: int, width: int, side: int | None) -> tuple[int, int]:
     """Returns height and width of the picture of an image."""
     longer = max(height, width)
     if side is None and longer > _MOST:
-        side = _MOST
+        shorter = min(height, width)
+        side = max(_MOST, round(longer * min(_THINNEST, shorter) / shorter))  # a strip must remain visible
     if side is not None:
         return tuple(max(1, round(each * side / longer)) for each in (height, width))
     times = -(-_LEAST // longer)

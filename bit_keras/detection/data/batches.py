@@ -12,6 +12,7 @@ from bit_keras.system.checks import check_integer, describe, known_arguments
 from bit_keras.system.optional import require
 
 MAX_BOXES = 100  # MAX_NUM_INSTANCES in models/official/retinanet/dataloader.py of tensorflow/tpu
+_LARGEST_SCALE = 10
 _AUGMENTATION = 1  # stream of random numbers, as in `grain_data`
 
 
@@ -57,8 +58,7 @@ def train_batches(
     check_integer("seed", seed, minimum=0)
     check_integer("start_step", start_step, minimum=0)
     check_integer("max_boxes", max_boxes)
-    if not 0 < scales[0] <= scales[1] <= 10:
-        raise ValueError(f"scales must be the least and the greatest scale, in (0, 10], got {describe(scales)}")
+    check_scales(*scales)
     index, count = shard
     if not 0 <= index < count or batch_size % count:
         raise ValueError(
@@ -82,6 +82,15 @@ def train_batches(
         return image, targets
 
     return engine.Batches(make, None, batch_size // count)
+
+
+def check_scales(least: float, greatest: float) -> None:
+    """Raises ValueError unless these are the least and the greatest random scale of an image."""
+    if not 0 < least <= greatest <= _LARGEST_SCALE:
+        raise ValueError(
+            f"the scales of training images must be more than 0 and at most {_LARGEST_SCALE}, the least first; got "
+            f"{describe(least)} and {describe(greatest)}"
+        )
 
 
 def train_names(source: DetectionSource, *, batch_size: int, seed: int, step: int) -> list[str]:

@@ -41,7 +41,7 @@ def open_dataset(
     skip_unreadable: bool = False,
     divide: bool = True,
     image_dir: str | os.PathLike | None = None,
-    classes: str | os.PathLike | None = None,
+    classes: str | os.PathLike | Sequence[str] | None = None,
     image_column: str | None = None,
     label_column: str | None = None,
     box_columns: Sequence[str] | None = None,
@@ -67,7 +67,7 @@ def open_dataset(
         skip_unreadable: True leaves out images that have a fault, in the file or in a box, with all their boxes.
         divide: False, for evaluation, makes all images of data without splits the test split, named "all".
         image_dir: folder of the images of a JSON file; None to look for it.
-        classes: text file with a class per line, for XML and CSV files; None for the names that occur.
+        classes: names, or a text file with one per line, for XML and CSV files; None for the names that occur.
         image_column, label_column, box_columns, box_format, box_unit: of a CSV file, see `open_box_table`.
         verbose: False shows only warnings, and no progress.
 
@@ -103,6 +103,11 @@ def open_dataset(
     from bit_keras.detection.data.sources.tfds import open_tfds  # slow to import
 
     return open_tfds(name, *(folder and expanded(folder) for folder in (data_dir, manual_dir)), **usual)
+
+
+def uses_classes(name: str | os.PathLike) -> bool:
+    """Whether the data have no list of classes of their own, so that `open_dataset` takes one."""
+    return _kind(expanded(name))[0] in _USED_BY["classes"]
 
 
 def _kind(name: str) -> tuple[str, str]:

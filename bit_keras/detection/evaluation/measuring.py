@@ -1,11 +1,15 @@
 """Detections in all test images of a task, and their average precision during a training."""
 
 import keras
+import numpy as np
 
+from bit_keras.data.errors import shortened
 from bit_keras.detection.data.annotations import DetectionSource
 from bit_keras.detection.data.batches import test_batches
 from bit_keras.detection.evaluation.coco import Evaluator
 from bit_keras.detection.network.decoding import detect
+from bit_keras.system.logs import logger
+from bit_keras.system.texts import counted
 
 
 def detections(predictor, source: DetectionSource, *, batch_size: int, size: int) -> Evaluator:
@@ -20,10 +24,18 @@ def detections(predictor, source: DetectionSource, *, batch_size: int, size: int
     Raises:
         DataError: an image cannot be read any more.
     """
-    evaluator = Evaluator(source)
+    evaluator, faulty = Evaluator(source), []
     for images, places in test_batches(source, batch_size=batch_size, size=size):
-        outputs = predictor.predict_on_batch(images)
+        outputs = {name: np.asarray(output) for name, output in predictor.predict_on_batch(images).items()}
+        is_finite = np.all([np.isfinite(output).all((1, 2)) for output in outputs.values()], axis=0)
+        faulty += [source.test.ids[index] for index in places["index"][~is_finite]]
         evaluator.add_batch(places, *detect(outputs, (size, size), places["content"]))
+    if faulty:
+        logger.warning(
+            "the network's outputs are NaN or infinite for %s, in which it finds nothing: %s",
+            counted(len(faulty), "image"),
+            ", ".join(shortened([str(each) for each in faulty])),
+        )
     return evaluator
 
 

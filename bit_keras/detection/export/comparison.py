@@ -1,5 +1,6 @@
 """Compares exported detectors with the Keras model: raw outputs by their scale, boxes one by one."""
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 # Largest difference of a side of a box, in pixels of the image, of a score and of an IoU.
 _PIXELS, _SCORE, _IOU = 1e-3, 1e-5, 1e-3
+# Candidates of an image that the lowered threshold of scores leaves. Images of noise may have none above the other one.
+_COMPARED = 300
 # The files of variables also contain an index and the object graph.
 _OVERHEAD, _OVERHEAD_BYTES = 1.02, 500_000
 OUTPUTS = ("class", "box")
@@ -31,7 +34,8 @@ class Comparison:
 
     Raw outputs must be those of the detector, and boxes those of a suppression of the detector's outputs. Where
     rounding differs by more than boxes may (on jax and torch, and in bfloat16), they must be those of a suppression of
-    the SavedModel's own raw outputs.
+    the SavedModel's own raw outputs. Boxes are compared at the threshold of scores and at a lower one, which the images
+    of the check certainly exceed.
 
     Args:
         detector: the Keras model.
@@ -49,7 +53,7 @@ class Comparison:
         self.tolerance = tolerance(detector, "serving", {"precision": options.precision})
         self.reference = reference(detector)
         self.rounds_alike = self.tolerance <= 1e-5
-        self.arrays, self.sizes = {}, {}
+        self.arrays, self.sizes, self.expected = {}, {}, {}
 
     def inputs(self, sizes: Sequence[tuple[int, int, int]]) -> dict[str, np.ndarray]:
         """Returns images of these sizes [N, H, W], and files, as `run_exported.py` takes them."""
@@ -66,6 +70,9 @@ class Comparison:
                 image, content = corner(tf.constant(pixels), self.options.resolution)
                 self.arrays[f"file {k}/images"] = (image.numpy()[np.newaxis] + 1) / 2
                 self.sizes[k] = (content.numpy(), np.array(pixels.shape[:2]))
+        self.expected = expected_heads(self.reference, self.arrays)
+        lowest = min(_lowered(array, _COMPARED) for name, array in self.expected.items() if name.endswith("/class"))
+        self.arrays["score"] = np.float32(min(lowest, self.options.score))
         return self.arrays
 
     def check(self, result: dict[str, np.ndarray], path: Path) -> float:
@@ -78,51 +85,49 @@ class Comparison:
         Raises:
             RuntimeError: the SavedModel returns other values, or stores variables twice.
         """
-        expected = expected_heads(self.reference, self.arrays)
-        largest, faults = compare_heads(expected, result, self.tolerance)
-        heads = expected if self.rounds_alike else result
-        faults += [*self._faults_of_images(heads, result), *self._faults_of_files(heads, result)]
+        largest, faults = compare_heads(self.expected, result, self.tolerance)
+        heads = self.expected if self.rounds_alike else result
+        lowered = dataclasses.replace(self.options, score=float(self.arrays["score"]))
+        for at, options in (("", self.options), ("low/", lowered)):
+            faults += self._faults_of_images(heads, result, at, options)
+            faults += self._faults_of_files(heads, result, at, options)
         stored, needed = _size(path / "variables"), int(result["variable_bytes"])
         if stored > _OVERHEAD * needed + _OVERHEAD_BYTES:
             faults.append(f"variables/ takes {stored} bytes for {needed} bytes of variables: some are stored twice")
         if faults:
             raise RuntimeError("the SavedModel differs from the detector:\n" + "\n".join(faults))
         total = sum(int(array.sum()) for name, array in result.items() if name.endswith("/num"))
-        logger.info("%s compared", counted(total, "box", "boxes"))
+        logger.info("%s compared, at scores from %.2g on", counted(total, "box", "boxes"), lowered.score)
         return largest
 
-    def _faults_of_images(self, heads: dict[str, np.ndarray], result: dict[str, np.ndarray]) -> Iterator[str]:
+    def _faults_of_images(self, heads: dict, result: dict, at: str, options: "ServingOptions") -> Iterator[str]:
         for name, images in self.arrays.items():
             prefix = name.removesuffix("/images")
             if name.endswith("/images") and not name.startswith("file"):
                 size = np.array(images.shape[1:3])
-                candidates = [self._candidates(heads, prefix, row, size, size, size) for row in range(len(images))]
-                yield from self._faults(f"{prefix}/serving_default", result, prefix, candidates)
+                candidates = [_candidates(heads, prefix, row, options, size, size, size) for row in range(len(images))]
+                yield from self._faults(f"{prefix}/serving_default", result, f"{at}{prefix}", candidates, options)
 
-    def _faults_of_files(self, heads: dict[str, np.ndarray], result: dict[str, np.ndarray]) -> Iterator[str]:
+    def _faults_of_files(self, heads: dict, result: dict, at: str, options: "ServingOptions") -> Iterator[str]:
         valid = np.array([sizes is not None for sizes in self.sizes.values()])
-        if not np.array_equal(result["files/valid"], valid) or not np.array_equal(result["files/error"] == b"", valid):
-            yield f"serve_bytes: valid must be {valid.tolist()}, got {result['files/valid'].tolist()}"
+        found, errors = (result[f"{at}files/{name}"] for name in ("valid", "error"))
+        if not np.array_equal(found, valid) or not np.array_equal(errors == b"", valid):
+            yield f"serve_bytes: valid must be {valid.tolist()}, got {found.tolist()}"
             return
-        if self.options.precision != "float32":
+        if options.precision != "float32":
             return  # another rounding of the pixels changes the outputs by more than could be compared
-        square = np.array([self.options.resolution] * 2)
+        square = np.array([options.resolution] * 2)
         candidates = [
-            _NOTHING if sizes is None else self._candidates(heads, f"file {k}", 0, square, *sizes)
+            _NOTHING if sizes is None else _candidates(heads, f"file {k}", 0, options, square, *sizes)
             for k, sizes in self.sizes.items()
         ]
-        yield from self._faults("serve_bytes", result, "files", candidates)
+        yield from self._faults("serve_bytes", result, f"{at}files", candidates, options)
 
-    def _candidates(self, heads, prefix: str, row: int, input_size, content, size) -> tuple[np.ndarray, ...]:
-        """Returns boxes, scores and classes of an image before suppression, by falling score, in pixels of its size."""
-        logits, deltas = (heads[f"{prefix}/heads/{name}"][row] for name in OUTPUTS)
-        found = best_boxes(logits, deltas, anchor_boxes(*input_size), self.options.score, self.options.candidates)
-        boxes, scores, classes = clipped(*found, np.tile(content, 2).astype(np.float32))
-        return to_image(boxes, content, size), scores, classes
-
-    def _faults(self, what: str, result: dict[str, np.ndarray], prefix: str, candidates: Sequence) -> Iterator[str]:
+    def _faults(
+        self, what: str, result: dict, prefix: str, candidates: Sequence, options: "ServingOptions"
+    ) -> Iterator[str]:
         boxes, scores, classes, num = (result[f"{prefix}/{name}"] for name in ("boxes", "scores", "class_ids", "num"))
-        limit = self.options.limit
+        limit = options.limit
         shapes = [(len(candidates), limit, 4), *[(len(candidates), limit)] * 2, (len(candidates),)]
         if wrong := [a.shape for a, shape in zip((boxes, scores, classes, num), shapes) if a.shape != shape]:
             yield f"{what}: outputs of the wrong shapes {wrong}"
@@ -130,12 +135,26 @@ class Comparison:
         wrong = 0
         for row, of_image in enumerate(candidates):
             n = num[row]
-            wrong += count_wrong((boxes[row, :n], scores[row, :n], classes[row, :n]), of_image, self.options)
+            wrong += count_wrong((boxes[row, :n], scores[row, :n], classes[row, :n]), of_image, options)
             wrong += int(boxes[row, n:].any() or scores[row, n:].any() or (classes[row, n:] != -1).any())
         if wrong:
             yield f"{what}: {wrong} boxes are not as suppression leaves them, {num.sum()} were found"
         if not np.array_equal(result[f"{prefix}/classes"], self.names[classes]):
             yield f"{what}: classes are not the names of class_ids"
+
+
+def _candidates(heads, prefix: str, row: int, options, input_size, content, size) -> tuple[np.ndarray, ...]:
+    """Returns boxes, scores and classes of an image before suppression, by falling score, in pixels of its size."""
+    logits, deltas = (heads[f"{prefix}/heads/{name}"][row] for name in OUTPUTS)
+    found = best_boxes(logits, deltas, anchor_boxes(*input_size), options.score, options.candidates)
+    boxes, scores, classes = clipped(*found, np.tile(content, 2).astype(np.float32))
+    return to_image(boxes, content, size), scores, classes
+
+
+def _lowered(logits: np.ndarray, count: int) -> float:
+    """Returns a score that `count` pairs of anchor and class exceed in each image, or all if there are fewer."""
+    flat = np.sort(logits.reshape(len(logits), -1), axis=1)[:, ::-1][:, :count]
+    return float(0.999 / (1 + np.exp(-flat[:, -1].min().astype(np.float64))))
 
 
 def random_images(sizes: Sequence[tuple[int, int, int]]) -> dict[str, np.ndarray]:

@@ -3,11 +3,13 @@
     python run_exported.py SAVED_MODEL|MODEL.onnx|MODEL.tflite INPUTS.npz RESULT.npz
 
 INPUTS.npz contains "k/images" for k = 0, 1, ...: float32 [N, H, W, 3] in [0, 1]; for a SavedModel also "file k/bytes",
-uint8 [B], the content of an image file, and "file k/images" [1, H, W, 3], what the network gets of it, for valid ones.
+uint8 [B], the content of an image file, and "file k/images" [1, H, W, 3], what the network gets of it, for valid ones,
+and "score", a threshold.
 
 RESULT.npz will contain the raw outputs "k/heads/class" and "k/heads/box"; for a SavedModel also those of "file
 k/images", "k/NAME" for the outputs of `serving_default`, "files/NAME" for those of `serve_bytes` for all files in one
-batch, and "variable_bytes", the size of its variables.
+batch, the same as "low/k/NAME" and "low/files/NAME" with the threshold of scores lowered to "score" in INPUTS.npz, and
+"variable_bytes", the size of its variables.
 """
 
 import sys
@@ -29,13 +31,19 @@ def run_saved_model(path: str, inputs: dict[str, np.ndarray]) -> Iterator[tuple[
         return _arrays(signatures["heads"](images=tf.constant(images)))
 
     yield from run_heads(heads, inputs)
-    for prefix, images in _images(inputs):
-        if not prefix.startswith("file"):
-            for name, array in _arrays(signatures["serving_default"](images=tf.constant(images))).items():
-                yield f"{prefix}/{name}", array
     files = [inputs[f"file {k}/bytes"].tobytes() for k in range(len(inputs)) if f"file {k}/bytes" in inputs]
-    for name, array in _arrays(signatures["serve_bytes"](image_bytes=tf.constant(files, tf.string))).items():
-        yield f"files/{name}", array
+
+    def found() -> Iterator[tuple[str, np.ndarray]]:
+        for prefix, images in _images(inputs):
+            if not prefix.startswith("file"):
+                for name, array in _arrays(signatures["serving_default"](images=tf.constant(images))).items():
+                    yield f"{prefix}/{name}", array
+        for name, array in _arrays(signatures["serve_bytes"](image_bytes=tf.constant(files, tf.string))).items():
+            yield f"files/{name}", array
+
+    yield from found()
+    loaded.score.assign(inputs["score"])
+    yield from ((f"low/{name}", array) for name, array in found())
     yield "variable_bytes", np.array(sum(np.prod(v.shape, dtype=np.int64) * v.dtype.size for v in loaded.variables))
 
 

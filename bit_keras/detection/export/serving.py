@@ -42,16 +42,20 @@ def write(detector: Detector, path: Path, options: ServingOptions, names_file: P
         card: file that becomes an asset.
     """
     with execution.portable(), only_from(logging.WARNING, "tensorflow"):
-        signatures, network = _signatures(detector, options, names_file)
+        score = tf.Variable(options.score, trainable=False, dtype=tf.float32)
+        signatures, network = _signatures(detector, options, score, names_file)
         # Without the Keras model, which would be stored too.
         root = tf.train.Checkpoint(variables=[variable.value for variable in network.variables])
+        root.score = score  # the check lowers it
         root.card = tf.saved_model.Asset(str(card))
         if names_file.exists():
             root.class_names = tf.saved_model.Asset(str(names_file))
         tf.saved_model.save(root, str(path), signatures=signatures)
 
 
-def _signatures(detector: Detector, options: ServingOptions, names_file: Path) -> tuple[dict, keras.Model]:
+def _signatures(
+    detector: Detector, options: ServingOptions, score: tf.Variable, names_file: Path
+) -> tuple[dict, keras.Model]:
     """Returns the signatures, and the network whose variables they use."""
     network = folded(detector, options.precision)
     num_classes = detector.num_classes
@@ -72,8 +76,8 @@ def _signatures(detector: Detector, options: ServingOptions, names_file: Path) -
     def find(images: tf.Tensor, content: tf.Tensor) -> dict[str, tf.Tensor]:
         """Returns the boxes in images in [-1, 1], in their pixels; `content` is what is not padding, int32 [N, 2]."""
         _, height, width, _ = tf.unstack(tf.shape(images))
-        found = decoding.candidates(run(images), height, width, options.candidates, options.score)
-        return _suppressed(*found, tf.cast(content, tf.float32), num_classes, options)
+        found = decoding.candidates(run(images), height, width, options.candidates, score)
+        return _suppressed(*found, tf.cast(content, tf.float32), num_classes, score, options)
 
     def named(found: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         ids = found["class_ids"]
@@ -116,13 +120,16 @@ def _signatures(detector: Detector, options: ServingOptions, names_file: Path) -
     return {"serving_default": serving_default, "serve_bytes": serve_bytes, "heads": heads}, network
 
 
-def _suppressed(boxes, scores, classes, content, num_classes: int, options: ServingOptions) -> dict[str, tf.Tensor]:
+def _suppressed(
+    boxes, scores, classes, content, num_classes: int, score, options: ServingOptions
+) -> dict[str, tf.Tensor]:
     """Clips and suppresses candidates as `decoding.select` does.
 
     Args:
         boxes, scores, classes: as `decoding.candidates` returns them.
         content: float32 [N, 2] height and width of what is not padding.
         num_classes: K.
+        score: threshold.
         options: of the SavedModel.
     """
     # By hand: the operation clips to [0, 1].
@@ -135,7 +142,7 @@ def _suppressed(boxes, scores, classes, content, num_classes: int, options: Serv
         max_output_size_per_class=options.limit,
         max_total_size=options.limit,
         iou_threshold=options.iou,
-        score_threshold=options.score,
+        score_threshold=score,
         clip_boxes=False,
     )
     is_found = tf.range(options.limit) < found.valid_detections[:, tf.newaxis]

@@ -59,6 +59,7 @@ class PictureFolder:
 
 def _stem(file: str) -> str:
     """Returns the name of a path or address without folders and ending, which is safe on every system."""
-    last = re.split(r"[\\/]", file.split("?")[0].rstrip("\\/"))[-1]
+    path = file.split("?")[0] if "://" in file else file  # without the query of an address
+    last = re.split(r"[\\/]", path.rstrip("\\/"))[-1]
     safe = _UNSAFE.sub("_", one_line(os.path.splitext(last)[0])).strip("._ ")
     return safe.encode()[:_MOST_BYTES].decode(errors="ignore") or "image"

@@ -1,12 +1,13 @@
 """Detections as a JSON file in COCO's form of results, and as lines of text."""
 
+import collections
 import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import TextIO
 
-from bit_keras.data.errors import DataError
+from bit_keras.data.errors import DataError, shortened
 from bit_keras.detection.inference.found import Found
 from bit_keras.system.texts import one_line
 
@@ -25,27 +26,39 @@ class CocoIds:
     def __init__(self, path: str | os.PathLike, names: Sequence[str]):
         self._path = path
         try:
-            with open(path, encoding="utf-8") as file:
+            with open(path, encoding="utf-8-sig") as file:
                 content = json.load(file)
-            self._images = {PurePath(row["file_name"]).parts: row["id"] for row in content["images"]}
-            categories = {row["name"]: row["id"] for row in content["categories"]}
+            images = [(_parts(row["file_name"]), row["id"]) for row in content["images"]]
+            named = [(row["name"], row["id"]) for row in content["categories"]]
         except OSError as error:
             raise DataError(f"{path} cannot be read: {error.strerror}") from error
         except (ValueError, KeyError, TypeError) as error:
             raise DataError(
                 f'{path} must be a JSON file in COCO\'s form, with "images" and "categories": {error}'
             ) from error
+        self._images, categories = dict(images), dict(named)
+        for what, pairs, known in (("images", images, self._images), ("categories", named, categories)):
+            if len(known) < len(pairs):
+                twins = [
+                    str(name) for name, count in collections.Counter(name for name, _ in pairs).items() if count > 1
+                ]
+                raise DataError(f"{path} must name {what} once, got more than once: {', '.join(shortened(twins))}")
         if missing := [name for name in names if name not in categories]:
             raise DataError(f"{path} must have the classes of the detector, got none called {', '.join(missing)}")
         self.of_classes = tuple(categories[name] for name in names)
 
     def of_image(self, file: str) -> int | str:
         """Returns the id of an image, whose path ends as the file names it; raises DataError if there is none."""
-        parts = PurePath(file).parts
+        parts = _parts(file)
         for start in range(len(parts)):  # the longest end first
             if parts[start:] in self._images:
                 return self._images[parts[start:]]
         raise DataError(f"{self._path} has no image {one_line(file)}")
+
+
+def _parts(file: str) -> tuple[str, ...]:
+    """Returns the folders and the name of a path, which may have been written on Windows."""
+    return PurePath(file.replace("\\", "/")).parts
 
 
 class ResultsWriter:
@@ -113,6 +126,12 @@ def _cells(row: Found) -> list[tuple[str, str]]:
     if not len(row):
         return [("no objects", "")]
     return [
-        (one_line(name), f"{score:.3f}  left {left:.0f}  top {top:.0f}  right {right:.0f}  bottom {bottom:.0f}")
-        for name, score, (top, left, bottom, right) in zip(row.names, row.scores, row.boxes.tolist())
+        (one_line(name), f"{score:.3f}  {_box(*box)}")
+        for name, score, box in zip(row.names, row.scores, row.boxes.tolist())
     ]
+
+
+def _box(top: float, left: float, bottom: float, right: float) -> str:
+    places = 0 if min(bottom - top, right - left) >= 2 else 2  # whole numbers would make small boxes empty
+    sides = {"left": left, "top": top, "right": right, "bottom": bottom}
+    return "  ".join(f"{name} {value:.{places}f}" for name, value in sides.items())

@@ -80,7 +80,7 @@ class Detector(Network):
         **kwargs,
     ):
         check_names("Detector", kwargs, _ARGUMENTS)
-        num_classes, width, depth = _checked_sizes(num_classes, width, depth)
+        num_classes, width, depth = check_sizes(num_classes, width, depth)
         check_arguments(remat=remat, name=name, **kwargs)
         backbone = Backbone(variant, dtype=dtype, remat=remat)
         if missing := [stage for stage in _STAGES.values() if stage not in backbone.normalized_outputs]:
@@ -166,7 +166,7 @@ class Detector(Network):
         """
         given = {"num_classes": num_classes, "width": width, "depth": depth}
         given = {name: value for name, value in given.items() if value is not None}
-        _checked_sizes(**{"num_classes": 1, "width": WIDTH, "depth": DEPTH} | given)  # before a download
+        check_sizes(**{"num_classes": 1} | given)  # before a download
         path, variant = checkpoints.locate(preset, variant, file_format)
         arrays = checkpoints.read_weights(path)
         shapes = checkpoints.shapes_of(arrays)
@@ -317,7 +317,8 @@ def _compare(path, held: dict, needed: dict) -> None:
             )
 
 
-def _checked_sizes(num_classes, width, depth) -> tuple[int, int, int]:
+def check_sizes(num_classes: int, width: int = WIDTH, depth: int = DEPTH) -> tuple[int, int, int]:
+    """Returns the arguments of `Detector` as integers; raises ValueError if one is out of its range."""
     num_classes, width, depth = (
         check_integer(name, value)
         for name, value in {"num_classes": num_classes, "width": width, "depth": depth}.items()

@@ -6,7 +6,7 @@ Example:
 
 from absl import flags
 
-from bit_keras.detection.data.loading import FORMS, open_dataset
+from bit_keras.detection.data.loading import FORMS, open_dataset, uses_classes
 from bit_keras.detection.evaluation.measuring import detections
 from bit_keras.detection.inference.opening import open_detector
 from bit_keras.detection.training.config import LOAD_OPTIONS, TrainConfig, loading_options
@@ -44,9 +44,11 @@ def main() -> None:
     values = flags.FLAGS
     output, boxes = check_output("output", values.output), check_output("detections", values.detections)
     options = loading_options(program.values(TrainConfig, LOAD_OPTIONS))
+    detector = open_detector(values.model)  # first: reading the data may take long
+    if options["classes"] is None and uses_classes(values.dataset):
+        options["classes"] = detector.class_names
     source = load_data(values.dataset, None, open_dataset, **options)
     source = source if values.split == "test" else source.tested_on(values.split)
-    detector = open_detector(values.model)
     detector.check_classes(source.class_names, source.name)
     size = values.resolution or detector.resolution
     if size is None:

@@ -1,7 +1,7 @@
 """Program: train a RetinaNet on a BiT.
 
 Example:
-    python -m bit_keras.detection train --model=BiT-M-R50x1 --dataset=coco/2017 --workdir=/tmp/detector
+    python -m bit_keras.detection train --model=BiT-M-R50x1 --dataset=coco/2017 --skip_unreadable --workdir=runs/coco
 """
 
 from absl import flags

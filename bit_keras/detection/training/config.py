@@ -5,9 +5,9 @@ import math
 from collections.abc import Mapping
 
 from bit_keras.detection.data.augmentation import SCALES
-from bit_keras.detection.data.batches import MAX_BOXES
+from bit_keras.detection.data.batches import MAX_BOXES, check_scales
 from bit_keras.detection.data.loading import FORMS
-from bit_keras.detection.network.detector import DEPTH, WIDTH
+from bit_keras.detection.network.detector import DEPTH, WIDTH, check_sizes
 from bit_keras.network.freezing import FREEZES
 from bit_keras.rules.schedules import Schedule
 from bit_keras.runs.config import TrainingConfig, option
@@ -16,7 +16,6 @@ from bit_keras.system.checks import check_choice, check_integer
 # The paper's recipe, arXiv 1912.11370, appendix E.
 _EPOCHS, _DROPS, _BATCH, _RATE = 30, (16, 22), 256, 0.08
 _SHORTEST = 4  # updates
-_COUNTS = ("width", "depth", "max_boxes")  # in addition to those of all trainings
 
 # Settings for reading boxes, arguments of `open_dataset`.
 LOAD_OPTIONS = (
@@ -84,16 +83,15 @@ class TrainConfig(TrainingConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        for name in _COUNTS:
-            if getattr(self, name) is not None:
-                check_integer(name, getattr(self, name))
+        check_sizes(1, WIDTH if self.width is None else self.width, DEPTH if self.depth is None else self.depth)
+        check_integer("max_boxes", self.max_boxes)
+        check_integer("resolution", self.resolution, minimum=2)
         check_choice("freeze", self.freeze, tuple(name for name in FREEZES if name != "head_only"))
-        positive = {name: getattr(self, name) for name in ("epochs", "base_lr", "clip_norm", "min_scale")}
+        positive = {name: getattr(self, name) for name in ("epochs", "base_lr", "clip_norm")}
         for name, value in positive.items():
             if value is not None and not value > 0:
                 raise ValueError(f"{name} must be more than 0, got {value}")
-        if self.max_scale < self.min_scale:
-            raise ValueError(f"max_scale must be at least min_scale {self.min_scale}, got {self.max_scale}")
+        check_scales(self.min_scale, self.max_scale)
         if self.weight_decay < 0:
             raise ValueError(f"weight_decay must be 0 or more, got {self.weight_decay}")
         if self.box_columns is not None and len(self.box_columns.split(",")) not in (1, 4):

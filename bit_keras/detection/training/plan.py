@@ -1,7 +1,6 @@
 """Describes what the training of a detector would do, without doing it."""
 
 from bit_keras.detection.data.annotations import DetectionSource
-from bit_keras.detection.network.detector import DEPTH, WIDTH
 from bit_keras.detection.network.memory import estimate_detector_memory
 from bit_keras.detection.training.config import TrainConfig
 from bit_keras.rules.schedules import Schedule
@@ -10,7 +9,12 @@ from bit_keras.zoo.variants import Variant
 
 
 def describe(
-    config: TrainConfig, source: DetectionSource, schedule: Schedule, row: Variant, num_devices: int | None = 1
+    config: TrainConfig,
+    source: DetectionSource,
+    schedule: Schedule,
+    row: Variant,
+    sizes: tuple[int, int],
+    num_devices: int | None = 1,
 ) -> str:
     """Returns a text that describes a run: model, data, schedule and memory.
 
@@ -18,9 +22,10 @@ def describe(
         config: settings of the run.
         source, schedule: its data and the learning rate.
         row: architecture of the backbone.
+        sizes: width and depth of the detector.
         num_devices: number of devices of all workers together; None if not known yet.
     """
-    width, depth = config.width or WIDTH, config.depth or DEPTH
+    width, depth = sizes
     memory = estimate_detector_memory(
         row,
         source.num_classes,

@@ -26,7 +26,7 @@ from bit_keras.runs.workdir import check
 from bit_keras.system.logs import OUTCOME, doing, logger
 from bit_keras.system.optional import require
 from bit_keras.zoo.presets import PRESETS
-from bit_keras.zoo.variants import VARIANTS
+from bit_keras.zoo.variants import VARIANTS, Variant
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -120,9 +120,8 @@ def dry_run(
         check_batch(config.distribute, num_devices, config.batch_size, config.accumulate)
     source, schedule = _task(config, dataset)
     check(config.workdir, config.identity(source))
-    preset = PRESETS.get(config.model)  # its weights would have to be downloaded
-    row = VARIANTS[preset.variant] if preset else _open_network(config, source).variant
-    return plan.describe(config, source, schedule, row, num_devices)
+    row, *sizes = _planned_network(config, source)
+    return plan.describe(config, source, schedule, row, sizes, num_devices)
 
 
 def _require_packages() -> None:
@@ -138,6 +137,14 @@ def _task(config: TrainConfig, dataset: str | os.PathLike | DetectionSource) -> 
     check_max_boxes(source.train, config.max_boxes)
     source = held_out(config, source.with_content())
     return source, config.schedule(source.num_train)
+
+
+def _planned_network(config: TrainConfig, source: DetectionSource) -> tuple[Variant, int, int]:
+    """Returns backbone, width and depth of the detector that a run would start from."""
+    if preset := PRESETS.get(config.model):  # its weights would have to be downloaded
+        return VARIANTS[preset.variant], config.width or WIDTH, config.depth or DEPTH
+    network = _open_network(config, source)
+    return network.variant, network.width, network.depth
 
 
 def _open_network(config: TrainConfig, source: DetectionSource) -> Detector:

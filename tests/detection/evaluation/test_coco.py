@@ -13,6 +13,8 @@ from bit_keras.data.examples import Examples
 from bit_keras.detection.data import batches
 from bit_keras.detection.data.annotations import Annotated, Boxes, DetectionSource
 from bit_keras.detection.evaluation.coco import NUMBERS, Evaluator
+from bit_keras.detection.evaluation.measuring import detections
+from bit_keras.detection.network.anchors import anchor_count
 
 pytestmark = pytest.mark.any_backend
 
@@ -185,6 +187,24 @@ def test_batches_are_mapped_to_the_original_images():
         classes = np.array([[*boxes.labels, *[77] * (4 - len(boxes))] for boxes in truth])
         evaluator.add_batch(places, detected, np.ones((len(images), 4)), classes, num)
     assert evaluator.measures().numbers["AP"] == pytest.approx(1)
+
+
+def test_images_whose_outputs_are_nan_are_named(caplog):
+    source = _source([[(0, 20, 30, 110, 240)], [(1, 5, 5, 150, 200)], []])
+    anchors = anchor_count(64, 64)
+
+    class Faulty:
+        calls = 0
+
+        def predict_on_batch(self, images):
+            outputs = {"class": np.full((len(images), anchors, 2), -9.0), "box": np.zeros((len(images), anchors, 4))}
+            outputs["box" if self.calls else "class"][-1, 7] = np.nan
+            self.calls += 1
+            return outputs
+
+    detections(Faulty(), source, batch_size=2, size=64)
+    named = ", ".join(str(source.test.ids[index]) for index in (1, 2))
+    assert f"NaN or infinite for 2 images, in which it finds nothing: {named}" in caplog.text
 
 
 def test_only_the_best_hundred_count():

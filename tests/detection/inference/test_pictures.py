@@ -60,6 +60,8 @@ def test_names_of_files(tmp_path):
         "c/x-2.jpg": "x-2-2.png",
         "../../..": "image.png",
         "..\\..\\up.png": "up.png",
+        "folder/what?.jpg": "what.png",
+        "who?me.jpg": "who_me.png",
         "/": "image-2.png",
         "": "image-3.png",
         "image 0": "image_0.png",

@@ -14,10 +14,14 @@ from pycocotools.coco import COCO
 from bit_keras import detection
 from bit_keras.checkpoints import CheckpointError
 from bit_keras.checkpoints.card import Card
+from bit_keras.data.errors import DataError
 from bit_keras.detection.evaluation.measuring import detections
 from bit_keras.detection.inference import predictor as inference
+from bit_keras.detection.inference import results
+from bit_keras.detection.inference.found import Found
 from bit_keras.detection.inference.opening import open_detector
 from bit_keras.detection.inference.predictor import DetectionPredictor
+from bit_keras.detection.inference.results import CocoIds
 from bit_keras.detection.network.anchors import anchor_boxes
 from bit_keras.detection.network.detector import TASK, Detector, save_npz
 
@@ -235,6 +239,18 @@ def test_the_program(place, run_program):
     assert "pictures must be a new or empty folder, got new/pictures" in again.stderr
 
 
+def test_evaluation_on_boxes_of_some_classes(place, run_program):
+    (place / "boxes.csv").write_text("image,label,xmin,ymin,xmax,ymax\na/x.png,cow,1,2,20,25\nb/y.png,cow,5,5,40,28\n")
+    arguments = ("--model=run", "--dataset=boxes.csv", "--split=train", "--output=measures.json")
+    done = run_program("bit_keras.detection", "evaluate", *arguments, folder=place)
+    assert done.returncode == 0, done.stderr
+    measures = json.loads((place / "measures.json").read_text())
+    assert [row["class"] for row in measures["classes"]] == ["$cat$", "鳥", "cow"]
+    assert measures["numbers"]["AP"] is not None
+    done = run_program("bit_keras.detection", "evaluate", "--model=none.npz", "--dataset=no.csv", folder=place)
+    assert (done.returncode, "no file is called 'none.npz'" in done.stderr) == (1, True), done.stderr
+
+
 def test_ids_of_a_data_set(place, run_program):
     arguments = ("--model=run", "b/*x*", "a", "--json=ids/found.json", "--ids=ids.json", "--limit=2", "--score=0.1")
     done = run_program("bit_keras.detection", "predict", *arguments, folder=place)
@@ -245,6 +261,32 @@ def test_ids_of_a_data_set(place, run_program):
     assert {row["file_name"]: row["image_id"] for row in rows} == {"a/x.png": 7, "b/x.jpg": 8, "b/$x$ 鳥.png": 9}
     assert {(row["category_name"], row["category_id"]) for row in rows} <= {("鳥", 90), ("cow", 3), ("$cat$", 12)}
     assert results.getImgIds() == [7, 8, 9, 10]
+
+
+def test_ids_are_read_from_files_of_other_systems(tmp_path):
+    content = {"images": [{"id": 5, "file_name": "train\\a.jpg"}], "categories": [{"id": 4, "name": "cow"}]}
+    path = tmp_path / "ids.json"
+    path.write_text(json.dumps(content), encoding="utf-8-sig")
+    ids = CocoIds(path, ["cow"])
+    assert (ids.of_image("photos/train/a.jpg"), ids.of_classes) == (5, (4,))
+
+
+@pytest.mark.parametrize("what", ["images", "categories"])
+def test_ids_must_be_of_one_image_or_class(what, tmp_path):
+    twin = {"images": {"id": 6, "file_name": "a.jpg"}, "categories": {"id": 6, "name": "cow"}}
+    content = {"images": [{"id": 5, "file_name": "a.jpg"}], "categories": [{"id": 4, "name": "cow"}]}
+    content[what].append(twin[what])
+    path = tmp_path / "ids.json"
+    path.write_text(json.dumps(content))
+    with pytest.raises(DataError, match=f"must name {what} once, got more than once: "):
+        CocoIds(path, ["cow"])
+
+
+def test_small_boxes_are_not_printed_as_empty():
+    row = Found("a.png", np.array([[0, 0.5, 1, 1], [0, 10.4, 30, 20.6]], np.float32), (0.9, 0.8), ("a", "b"), (0, 1))
+    small, large = results.lines([row])
+    assert small.endswith("left 0.50  top 0.00  right 1.00  bottom 1.00")
+    assert large.endswith("left 10  top 0  right 21  bottom 30")
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The training of a detector: from data to report, resumed, on several devices, and what is refused before it."""
 
+import dataclasses
 import json
 
 import keras
@@ -106,7 +107,10 @@ def test_further_training_of_a_detector_keeps_its_heads_and_refuses_other_classe
         ({"max_boxes": 0}, ValueError, "max_boxes must be 1 or more"),
         ({"steps": 3}, ValueError, "must have 4 updates or more, for a warm-up"),
         ({"steps": None, "epochs": 1.0}, ValueError, "got [12]: 1 epochs of [2-4] images, 2 at a time"),
-        ({"max_scale": 0.5}, ValueError, "max_scale must be at least min_scale 0.8"),
+        ({"max_scale": 0.5}, ValueError, "at most 10, the least first; got 0.8 and 0.5"),
+        ({"max_scale": 11.0}, ValueError, "at most 10, the least first; got 0.8 and 11.0"),
+        ({"depth": 40}, ValueError, "depth must be"),
+        ({"resolution": 1}, ValueError, "resolution must be 2 or more"),
         ({"weight_decay": -1.0}, ValueError, "weight_decay must be 0 or more"),
         ({"freeze": "head_only"}, ValueError, "freeze must be one of none, root_block"),
         ({"box_columns": "a,b"}, ValueError, "box_columns must be one name or four"),
@@ -123,6 +127,15 @@ def test_bad_settings_are_refused_before_the_folder_is_claimed(change, error, me
     with pytest.raises(error, match=message):
         detection.train("three_blocks", f"coco:{write_coco()}", tmp_path / "run", verbose=False, **settings)
     assert not (tmp_path / "run").exists()
+
+
+def test_settings_are_checked_before_the_data_are_read(tmp_path):
+    for change in ({"width": 33}, {"depth": 40}, {"min_scale": 0.0}, {"resolution": 1}):
+        with pytest.raises(ValueError, match=f"{next(iter(change))}|scales"):
+            trainer.dry_run("three_blocks", "coco:no_data", tmp_path / "run", **change)
+    for function in (trainer.dry_run, detection.train):
+        with pytest.raises(ValueError, match=r"no file is called 'no_weights\.npz'"):
+            function("no_weights.npz", "coco:no_data", tmp_path / "run")
 
 
 def test_the_recipe_of_the_paper():
@@ -149,6 +162,15 @@ def test_a_dry_run_states_the_plan_and_writes_nothing(write_coco, tmp_path, scen
     assert lines["data"].endswith(f", {len(trained)} training boxes"), "without crowds"
     assert lines["length"].startswith("6 updates, ")
     assert not (tmp_path / "run").exists()
+
+
+def test_the_plan_of_further_training_has_the_sizes_of_the_weights(write_coco, tmp_path):
+    detector = detection.Detector("three_blocks", 3, width=64, depth=2)
+    detector.card = dataclasses.replace(detector.card, class_names=("cat", "dog", "cow"))
+    detection.save_npz(detector, tmp_path / "weights.npz")
+    frozen = {**SETTINGS, "width": None, "depth": None}
+    text = trainer.dry_run(tmp_path / "weights.npz", f"coco:{write_coco()}", tmp_path / "run", **frozen)
+    assert "RetinaNet on three_blocks, 2 x 64 channels in each head, 3 classes" in text
 
 
 def test_the_memory_estimate_counts_the_weights_above_the_backbone():

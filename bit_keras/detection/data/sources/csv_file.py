@@ -16,9 +16,9 @@ from bit_keras.data.sources.csv_file import read_text
 from bit_keras.data.splits import SPLIT_NAMES, assign
 from bit_keras.detection.data.annotations import BOX_FORMATS, DetectionSource
 from bit_keras.detection.data.entry import Entry, Form
-from bit_keras.detection.data.sources.opened import open_entries
+from bit_keras.detection.data.sources.opened import listed_classes, open_entries
 from bit_keras.system.checks import check_choice
-from bit_keras.system.texts import one_line, read_names
+from bit_keras.system.texts import one_line
 
 UNITS = ("pixels", "relative")
 _DELIMITERS = ",;\t|"
@@ -324,11 +324,11 @@ def _has_boxes(rows: Sequence[_Row], split: str) -> bool:
     return any(row.box for row in rows if row.split == split)
 
 
-def _class_names(path: Path, rows: Sequence[_Row], classes: str | os.PathLike | None) -> dict[str, int]:
+def _class_names(path: Path, rows: Sequence[_Row], classes: str | os.PathLike | Sequence[str] | None) -> dict[str, int]:
     """Returns {class: its label}."""
     names = sorted({row.label for row in rows} - {""})
     if classes is not None:
-        names = [line.strip() for line in read_names("classes", Path(classes).expanduser()) if line.strip()]
+        names = listed_classes(classes)
     return {name: label for label, name in enumerate(names)}
 
 

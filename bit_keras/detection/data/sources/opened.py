@@ -10,7 +10,7 @@ from bit_keras.data.source import median_size
 from bit_keras.detection.data.annotations import Annotated, DetectionSource, divide
 from bit_keras.detection.data.entry import Entry
 from bit_keras.detection.data.scan import checked
-from bit_keras.system.texts import one_line
+from bit_keras.system.texts import one_line, read_names
 
 
 def open_entries(
@@ -79,6 +79,13 @@ def open_splits(splits: dict[str, Annotated], seed: int, takes_test: bool, **att
         identity["validation"] = splits["validation"].fingerprint(classes)
     source = DetectionSource(image_size=median_size(splits["train"].sizes), **attributes, **splits)
     return source.with_content()
+
+
+def listed_classes(classes: str | os.PathLike | Sequence[str]) -> list[str]:
+    """Returns the names of a list, or of a text file with a name per line."""
+    if not isinstance(classes, str | os.PathLike):
+        return list(classes)
+    return [line.strip() for line in read_names("classes", Path(classes).expanduser()) if line.strip()]
 
 
 def check_classes(where: str | Path, class_names: Sequence[str]) -> None:

@@ -4,7 +4,7 @@ import math
 import os
 import re
 import xml.etree.ElementTree as ET
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from bit_keras.data.splits import SPLIT_NAMES, assign
 from bit_keras.detection.data.annotations import DetectionSource
 from bit_keras.detection.data.entry import Entry, Form
 from bit_keras.detection.data.scan import report
-from bit_keras.detection.data.sources.opened import inside, open_entries
+from bit_keras.detection.data.sources.opened import inside, listed_classes, open_entries
 from bit_keras.system.logs import doing
 from bit_keras.system.texts import read_names
 
@@ -126,20 +126,16 @@ def _listed(file: Path, folder: Path, by_stem: dict[str, Path]) -> list[Path]:
     return [by_stem.get(stem, folder / f"{stem}.xml") for stem in stems]
 
 
-def _class_names(path: Path, classes: str | os.PathLike | None) -> list[str]:
+def _class_names(path: Path, classes: str | os.PathLike | Sequence[str] | None) -> list[str]:
     """Returns the names that a list states, [] if there is none."""
     if classes is not None:
-        return _lines(Path(classes).expanduser())
+        return listed_classes(classes)
     for file in (path / name for name in _CLASS_FILES):
         if file.is_file():
-            return _lines(file)
+            return listed_classes(file)
     endings = [f"_{split}" for split in (*SPLIT_NAMES, "trainval")]
     stems = [(file.stem, ending) for file in (path / _LISTS).glob("*.txt") for ending in endings]
     return sorted({stem.removesuffix(ending) for stem, ending in stems if stem.endswith(ending)})
-
-
-def _lines(file: Path) -> list[str]:
-    return [line.strip() for line in read_names("classes", file) if line.strip()]
 
 
 def _names_in(parsed: dict[str, dict[Path, ET.Element]]) -> list[str]:
