@@ -142,8 +142,9 @@ def load_data(
     except data.DataError as error:
         if not error.files:
             raise
-        way_out = "--skip_unreadable leaves them out"
+        # Data with boxes name the way out themselves, also in Python.
+        hints = [] if "skip_unreadable" in str(error) else ["--skip_unreadable leaves them out"]
         if listing is not None:
             write_lines(listing, error.files)
-            way_out = f"all of them: {listing}; {way_out}"
-        raise data.DataError(f"{error}\n{way_out}", error.files) from error
+            hints.insert(0, f"all of them: {listing}")
+        raise data.DataError("\n".join([str(error), *filter(None, ["; ".join(hints)])]), error.files) from error

@@ -156,3 +156,11 @@ def test_data_with_an_unreadable_image_state_the_way_out(tmp_path):
     with pytest.raises(data.DataError, match=r"\nall of them: .*bad\.txt; --skip_unreadable leaves them out$"):
         load_data(tmp_path / "data", tmp_path / "bad.txt")
     assert (tmp_path / "bad.txt").read_text().splitlines() == list(caught.value.files)
+
+    def load(name):
+        raise data.DataError("a.png: no such file\nskip_unreadable leaves it out", files=["a.png"])
+
+    with pytest.raises(data.DataError, match=r"^a\.png: no such file\nskip_unreadable leaves it out$"):
+        load_data("boxes.csv", load=load)
+    with pytest.raises(data.DataError, match=r"\nskip_unreadable leaves it out\nall of them: .*bad\.txt$"):
+        load_data("boxes.csv", tmp_path / "bad.txt", load)

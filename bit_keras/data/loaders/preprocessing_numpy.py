@@ -73,7 +73,10 @@ def header_orientation(encoded: bytes) -> int:
 
 def _header_orientation(encoded: bytes) -> int:
     with _open(encoded) as image:
-        return _orientation(image)
+        if image.format != "TIFF":
+            return _orientation(image)
+        found = image.getexif().get(exif.ORIENTATION)  # Pillow applies it while it loads the pixels
+        return found if found in range(1, 9) else 1
 
 
 def _header_size(encoded: bytes) -> tuple[int, int]:

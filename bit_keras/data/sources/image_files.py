@@ -7,17 +7,19 @@ import struct
 import unicodedata
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from bit_keras.data.errors import DataError
 from bit_keras.data.examples import Examples
 from bit_keras.data.held_out import FOR_TEST, TEST_SHARE, hold_out
+from bit_keras.data.loaders.preprocessing_numpy import header_orientation
 from bit_keras.data.remembered import remembered, stamp
 from bit_keras.data.source import Source, median_size
 from bit_keras.data.sources.scan import conditions, read_file, scan
 
-_ROW = struct.Struct("<ii32s")  # height, width and SHA-256 of an image
+_ROW = struct.Struct("<iib32s")  # height, width, EXIF orientation and SHA-256 of an image
 Classes = dict[str, list[Path]]  # {class: its files}, both sorted
 
 
@@ -61,7 +63,7 @@ def open_image_files(
             )
     _check_twins(name, train)
     files = [path for classes in splits.values() for path in _flatten(classes)]
-    sizes, digests = check_images(root, files, skip_unreadable)
+    sizes, digests, _ = check_images(root, files, skip_unreadable)
     splits = {split: _only(sizes, classes) for split, classes in splits.items()}
     identity = {"kind": "folder"}
     if "test" not in splits and not divide:
@@ -90,23 +92,36 @@ def open_image_files(
     )
 
 
-def check_images(
-    root: Path, files: Sequence[Path], skip_unreadable: bool
-) -> tuple[dict[Path, list[int]], dict[Path, bytes]]:
-    """Returns height and width, and the SHA-256, of the images that can be used.
+class Checked(NamedTuple):
+    """What is known of the images that can be used.
+
+    Attributes:
+        sizes: {file: height and width of the upright image}.
+        digests: {file: its SHA-256}.
+        orientations: {file: EXIF orientation, 1 to 8, by which the file is turned upright}.
+    """
+
+    sizes: dict[Path, list[int]]
+    digests: dict[Path, bytes]
+    orientations: dict[Path, int]
+
+
+def check_images(root: Path, files: Sequence[Path], skip_unreadable: bool) -> Checked:
+    """Returns what is known of the images that can be used.
 
     An image is decoded unless an earlier start has decoded it and its file has not changed since.
     """
-    sizes, digests = np.zeros((len(files), 2), np.int32), {}
-    with remembered("image files", str(root.resolve()), conditions()) as table:
+    sizes, digests, orientations = np.zeros((len(files), 2), np.int32), {}, {}
+    with remembered("image files with orientations", str(root.resolve()), conditions()) as table:
         stamps = list(map(stamp, files))  # before the files are read, so that a later change is noticed
-        for index, row in enumerate(map(table.get, stamps)):
+        for index, (path, row) in enumerate(zip(files, map(table.get, stamps), strict=True)):
             if row is not None:
-                height, width, digests[files[index]] = _ROW.unpack(row)
+                height, width, orientations[path], digests[path] = _ROW.unpack(row)
                 sizes[index], stamps[index] = (height, width), None
 
         def read(path: Path) -> bytes:
             content = read_file(path)
+            orientations[path] = header_orientation(content)
             digests[path] = hashlib.sha256(content).digest()  # now, so that no file is read twice
             return content
 
@@ -115,8 +130,9 @@ def check_images(
         finally:
             for path, key, size in zip(files, stamps, sizes.tolist(), strict=True):
                 if key is not None and any(size):
-                    table.put(key, _ROW.pack(*size, digests[path]))
-    return {path: size for path, size in zip(files, sizes.tolist(), strict=True) if any(size)}, digests
+                    table.put(key, _ROW.pack(*size, orientations[path], digests[path]))
+    usable = {path: size for path, size in zip(files, sizes.tolist(), strict=True) if any(size)}
+    return Checked(usable, digests, orientations)
 
 
 def _check_twins(name: str, classes: Classes) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 from bit_keras.data import content
 from bit_keras.data.errors import DataError
 from bit_keras.data.held_out import hold_out
+from bit_keras.data.loaders import limits
 from bit_keras.data.source import Source
 
 BOX_FORMATS = ("xyxy", "yxyx", "xywh")
@@ -85,8 +86,15 @@ class Annotated:
 
     @property
     def num_boxes(self) -> int:
-        """Number of boxes, including ignored ones."""
-        return sum(map(len, self.boxes))
+        """Number of boxes without ignored ones."""
+        return sum(int(np.count_nonzero(~boxes.ignored)) for boxes in self.boxes)
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the images for messages: their files, where images are files; else their ids."""
+        if getattr(self.images, "in_files", False):
+            return [limits.printable(path) for path in self.images.images]
+        return list(map(str, self.ids))
 
     @functools.cached_property
     def labels(self) -> np.ndarray:
@@ -107,7 +115,7 @@ class Annotated:
         height, width = self.sizes[index].tolist()
         if image.shape[:2] != (height, width):
             raise DataError(
-                f"image {self.ids[index]} must have {width}x{height} pixels, as when the data were opened, got "
+                f"{self.names[index]} must have {width}x{height} pixels, as when the data were opened, got "
                 f"{image.shape[1]}x{image.shape[0]}: its boxes no longer fit"
             )
         return image, self.boxes[index]
@@ -183,11 +191,13 @@ def divide(split: Annotated, share: float, seed: int, purpose: str) -> tuple[Ann
         DataError: fewer than two images have boxes.
     """
     has_boxes = np.array([not boxes.ignored.all() for boxes in split.boxes])
+    if has_boxes.sum() < 2:
+        raise DataError(f"images with boxes must be 2 or more, {purpose}, got {has_boxes.sum()}")
     chosen = np.zeros(len(split), bool)
-    for name, members in (("with boxes", np.flatnonzero(has_boxes)), ("without boxes", np.flatnonzero(~has_boxes))):
-        if len(members) >= 2 or name == "with boxes":
+    for members in (np.flatnonzero(has_boxes), np.flatnonzero(~has_boxes)):
+        if len(members) >= 2:
             labels = np.zeros(len(members), np.int64)
-            chosen[members[hold_out(labels, [name], share, seed, purpose)]] = True
+            chosen[members[hold_out(labels, ["any"], share, seed, purpose)]] = True
     return tuple(split.subset(np.flatnonzero(part)) for part in (~chosen, chosen))
 
 

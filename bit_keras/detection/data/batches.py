@@ -93,10 +93,10 @@ def check_scales(least: float, greatest: float) -> None:
         )
 
 
-def train_ids(source: DetectionSource, *, batch_size: int, seed: int, step: int) -> list[int | str]:
-    """Returns the ids of the images in a batch of `train_batches`, for messages."""
-    index_at = _engine().train_order(len(source.train), seed)
-    return [source.train.ids[index_at(position)] for position in range(step * batch_size, (step + 1) * batch_size)]
+def train_names(source: DetectionSource, *, batch_size: int, seed: int, step: int) -> list[str]:
+    """Returns the names of the images in a batch of `train_batches`, for messages."""
+    index_at, names = _engine().train_order(len(source.train), seed), source.train.names
+    return [names[index_at(position)] for position in range(step * batch_size, (step + 1) * batch_size)]
 
 
 @known_arguments

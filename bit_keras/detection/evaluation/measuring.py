@@ -24,17 +24,17 @@ def detections(predictor, source: DetectionSource, *, batch_size: int, size: int
     Raises:
         DataError: an image cannot be read any more.
     """
-    evaluator, faulty = Evaluator(source), []
+    evaluator, names, faulty = Evaluator(source), source.test.names, []
     for images, places in test_batches(source, batch_size=batch_size, size=size):
         outputs = {name: np.asarray(output) for name, output in predictor.predict_on_batch(images).items()}
         is_finite = np.all([np.isfinite(output).all((1, 2)) for output in outputs.values()], axis=0)
-        faulty += [source.test.ids[index] for index in places["index"][~is_finite]]
+        faulty += [names[index] for index in places["index"][~is_finite]]
         evaluator.add_batch(places, *detect(outputs, (size, size), places["content"]))
     if faulty:
         logger.warning(
             "the network's outputs are NaN or infinite for %s, in which it finds nothing: %s",
             counted(len(faulty), "image"),
-            ", ".join(shortened([str(each) for each in faulty])),
+            ", ".join(shortened(faulty)),
         )
     return evaluator
 

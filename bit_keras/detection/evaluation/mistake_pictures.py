@@ -56,11 +56,12 @@ def _grid(
 ) -> Figure:
     """Draws mistakes, each with class, what is there instead, and the image."""
     names, captions = [drawing.drawn(name) for name in evaluator.source.class_names], []
+    files = evaluator.source.test.names
     for mistake in chosen:
         height, width = mistake.box[2:] - mistake.box[:2]
         measure = f"{width:.0f}x{height:.0f} pixels" if mistake.score is None else f"{mistake.score:.2f}"
         place = nothing if mistake.other is None else f"{instead} {names[mistake.other]}"
-        file = pictures.short_name(str(evaluator.source.test.ids[mistake.index]))
+        file = pictures.short_name(files[mistake.index])
         captions.append(f"{names[mistake.label]} {measure}\n{place}\nimage {file}")
     return pictures.grid(images, captions, title, lines=3, columns=_COLUMNS)
 

@@ -10,7 +10,7 @@ from bit_keras import training
 from bit_keras.checkpoints import provenance
 from bit_keras.checkpoints.card import Card, origin
 from bit_keras.detection.data.annotations import DetectionSource
-from bit_keras.detection.data.batches import train_batches, train_ids
+from bit_keras.detection.data.batches import train_batches, train_names
 from bit_keras.detection.evaluation import report
 from bit_keras.detection.evaluation.measuring import AveragePrecision, detections
 from bit_keras.detection.network.detector import TASK, Detector, save_npz
@@ -160,13 +160,13 @@ class DetectionRun(TrainingRun):
 
     def _names(self, step: int) -> list[str]:
         size, seed = self.config.micro_batch_size, self.config.seed
-        return [str(name) for name in train_ids(self.source, batch_size=size, seed=seed, step=step)]
+        return train_names(self.source, batch_size=size, seed=seed, step=step)
 
     def log_plan(self) -> None:
         """Logs what the run will do."""
         source, config = self.source, self.config
         logger.info("%s: %s of %s classes", source.name, source.describe_splits(), f"{source.num_classes:,}")
-        logger.info("%s in the training images", counted(source.train.num_boxes, "box", "boxes"))
+        logger.info("%s to train on", counted(source.train.num_boxes, "box", "boxes"))
         logger.info("best.npz will be chosen on %s", self.validation.describe_test())
         logger.info("%s", self.schedule)
         logger.info("batches of %d images in squares of %d pixels", config.batch_size, config.resolution)

@@ -6,6 +6,7 @@ import dataclasses
 import numpy as np
 import pytest
 from matplotlib.image import imread
+from PIL import Image
 
 from bit_keras.data.examples import Examples
 from bit_keras.detection.data.annotations import Annotated, Boxes, DetectionSource
@@ -112,6 +113,17 @@ def test_pictures_of_mistakes():
     np.testing.assert_array_equal(picture[round(30 * scale), round(20 * scale) - 4], TRUE)
     np.testing.assert_array_equal(picture[round(29 * scale) + 3, round(30 * scale)], FOUND)
     np.testing.assert_array_equal(picture[round(35 * scale), round(30 * scale)], [50] * 3)
+
+
+def test_pictures_name_files_rather_than_ids(tmp_path):
+    source = _source()
+    files = np.array([str(tmp_path / f"{name}.png") for name in "abc"], object)
+    for file, image in zip(files, source.test.images.images, strict=True):
+        Image.fromarray(image).save(file)
+    images = Examples(files, source.test.images.labels, in_files=True)
+    split = dataclasses.replace(source.test, images=images, ids=(17, 4, 33))
+    alarms = mistake_pictures.false_alarms(_evaluator(source=dataclasses.replace(source, test=split)))
+    assert _texts(alarms).split("\n")[2::3] == ["image a.png", "image b.png", "image c.png"]
 
 
 def test_parts_of_images():

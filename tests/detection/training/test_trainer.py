@@ -148,10 +148,18 @@ def test_the_recipe_of_the_paper():
     assert TrainConfig(model="R101x3", dataset="d", workdir="w", batch_size=64).schedule(1_000).base_lr == 0.02
 
 
-def test_a_dry_run_states_the_plan_and_writes_nothing(write_coco, tmp_path):
-    text = trainer.dry_run("three_blocks", f"coco:{write_coco()}", tmp_path / "run", **SETTINGS)
+def test_a_dry_run_states_the_plan_and_writes_nothing(write_coco, tmp_path, scenes):
+    content = scenes.coco_content()
+    for number in (0, 4):  # the first boxes of two images, of which one or both are for training
+        content["annotations"][number]["iscrowd"] = 1
+    dataset = f"coco:{write_coco(content)}"
+    boxes = detection.open_dataset(dataset).train.boxes
+    trained = [index for each in boxes for index in np.flatnonzero(~each.ignored)]
+    assert len(trained) < sum(map(len, boxes))
+    text = trainer.dry_run("three_blocks", dataset, tmp_path / "run", **SETTINGS)
     lines = dict(line.split(maxsplit=1) for line in text.splitlines() if not line.startswith(" "))
     assert lines["model"] == "three_blocks: RetinaNet on three_blocks, 1 x 32 channels in each head, 3 classes"
+    assert lines["data"].endswith(f", {len(trained)} training boxes"), "without crowds"
     assert lines["length"].startswith("6 updates, ")
     assert not (tmp_path / "run").exists()
 

@@ -13,8 +13,8 @@ import numpy as np
 from bit_keras.data.errors import DataError, shortened
 from bit_keras.data.loaders import limits
 from bit_keras.data.splits import SPLIT_NAMES, assign
-from bit_keras.detection.data.annotations import DetectionSource, corners_of
-from bit_keras.detection.data.scan import Entry
+from bit_keras.detection.data.annotations import DetectionSource
+from bit_keras.detection.data.entry import Entry, Form
 from bit_keras.detection.data.sources.opened import inside, open_entries
 from bit_keras.system.texts import one_line
 
@@ -26,6 +26,11 @@ _SAMPLE = 20  # first images, of which one must exist in a folder that is taken 
 _UNUSED = ("segmentation", "keypoints", "caption", "license", "coco_url", "flickr_url", "date_captured")
 _LISTS = ("images", "annotations", "categories")
 _LARGEST = 2**31  # pixels of the side of an image, more than any has
+_FORM = Form(
+    "xywh",
+    other_order="COCO's form has [left, top, width, height]: correct the file, or write a CSV file, with box_format={}",
+    other_unit="multiply x and width by the width of the image, y and height by its height",
+)
 
 
 def open_coco(
@@ -131,8 +136,8 @@ def _categories(path: Path, content: dict) -> dict[int, str]:
     """Returns {category id: name}, ordered by id."""
     found = {}
     for row in content["categories"]:
-        number, name = row.get("id"), row.get("name")
-        if not _is_integer(number) or not isinstance(name, str):
+        number, name = _whole(row.get("id")), row.get("name")
+        if number is None or not isinstance(name, str):
             raise DataError(f"{path}: a category must have a whole number as id and a name, got {_shown(row)}")
         if number in found:
             raise DataError(
@@ -145,8 +150,8 @@ def _categories(path: Path, content: dict) -> dict[int, str]:
 def _entries(path: Path, content: dict, categories: dict[int, str], image_dir: str | os.PathLike | None) -> list[Entry]:
     faults, by_image = [], {}
     for row in content["images"]:
-        number, name = row.get("id"), row.get("file_name")
-        if not (_is_integer(number) or isinstance(number, str)) or not isinstance(name, str):
+        number, name = _id(row.get("id")), row.get("file_name")
+        if number is None or not isinstance(name, str):
             faults.append(f"an image must have an id and a file_name, got {_shown(row)}")
         elif inside(path.parent, name) is None:
             faults.append(f"the file_name of image {number} must lie in the folder of the images, got {name!r}")
@@ -155,13 +160,14 @@ def _entries(path: Path, content: dict, categories: dict[int, str], image_dir: s
         else:
             by_image[number] = (row, [])
     ids = set()
-    for row in content["annotations"]:
-        number, image = row.get("id"), row.get("image_id")
-        if not isinstance(image, int | str) or image not in by_image:
-            faults.append(f"annotation {number!r} has the image_id {image!r}, of no image of the file")
+    for row in () if faults else content["annotations"]:  # those of a faulty image would seem to have none
+        number, image = _id(row.get("id")), _id(row.get("image_id"))
+        if image not in by_image:
+            image = _shown(row.get("image_id"))
+            faults.append(f"annotation {number!r} has the image_id {image}, of no image of the file")
             continue
         by_image[image][1].append(row)
-        if isinstance(number, int | str):  # other writers leave the id out
+        if number is not None:  # other writers leave the id out
             if number in ids:
                 by_image[image][1].append({"fault": f"annotation {number!r} is listed more than once"})
             ids.add(number)
@@ -172,37 +178,38 @@ def _entries(path: Path, content: dict, categories: dict[int, str], image_dir: s
         raise DataError(f"{path} must list images, got none")
     folder = _image_folder(path, [row["file_name"] for row, _ in by_image.values()], image_dir)
     labels = {number: label for label, number in enumerate(categories)}
-    return [_entry(folder, row, annotations, labels) for row, annotations in by_image.values()]
+    return [_entry(folder, number, *found, labels) for number, found in by_image.items()]
 
 
-def _entry(folder: Path, image: dict, annotations: list[dict], labels: dict[int, int]) -> Entry:
+def _entry(folder: Path, number: int | str, image: dict, annotations: list[dict], labels: dict[int, int]) -> Entry:
     boxes, of_boxes, ignored, areas, faults = [], [], [], [], []
     for row in annotations:
         if "fault" in row:
             faults.append(row["fault"])
             continue
         box, category, area, crowd = (row.get(name) for name in ("bbox", "category_id", "area", "iscrowd"))
-        name = f"annotation {row.get('id')!r}"
+        name = f"annotation {_id(row.get('id'))!r}"
         if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)):
             faults.append(f"{name} must have a bbox [x, y, width, height], got {_shown(box)}")
-        elif not _is_integer(category) or category not in labels:
+        elif _whole(category) not in labels:
             faults.append(f"{name} has the category_id {_shown(category)}, which is not among the categories")
         elif crowd not in (None, 0, 1):
             faults.append(f"{name} must have iscrowd 0 or 1, got {_shown(crowd)}")
         else:
             boxes.append([float(value) for value in box])
-            of_boxes.append(labels[category])
+            of_boxes.append(labels[_whole(category)])
             ignored.append(bool(crowd))
             areas.append(float(area) if _is_number(area) and 0 < area < math.inf else math.nan)
-    height, width = image.get("height"), image.get("width")
-    is_stated = all(_is_integer(side) and side > 0 for side in (height, width))
+    height, width = (_whole(image.get(side)) or 0 for side in ("height", "width"))
+    is_stated = height > 0 and width > 0
     return Entry(
         inside(folder, image["file_name"]),
-        image["id"],
-        corners_of(boxes, "xywh"),
+        number,
+        np.array(boxes, np.float64).reshape(-1, 4),
         np.array(of_boxes, np.int32),
         np.array(ignored, bool),
         np.array(areas, np.float64),
+        _FORM,
         (min(height, _LARGEST), min(width, _LARGEST)) if is_stated else None,
         faults=faults,
     )
@@ -238,8 +245,14 @@ def _has_any(folder: Path, names: list[str]) -> bool:
     return any(os.path.lexists(inside(folder, name)) for name in names[:_SAMPLE])
 
 
-def _is_integer(value) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+def _whole(value) -> int | None:
+    """Returns a whole number, also one that pandas writes as 1.0; None for anything else."""
+    is_whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+    return int(value) if is_whole and not isinstance(value, bool) else None
+
+
+def _id(value) -> int | str | None:
+    return value if isinstance(value, str) else _whole(value)
 
 
 def _is_number(value) -> bool:

@@ -14,8 +14,8 @@ import numpy as np
 from bit_keras.data.errors import DataError, shortened
 from bit_keras.data.sources.csv_file import read_text
 from bit_keras.data.splits import SPLIT_NAMES, assign
-from bit_keras.detection.data.annotations import BOX_FORMATS, DetectionSource, corners_of
-from bit_keras.detection.data.scan import Entry
+from bit_keras.detection.data.annotations import BOX_FORMATS, DetectionSource
+from bit_keras.detection.data.entry import Entry, Form
 from bit_keras.detection.data.sources.opened import listed_classes, open_entries
 from bit_keras.system.checks import check_choice
 from bit_keras.system.texts import one_line
@@ -49,7 +49,6 @@ _BOXES = {
 }
 _NUMBER = re.compile(r"[-+.\w]+")
 _TRUE, _FALSE = ("1", "true", "yes"), ("", "0", "false", "no", "-1")  # -1: unknown, in Open Images
-_MOST_RELATIVE = 1.5  # no rounding explains larger numbers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,6 +64,7 @@ class _Header:
     columns: Mapping[str, int]
     box: tuple[int, ...]
     box_format: str
+    other_format: str  # arguments that state another order, for which "{}" stands
 
 
 @dataclasses.dataclass(frozen=True, order=True)
@@ -99,7 +99,7 @@ def open_box_table(
             ...); the box, as xmin, ymin, xmax, ymax, or left, top, right, bottom, or x1, y1, x2, y2, or x, y, width,
             height; and, if wanted, split (train, test, validation), iscrowd or difficult (1 for an ignored box), and
             the size of the image (image_width, image_height; width and height beside xmin and xmax). An image without
-            boxes has one row, in which the box is empty. The order of the rows has no effect.
+            boxes has one row, in which box and class are empty. The order of the rows has no effect.
         classes: text file with a name per line; None for the names in the file, sorted.
         image_column, label_column: names of the columns in the header, in any case; None for the usual names.
         box_columns: names of the four columns of the box, in the order of `box_format`; or of one column with four
@@ -120,14 +120,20 @@ def open_box_table(
         raise DataError(f"no such file: {path}")
     header, rows = _read(path, image_column, label_column, box_columns, box_format)
     unit = box_unit or "pixels"
-    _check_unit(path, rows, unit)
+    form = Form(
+        header.box_format,
+        unit == "relative",
+        other_order=f"state {header.other_format}",
+        other_unit=f"state box_unit={'pixels' if unit == 'relative' else 'relative'}",
+        otherwise=f"boxes were read as {header.box_format} in {unit}: box_format and box_unit state another meaning",
+    )
     present = sorted({row.split for row in rows})
     splits = {"train": ""} if present == [""] else assign(path, present, lambda name: _has_boxes(rows, name))
     rows = [row for row in rows if row.split in splits.values()]
     names = _class_names(path, rows, classes)
     entries = {split: [] for split in splits.values()}
     for (_, split), group in _grouped(rows).items():
-        entries[split].append(_entry(path, group, header.box_format, unit, names))
+        entries[split].append(_entry(path, group, form, names))
     return open_entries(
         path.stem,
         path.parent,
@@ -138,7 +144,6 @@ def open_box_table(
         seed=seed,
         skip_unreadable=skip_unreadable,
         divide=divide,
-        hint=f"boxes were read as {header.box_format} in {unit}: box_format and box_unit state another meaning",
     )
 
 
@@ -216,7 +221,9 @@ def _header(
         )
     if "image_width" not in columns and named == "xyxy" and {"width", "height"} <= set(plain):
         columns |= {"image_width": plain.index("width"), "image_height": plain.index("height")}
-    return _Header(columns, box, named or box_format)
+    # The usual names state a format, which box_format cannot change.
+    chosen = "" if named is None else f"box_columns={','.join(names[index] for index in box)} and "
+    return _Header(columns, box, named or box_format, f"{chosen}box_format={{}}")
 
 
 def _plain(name: str) -> str:
@@ -264,11 +271,13 @@ def _row(root: Path, header: _Header, line: int, cells: list[str]) -> _Row:
     box = _numbers([cells[index] for index in header.box])
     if box and not cell["label"]:
         raise ValueError("a box must have a class")
+    if cell["label"] and not box:
+        raise ValueError(f"has the class {cell['label']!r} but no box; an image without boxes has no class either")
     sides = [cell.get(name, "") for name in ("image_height", "image_width")]
     if not all(side.isascii() and side.isdecimal() and len(side) < 10 for side in sides if side):
         raise ValueError(f"the size of the image must be whole numbers, got {' and '.join(sides)}")
     size = (int(sides[0]), int(sides[1])) if all(sides) and int(sides[0]) and int(sides[1]) else None
-    return _Row(_path(root, cell["path"]), split, box, cell["label"] if box else "", ignored in _TRUE, size, line)
+    return _Row(_path(root, cell["path"]), split, box, cell["label"], ignored in _TRUE, size, line)
 
 
 def _numbers(cells: list[str]) -> tuple[float, ...]:
@@ -296,28 +305,19 @@ def _path(root: Path, name: str) -> Path:
 
 def _contradictions(rows: Sequence[_Row]) -> list[tuple[_Row, str]]:
     """Returns rows that contradict earlier ones about the same image, each with its fault."""
-    first, found = {}, []
+    first, boxes, found = {}, {}, []
     for row in rows:
         other = first.setdefault(row.path, row)
+        twin = boxes.setdefault((row.path, row.box, row.label), row)
         if other.split != row.split:
             found.append((row, f"{row.path} must be in one split, is also in that of line {other.line}"))
         elif other is not row and not (row.box and other.box):
             found.append((row, f"{row.path} has a row without a box and another row, line {other.line}"))
         elif other.size != row.size:
             found.append((row, f"{row.path} has another size than in line {other.line}"))
+        elif twin is not row:
+            found.append((row, f"{row.path} has this box of the class {row.label!r} already in line {twin.line}"))
     return found
-
-
-def _check_unit(path: Path, rows: Sequence[_Row], unit: str) -> None:
-    """Raises DataError if the numbers of all boxes show that they have another unit."""
-    largest = max((abs(number) for row in rows for number in row.box if math.isfinite(number)), default=0)
-    if unit == "pixels" and 0 < largest <= 1:
-        raise DataError(
-            f"{path}: no number of its boxes is larger than {largest:g}, so they are not in pixels: state "
-            "box_unit=relative"
-        )
-    if unit == "relative" and largest > _MOST_RELATIVE:
-        raise DataError(f"{path}: relative boxes must lie in [0, 1], got {largest:g}: state box_unit=pixels")
 
 
 def _has_boxes(rows: Sequence[_Row], split: str) -> bool:
@@ -339,23 +339,20 @@ def _grouped(rows: Sequence[_Row]) -> dict[tuple[Path, str], list[_Row]]:
     return groups
 
 
-def _entry(path: Path, rows: list[_Row], box_format: str, unit: str, labels: Mapping[str, int]) -> Entry:
+def _entry(path: Path, rows: list[_Row], form: Form, labels: Mapping[str, int]) -> Entry:
     rows = [row for row in rows if row.box] or rows[:1]
     known = [row for row in rows if row.box and row.label in labels]
     unknown = [row for row in rows if row.box and row.label not in labels]
-    corners = corners_of([row.box for row in known], box_format)
-    reversed_ = sum(bool(row.box[2] < row.box[0] or row.box[3] < row.box[1]) for row in known)
     faults = [f"line {row.line} has the class {row.label!r}, which is not among the classes" for row in unknown]
-    if reversed_ and box_format != "xywh":
-        faults.append(f"{reversed_} of its boxes end before they begin: they cannot be {box_format}, perhaps xywh")
     return Entry(
         rows[0].path,
         Path(os.path.relpath(rows[0].path, path.parent)).as_posix(),
-        corners,
+        np.array([row.box for row in known], np.float64).reshape(-1, 4),
         np.array([labels[row.label] for row in known], np.int32),
         np.array([row.ignored for row in known], bool),
         np.full(len(known), math.nan),
+        form,
         rows[0].size,
-        unit == "relative",
+        [f"line {row.line}" for row in known],
         faults,
     )

@@ -8,7 +8,8 @@ from bit_keras.data import held_out
 from bit_keras.data.errors import DataError
 from bit_keras.data.source import median_size
 from bit_keras.detection.data.annotations import Annotated, DetectionSource, divide
-from bit_keras.detection.data.scan import Entry, checked
+from bit_keras.detection.data.entry import Entry
+from bit_keras.detection.data.scan import checked
 from bit_keras.system.texts import one_line, read_names
 
 
@@ -24,7 +25,6 @@ def open_entries(
     seed: int = 0,
     skip_unreadable: bool = False,
     divide: bool = True,
-    hint: str = "",
 ) -> DetectionSource:
     """Returns the source of checked images and boxes.
 
@@ -37,14 +37,14 @@ def open_entries(
         class_names: one name per class.
         category_ids: see `DetectionSource`; () for 1 to K.
         seed: of the choice of test images where there are none, in [0, 2**32).
-        skip_unreadable, hint: see `scan.checked`.
+        skip_unreadable: see `scan.checked`.
         divide: False, for evaluation, makes all images the test split, named "all", if there is no test split.
 
     Raises:
         DataError: as `scan.checked`.
     """
     check_classes(name, class_names)
-    found = checked(name, root, {split: entries[split] for split in splits.values()}, skip_unreadable, hint)
+    found = checked(name, root, {split: entries[split] for split in splits.values()}, skip_unreadable)
     return open_splits(
         {split: found[named] for split, named in splits.items()},
         seed,

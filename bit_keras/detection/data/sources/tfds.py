@@ -15,13 +15,16 @@ from bit_keras.data.sources.tfds import prepared
 from bit_keras.data.sources.tfrecords import Records, offsets, unreadable
 from bit_keras.data.splits import assign
 from bit_keras.detection.data.annotations import Annotated, DetectionSource
-from bit_keras.detection.data.scan import TURNED, Entry, boxes_of, faults_in, report
+from bit_keras.detection.data.entry import Entry, Form
+from bit_keras.detection.data.scan import TURNED, boxes_of, faults_in, report
 from bit_keras.detection.data.sources.coco_categories import CATEGORIES
 from bit_keras.detection.data.sources.opened import open_splits
 from bit_keras.system.logs import doing
 
 _SPLITS = ("train", "validation", "test")
 _IGNORED = ("is_crowd", "is_difficult")
+_FORM = Form("yxyx", relative=True)
+_VOC = Form("yxyx", relative=True, first=1)  # TFDS divides VOC's pixels as they are, and they count from 1
 _SAMPLE = 1_000  # first images of a test split, of which one must have boxes
 
 
@@ -158,19 +161,17 @@ def _entry(where: Path, record: bytes, dataset: str, num_classes: int) -> tuple[
         size = preprocessing_numpy.header_size(encoded)
         turned = preprocessing_numpy.header_orientation(encoded) != 1
     except (DecodeError, IndexError, ValueError) as error:
-        return Entry(where, "", *_no_boxes(), faults=[f"the record is damaged: {error}"]), (0, 0)
-    relative = np.array(features["objects/bbox"].float_list.value, np.float64).reshape(-1, 4)
-    height, width = size
-    corners = relative * [height, width, height, width]
-    if dataset == "voc":
-        corners[:, :2] -= 1  # TFDS divides VOC's pixels as they are, and they count from 1
+        return Entry(where, "", *_no_boxes(), _FORM, faults=[f"the record is damaged: {error}"]), (0, 0)
+    boxes = np.array(features["objects/bbox"].float_list.value, np.float64).reshape(-1, 4)
     labels = np.array(features["objects/label"].int64_list.value, np.int32)
     ignored = np.zeros(len(labels), bool)
     for name in _IGNORED:
         values = features[f"objects/{name}"].int64_list.value
         ignored |= np.array(values or ignored, bool)
     areas = np.array(features["objects/area"].int64_list.value or [math.nan] * len(labels), np.float64)
-    entry = Entry(where, _id(features, where), corners, labels, ignored, np.where(areas > 0, areas, math.nan))
+    areas = np.where(areas > 0, areas, math.nan)
+    form = _VOC if dataset == "voc" else _FORM
+    entry = Entry(where, _id(features, where), boxes, labels, ignored, areas, form)
     entry.faults += faults_in(entry, size)
     if turned:
         entry.faults.append(TURNED)

@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,7 +14,8 @@ from bit_keras.data.loaders import limits
 from bit_keras.data.sources.folder import is_hidden
 from bit_keras.data.splits import SPLIT_NAMES, assign
 from bit_keras.detection.data.annotations import DetectionSource
-from bit_keras.detection.data.scan import Entry, report
+from bit_keras.detection.data.entry import Entry, Form
+from bit_keras.detection.data.scan import report
 from bit_keras.detection.data.sources.opened import inside, listed_classes, open_entries
 from bit_keras.system.logs import doing
 from bit_keras.system.texts import read_names
@@ -22,7 +24,14 @@ _MAX_BYTES = 2**24  # of an XML file: 100,000 boxes
 _CLASS_FILES = ("classes.txt", "labels.txt")
 _IMAGE_FOLDERS = ("JPEGImages", "images", ".")
 _LISTS = "ImageSets/Main"
-_CORNERS = ("ymin", "xmin", "ymax", "xmax")
+_MARK = re.compile(r"\s+(?:-1|0|1)$")  # after a name in a list: whether the image has a class
+_CORNERS = ("xmin", "ymin", "xmax", "ymax")
+_FORM = Form(
+    "xyxy",
+    first=1,
+    other_order="VOC's form has xmin, ymin, xmax, ymax: correct the files, or write a CSV file, with box_format={}",
+    other_unit="multiply xmin and xmax by the width of the image, ymin and ymax by its height",
+)
 
 
 def open_voc(
@@ -109,7 +118,8 @@ def _xml_files(folder: Path) -> list[Path]:
 
 def _listed(file: Path, folder: Path, by_stem: dict[str, Path]) -> list[Path]:
     """Returns the XML files that a list of ImageSets/Main names, in its order."""
-    stems = [line.split()[0] for line in read_names("the list of a split", file) if line.strip()]
+    lines = [line.strip() for line in read_names("the list of a split", file)]
+    stems = [line if line in by_stem else _MARK.sub("", line) for line in lines if line]
     outside = [stem for stem in stems if inside(folder, stem) is None]
     if outside:
         raise DataError(f"{file}: images must lie in the folder of the data, got {', '.join(shortened(outside))}")
@@ -169,7 +179,7 @@ def _parse(path: Path) -> ET.Element:
 
 
 def _entry(path: Path, file: Path, root: ET.Element, labels: dict[str, int]) -> Entry:
-    corners, of_boxes, ignored, faults = [], [], [], []
+    boxes, of_boxes, ignored, faults = [], [], [], []
     for number, item in enumerate(root.findall("object"), 1):
         name, box, difficult = _text(item, "name"), item.find("bndbox"), _text(item, "difficult")
         where = f"{file.name}, object {number}"
@@ -184,18 +194,18 @@ def _entry(path: Path, file: Path, root: ET.Element, labels: dict[str, int]) -> 
         elif difficult not in ("", "0", "1"):
             faults.append(f"{where} must have difficult 0 or 1, got {difficult!r}")
         else:
-            top, left, bottom, right = values
-            corners.append([top - 1, left - 1, bottom, right])
+            boxes.append(values)
             of_boxes.append(labels[name])
             ignored.append(difficult == "1")
     image, fault = _image(path, file, _text(root, "filename"))
     return Entry(
         image,
         os.path.relpath(file, path),
-        np.array(corners, np.float64).reshape(-1, 4),
+        np.array(boxes, np.float64).reshape(-1, 4),
         np.array(of_boxes, np.int32),
         np.array(ignored, bool),
         np.full(len(of_boxes), math.nan),
+        _FORM,
         _size(root),
         faults=[*fault, *faults],
     )

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ def test_a_file(write_coco):
     assert (source.name, source.test_split, source.num_test) == ("boxes", "all", 5)
     split = source.test
     assert split.ids == (100, 101, 102, 103, 104)
+    assert split.names == [str(path.parent / f"{name}.png") for name in "abcde"]
     assert split.sizes.tolist() == [[40, 60], [60, 40], [50, 50], [30, 64], [48, 48]]
     assert split.boxes[0].corners.dtype == np.float32
     assert split.boxes[0].corners.tolist() == [[5, 10, 20, 30], [22, 35, 38, 55]]
@@ -50,9 +52,7 @@ def test_without_splits_a_fifth_is_held_out(write_coco):
     assert json.loads(json.dumps(held.describe())) == held.describe()
     assert held.validation.num_boxes
     alone = dataclasses.replace(source, train=source.train.take(np.array([0])))
-    with pytest.raises(
-        DataError, match="class 'with boxes' must have 2 images or more, to train and to validate, got 1"
-    ):
+    with pytest.raises(DataError, match=r"^images with boxes must be 2 or more, to train and to validate, got 1$"):
         alone.hold_out(0.5)
 
 
@@ -108,7 +108,9 @@ def test_crowds_are_ignored_boxes(write_coco, scenes):
     content["annotations"][1]["iscrowd"] = 1
     boxes = open_dataset(f"coco:{write_coco(content)}", divide=False).test.boxes[0]
     assert boxes.ignored.tolist() == [False, True]
-    assert open_dataset(f"coco:{write_coco(content)}", divide=False).test.labels[0].tolist() == [0, -1]
+    split = open_dataset(f"coco:{write_coco(content)}", divide=False).test
+    assert split.labels[0].tolist() == [0, -1]
+    assert (split.num_boxes, sum(map(len, split.boxes))) == (5, 6), "those to train on, and all"
 
 
 def test_boxes_beyond_the_border_by_a_pixel_are_clipped(write_coco, scenes):
@@ -135,6 +137,8 @@ BOX_FAULTS = {
     r"a\.png: box 1 .* leaves the image": _set("annotations", 0, bbox=[-2, 5, 20, 15]),
     r"a\.png: box 1 .* is empty": _set("annotations", 0, bbox=[10, 5, 0, 15]),
     r"a\.png: box 1 .*right 5\] is empty": _set("annotations", 0, bbox=[10, 5, -5, 15]),
+    r"a\.png: box 1 .* right 10\] is empty": _set("annotations", 0, bbox=[10, 10, 1e-7, 5]),  # in float32
+    r"a\.png: box 1 .* is beside the image": _set("annotations", 0, bbox=[60 - 1e-7, 10, 0.5, 5]),
     r"a\.png: box 1 .* must have finite numbers": _set("annotations", 0, bbox=[10, 5, float("nan"), 15]),
     r"a\.png: box 2 .* is beside the image of 60x40 pixels": _set("annotations", 1, bbox=[60, 5, 1, 15]),
     r"a\.png: annotation 0 must have a bbox \[x, y, width, height\], got \[1, 2, 3\]": _set(
@@ -184,6 +188,7 @@ FILE_FAULTS = {
     "the file_name of image 100 must lie in the folder of the images, got '../a.png'": _set(
         "images", 0, file_name="../a.png"
     ),
+    "boxes.json has 1 faults:\n  the file_name of image 100": _set("images", 0, file_name="/a.png"),
     "got '/etc/passwd'": _set("images", 0, file_name="/etc/passwd"),
     "must lie in the folder of the images, got '\\ud800.png'": _set("images", 0, file_name="\ud800.png"),
     "got 'C:a.png'": _set("images", 0, file_name="C:a.png"),
@@ -256,7 +261,7 @@ def test_images_that_their_exif_turns(write_coco, tmp_path, scenes):
 def test_an_image_that_changes_later(write_coco, tmp_path, scenes):
     source = open_dataset(f"coco:{write_coco()}", divide=False)
     Image.fromarray(scenes.paint(*scenes.SCENES["b"])).save(tmp_path / "a.png")
-    with pytest.raises(DataError, match="image 100 must have 60x40 pixels, as when the data were opened, got 40x60"):
+    with pytest.raises(DataError, match=r"/a\.png must have 60x40 pixels, as when the data were opened, got 40x60"):
         source.test.read(0)
 
 
@@ -301,3 +306,148 @@ def test_classification_refuses_boxes(write_coco):
     source = open_dataset(f"coco:{write_coco()}")
     with pytest.raises(DataError, match=r"a few-shot draw takes one label per image; boxes has boxes"):
         source.few_shot(1, seed=0)
+
+
+def _each_box(content, change):
+    for row in content["annotations"]:
+        row["bbox"] = change(*row["bbox"])
+    return content
+
+
+def test_relative_boxes(write_coco, scenes):
+    sizes = {100 + number: scene[:2] for number, scene in enumerate(scenes.SCENES.values())}
+    content = scenes.coco_content()
+    for row in content["annotations"]:
+        (height, width), (x, y, w, h) = sizes[row["image_id"]], row["bbox"]
+        row["bbox"] = [x / width, y / height, w / width, h / height]
+    message = (
+        r"^boxes: no number of its boxes is larger than 1, so they are not in pixels: multiply "
+        r"x and width by the width of the image, y and height by its height$"
+    )
+    with pytest.raises(DataError, match=message):
+        open_dataset(f"coco:{write_coco(content)}", skip_unreadable=True)
+    content["annotations"][2]["bbox"] = [0, 0, 40, 30]
+    message = (
+        r"^boxes: 5 of 6 boxes have no number larger than 0\.890625, so they are not in pixels: multiply "
+        r".*\. These have another unit than most:\n  /.*/b\.png: box 1 \[0, 0, 40, 30\]$"
+    )
+    with pytest.raises(DataError, match=message):
+        open_dataset(f"coco:{write_coco(content)}")
+
+
+def test_relative_boxes_in_some_images(write_coco, scenes):
+    content = scenes.coco_content()
+    content["annotations"][1]["bbox"] = [0.1, 0.2, 0.3, 0.4]
+    content["annotations"][2]["bbox"] = [0, 0, 1, 1]  # the whole image b.png
+    message = (
+        r"2 of 5 images cannot be used:\n"
+        r"  /.*/a\.png: box 2 \[0\.1, 0\.2, 0\.3, 0\.4\] has no number above 1, as relative boxes, in an image of "
+        r"60x40 pixels\n  /.*/b\.png: box 1 \[0, 0, 1, 1\] has no number above 1, .* of 40x60 pixels\nskip_unreadable"
+    )
+    with pytest.raises(DataError, match=message):
+        open_dataset(f"coco:{write_coco(content)}")
+    content = scenes.coco_content()
+    content["annotations"][1]["bbox"] = [0, 0, 1, 1]  # beside a box in pixels, the pixel in the corner
+    split = open_dataset(f"coco:{write_coco(content)}", divide=False).test
+    assert split.boxes[0].corners[1].tolist() == [0, 0, 1, 1]
+
+
+def test_boxes_of_one_pixel_in_images_of_two(write_coco, tmp_path, scenes):
+    content = scenes.coco_content()
+    for number, name in enumerate(scenes.SCENES):
+        Image.new("RGB", (2, 2)).save(tmp_path / f"small_{name}.png")
+        content["images"][number] |= {"file_name": f"small_{name}.png", "height": 2, "width": 2}
+    _each_box(content, lambda *box: [0, 0, 1, 1])
+    assert open_dataset(f"coco:{write_coco(content)}").train.boxes[0].corners[0].tolist() == [0, 0, 1, 1]
+
+
+ORDERS = {
+    "[left, top, right, bottom] (xyxy)": lambda x, y, w, h: [x, y, x + w, y + h],
+    "[top, left, bottom, right] (yxyx)": lambda x, y, w, h: [y, x, y + h, x + w],
+}
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_another_order_is_named(order, write_coco, scenes):
+    content = _each_box(scenes.coco_content("abd"), ORDERS[order])
+    with pytest.raises(DataError) as error:
+        open_dataset(f"coco:{write_coco(content)}")
+    expected = (
+        f"\nthe numbers fit as {order}; they were read as [left, top, width, height] (xywh): COCO's form has [left, "
+        f"top, width, height]: correct the file, or write a CSV file, with box_format={order[-5:-1]}\nskip_unreadable"
+    )
+    assert expected in str(error.value)
+
+
+def test_no_order_is_named_where_none_or_the_declared_one_fits(write_coco, scenes):
+    content = scenes.coco_content()
+    content["annotations"][0]["bbox"] = [10, 5, 52, 15]
+    with pytest.raises(DataError, match=r"leaves the image of 60x40 pixels\nskip_unreadable"):
+        open_dataset(f"coco:{write_coco(content)}")
+    both = {**scenes.coco_content("e"), "annotations": scenes.coco_content("e")["annotations"][1:]}
+    both["annotations"][0]["bbox"] = [8, 10, 48, 47]  # of an image of 48x48 pixels
+    with pytest.raises(DataError, match=r"fit as \[left.*\(xyxy\) or \[top.*\(yxyx\); .*box_format=xyxy or yxyx"):
+        open_dataset(f"coco:{write_coco(both)}")
+
+
+def test_whole_numbers_that_pandas_writes(write_coco, scenes):
+    expected = open_dataset(f"coco:{write_coco()}", divide=False)
+    content = scenes.coco_content()
+    for rows in content.values():
+        for row in rows:
+            row |= {name: float(value) for name, value in row.items() if isinstance(value, int)}
+    source = open_dataset(f"coco:{write_coco(content)}", divide=False)
+    assert source.describe() == expected.describe()
+    assert json.dumps(source.test.ids) == json.dumps(expected.test.ids)
+    assert json.dumps(source.category_ids) == "[3, 9, 41]"
+    content["annotations"][1]["id"] = 0
+    content["annotations"][0]["image_id"] = 100
+    with pytest.raises(DataError, match=r"a\.png: annotation 0 is listed more than once"):
+        open_dataset(f"coco:{write_coco(content)}")
+    content["annotations"][0]["image_id"] = 100.5
+    with pytest.raises(DataError, match=r"annotation 0 has the image_id 100\.5, of no image of the file"):
+        open_dataset(f"coco:{write_coco(content)}")
+
+
+def _turn(path, orientation, kind="PNG"):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.open(path).save(path, kind, exif=exif)
+
+
+def test_turned_images_of_the_same_size_are_named(write_coco, tmp_path, caplog):
+    path = write_coco()
+    before = open_dataset(f"coco:{path}", divide=False).test.boxes[0].corners.tolist()
+    assert "EXIF" not in caplog.text
+    for name, orientation in {"a": 3, "b": 2, "c": 6, "d": 1, "e": 6}.items():  # c has no boxes
+        _turn(tmp_path / f"{name}.png", orientation, "TIFF" if name == "b" else "PNG")
+    expected = (
+        r"the EXIF orientation turns 3 of 5 images, and no size shows which boxes are meant: they are taken for pixels "
+        r"of the upright image, as viewers show it\. If they are those of the image before, remove the orientation "
+        r"from the files \(exiftool -Orientation= FILE\): /\S*/a\.png, /\S*/b\.png, /\S*/e\.png$"
+    )
+    for _ in range(2):
+        caplog.clear()
+        source = open_dataset(f"coco:{path}", divide=False)
+        (record,) = [record for record in caplog.records if "EXIF" in record.getMessage()]
+        assert record.levelname == "WARNING"
+        assert re.fullmatch(expected, record.getMessage())
+    assert source.test.boxes[0].corners.tolist() == before
+    _turn(tmp_path / "d.png", 4)
+    open_dataset(f"coco:{path}", divide=False)
+    assert re.search(r"turns 4 of 5 .*/a\.png, \S*/b\.png, \S*/d\.png and 1 more", caplog.text)
+
+
+def test_what_the_size_decides_needs_no_warning(write_coco, tmp_path, scenes, caplog):
+    path = write_coco()
+    exif = Image.Exif()
+    exif[0x0112] = 8
+    Image.fromarray(np.rot90(scenes.paint(*scenes.SCENES["a"]), -1)).save(tmp_path / "a.png", exif=exif)
+    open_dataset(f"coco:{path}")
+    assert "EXIF" not in caplog.text
+    content = scenes.coco_content()
+    del content["images"][0]["height"]
+    open_dataset(f"coco:{write_coco(content)}")
+    Image.fromarray(np.rot90(scenes.paint(*scenes.SCENES["a"]), -1)).save(tmp_path / "a.png", exif=exif)
+    open_dataset(f"coco:{path}")
+    assert re.search(r"turns 1 of 5 images, .* FILE\): \S*/a\.png\n", caplog.text)

@@ -139,13 +139,40 @@ PROVEN_WRONG = {
         {"box_unit": "relative"},
         [HEADER, "a.png,cat,0.5,0.5,1.2,0.9"],
     ),
-    r"1 of its boxes end before they begin: they cannot be xyxy, perhaps xywh": (
+    r"(?s)a\.png: line 2 .* is empty\nthe numbers fit as \[left, top, width, height\] \(xywh\); they were read as "
+    r"\[left, top, right, bottom\] \(xyxy\): state box_format=xywh": (
         {"box_columns": list("abcd"), "box_format": "xyxy"},
         ["image,label,a,b,c,d", "a.png,cat,35,22,20,16"],
     ),
-    r"(?s)a\.png: box 1 .* leaves the image of 60x40 pixels.*were read as xywh in pixels: box_format and box_unit": (
+    r"(?s)a\.png: line 2 .* leaves the image of 60x40 pixels\nthe numbers fit as .*xyxy\); .* state box_format=xyxy": (
         {"box_columns": list("abcd"), "box_format": "xywh"},
         ["image,label,a,b,c,d", "a.png,cat,35,22,55,38"],
+    ),
+    r"(?s)line 3 .* is empty\nthe .*: state box_columns=xmin,ymin,xmax,ymax and box_format=xywh": (
+        {},
+        [HEADER, "a.png,cat,0,0,30,20", "d.png,cat,35,2,20,16"],
+    ),
+    r"(?s)a\.png: line 2 .* leaves the image of 60x40 pixels.*were read as xywh in pixels: box_format and box_unit": (
+        {"box_columns": list("abcd"), "box_format": "xywh"},
+        ["image,label,a,b,c,d", "a.png,cat,35,22,75,78"],
+    ),
+    r"5 of 6 boxes have no number larger than 0\.6, so they are not in pixels: state box_unit=relative\. These have "
+    r"another unit than most:\n  /.*/a\.png: line 4 \[5, 6, 25, 26\]$": (
+        {},
+        [HEADER, *(f"{name}.png,cat,.1,.2,.5,.6" for name in "ab"), "a.png,cat,5,6,25,26"]
+        + [f"{name}.png,cat,.1,.2,.5,.6" for name in "cde"],
+    ),
+    r"1 of 2 images cannot be used:\n  /.*/a\.png: line 3 \[5, 6, 25, 26\] must lie in \[0, 1\], as relative boxes": (
+        {"box_unit": "relative"},
+        [HEADER, "a.png,cat,.1,.2,.5,.6", "a.png,cat,5,6,25,26", "b.png,cat,0,0,1,1"],
+    ),
+    r"3 of 5 boxes have no number larger than 0\.6": (
+        {"skip_unreadable": True},
+        [HEADER, "a.png,cat,5,6,25,26", "b.png,cat,5,6,25,26", *(f"{name}.png,cat,.1,.2,.5,.6" for name in "cde")],
+    ),
+    r"1 of 2 images cannot be used:\n  /.*/b\.png: line 3 \[0\.1, 0\.2, 0\.5, 0\.6\] has no number above 1, as": (
+        {},
+        [HEADER, "a.png,cat,5,6,25,26", "b.png,cat,.1,.2,.5,.6"],
     ),
     r"its columns xmin, ymin, xmax, ymax are xyxy, got box_format=xywh": (
         {"box_format": "xywh"},
@@ -172,6 +199,12 @@ FAULTY_LINES = {
     "line 2: a box must be four numbers, or all of them empty, got '1', '2', '3', 'x'": ["a.png,cat,1,2,3,x"],
     "line 3: a box must have a class": ["a.png,cat,1,2,3,4", "b.png,,1,2,3,4"],
     "line 2: the image must not be empty": [",cat,1,2,3,4"],
+    "line 3: has the class 'cat' but no box; an image": ["a.png,cat,1,2,3,4", "b.png,cat,,,,"],
+    "a.png has this box of the class 'cat' already in line 2": [
+        "a.png,cat,1,2,3,4",
+        "a.png,dog,1,2,3,4",
+        "a.png,cat,1,2.0,3,4",
+    ],
     "a.png has a row without a box and another row, line 2": ["a.png,cat,1,2,3,4", "a.png,,,,,"],
 }
 
@@ -220,7 +253,7 @@ def test_faulty_headers(header, message, write):
 def test_other_faults(write, tmp_path):
     path = write(HEADER, "none.png,cat,1,2,3,4", "a.png,cat,nan,2,3,4", "b.png,cat,5,5,5,9")
     with pytest.raises(
-        DataError, match=r"(?s)3 of 3 .*a\.png: box 1 .*finite.*b\.png: box 1 .* is empty.*none.png: no such"
+        DataError, match=r"(?s)3 of 3 .*a\.png: line 3 .*finite.*b\.png: line 4 .* is empty.*none.png: no such"
     ):
         open_dataset(path)
     with pytest.raises(DataError, match="must list boxes, got none"):

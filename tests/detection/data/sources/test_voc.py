@@ -1,5 +1,6 @@
 """Sources from VOC's XML files, and the faults that such files may have."""
 
+import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import numpy as np
@@ -221,3 +222,82 @@ def test_boxes_of_photographs_with_letters_in_upper_case(plain, scenes):
     image, boxes = open_dataset(f"voc:{plain}", divide=False).test.read(0)
     top, left, bottom, right = boxes.corners[0].astype(int)
     assert np.abs(image[top:bottom, left:right].astype(int) - scenes.COLOURS["cat"]).mean() < 5
+
+
+def _change_each_box(folder: Path, change) -> None:
+    """Rewrites the corners of all boxes, [xmin, ymin, xmax, ymax]."""
+    sides = ("xmin", "ymin", "xmax", "ymax")
+    for file in folder.glob("*.xml"):
+        root = ET.fromstring(file.read_text())
+        size = [int(root.findtext(f"size/{side}")) for side in ("width", "height")]
+        for box in root.findall("object/bndbox"):
+            values = change([float(box.findtext(side)) for side in sides], *size)
+            for side, value in zip(sides, values, strict=True):
+                box.find(side).text = f"{value:g}"
+        file.write_text(ET.tostring(root, "unicode"))
+
+
+@pytest.mark.parametrize("has_size", [True, False])
+def test_relative_boxes(has_size, plain):
+    _change_each_box(plain, lambda box, width, height: [*np.array(box) / [width, height, width, height]])
+    if not has_size:
+        for file in plain.glob("*.xml"):
+            file.write_text(file.read_text().replace("width>", "w>"))
+    with pytest.raises(
+        DataError,
+        match=r"^plain: no number of its boxes is larger than 1, so they are not in pixels: "
+        r"multiply xmin and xmax by the width of the image, ymin and ymax by its height$",
+    ):
+        open_dataset(f"voc:{plain}")
+
+
+def test_relative_boxes_in_one_image(plain):
+    text = (plain / "b.xml").read_text()
+    for before, after in (("xmin>1<", "xmin>0.1<"), ("ymin>1<", "ymin>0.2<"), ("40</xmax", "0.5</xmax")):
+        assert before in text.replace("<part>", "")
+        text = text.replace(before, after)
+    (plain / "b.xml").write_text(text.replace("30</ymax", "0.6</ymax"))
+    with pytest.raises(
+        DataError,
+        match=r"1 of 5 images .*\n  /.*/b\.png: box 1 \[0\.1, 0\.2, 0\.5, 0\.6\] has no number above 1, as relative",
+    ):
+        open_dataset(f"voc:{plain}")
+
+
+ORDERS = {
+    "[left, top, width, height] (xywh)": lambda box, *size: [*box[:2], box[2] - box[0] + 1, box[3] - box[1] + 1],
+    "[top, left, bottom, right] (yxyx)": lambda box, *size: [box[1], box[0], box[3], box[2]],
+}
+
+
+@pytest.mark.parametrize("has_size", [True, False])
+@pytest.mark.parametrize("order", ORDERS)
+def test_another_order_is_named(order, has_size, plain):
+    _change_each_box(plain, ORDERS[order])
+    if not has_size:
+        for file in plain.glob("*.xml"):
+            file.write_text(file.read_text().replace("width>", "w>"))
+    with pytest.raises(DataError) as error:
+        open_dataset(f"voc:{plain}")
+    expected = (
+        f"\nthe numbers fit as {order}; they were read as [left, top, right, bottom] (xyxy): VOC's form has xmin, "
+        f"ymin, xmax, ymax: correct the files, or write a CSV file, with box_format={order[-5:-1]}\nskip_unreadable"
+    )
+    assert expected in str(error.value)
+
+
+def test_lists_of_names_with_spaces(devkit):
+    for file in [*devkit.glob("Annotations/*.xml"), *devkit.glob("JPEGImages/*.png")]:
+        if file.suffix == ".xml":
+            file.write_text(file.read_text().replace(f"<filename>{file.stem}.png", f"<filename>im {file.stem} 1.png"))
+        file.rename(file.with_stem(f"im {file.stem} 1"))
+    lists = devkit / "ImageSets" / "Main"
+    (lists / "train.txt").write_text("im a 1\n\n im b 1  -1 \n")
+    (lists / "val.txt").write_text("im d 1 1\nim c 1\t0\n")
+    (lists / "test.txt").write_text("im e 1\n")
+    source = open_dataset(f"voc:{devkit}")
+    assert source.train.ids == ("Annotations/im a 1.xml", "Annotations/im b 1.xml")
+    assert source.validation.ids == ("Annotations/im d 1.xml", "Annotations/im c 1.xml")
+    (lists / "train.txt").write_text("im a 1\nim z\n")
+    with pytest.raises(DataError, match=r"/im z\.xml: must be an XML file in the form of VOC: No such file"):
+        open_dataset(f"voc:{devkit}")
