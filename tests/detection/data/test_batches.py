@@ -167,8 +167,10 @@ def test_arguments_are_checked(source):
         "seed must be 0 or more": {"seed": -1},
         "start_step must be 0 or more": {"start_step": -1},
         "max_boxes must be 1 or more": {"max_boxes": 0},
-        r"scales must be the least and the greatest scale, in \(0, 10\], got \(1.2, 0.8\)": {"scales": (1.2, 0.8)},
-        r"scales must be .* got \(0.0, 1.0\)": {"scales": (0, 1)},
+        r"scales of training images must be more than 0 and at most 10, the least first; got 1\.2 and 0\.8": {
+            "scales": (1.2, 0.8)
+        },
+        r"scales of training images must be .* got 0\.0 and 1\.0": {"scales": (0, 1)},
         "must be a finite number, got nan": {"scales": (float("nan"), 1)},
         r"shard must be \(index, count\)": {"shard": (0, 3)},
     }
