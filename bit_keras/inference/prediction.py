@@ -38,7 +38,11 @@ class Prediction:
         return self.probabilities[0] if self.probabilities else None
 
     def to_dict(self) -> dict:
-        """Returns {"file", "predictions": [{"class", "probability", "index"}, ...], "error"}, JSON-able."""
+        """Returns {"file", "predictions": [{"class", "probability", "index"}, ...], "error"}, JSON-able.
+
+        A prediction with features also has "features".
+        """
         ranked = zip(self.names, self.probabilities, self.indices)
         predictions = [{"class": name, "probability": share, "index": index} for name, share, index in ranked]
-        return {"file": self.file, "predictions": predictions, "error": self.error}
+        features = {} if self.features is None else {"features": self.features.tolist()}
+        return {"file": self.file, "predictions": predictions, "error": self.error, **features}

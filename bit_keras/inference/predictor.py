@@ -50,6 +50,7 @@ class Predictor:
         names: K names of the classes.
         resolution: side in pixels.
         top: number of classes per image.
+        read: the function from an `Input` to the array of it that `predict` takes.
 
     Raises:
         TypeError: `model` is something else.
@@ -89,7 +90,7 @@ class Predictor:
         self._has_features = features
         if features:
             self._network = with_features(self._network)
-        self._read = ImageReader(self.resolution, card.resize, loader)
+        self.read = ImageReader(self.resolution, card.resize, loader)
         self._lock = threading.Lock()
         self._size = 0  # images of the largest batch so far, to which smaller ones are padded
 
@@ -105,7 +106,7 @@ class Predictor:
         Raises:
             TypeError, ValueError: as `bit_keras.inference.inputs.find`.
         """
-        for batch in prepared(find(images, value_range), self._read, self._batch_size):
+        for batch in prepared(find(images, value_range), self.read, self._batch_size):
             yield from self.predict(batch, thumbnails)
 
     def logits(self, images: np.ndarray) -> np.ndarray:
@@ -116,7 +117,7 @@ class Predictor:
         """Yields a prediction for each image of a batch, in order, by one call of the network.
 
         Args:
-            batch: images as `ImageReader` returns them, at `resolution`, or the reasons why they cannot be read.
+            batch: images as `read` returns them, or the reasons why they cannot be read.
             thumbnails: as in `iterate`.
         """
         self._size = max(self._size, len(batch))  # with those that cannot be read: they do not change the shape
