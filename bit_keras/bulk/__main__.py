@@ -1,8 +1,9 @@
 """Program: name what many photos show, or compute their features, on a Ray cluster.
 
 Images are image files, TFRecord files, folders and patterns of them, or CSV files of addresses; on local disks, in
-buckets (gs://, s3://), or wherever else fsspec opens them. What cannot be read is a row with the reason. The output is a
-folder of Parquet or TFRecord files. A job that was interrupted resumes when it is started again with the same settings.
+buckets (gs://, s3://), or wherever else fsspec opens them. What cannot be read is a row with the reason. The output is
+a folder of Parquet or TFRecord files. A job that was interrupted resumes when it is started again with the same
+settings.
 
 Standard output is two lines at the end: what was done, and where the rows are.
 
@@ -63,11 +64,14 @@ def _define_flags() -> None:
     flags.DEFINE_string(
         "address",
         None,
-        "Address of a Ray cluster: auto for the one of this machine, or ray://host:10001; if not given, RAY_ADDRESS, or "
-        "a cluster of this machine alone, for the time of the job.",
+        "Address of a Ray cluster: auto for the one of this machine, or ray://host:10001; if not given, RAY_ADDRESS, "
+        "or a cluster of this machine alone, for the time of the job.",
     )
     flags.DEFINE_integer(
-        "workers", None, "Processes that hold the network; if not given, one per GPU, or one per two CPUs.", lower_bound=1
+        "workers",
+        None,
+        "Processes that hold the network; if not given, one per GPU, or one per two CPUs.",
+        lower_bound=1,
     )
     flags.DEFINE_integer(
         "readers",
@@ -87,9 +91,8 @@ def main() -> None:
     values = flags.FLAGS
     if values.format == "tfrecord":
         require("the format tfrecord", "tensorflow")
-    same = ("model", "class_names", "resolution", "precision", "loader", "output", "what", "top", "part_size", "address")
-    options = {name: values[name].value for name in (*same, "workers", "readers", "cpus", "gpus", "batch_size")}
-    job.run(inputs=values.input, file_format=values.format, **options)
+    others = {name for names in _GROUPS.values() for name in names} - {"input", "format"}
+    job.run(inputs=values.input, file_format=values.format, **{name: values[name].value for name in others})
 
 
 def run() -> None:

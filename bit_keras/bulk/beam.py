@@ -4,19 +4,20 @@ import functools
 import os
 from collections.abc import Iterator, Mapping, Sequence
 
-from bit_keras.system.optional import require
-
-require("bit_keras.bulk.beam", "apache_beam")
-
-from apache_beam.io.filesystems import FileSystems
-from apache_beam.ml.inference.base import ModelHandler
-
 from bit_keras.inference.address import fetch_image, is_address
 from bit_keras.inference.ahead import prepared
 from bit_keras.inference.inputs import Input
 from bit_keras.inference.prediction import Prediction
 from bit_keras.inference.predictor import Predictor
 from bit_keras.system.checks import check_integer
+from bit_keras.system.optional import install_command
+
+try:
+    from apache_beam.io.filesystems import FileSystems
+    from apache_beam.ml.inference.base import ModelHandler
+except ImportError as error:
+    message = f"a Beam pipeline needs the package apache_beam: {install_command('apache_beam')}"
+    raise ImportError(message, name="apache_beam") from error
 
 Element = str | tuple[str, bytes]
 
@@ -25,12 +26,12 @@ class BitModelHandler(ModelHandler[Element, Prediction, Predictor]):
     """The classifier of `RunInference`: from images to a `Prediction` each; one that cannot be read has an error.
 
     Elements are paths or addresses of image files, on any file system of Beam or at http:// and https://, or pairs of a
-    name and the content of an image file. Each process loads the network once; weights at an address are downloaded once
-    per machine.
+    name and the content of an image file. Each process loads the network once; weights at an address are downloaded
+    once per machine.
 
     Args:
         model: as in `Predictor`, but no object; a path must exist on the workers.
-        batch_size: most images per batch. All batches have this shape.
+        batch_size: images per batch; the last one of a bundle may be smaller.
         large_model: True to hold one network per machine, which its processes share, in place of one per process.
         **options: top, class_names, resolution, precision, loader and features, as in `Predictor`.
 
@@ -53,7 +54,7 @@ class BitModelHandler(ModelHandler[Element, Prediction, Predictor]):
             yield from model.predict(some)
 
     def batch_elements_kwargs(self) -> dict[str, int]:
-        return {"min_batch_size": 1, "max_batch_size": self._batch_size}
+        return {"min_batch_size": self._batch_size, "max_batch_size": self._batch_size}
 
     def share_model_across_processes(self) -> bool:
         return self._is_shared

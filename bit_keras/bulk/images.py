@@ -3,7 +3,8 @@
 import csv
 import functools
 import io
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 from bit_keras.bulk import records
@@ -14,6 +15,7 @@ from bit_keras.inference.address import fetch_image, is_address
 from bit_keras.inference.inputs import ENDINGS, Input
 
 _MAGIC = frozenset("*?[")
+_THREADS = 64  # they wait for the answers of buckets
 _COLUMNS = ("path", "file", "filename", "file_name", "image", "image_path", "url", "address", "uri")
 
 
@@ -35,14 +37,13 @@ class Image(NamedTuple):
         return Input(self.name, functools.partial(_read, self))
 
 
-def find_images(inputs: Sequence[str], index: Callable[[list[str]], Iterable[list[tuple[int, int]]]]) -> list[Image]:
+def find_images(inputs: Sequence[str]) -> list[Image]:
     """Returns the images that some inputs name, each one once, sorted by file and record.
 
     Args:
         inputs: local paths or addresses, as in `place_of`, of image files; of TFRecord files (".tfrecord" in the name),
-            of folders with such files; of CSV files (".csv") of paths or addresses; patterns of such files, in which "*",
-            "?" and "[...]" are within a folder and "**" is any folders; http:// and https:// addresses of images.
-        index: `records.index` for a list of TFRecord files.
+            of folders with such files; of CSV files (".csv") of paths or addresses; patterns of such files, in which
+            "*", "?" and "[...]" are within a folder and "**" is any folders; http:// and https:// addresses of images.
 
     Raises:
         FileNotFoundError: an input names nothing.
@@ -51,10 +52,11 @@ def find_images(inputs: Sequence[str], index: Callable[[list[str]], Iterable[lis
     files = sorted({file for each in inputs for file in _files(each)})
     of_records = [file for file in files if records.is_tfrecord(file)]
     images = {file: Image(file, file) for file in files if not records.is_tfrecord(file)}
-    for file, found in zip(of_records, index(of_records)):
-        for number, (offset, length) in enumerate(found):
-            name = f"{file}, record {number}"
-            images[name] = Image(name, file, offset, length)
+    with ThreadPoolExecutor(_THREADS) as pool:
+        for file, found in zip(of_records, pool.map(lambda file: records.index(place_of(file)), of_records)):
+            for number, (offset, length) in enumerate(found):
+                name = f"{file}, record {number}"
+                images[name] = Image(name, file, offset, length)
     return sorted(images.values(), key=lambda image: (image.file, image.offset or 0))
 
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import pyarrow as pa
 
@@ -11,6 +11,7 @@ from bit_keras.bulk.images import find_images
 from bit_keras.bulk.model import choose_settings, packed
 from bit_keras.bulk.parts import Output, Part, digest, divided, identity
 from bit_keras.bulk.places import place_of
+from bit_keras.checkpoints.provenance import fingerprint
 from bit_keras.system.logs import OUTCOME, doing, logger
 from bit_keras.system.progress_bar import image_bar
 from bit_keras.system.texts import counted
@@ -84,45 +85,39 @@ def run(
         RuntimeError: a worker failed.
     """
     path, settings = choose_settings(model, **settings)
-    with doing(f"reading {path}"):
-        files = packed(path)
-    with on_ray.connected(address, threads=max(1, round(cpus))):
-        team = on_ray.choose_workers(workers, readers, cpus, gpus, batch_size)
-        with doing("listing the images"):
-            images = find_images(inputs, on_ray.index)
-        place = place_of(output)
-        of_images = {"images": len(images), "digest": digest(images), "part_size": part_size}
-        named = identity(settings, model=files.fingerprint, format=file_format, **of_images)
-        results = Output(place, named, file_format)
-        with results.in_use():
-            counters = _compute(divided(images, part_size), results, files, settings, team)
+    with doing("listing the images"):
+        images = find_images(inputs)
+    of_images = {"images": len(images), "digest": digest(images), "part_size": part_size}
+    named = identity(settings, model=fingerprint(path), format=file_format, **of_images)
+    results = Output(place_of(output), named, file_format)
+    parts = dict(enumerate(divided(images, part_size)))
+    missing = {number: part for number, part in parts.items() if not results.has(part)}
+    counters = Counters(already=len(images) - sum(len(part.images) for part in missing.values()))
+    if counters.already:
+        logger.info("%s already in %s", counted(counters.already, "row"), results.address)
+    if missing:
+        with results.in_use(), on_ray.connected(address, threads=max(1, round(cpus))):
+            team = on_ray.choose_workers(workers, readers, cpus, gpus, batch_size)
+            _compute(missing, results, counters, on_ray.batches(missing, packed(path), settings, team))
     logger.log(OUTCOME, "%s", counters)
-    logger.log(OUTCOME, "rows in %s", place.address)
+    logger.log(OUTCOME, "rows in %s", results.address)
     return counters
 
 
-def _compute(parts: Sequence[Part], output: Output, files, settings, team: on_ray.Workers) -> Counters:
-    """Computes the parts that are missing in a folder."""
-    missing = {number: part for number, part in enumerate(parts) if not output.has(part)}
+def _compute(missing: Mapping[int, Part], results: Output, counters: Counters, batches: Iterable[on_ray.Batch]) -> None:
+    """Writes each part as soon as all its batches have arrived."""
     total = sum(len(part.images) for part in missing.values())
-    counters = Counters(already=sum(len(part.images) for part in parts) - total)
-    if counters.already:
-        logger.info("%s already in %s", counted(counters.already, "row"), output.address)
-    if not missing:
-        return counters
-    logger.info("%s by %s", counted(total, "image"), counted(team.count, "worker"))
     arrived: dict[int, dict[int, pa.Table]] = {number: {} for number in missing}
     bar = image_bar(transient=True)
     task = bar.add_task("images", total=total)
     with doing(lambda: f"{counters.images:,} of {total:,} images" if bar.disable else ""), bar:
-        for batch in on_ray.batches(list(missing.items()), files, settings, team):
+        for batch in batches:
             part, rows = missing[batch.part], arrived[batch.part]
             rows[batch.number] = batch.rows
             counters.add(batch)
             bar.advance(task, len(batch.rows))
             if sum(map(len, rows.values())) == len(part.images):
-                output.write(part, pa.concat_tables(rows[number] for number in sorted(rows)))
+                results.write(part, pa.concat_tables(rows[number] for number in sorted(rows)))
                 del arrived[batch.part]
     if arrived:
         raise RuntimeError(f"{counted(len(arrived), 'part')} of the output did not arrive; start again to compute them")
-    return counters

@@ -1,4 +1,4 @@
-"""The model of a job: what is known about it before a network is built, and its files, for the machines of a cluster."""
+"""The model of a job: what is known about it before a network is built, and its files, for other machines."""
 
 import dataclasses
 import os

@@ -8,8 +8,10 @@ import contextlib
 import json
 import logging
 import os
+import re
+import socket
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import keras
@@ -17,15 +19,15 @@ import numpy as np
 import pyarrow as pa
 import ray
 
-from bit_keras.bulk import records
 from bit_keras.bulk.images import Image
 from bit_keras.bulk.model import Files, Settings, unpacked
 from bit_keras.bulk.parts import Part, table
-from bit_keras.bulk.places import place_of
 from bit_keras.inference.ahead import Prepared, prepared
 from bit_keras.inference.inputs import Input
 from bit_keras.system.logs import logger
+from bit_keras.system.texts import counted
 
+_PATIENCE = 10  # seconds for a connection to a cluster
 _BLOCK = 2**25  # bytes of decoded images that wait together; Ray's 128 MiB would delay the first batch
 
 
@@ -77,6 +79,7 @@ def connected(address: str | None, threads: int) -> Iterator[None]:
     Raises:
         ConnectionError: the cluster cannot be reached.
     """
+    _check_reachable(address)
     variables = {name: str(threads) for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")}
     variables |= {"KERAS_BACKEND": keras.backend.backend(), "TF_CPP_MIN_LOG_LEVEL": "2"}
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # else Ray's C++ library prints to standard error
@@ -90,12 +93,21 @@ def connected(address: str | None, threads: int) -> Iterator[None]:
             **options,
         )
     except (ConnectionError, ValueError, RuntimeError) as error:
-        first, *_ = str(error).splitlines() or [type(error).__name__]
-        raise ConnectionError(f"address: no Ray cluster can be reached at {address or 'this machine'}: {first}") from error
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise ConnectionError(f"address: no Ray cluster at {address or 'this machine'}: {reason}") from error
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _check_reachable(address: str | None) -> None:
+    """Raises ConnectionError if nothing listens at the address of a cluster: Ray itself would try for minutes."""
+    if match := re.fullmatch(r"(?:ray://)?([^/]+):(\d+)", address or ""):
+        try:
+            socket.create_connection((match[1], int(match[2])), _PATIENCE).close()
+        except OSError as error:
+            raise ConnectionError(f"address: no Ray cluster at {address}: {error.strerror or error}") from error
 
 
 def choose_workers(count: int | None, readers: int | None, cpus: float, gpus: float | None, batch_size: int) -> Workers:
@@ -124,43 +136,31 @@ def choose_workers(count: int | None, readers: int | None, cpus: float, gpus: fl
     return Workers(count, readers, cpus, gpus, batch_size)
 
 
-def index(files: Sequence[str]) -> Iterable[list[tuple[int, int]]]:
-    """Returns `records.index` of each TFRecord file."""
-    task = ray.remote(_index).options(num_cpus=1)
-    try:
-        return ray.get([task.remote(file) for file in files])
-    except ray.exceptions.RayTaskError as error:
-        raise error.cause from None
-
-
-def _index(file: str) -> list[tuple[int, int]]:
-    return records.index(place_of(file))
-
-
-def batches(parts: Sequence[tuple[int, Part]], files: Files, settings: Settings, workers: Workers) -> Iterator[Batch]:
+def batches(parts: Mapping[int, Part], files: Files, settings: Settings, workers: Workers) -> Iterator[Batch]:
     """Yields the batches of parts as they are finished, in any order.
 
     Args:
-        parts: the parts to compute, with their indices in the job.
+        parts: the parts to compute, by their indices in the job.
         files: the model.
         settings, workers: of the job.
 
     Raises:
         RuntimeError: a worker failed, other than by the loss of its machine.
     """
+    images = sum(len(part.images) for part in parts.values())
+    logger.info("%s by %s", counted(images, "image"), counted(workers.count, "worker"))
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     context.target_max_block_size = _BLOCK
     logging.getLogger("ray.data").setLevel(logging.ERROR)
-    items = [{"part": number, "images": json.dumps(part.images)} for number, part in parts]
+    items = [{"part": number, "images": json.dumps(part.images)} for number, part in parts.items()]
     model = ray.put(files)  # travels to each machine once
     read = ray.data.from_items(items, override_num_blocks=len(items)).flat_map(
         _read,
         fn_args=(settings, workers.batch_size),
         concurrency=workers.readers,
         num_cpus=0,  # else workers that move here from a lost machine could take the CPUs that reading needs
-        scheduling_strategy="SPREAD",
     )
     computed = read.map(
         _Network,

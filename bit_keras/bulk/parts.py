@@ -73,11 +73,12 @@ class Output:
         system, manifest = self._place.system, self._place / MANIFEST
         system.makedirs(self._place.path, exist_ok=True)
         self._there = {path.rpartition("/")[2] for path in system.ls(self._place.path, detail=False)}
-        if MANIFEST in self._there:
-            _compare(self._place.address, json.loads(system.cat_file(manifest.path)), identity)
-        elif any(not name.startswith(".") for name in self._there):
+        others = {name for name in self._there if not name.startswith(".")} - {MANIFEST}
+        if others and MANIFEST not in self._there:
             raise FileExistsError(f"must be a new or empty folder, or that of the same job, got {self._place.address}")
-        else:
+        if others:
+            _compare(self._place.address, json.loads(system.cat_file(manifest.path)), identity)
+        else:  # a job that has written no rows does not bind the next one
             with written(manifest) as path:
                 path.write_text(json.dumps(identity, indent=2) + "\n")
 

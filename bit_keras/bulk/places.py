@@ -51,8 +51,8 @@ def place_of(address: str) -> Place:
     """Returns the place of an address, which may not exist.
 
     Args:
-        address: a local path; gs://bucket/path or s3://bucket/path, with "anonymous@" before the bucket for a public one
-            without credentials; or the address of another file system of fsspec whose package is installed.
+        address: a local path; gs://bucket/path or s3://bucket/path, with "anonymous@" before a public bucket, which
+            needs no credentials; or the address of another file system of fsspec whose package is installed.
 
     Raises:
         ValueError: it has another form.
@@ -63,7 +63,10 @@ def place_of(address: str) -> Place:
     if match := _BUCKET.fullmatch(address):
         prefix, bucket, path = match.groups()
         return Place(_bucket(prefix, bucket), f"{bucket}{path}".rstrip("/"), prefix)
-    system, path = fsspec.core.url_to_fs(address)
+    try:
+        system, path = fsspec.core.url_to_fs(address)
+    except ValueError as error:
+        raise ValueError(f"an address must be of a known file system, got {address}: {error}") from error
     if isinstance(system, LocalFileSystem):
         return Place(system, path, "")
     if not address.rstrip("/").endswith(path):

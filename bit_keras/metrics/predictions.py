@@ -168,7 +168,7 @@ def logits_of(model: keras.Model, images: np.ndarray, size: int) -> np.ndarray:
 
 
 def outputs_of(model: keras.Model, images: np.ndarray, size: int) -> np.ndarray | list[np.ndarray]:
-    """Returns the output of a model for a batch, float32 [N, ...], or its outputs; the batch is padded to `size` images.
+    """Returns the output of a model for a batch, float32 [N, ...], or its outputs, where the batch is padded to `size`.
 
     The model would be traced or compiled again for another size, so a smaller batch repeats its images.
     """
