@@ -2,6 +2,7 @@
 
 The network runs in batches of one array in memory, in one thread. A job has one or two workers of one thread each, and
 reads JPEG files; its speed is that between its first and its last file of results, without the start of its processes.
+CPU time, of the processes that hold the network and of those that read, hardly depends on what else the machine does.
 Memory is the peak of the program and of its largest worker, for `--few` and `--many` images of 32 pixels.
 
 Example:
@@ -35,6 +36,7 @@ _FEW = flags.DEFINE_integer("few", 1000, "Images of the smaller job whose memory
 _MANY = flags.DEFINE_integer("many", 50_000, "Images of the larger one.")
 _BATCH = 32
 _PART = 4 * _BATCH
+_PROCESSES = {"network": "_Network", "reading": "_read"}  # in the names that Ray gives to processes
 _THREADS = {name: "1" for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")}
 
 
@@ -48,44 +50,72 @@ def run_model() -> dict:
     images = np.random.default_rng(0).uniform(-1, 1, (_BATCH, _SIDE.value, _SIDE.value, 3)).astype("float32")
     predictor.logits(images)
     batches = max(2, _IMAGES.value // _BATCH // 2)
-    began = time.perf_counter()
+    began, before = time.perf_counter(), time.process_time()
     for _ in range(batches):
         predictor.logits(images)
-    return {"speed": batches * _BATCH / (time.perf_counter() - began)}
+    seconds = time.perf_counter() - began
+    return {"speed": batches * _BATCH / seconds, "network": (time.process_time() - before) / (batches * _BATCH)}
 
 
 def run_job() -> dict:
-    """Returns the speed of a job, and its peak memory in bytes: of this program, and of its largest worker."""
+    """Returns the speed of a job, the CPU seconds per image of its processes, and its peak memory in bytes."""
     import resource
 
     from bit_keras.bulk import job
 
-    folder, done = Path(_FOLDER.value), threading.Event()
-    peaks: dict[int, int] = {}
-    watch = threading.Thread(target=_watch_workers, args=(peaks, done))
+    folder, watch = Path(_FOLDER.value), _Watch()
     watch.start()
     with tempfile.TemporaryDirectory(dir=folder) as output:
         settings = {"what": "predictions", "top": 5, "class_names": None, "precision": "float32", "loader": None}
         sizes = {"resolution": _SIDE.value, "part_size": _PART, "batch_size": _BATCH, "workers": _WORKERS.value}
         job.run(folder / "weights.npz", [str(folder / "photos")], output, **settings, **sizes)
         times = sorted(path.stat().st_mtime for path in Path(output).glob("part-*"))
-    done.set()
+    watch.done.set()
     watch.join()
-    speed = (_IMAGES.value - _PART) / (times[-1] - times[0]) if len(times) > 1 else float("nan")
+    images = _IMAGES.value - _PART
+    cpu = {name: watch.seconds(part, times[0], times[-1]) / images for name, part in _PROCESSES.items()}
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return {"speed": speed, "program": peak, "worker": max(peaks.values())}
+    return {"speed": images / (times[-1] - times[0]), **cpu, "program": peak, "worker": max(watch.peaks.values())}
 
 
-def _watch_workers(peaks: dict[int, int], done: threading.Event) -> None:
-    """Collects the peak memory of each process of Ray that works for the job."""
-    while not done.wait(0.5):
-        for status in Path("/proc").glob("[0-9]*/status"):
-            try:
-                if status.with_name("cmdline").read_bytes().startswith(b"ray::"):
-                    line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-                    peaks[int(status.parent.name)] = int(line.split()[1]) * 1024
-            except (OSError, StopIteration):  # it has ended
-                continue
+class _Watch(threading.Thread):
+    """Watches the processes of Ray that work for a job.
+
+    Attributes:
+        done: is set when the job has ended.
+        peaks: {process: peak memory in bytes}.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.done, self.peaks = threading.Event(), {}
+        self._samples: list[tuple[float, str, int, float]] = []  # time, name of a process, its number, CPU seconds
+
+    def run(self) -> None:
+        while not self.done.wait(0.5):
+            for folder in Path("/proc").glob("[0-9]*"):
+                try:
+                    self._sample(folder)
+                except (OSError, StopIteration):  # it has ended
+                    continue
+
+    def _sample(self, folder: Path) -> None:
+        name = (folder / "cmdline").read_bytes().decode()
+        if not name.startswith("ray::"):
+            return
+        line = next(line for line in (folder / "status").read_text().splitlines() if line.startswith("VmHWM"))
+        self.peaks[int(folder.name)] = int(line.split()[1]) * 1024
+        user, system = (folder / "stat").read_text().rpartition(")")[2].split()[11:13]
+        seconds = (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+        self._samples.append((time.time(), name, int(folder.name), seconds))
+
+    def seconds(self, name: str, begin: float, end: float) -> float:
+        """Returns the CPU seconds of the processes with a name between two times."""
+        found: dict[int, list[float]] = {}
+        for now, of_process, process, seconds in self._samples:
+            if name in of_process and begin <= now <= end:
+                found.setdefault(process, []).append(seconds)
+        return sum(values[-1] - values[0] for values in found.values())
 
 
 def _write_inputs(folder: Path, images: int, side: int) -> None:
@@ -112,25 +142,28 @@ def _measured(folder: Path, contender: str, images: int, side: int, workers: int
     settings = {"folder": folder, "images": images, "side": side, "workers": workers}
     command = [sys.executable, "-m", "benchmarks.bulk", f"--contender={contender}"]
     command += [f"--{name}={value}" for name, value in settings.items()]
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2", **(_THREADS if contender == "model" else {})}
+    # Ray gives way to other processes of the machine, unlike the network alone.
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2", "RAY_worker_niceness": "0"}
+    environment |= _THREADS if contender == "model" else {}
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
 
 
 def _compare_speeds() -> None:
-    speeds = {"the network alone": [], "a job with 1 worker": [], "a job with 2 workers": []}
+    contenders = {"the network alone": [], "a job with 1 worker": [], "a job with 2 workers": []}
     with tempfile.TemporaryDirectory() as folder:
         _write_inputs(Path(folder), _IMAGES.value, _SIDE.value)
         for _ in range(_ROUNDS.value):
-            for workers, found in enumerate(speeds.values()):
+            for workers, found in enumerate(contenders.values()):
                 contender = "job" if workers else "model"
-                measured = _measured(Path(folder), contender, _IMAGES.value, _SIDE.value, max(1, workers))
-                found.append(measured["speed"])
-    print("| | images/s | relative to the network alone |\n|---|---|---|")
-    alone = speeds["the network alone"]
-    for name, found in speeds.items():
-        ratios = [value / base for value, base in zip(found, alone)]
-        print(f"| {name} | {_spread(found, '.0f')} | {_spread(ratios, '.2f')} |")
+                found.append(_measured(Path(folder), contender, _IMAGES.value, _SIDE.value, max(1, workers)))
+    print("| | images/s | relative to the network alone | CPU ms per image: network | reading |\n|---|---|---|---|---|")
+    alone, *_ = contenders.values()
+    for name, found in contenders.items():
+        ratios = [each["speed"] / base["speed"] for each, base in zip(found, alone)]
+        network, reading = (_spread([1000 * each.get(name, 0) for each in found], ".1f") for name in _PROCESSES)
+        speeds = _spread([each["speed"] for each in found], ".0f")
+        print(f"| {name} | {speeds} | {_spread(ratios, '.2f')} | {network} | {reading} |")
 
 
 def _compare_memory() -> None:

@@ -24,7 +24,7 @@ from bit_keras.bulk.model import Files, Settings, unpacked
 from bit_keras.bulk.parts import Part, table
 from bit_keras.inference.ahead import Prepared, prepared
 from bit_keras.inference.inputs import Input
-from bit_keras.system.logs import logger
+from bit_keras.system.logs import doing, logger
 from bit_keras.system.texts import counted
 
 _PATIENCE = 10  # seconds for a connection to a cluster
@@ -85,13 +85,14 @@ def connected(address: str | None, threads: int) -> Iterator[None]:
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # else Ray's C++ library prints to standard error
     options = {} if address or os.environ.get("RAY_ADDRESS") else {"include_dashboard": False}
     try:
-        ray.init(
-            address=address,
-            runtime_env={"env_vars": variables},
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            **options,
-        )
+        with doing(f"connecting to {address}" if address else "starting Ray"):
+            ray.init(
+                address=address,
+                runtime_env={"env_vars": variables},
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                **options,
+            )
     except (ConnectionError, ValueError, RuntimeError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise ConnectionError(f"address: no Ray cluster at {address or 'this machine'}: {reason}") from error
