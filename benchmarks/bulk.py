@@ -146,7 +146,9 @@ def _measured(folder: Path, contender: str, images: int, side: int, workers: int
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2", "RAY_worker_niceness": "0"}
     environment |= _THREADS if contender == "model" else {}
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
-    return json.loads(done.stdout.splitlines()[-1])
+    line = done.stdout.splitlines()[-1]
+    print(f"{contender}, {images} images, {workers} workers: {line}", file=sys.stderr)
+    return json.loads(line)
 
 
 def _compare_speeds() -> None:

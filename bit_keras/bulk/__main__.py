@@ -79,7 +79,9 @@ def _define_flags() -> None:
         "Tasks that read and decode images at once; if not given, one per CPU that the workers leave.",
         lower_bound=1,
     )
-    flags.DEFINE_float("cpus", 1, "CPUs of each worker, the threads of its network.", lower_bound=0.01)
+    flags.DEFINE_float(
+        "cpus", 1, "CPUs of each worker; on tensorflow and torch, the threads of its network.", lower_bound=0.01
+    )
     flags.DEFINE_float("gpus", None, "GPUs of each worker; if not given, 1 where the cluster has any.", lower_bound=0)
     flags.DEFINE_integer("batch_size", 32, "Images per batch.", lower_bound=1)
 
