@@ -3,6 +3,7 @@
 import csv
 import functools
 import io
+import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
@@ -84,7 +85,8 @@ def _files(given: str) -> Iterator[str]:
 def _found(place: Place) -> Iterator[Place]:
     system, path = place.system, place.path
     folder = path.removesuffix("/**")
-    if _MAGIC & set(folder):
+    is_there = place.is_local and os.path.lexists(folder)  # for example a file that is called "photo [1].jpg"
+    if _MAGIC & set(folder) and not is_there:
         system.info(_fixed_part(path))  # glob would not tell that a bucket cannot be reached
         matches = system.glob(path, detail=True, on_error="raise")
         for match, info in sorted(matches.items()):

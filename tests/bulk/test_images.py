@@ -32,6 +32,8 @@ def test_files_folders_and_patterns(photos, monkeypatch):
     assert names(photos / "**" / "*.png") == [name for name in of_folder if name.endswith(".png")]
     assert names(photos / "[b]" / "000?.jpg") == [str(photos / "b" / f"000{k}.jpg") for k in (1, 5, 7)]
     assert names(photos / "b" / "notes.txt") == [str(photos / "b" / "notes.txt")], "a file is taken as it is"
+    (photos / "b" / "notes [1].txt").touch()
+    assert names(photos / "b" / "notes [1].txt") == [str(photos / "b" / "notes [1].txt")], "no pattern"
     monkeypatch.chdir(photos)
     assert names("a", "b/**") == of_folder, "names are absolute"
 
