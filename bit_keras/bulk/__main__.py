@@ -64,8 +64,8 @@ def _define_flags() -> None:
     flags.DEFINE_string(
         "address",
         None,
-        "Address of a Ray cluster: auto for the one of this machine, or ray://host:10001; if not given, RAY_ADDRESS, "
-        "or a cluster of this machine alone, for the time of the job.",
+        "Address of the Ray cluster that this machine belongs to, auto or host:port; if not given, RAY_ADDRESS, or a "
+        "cluster of this machine alone, for the time of the job.",
     )
     flags.DEFINE_integer(
         "workers",

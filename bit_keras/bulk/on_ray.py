@@ -73,11 +73,12 @@ def connected(address: str | None, threads: int) -> Iterator[None]:
     """Connects to a Ray cluster for the block, or starts one on this machine.
 
     Args:
-        address: as `--address` of Ray; None for RAY_ADDRESS, or for this machine.
+        address: "auto" or "host:port", as `--address` of Ray; None for RAY_ADDRESS, or for this machine.
         threads: of a network in an actor.
 
     Raises:
         ConnectionError: the cluster cannot be reached.
+        ValueError: the address is that of a Ray client.
     """
     _check_reachable(address)
     variables = {name: str(threads) for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")}
@@ -103,8 +104,16 @@ def connected(address: str | None, threads: int) -> Iterator[None]:
 
 
 def _check_reachable(address: str | None) -> None:
-    """Raises ConnectionError if nothing listens at the address of a cluster: Ray itself would try for minutes."""
-    if match := re.fullmatch(r"(?:ray://)?([^/]+):(\d+)", address or ""):
+    """Raises ConnectionError if nothing listens at the address of a cluster: Ray itself would try for minutes.
+
+    Raises ValueError if it is the address of a Ray client, through which Ray Data cannot run.
+    """
+    if (address or os.environ.get("RAY_ADDRESS", "")).startswith("ray://"):
+        raise ValueError(
+            "address: a job cannot run through a Ray client; start it on a machine of the cluster with --address=auto, "
+            f"or by `ray job submit -- bit-bulk ...`; got {address or os.environ['RAY_ADDRESS']}"
+        )
+    if match := re.fullmatch(r"([^/]+):(\d+)", address or ""):
         try:
             socket.create_connection((match[1], int(match[2])), _PATIENCE).close()
         except OSError as error:

@@ -26,6 +26,11 @@ pytest.importorskip("ray", reason="needs the extra ray")
             1,
             "error: address: no Ray cluster at 127.0.0.1:1: Connection refused",
         ),
+        (
+            ["--model={weights}", "--input={photos}", "--output=rows", "--address=ray://127.0.0.1:1"],
+            1,
+            "error: address: a job cannot run through a Ray client; start it on a machine of the cluster",
+        ),
     ],
 )
 def test_errors(arguments, status, words, weights, photos, tmp_path, run_program):
