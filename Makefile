@@ -53,7 +53,7 @@ format: .venv/test/installed
 	.venv/test/bin/ruff format .
 
 .venv/demo/installed: EXTRAS = hub
-.venv/test/installed: EXTRAS = detection,dev,edge,hub,huggingface,jax,kaggle,safetensors,serving,torch
+.venv/test/installed: EXTRAS = beam,detection,dev,edge,hub,huggingface,jax,kaggle,ray,safetensors,serving,torch
 .venv/%/installed: setup.cfg pyproject.toml
 	$(PYTHON) -m venv --clear .venv/$*
 	.venv/$*/bin/pip install --quiet --disable-pip-version-check --editable '.[$(EXTRAS)]'

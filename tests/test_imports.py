@@ -24,6 +24,7 @@ FLOORS = (
     ("saved_models",),
     ("edge", "inference", "runs"),
     (
+        "bulk",
         "convert",
         "detection",
         "distill",
@@ -57,6 +58,7 @@ NOT_INSTALLED = {"benchmarks", "docs", "examples", "export", "hub_modules", "pre
 
 TENSORFLOW = {"tensorflow", "tensorflow_datasets", "tensorflow_hub", "tf_keras"}
 MAY_IMPORT_TENSORFLOW = {
+    "bit_keras.bulk.parts",
     "bit_keras.checkpoints.reference",
     "bit_keras.data.loaders.bytes_tf",
     "bit_keras.data.loaders.decoded",

@@ -18,7 +18,7 @@ from bit_keras.system.logs import logger
 from bit_keras.zoo.presets import PRESETS
 from bit_keras.zoo.variants import VARIANTS
 
-_TASK = "task.json"
+TASK = "task.json"
 # Side in pixels of images to serve and predict if the weights' resolution is unknown.
 UNKNOWN_RESOLUTION = 224
 # Names of the weight files of a run, without the suffix of the format.
@@ -27,7 +27,7 @@ _WRITTEN = {Path(name).stem for name in OF_A_RUN}
 
 def write_task(folder: Path, resolution: int, class_names: Sequence[str]) -> None:
     """Writes the training resolution in pixels and the class names of the network's outputs to a run's folder."""
-    write_json(folder / _TASK, {"resolution": resolution, "class_names": list(class_names)})
+    write_json(folder / TASK, {"resolution": resolution, "class_names": list(class_names)})
 
 
 def run_folder(model: str | os.PathLike) -> Path | None:
@@ -170,7 +170,7 @@ def _run_card(path: Path) -> Card | None:
     folder = run_folder(path)
     if folder is None:
         return None
-    config, task = _read(folder / CONFIG), _read(folder / _TASK)
+    config, task = _read(folder / CONFIG), _read(folder / TASK)
     pixels = next((value for value in (config.get("resolution"), task.get("resolution")) if value), None)
     recorded = {
         "class_names": task.get("class_names"),

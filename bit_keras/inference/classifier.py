@@ -8,10 +8,10 @@ import keras
 import numpy as np
 
 from bit_keras import checkpoints
-from bit_keras.checkpoints import CheckpointError
+from bit_keras.checkpoints import CheckpointError, names
 from bit_keras.checkpoints.readers.hub_module import check_variables, is_saved_model
 from bit_keras.checkpoints.remote.addresses import is_url
-from bit_keras.network.folding import folded
+from bit_keras.network.folding import Folded, folded
 from bit_keras.network.model import BiT
 from bit_keras.system.optional import require
 from bit_keras.zoo.presets import PRESETS
@@ -102,3 +102,21 @@ def open_classifier(
             f"variant={variant!r}, precision={precision!r} for {path}"
         )
     return SavedModelClassifier(path)
+
+
+def with_features(network: keras.Model | SavedModelClassifier) -> Folded:
+    """Returns a network with two outputs, the logits [N, K] and the pooled features [N, D] of a BiT.
+
+    Args:
+        network: a BiT, folded or not, whose layers are shared.
+
+    Raises:
+        ValueError: it is another network.
+    """
+    head = next((layer for layer in getattr(network, "layers", ()) if layer.name == names.HEAD), None)
+    if not isinstance(network, BiT | Folded) or head is None:
+        raise ValueError(
+            "features are the pooled outputs of a BiT's backbone: model must be weights of a BiT, not a SavedModel or "
+            "another network"
+        )
+    return Folded(network.input, [network.output, head.input], name=network.name)

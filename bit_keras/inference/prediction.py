@@ -16,6 +16,7 @@ class Prediction:
         indices: the outputs of the network that they are, from 0 on.
         error: why the image cannot be read, None if it can.
         thumbnail: uint8 [S, S, 3], the image as the network sees it, if one was asked for.
+        features: float32 [D], the pooled features, if they were asked for.
     """
 
     file: str
@@ -24,6 +25,7 @@ class Prediction:
     indices: tuple[int, ...] = ()
     error: str | None = None
     thumbnail: np.ndarray | None = dataclasses.field(default=None, repr=False)
+    features: np.ndarray | None = dataclasses.field(default=None, repr=False)
 
     @property
     def name(self) -> str | None:
@@ -36,7 +38,11 @@ class Prediction:
         return self.probabilities[0] if self.probabilities else None
 
     def to_dict(self) -> dict:
-        """Returns {"file", "predictions": [{"class", "probability", "index"}, ...], "error"}, JSON-able."""
+        """Returns {"file", "predictions": [{"class", "probability", "index"}, ...], "error"}, JSON-able.
+
+        A prediction with features also has "features".
+        """
         ranked = zip(self.names, self.probabilities, self.indices)
         predictions = [{"class": name, "probability": share, "index": index} for name, share, index in ranked]
-        return {"file": self.file, "predictions": predictions, "error": self.error}
+        features = {} if self.features is None else {"features": self.features.tolist()}
+        return {"file": self.file, "predictions": predictions, "error": self.error, **features}

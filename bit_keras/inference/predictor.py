@@ -10,14 +10,13 @@ from PIL import Image
 
 from bit_keras.checkpoints import provenance
 from bit_keras.checkpoints.card import Card
-from bit_keras.data.loaders import preprocessing_numpy
-from bit_keras.data.single import file_reader
 from bit_keras.inference.ahead import Prepared, prepared
-from bit_keras.inference.classifier import local_weights, open_classifier
-from bit_keras.inference.inputs import Input, find
+from bit_keras.inference.classifier import local_weights, open_classifier, with_features
+from bit_keras.inference.image_reader import ImageReader
+from bit_keras.inference.inputs import find
 from bit_keras.inference.prediction import Prediction
 from bit_keras.metrics import classification
-from bit_keras.metrics.predictions import logits_of
+from bit_keras.metrics.predictions import outputs_of
 from bit_keras.network import class_names as published
 from bit_keras.system.checks import check_choice, check_integer, check_kind, known_arguments
 from bit_keras.system.logs import doing, logger
@@ -45,15 +44,18 @@ class Predictor:
         precision: "float32", "mixed_bfloat16" or "mixed_float16"; a SavedModel and a Keras model have their own.
         batch_size: images per batch, 1 or more.
         loader: as in `bit_keras.data.single.file_reader`.
+        features: True gives the predictions their pooled features; only a BiT has them.
 
     Attributes:
         names: K names of the classes.
         resolution: side in pixels.
         top: number of classes per image.
+        read: the function from an `Input` to the array of it that `predict` takes.
 
     Raises:
         TypeError: `model` is something else.
-        ValueError: an argument is out of its range, or the number of names is not that of the outputs.
+        ValueError: an argument is out of its range, the number of names is not that of the outputs, or `model` has no
+            features.
         FileNotFoundError, ConnectionError, ImportError, bit_keras.checkpoints.CheckpointError: as `BiT.from_preset`.
     """
 
@@ -68,6 +70,7 @@ class Predictor:
         precision: str = "float32",
         batch_size: int = 32,
         loader: str | None = None,
+        features: bool = False,
     ):
         top = check_integer("top", top)
         check_choice("precision", precision, PRECISIONS)
@@ -79,13 +82,15 @@ class Predictor:
             self._network, card, (self.resolution, reason) = _open(expanded(model), resolution, precision)
         else:
             self._network, card, (self.resolution, reason) = _of_object(model, resolution, precision)
-        self._fit = card.resize
         logger.info("images at %d pixels: %s", self.resolution, reason)
         num_classes = self._network.output_shape[-1]
-        self.names = _names(class_names, card.of_head(num_classes, _title(model)), num_classes)
+        self.names = choose_names(class_names, card.of_head(num_classes, _title(model)), num_classes)
         self.top = min(top, num_classes)
         self._sigmoid = default_activation(num_classes) == "sigmoid"
-        self._read_file = file_reader(self.resolution, self._fit, loader)
+        self._has_features = features
+        if features:
+            self._network = with_features(self._network)
+        self.read = ImageReader(self.resolution, card.resize, loader)
         self._lock = threading.Lock()
         self._size = 0  # images of the largest batch so far, to which smaller ones are padded
 
@@ -101,25 +106,23 @@ class Predictor:
         Raises:
             TypeError, ValueError: as `bit_keras.inference.inputs.find`.
         """
-        for batch in prepared(find(images, value_range), self._prepare, self._batch_size):
-            yield from self._predict(batch, thumbnails)
+        for batch in prepared(find(images, value_range), self.read, self._batch_size):
+            yield from self.predict(batch, thumbnails)
 
     def logits(self, images: np.ndarray) -> np.ndarray:
         """Returns float32 logits [N, K] of images [N, resolution, resolution, 3] in [-1, 1]."""
-        with self._lock:  # on jax a network other than a BiT must not be called by two threads at once
-            self._size = max(self._size, len(images))
-            return logits_of(self._network, np.asarray(images, np.float32), self._size)
+        return self._outputs(images)[0]
 
-    def _prepare(self, each: Input) -> np.ndarray:
-        content = each.read()
-        if isinstance(content, bytes):
-            return self._read_file(content)
-        return preprocessing_numpy.test_image(content, crop=self.resolution, fit=self._fit)
+    def predict(self, batch: Sequence[Prepared], thumbnails: int | None = None) -> Iterator[Prediction]:
+        """Yields a prediction for each image of a batch, in order, by one call of the network.
 
-    def _predict(self, batch: Sequence[Prepared], thumbnails: int | None) -> Iterator[Prediction]:
+        Args:
+            batch: images as `read` returns them, or the reasons why they cannot be read.
+            thumbnails: as in `iterate`.
+        """
         self._size = max(self._size, len(batch))  # with those that cannot be read: they do not change the shape
         images = {number: each.value for number, each in enumerate(batch) if each.error is None}
-        rows = dict(zip(images, self._rank(np.stack(list(images.values()))))) if images else {}
+        rows = dict(zip(images, self._rows(np.stack(list(images.values()))))) if images else {}
         for number, (name, _, error) in enumerate(batch):
             if error is not None:
                 yield Prediction(name, error=error)
@@ -127,20 +130,28 @@ class Predictor:
                 yield Prediction(name, error="the network's outputs for it are NaN or infinite")
             else:
                 small = None if thumbnails is None else _thumbnail(images[number], thumbnails)
-                indices, probabilities = rows[number]
+                indices, probabilities, features = rows[number]
                 names = tuple(self.names[index] for index in indices)
-                yield Prediction(name, names, probabilities, indices, thumbnail=small)
+                yield Prediction(name, names, probabilities, indices, thumbnail=small, features=features)
 
-    def _rank(self, images: np.ndarray) -> list[tuple[tuple[int, ...], tuple[float, ...]] | None]:
-        """Returns indices and probabilities of the most likely classes per image; None if they are not finite."""
-        logits = self.logits(images)
+    def _outputs(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """Returns logits [N, K], and features [N, D] if they were asked for."""
+        with self._lock:  # on jax a network other than a BiT must not be called by two threads at once
+            self._size = max(self._size, len(images))
+            outputs = outputs_of(self._network, np.asarray(images, np.float32), self._size)
+        return tuple(outputs) if self._has_features else (outputs, None)
+
+    def _rows(self, images: np.ndarray) -> list[tuple[tuple[int, ...], tuple[float, ...], np.ndarray | None] | None]:
+        """Returns indices and probabilities of the most likely classes, and features; None if logits are not finite."""
+        logits, features = self._outputs(images)
         is_finite = np.isfinite(logits).all(axis=1)
         logits = np.where(is_finite[:, None], logits, 0)
         classes, probabilities = classification.top_classes(logits, self.top)
         if self._sigmoid:
             probabilities = np.exp(-np.logaddexp(0, -np.take_along_axis(logits, classes, 1).astype(np.float64)))
-        rows = zip(is_finite, classes.tolist(), probabilities.tolist())
-        return [(tuple(best), tuple(shares)) if valid else None for valid, best, shares in rows]
+        features = [None] * len(logits) if features is None else features
+        rows = zip(is_finite, classes.tolist(), probabilities.tolist(), features)
+        return [(tuple(best), tuple(shares), pooled) if valid else None for valid, best, shares, pooled in rows]
 
 
 def _open(model: str | os.PathLike, resolution: int | None, precision: str) -> tuple:
@@ -172,8 +183,17 @@ def _title(model) -> str:
     return os.fspath(model) if isinstance(model, str | os.PathLike) else f"the model {getattr(model, 'name', '')!r}"
 
 
-def _names(given, card: Card, num_classes: int) -> tuple[str, ...]:
-    """Returns the names of the outputs: those given, those of the card, or "class 0" and so on."""
+def choose_names(given, card: Card, num_classes: int) -> tuple[str, ...]:
+    """Returns the names of the outputs: those given, those of the card, or "class 0" and so on.
+
+    Args:
+        given: as `class_names` of `Predictor`.
+        card: of weights with this head; see `Card.of_head`.
+        num_classes: K.
+
+    Raises:
+        ValueError, FileNotFoundError: as `Predictor`.
+    """
     if given is not None:
         names = _given_names(given)
         if len(names) != num_classes:

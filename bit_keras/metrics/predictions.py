@@ -163,12 +163,20 @@ def _joined(parts: Sequence[Predictions], **mistakes: np.ndarray) -> Predictions
 
 
 def logits_of(model: keras.Model, images: np.ndarray, size: int) -> np.ndarray:
-    """Returns the logits of a batch, float32 [N, K], which is padded to `size` images.
+    """Returns the logits of a batch, float32 [N, K]; see `outputs_of`."""
+    return outputs_of(model, images, size)
+
+
+def outputs_of(model: keras.Model, images: np.ndarray, size: int) -> np.ndarray | list[np.ndarray]:
+    """Returns the output of a model for a batch, float32 [N, ...], or its outputs, where the batch is padded to `size`.
 
     The model would be traced or compiled again for another size, so a smaller batch repeats its images.
     """
     padded = images if len(images) == size else np.resize(images, (size, *images.shape[1:]))
-    return np.asarray(model.predict_on_batch(padded), np.float32)[: len(images)]
+    outputs = model.predict_on_batch(padded)
+    if isinstance(outputs, list | tuple):
+        return [np.asarray(output, np.float32)[: len(images)] for output in outputs]
+    return np.asarray(outputs, np.float32)[: len(images)]
 
 
 @np.errstate(invalid="ignore")  # logits that are not finite give NaN

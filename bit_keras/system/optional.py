@@ -6,6 +6,8 @@ import importlib.util
 # {module: extra of setup.cfg that installs it}; tests/test_setup.py compares it with setup.cfg.
 EXTRAS = {
     "ai_edge_litert": "edge",
+    "apache_beam": "beam",
+    "fsspec": "ray",
     "grain": "grain",
     "huggingface_hub": "huggingface",
     "jax": "jax",
@@ -13,7 +15,9 @@ EXTRAS = {
     "onnx": "edge",
     "onnxruntime": "edge",
     "pillow_heif": "heif",
+    "pyarrow": "ray",
     "pycocotools": "detection",
+    "ray": "ray",
     "safetensors": "safetensors",
     "sklearn": "few-shot",
     "tensorboard": "tensorflow",

@@ -15,6 +15,7 @@ PAGES = (
     "docs/pretraining.md",
     "docs/detection.md",
     "docs/export.md",
+    "docs/bulk.md",
 )
 
 _MINI = "BiT-mini-R17x0.5"

@@ -16,7 +16,7 @@ from readme import PAGES, commands, programs, python_program
 from tfds_mentions import mentioned_names
 from watched import Failed, watch
 
-EXTRAS = "detection,hub,few-shot,safetensors"  # those that the code of the pages needs
+EXTRAS = "detection,hub,few-shot,ray,safetensors"  # those that the code of the pages needs
 
 
 def main() -> None:

@@ -33,7 +33,7 @@ def test_the_commands_of_the_pages():
     commands = readme.commands(PAGES)
     run = {re.search(r"^bit-(\w+)|bit_keras\.(\w+)", command).group(1, 2) for command in commands}
     assert {f"bit-{(a or b).replace('_', '-')}" for a, b in run} == set(readme.programs(ROOT / "setup.cfg"))
-    assert len(commands) == 23
+    assert len(commands) == 24
     large = re.compile(
         r"=(cifar|imagenet|oxford)|,cifar|/data/|BiT-[SM]-|R\d\d+x[1-4]|[sm]-r\d\d+x[1-4]"
     )  # downloads, or takes hours

@@ -123,7 +123,11 @@ def _read(path: Path, image_column: str | None, label_column: str | None) -> lis
 
 
 def read_text(path: Path) -> str:
-    content = path.read_bytes()
+    return text_of(path.read_bytes())
+
+
+def text_of(content: bytes) -> str:
+    """Returns the text of a file in UTF-8, or in UTF-16 as of Excel."""
     return content.decode("utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig")
 
 
