@@ -66,6 +66,8 @@ MAY_IMPORT_TENSORFLOW = {
     "bit_keras.data.sources.task_labels",
     "bit_keras.data.sources.tfds",
     "bit_keras.data.sources.tfds_errors",
+    "bit_keras.data.sources.tfds_records",
+    "bit_keras.data.sources.tfds_stream",
     "bit_keras.data.sources.tfds_task",
     "bit_keras.data.sources.tfrecords",
     "bit_keras.detection.batches_tf",

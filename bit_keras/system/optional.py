@@ -6,6 +6,7 @@ import importlib.util
 # {module: extra of setup.cfg that installs it}; tests/test_setup.py compares it with setup.cfg.
 EXTRAS = {
     "ai_edge_litert": "edge",
+    "array_record": "tfds",
     "grain": "grain",
     "huggingface_hub": "huggingface",
     "jax": "jax",
@@ -18,7 +19,7 @@ EXTRAS = {
     "sklearn": "few-shot",
     "tensorboard": "tensorflow",
     "tensorflow": "tensorflow",
-    "tensorflow_datasets": "tensorflow",
+    "tensorflow_datasets": "tfds",
     "tensorflow_serving": "serving",
     "tf2onnx": "edge",
     "torch": "torch",
