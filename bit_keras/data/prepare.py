@@ -1,8 +1,7 @@
 """Program: prepares a data set of TensorFlow Datasets in ArrayRecord files, which are read without TensorFlow.
 
 Downloads and prepares it, or converts a copy that is prepared in TFRecord files: the new files are beside the old ones,
-and programs on tf.data go on reading these. Most data sets need TensorFlow to be prepared; copy the folder to machines
-without it.
+and programs on tf.data go on reading these. Needs TensorFlow itself; copy the folder to machines without it.
 
 Examples:
     python -m bit_keras.data prepare cifar10
@@ -42,8 +41,8 @@ def prepare(
         verbose: False shows only warnings.
 
     Raises:
-        DataError: the data set does not exist, or cannot be downloaded, prepared or converted.
-        ImportError: a package is not installed.
+        DataError: the data set does not exist, or cannot be downloaded or prepared.
+        ImportError: TensorFlow or another package is not installed.
     """
     require(f"{name!r} of TensorFlow Datasets", "tensorflow_datasets", "array_record")
     from bit_keras.data.sources import tfds  # slow to import
@@ -54,7 +53,9 @@ def prepare(
     builder = tfds.find(name, data_dir)
     if tfds.has_format(builder, tfds.ARRAY_RECORD):
         logger.info("%s is prepared already", builder.info.full_name)
-    elif builder.is_prepared():
+        return Path(builder.data_dir)
+    require(f"preparing {builder.info.full_name}", "tensorflow")  # with which TFDS encodes and reads records
+    if tfds.is_prepared(builder):
         _convert(builder)
     else:
         tfds.download_and_prepare(tfds.find(name, data_dir, file_format=tfds.ARRAY_RECORD), manual_dir)
@@ -70,7 +71,6 @@ def _convert(builder) -> None:
     from tensorflow_datasets.core import dataset_info, file_adapters
 
     info, array_record = builder.info, file_adapters.FileFormat.ARRAY_RECORD
-    require(f"converting {builder.data_dir} from {info.file_format.value} files", "tensorflow")
     reader, writer = (file_adapters.ADAPTER_FOR_FORMAT[each] for each in (info.file_format, array_record))
     paths = {}
     for split in info.splits.values():
@@ -95,7 +95,7 @@ def main(*arguments: str) -> None:
         raise command_line.UsageError(f"one NAME must be given, got {' '.join(arguments) or 'nothing'}")
     values = flags.FLAGS
     folder = prepare(*arguments, data_dir=values.data_dir, manual_dir=values.manual_dir)
-    print(f"prepared in {folder}; copies of it on other machines must be below their --data_dir by the same names")
+    print(f"prepared in {folder}; on other machines it is found below --data_dir by the same names")
 
 
 def define_flags() -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import logging
 import re
 from collections.abc import Callable, Iterator
 
@@ -16,6 +17,7 @@ from bit_keras.data.source import Source, Split, median_size
 from bit_keras.data.sources import tfds_errors
 from bit_keras.data.sources.tfds_records import ARRAY_RECORD, Records
 from bit_keras.data.splits import assign
+from bit_keras.system.logs import only_from
 from bit_keras.system.optional import is_installed, require
 
 _SAMPLE = 64  # images from which the median size is estimated
@@ -108,7 +110,7 @@ def prepared(dataset: str, data_dir: str | None, manual_dir: str | None) -> tfds
     """
     builder = find(dataset, data_dir)
     if not is_installed("tensorflow"):
-        _check_readable(dataset, builder)
+        _check_readable(dataset, builder, data_dir or builder.data_dir_root)
     else:
         download_and_prepare(builder, manual_dir)
     return builder
@@ -131,10 +133,16 @@ def download_and_prepare(builder: tfds.core.DatasetBuilder, manual_dir: str | No
         raise tfds_errors.not_prepared(builder, manual_dir, error) from error
 
 
+def is_prepared(builder: tfds.core.DatasetBuilder) -> bool:
+    """Tells whether a dataset is prepared, without TFDS's warning if it is not."""
+    with only_from(logging.ERROR, "absl"):
+        return builder.is_prepared()
+
+
 def has_format(builder: tfds.core.DatasetBuilder, name: str) -> bool:
     """Tells whether a dataset is prepared in files of a format, "tfrecord" or "array_record"."""
     record = builder.info.as_proto  # TFDS's own list lacks formats that were added to prepared data
-    return builder.is_prepared() and name in (record.file_format, *record.alternative_file_formats)
+    return is_prepared(builder) and name in (record.file_format, *record.alternative_file_formats)
 
 
 def check_tfrecord(name: str, builder: tfds.core.DatasetBuilder) -> None:
@@ -146,12 +154,12 @@ def check_tfrecord(name: str, builder: tfds.core.DatasetBuilder) -> None:
         )
 
 
-def _check_readable(name: str, builder: tfds.core.DatasetBuilder) -> None:
+def _check_readable(name: str, builder: tfds.core.DatasetBuilder, data_dir: str) -> None:
     """Raises DataError unless a dataset can be read without TensorFlow."""
-    command = f"python -m bit_keras.data prepare {builder.info.full_name} --data_dir={builder.data_dir_root}"
-    if not builder.is_prepared():
+    command = f"python -m bit_keras.data prepare {builder.info.full_name} --data_dir={data_dir}"
+    if not is_prepared(builder):
         raise DataError(
-            f"{name} is not prepared in {builder.data_dir_root}, and TensorFlow is not installed; where it is, prepare "
+            f"{name} is not prepared in {data_dir}, and TensorFlow is not installed; where it is, prepare "
             f"the data and copy them: {command}"
         )
     if not has_format(builder, ARRAY_RECORD):
