@@ -138,7 +138,10 @@ class _Worker:
         if not cells:
             return ""
         text = ", ".join(f"{cell.name} of {self.watch.holder(cell.record.parent)}" for cell in cells[:3])
-        return f"waiting for {counted(len(cells), 'run')} of other processes: {text}{', ...' * (len(cells) > 3)}"
+        return (
+            f"waiting for {counted(len(cells), 'run')} of other processes, of which those of dead ones are taken over "
+            f"after {leases.PATIENCE:.0f} s: {text}{', ...' * (len(cells) > 3)}"
+        )
 
 
 def _known(cell: Cell) -> dict | None:

@@ -67,11 +67,11 @@ def recorded(record: Path, identity: dict, measure: Callable[[], dict]) -> dict:
     if (known := known_results(record, identity)) is not None:
         return known
     results = measure()
+    known = known_results(record, identity)  # of a process that was faster: the first ones stay
+    if known is None:
+        write_json(record, {**results, _IDENTITY: identity})
     keras.backend.clear_session()
-    if (known := known_results(record, identity)) is not None:  # of a process that was faster: the first ones stay
-        return known
-    write_json(record, {**results, _IDENTITY: identity})
-    return results
+    return results if known is None else known
 
 
 def known_results(record: Path, identity: dict) -> dict | None:

@@ -265,12 +265,13 @@ print(json.dumps(answer))
 """
 
 
-def test_without_tensorflow(of_array_record, of_tfrecord, tmp_path):
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_without_tensorflow(backend, of_array_record, of_tfrecord, tmp_path):
     root = Path(__file__).parents[3]
     path = os.pathsep.join([str(root), str(root / "tests" / "consumers"), *sys.path])
     done = subprocess.run(
         [sys.executable, "-c", _WITHOUT_TENSORFLOW, of_array_record, of_tfrecord, str(tmp_path)],
-        env={**os.environ, "PYTHONPATH": path, "KERAS_BACKEND": "torch", "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "PYTHONPATH": path, "KERAS_BACKEND": backend, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         check=False,
