@@ -63,6 +63,7 @@ MAY_IMPORT_TENSORFLOW = {
     "bit_keras.data.loaders.single_tf",
     "bit_keras.data.loaders.streams",
     "bit_keras.data.loaders.tf_data",
+    "bit_keras.data.prepare",
     "bit_keras.data.sources.task_labels",
     "bit_keras.data.sources.tfds",
     "bit_keras.data.sources.tfds_errors",
