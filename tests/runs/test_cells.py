@@ -22,7 +22,7 @@ ROOT = Path(bit_keras.__file__).parents[1]
 @pytest.fixture
 def fast(monkeypatch):
     monkeypatch.setattr(leases, "BEAT", 0.02)
-    monkeypatch.setattr(leases, "PATIENCE", 0.4)
+    monkeypatch.setattr(leases, "PATIENCE", 1.0)
 
 
 def _group(folder, measures):
@@ -74,7 +74,7 @@ def test_a_process_waits_for_the_cells_of_others(tmp_path):
     lease = leases.Watch().take(tmp_path / "a")
 
     def end() -> None:
-        time.sleep(2 * leases.PATIENCE)
+        time.sleep(1.5 * leases.PATIENCE)
         (tmp_path / "a" / "cell.json").write_text(json.dumps({"x": 1, "identity": {"name": "a"}}))
         lease.remove()
 

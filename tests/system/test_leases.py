@@ -12,7 +12,7 @@ from bit_keras.system.leases import Watch
 @pytest.fixture(autouse=True)
 def _fast(monkeypatch):
     monkeypatch.setattr(leases, "BEAT", 0.02)
-    monkeypatch.setattr(leases, "PATIENCE", 0.4)
+    monkeypatch.setattr(leases, "PATIENCE", 1.0)
 
 
 def _taken_after(watch: Watch, folder) -> float:
@@ -27,7 +27,7 @@ def _taken_after(watch: Watch, folder) -> float:
 
 def test_a_lease_has_one_holder_as_long_as_it_is_renewed(tmp_path):
     lease, other = Watch().take(tmp_path / "cell"), Watch()
-    deadline = time.monotonic() + 3 * leases.PATIENCE
+    deadline = time.monotonic() + 1.5 * leases.PATIENCE
     while time.monotonic() < deadline:
         assert not other.is_free(tmp_path / "cell")
         assert other.take(tmp_path / "cell") is None
