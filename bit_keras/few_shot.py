@@ -1,6 +1,7 @@
 """Program: few-shot transfer, by fine-tuning with the HyperRule and by linear probes, over several draws.
 
-Every run has its own folder, so an interrupted sweep resumes without repeating finished runs.
+Every run has its own folder, so an interrupted sweep resumes without repeating finished runs. Any number of processes
+with a common workdir, on one or several machines, divide the runs of the same command.
 
 Examples:
     python -m bit_keras.few_shot --models=BiT-M-R50x1,BiT-S-R50x1 --datasets=cifar10,cifar100 --workdir=/tmp/few_shot
@@ -11,7 +12,7 @@ import dataclasses
 import functools
 import itertools
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import keras
@@ -21,6 +22,7 @@ from matplotlib.figure import Figure
 
 from bit_keras import data
 from bit_keras.data.few_shot import DRAWS
+from bit_keras.distribution import has_other_workers
 from bit_keras.figures import drawing, spread
 from bit_keras.finetune import FinetuneConfig, finetune, plan
 from bit_keras.inference.features import features_of
@@ -28,12 +30,13 @@ from bit_keras.metrics.probes import least_squares, ridge
 from bit_keras.network.folding import folded
 from bit_keras.rules.hyperrule import HyperRule
 from bit_keras.runs import program
+from bit_keras.runs.cells import Cell, complete
 from bit_keras.runs.config import DATA_OPTIONS, fingerprint
 from bit_keras.runs.names import display_names, stem
 from bit_keras.runs.network import open_network
 from bit_keras.runs.opening import make_config, open_source
-from bit_keras.runs.series import SET_BY_SERIES, cell_name, each_once, effective, identity_of, recorded
-from bit_keras.runs.workdir import claim
+from bit_keras.runs.series import SET_BY_SERIES, cell_name, each_once, effective, identity_of
+from bit_keras.runs.workdir import share
 from bit_keras.system.checks import check_choice, check_integer, known_arguments
 from bit_keras.system.command_line import integers
 from bit_keras.system.files import write_json, write_lines
@@ -93,12 +96,13 @@ def sweep(
 ) -> list[dict]:
     """Measures the test accuracy of every combination and writes few_shot.json, few_shot.md and few_shot.png.
 
-    A finished run is not repeated, unless the content of its weight file or data set has changed.
+    A finished run is not repeated, unless the content of its weight file or data set has changed. The same call in
+    other processes takes part: each takes runs that are free, and at the end waits for those of the others.
 
     Args:
         models: presets, weight files or variants for random weights. All get a new head.
         datasets: as `bit_keras.data.load` takes them.
-        workdir: folder of the sweep.
+        workdir: folder of the sweep; several processes may share it.
         shots: training examples per class.
         seeds: number of draws; their seeds count from 0.
         methods: of "finetune", by the HyperRule;
@@ -118,7 +122,6 @@ def sweep(
         TypeError: an option does not exist, or an argument has the wrong type.
         ImportError: scikit-learn, which "ridge" needs, is not installed.
         FileExistsError: `workdir` belongs to a sweep with different options.
-        BlockingIOError: another process is using `workdir`.
         TrainingInterrupted, KeyboardInterrupt: a signal arrived. The same call resumes from the records.
     """
     methods = _checked_methods(methods)
@@ -132,21 +135,25 @@ def sweep(
     draws = {draw or _draw_of(METHODS[method]) for method in methods}
     sources = {name: _open(models, name, workdir, shots, draws, options) for name in datasets}
     settings = effective(options) | ({} if draw is None else {"draw": draw})
-    records = []
-    with claim(workdir, {"options": settings}) as folder:  # only after all settings have been checked
-        for name, source in sources.items():
-            measures = _measures(methods)
-            for model, method, count, seed in itertools.product(models, measures, shots, range(seeds)):
-                run = Run(model, name, method, count, seed)
-                identity = identity_of(run, weights[model], source, settings)
-                fields = stem(model), stem(name), method, count, seed
-                place = folder / "runs" / cell_name(fields, identity)
-                measure = functools.partial(_measure, measures[method], run, source, draw, place, options)
-                records.append(recorded(place / "few_shot.json", identity, measure))
-                logger.info("%s: %.4f", place.name, records[-1]["test_accuracy"])
-        write_json(folder / "few_shot.json", {"options": settings, "runs": records})
-        write_lines(folder / "few_shot.md", table(records).splitlines())
-        drawing.save_all(folder, {"few_shot": lambda: plot(records)})
+    folder = share(workdir, {"options": settings})  # only after all settings have been checked
+
+    def cells_of(name: str, source: data.Source) -> Iterator[tuple[Cell, Callable[[], dict]]]:
+        measures = _measures(methods)
+        for model, method, count, seed in itertools.product(models, measures, shots, range(seeds)):
+            run = Run(model, name, method, count, seed)
+            identity = identity_of(run, weights[model], source, settings)
+            place = folder / "runs" / cell_name((stem(model), stem(name), method, count, seed), identity)
+            measure = functools.partial(_measure, measures[method], run, source, draw, place, options)
+            yield Cell(place / "few_shot.json", identity), measure
+
+    records = complete(
+        [functools.partial(cells_of, *each) for each in sources.items()],
+        lambda cell, record: logger.info("%s: %.4f", cell.name, record["test_accuracy"]),
+        together=has_other_workers(options.get("distribute", "none")),
+    )
+    write_json(folder / "few_shot.json", {"options": settings, "runs": records})
+    write_lines(folder / "few_shot.md", table(records).splitlines())
+    drawing.save_all(folder, {"few_shot": lambda: plot(records)})
     return records
 
 
@@ -305,7 +312,7 @@ def plot(records: list[dict]) -> Figure:
 def _define_flags() -> None:
     flags.DEFINE_list("models", None, "Presets, weight files, or variants for random weights.", required=True)
     flags.DEFINE_list("datasets", None, "As in bit_keras.finetune.", required=True)
-    flags.DEFINE_string("workdir", None, "Folder of the sweep.", required=True)
+    flags.DEFINE_string("workdir", None, "Folder of the sweep; processes that share it divide the runs.", required=True)
     flags.DEFINE_list("shots", [str(count) for count in SHOTS], "Training examples per class.")
     flags.DEFINE_integer("seeds", 5, "Number of draws of the training examples.", lower_bound=1)
     flags.DEFINE_list(

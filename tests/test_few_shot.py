@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import os
 import shutil
 import signal
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,6 +20,7 @@ from bit_keras.runs import run as training_run
 from bit_keras.runs.names import display_names
 from bit_keras.training import TrainingInterrupted
 
+ROOT = Path(data.__file__).parents[2]
 pytestmark = pytest.mark.usefixtures("tiny")
 
 
@@ -79,6 +82,40 @@ def test_a_sweep_goes_on_where_it_was(tiny_npz, tmp_path, monkeypatch):
     assert (workdir / "few_shot.png").read_bytes().startswith(b"\x89PNG")
     with pytest.raises(FileExistsError, match="steps"):
         few_shot.sweep(**sweep, seeds=1, **{**options, "steps": 6})
+
+
+def test_workers_that_are_killed_change_no_number(tiny_npz, tmp_path):
+    """Two workers share a sweep, of which four are killed; the files are those of one process."""
+    settings = {
+        "models": [str(tiny_npz)],
+        "datasets": [_arrays(tmp_path / "task.npz", 0)],
+        "shots": [1, 2],
+        "seeds": 1,
+        "deterministic": True,
+        **{"steps": 12, "batch_size": 8, "resolution": 16, "eval_every": 6, "checkpoint_every": 3},
+    }
+
+    one, shared = tmp_path / "one", tmp_path / "shared"
+    sweeps = [
+        {**settings, "workdir": str(one), "workers": 1, "kills": 0, "pause": 0},
+        {**settings, "workdir": str(shared), "workers": 2, "kills": 4, "pause": 5},
+    ]
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "tests" / "consumers" / "few_shot_forks.py")],
+        input="\n".join(map(json.dumps, sweeps)),
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-5_000:]
+    print(f"{done.stdout.split()[-1]} kills")
+    for name in ("few_shot.json", "few_shot.md"):
+        assert (shared / name).read_text() == (one / name).read_text()
+    begun = (shared / "runs.txt").read_text().splitlines()
+    assert {line.split()[0] for line in begun} == {"begin"}, "no completed run is repeated"
+    assert len(set(begun)) == 4
+    assert len(begun) <= 4 + 4
 
 
 @pytest.fixture

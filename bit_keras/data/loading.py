@@ -58,7 +58,8 @@ def load(
             a folder with TFRecord files of the split "train", see `open_tfrecords`;
             another path that exists or begins with "/", "." or "~": a folder of class folders, see `open_folder`;
             else a dataset of TensorFlow Datasets, such as "cifar10", "name/config", "name:version" or "name[:80%]",
-            which is downloaded and prepared if necessary.
+            which is downloaded and prepared if necessary; where TensorFlow is not installed, by
+            `python -m bit_keras.data prepare`.
         data_dir: data folder of TensorFlow Datasets, None for its default; not used by other sources.
         manual_dir: folder of the archives that TensorFlow Datasets cannot download itself, such as those of
             imagenet2012, or that it should not download; not used by other sources.
@@ -103,12 +104,9 @@ def load(
         raise DataError(f"{name} is ObjectNet, whose licence forbids to train on it; to evaluate: objectnet:{name}")
     if is_path:
         return open_folder(name, seed, skip_unreadable, divide)
-    try:
-        require(f"{name!r} of TensorFlow Datasets", "tensorflow", "tensorflow_datasets")
-    except ImportError as error:
-        raise ImportError(
-            f'{error}; allowed without it are "digits", the path of a folder and that of a CSV file', name=error.name
-        ) from error
+    _check_installed(name, "tensorflow_datasets")
+    if name.startswith(FAMILIES) or (row and row.name == "imagenet2012_real"):
+        _check_installed(name, "tensorflow")  # computes their labels
     if name.startswith(FAMILIES):
         from bit_keras.data.sources.tfds_task import open_task
 
@@ -120,6 +118,15 @@ def load(
     from bit_keras.data.sources.tfds import open_tfds  # slow to import
 
     return open_tfds(name, data_dir, manual_dir, seed, divide, **columns)
+
+
+def _check_installed(name: str, package: str) -> None:
+    try:
+        require(f"{name!r} of TensorFlow Datasets", package)
+    except ImportError as error:
+        raise ImportError(
+            f'{error}; allowed without it are "digits", the path of a folder and that of a CSV file', name=error.name
+        ) from error
 
 
 def _open_set(row: EvaluationSet, path: Path, skip_unreadable: bool) -> Source:

@@ -41,6 +41,15 @@ def count_devices(kind: str) -> int | None:
     return None if kind == "tpu" else 1
 
 
+def has_other_workers(kind: str) -> bool:
+    """Tells whether this process trains together with others, by their settings; arguments as in `count_devices`."""
+    if kind != "data_parallel":
+        return kind == "multi_worker"
+    import jax
+
+    return jax.process_count() > 1 if jax.distributed.is_initialized() else (read_jax_processes() or 1) > 1
+
+
 def mixup_parts(kind: str, num_devices: int | None) -> int:
     """Returns `Distribution.mixup_parts` of an engine that is not started; 1 if its devices are not known."""
     return num_devices or 1 if DISTRIBUTIONS[kind] == "tensorflow" else 1

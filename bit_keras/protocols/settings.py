@@ -8,6 +8,7 @@ from pathlib import Path
 from absl import flags
 
 from bit_keras import data
+from bit_keras.distribution import has_other_workers
 from bit_keras.finetune import FinetuneConfig, finetune
 from bit_keras.protocols.resolution import RULES, sizes
 from bit_keras.protocols.sweep import Run
@@ -39,6 +40,11 @@ class Settings:
     def changed(self) -> dict:
         """The options that do not have their default."""
         return {name: value for name, value in self.options.items() if value != _DEFAULTS[name]}
+
+    @property
+    def together(self) -> bool:
+        """Whether several processes train each network together."""
+        return has_other_workers(self.options.get("distribute", "none"))
 
     def open(self, name: str) -> data.Source:
         """Returns data without a validation split: no weights are chosen, only the last ones are measured."""

@@ -1,7 +1,8 @@
 """Program: the standard benchmarks of the paper, fine-tuning by the HyperRule on all training images.
 
-Every run has its own folder, so an interrupted evaluation resumes without repeating finished runs. Several machines
-with a common workdir divide the runs by --shard or --datasets. Data of your own take part with their own splits.
+Every run has its own folder, so an interrupted evaluation resumes without repeating finished runs. Any number of
+processes with a common workdir, on one or several machines, divide the runs of the same command. Data of your own
+take part with their own splits.
 
 Examples:
     python -m bit_keras.protocols standard --models=BiT-M-R50x1 --datasets=cifar10,cifar100 --runs=3 --workdir=standard
@@ -71,7 +72,8 @@ def standard(
 
     Args:
         models: presets, weight files or variants for random weights. All get a new head.
-        workdir: folder of the evaluation; several processes may share it.
+        workdir: folder of the evaluation. Several processes may share it: each takes runs that are free, and at the end
+            waits for those of the others.
         datasets: those of the paper, or other data as `bit_keras.data.load` takes them.
         runs: number of runs, whose seeds count from 0.
         shard: (index, count): this process makes only every count-th run, beginning with that of this index.
@@ -108,6 +110,7 @@ def standard(
         functools.partial(_open, chosen, splits),
         functools.partial(_measure, chosen),
         functools.partial(_write, cells.models, datasets, metric, rules),
+        chosen.together,
     )
 
 

@@ -12,9 +12,10 @@ from pathlib import Path
 from absl import flags
 
 from bit_keras.data import Source
+from bit_keras.runs.cells import Cell, complete
 from bit_keras.runs.config import fingerprint
 from bit_keras.runs.names import stem
-from bit_keras.runs.series import cell_name, each_once, identity_of, read_record, recorded
+from bit_keras.runs.series import cell_name, each_once, identity_of, read_record
 from bit_keras.runs.workdir import share
 from bit_keras.system.checks import check_integer
 from bit_keras.system.files import write_json
@@ -71,8 +72,9 @@ class Sweep:
         open_task: Callable[[str], Source],
         measure: Callable[[Run, Source, Path], dict],
         write: Callable[[Path, list[dict]], None],
+        together: bool = False,
     ) -> list[dict]:
-        """Makes the runs of this process that are not recorded, and writes the results of all processes so far.
+        """Makes the runs of this process that no process has made, and writes the results of all processes so far.
 
         Args:
             workdir: folder of the evaluation, which other processes may share.
@@ -80,6 +82,7 @@ class Sweep:
             open_task: returns the data of a task.
             measure: makes a run in a folder and returns its results, "test_accuracy" among them.
             write: writes tables and plots of the records to the folder.
+            together: as in `bit_keras.runs.cells.complete`.
 
         Returns:
             A record for each finished run: the fields of `Run` and its results.
@@ -89,8 +92,30 @@ class Sweep:
             Failed: some runs failed.
         """
         folder, failures = share(workdir, {"options": settings}), []
-        for task, cells in self._mine().items():
-            failures += self._run_task(task, cells, folder, settings, open_task, measure)
+
+        def fail(name: str, error: Exception, count: int = 1) -> None:
+            failures.extend([_named(name, error)] * count)
+            logger.error("%s", failures[-1])
+
+        def cells_of(task: str, runs: Sequence[Run]) -> Iterator[tuple[Cell, Callable[[], dict]]]:
+            try:
+                source = open_task(task)
+            except FAULTS as error:
+                fail(task, error, len(runs))
+                return
+            for run in runs:
+                identity = identity_of(run, self.weights[run.model], source, settings)
+                place = folder / "runs" / cell_name((stem(run.model), stem(run.task), run.seed), identity)
+                measured = functools.partial(_measured, measure, run, source, place)
+                yield Cell(place / f"{self.name}.json", identity), measured
+
+        complete(
+            [functools.partial(cells_of, *each) for each in self._mine().items()],
+            lambda cell, record: logger.info("%s: %.4f", cell.name, record["test_accuracy"]),
+            lambda cell, error: fail(cell.name, error),
+            FAULTS,
+            together,
+        )
         records = self._records(folder)
         write_json(folder / f"{self.name}.json", {"runs": records})
         if records:
@@ -106,30 +131,6 @@ class Sweep:
             cells = [Run(model, task, seed) for model, seed in itertools.product(self.models, range(self.runs))]
             mine[task] = [run for run in cells if next(numbers) % count == index]
         return {task: cells for task, cells in mine.items() if cells}
-
-    def _run_task(
-        self, task: str, cells: Sequence[Run], folder: Path, settings: dict, open_task: Callable, measure: Callable
-    ) -> list[str]:
-        """Makes the runs of a task unless they are recorded; returns the failures, a line each."""
-        try:
-            source = open_task(task)
-        except FAULTS as error:
-            failure = _named(task, error)
-            logger.error("%s", failure)
-            return [failure] * len(cells)
-        failures = []
-        for run in cells:
-            identity = identity_of(run, self.weights[run.model], source, settings)
-            place = folder / "runs" / cell_name((stem(run.model), stem(run.task), run.seed), identity)
-            measured = functools.partial(_measured, measure, run, source, place)
-            try:
-                record = recorded(place / f"{self.name}.json", identity, measured)
-            except FAULTS as error:
-                failures.append(_named(place.name, error))
-                logger.error("%s", failures[-1])
-            else:
-                logger.info("%s: %.4f", place.name, record["test_accuracy"])
-        return failures
 
     def _records(self, folder: Path) -> list[dict]:
         """Returns the records of these runs, whichever process has made them; of several of a run the latest."""

@@ -1,7 +1,8 @@
 """Program: VTAB-1k, fine-tuning by the HyperRule on 19 tasks of 1,000 training examples each.
 
-Every run has its own folder, so an interrupted evaluation resumes without repeating finished runs. Several machines
-with a common workdir divide the runs by --shard or --tasks. Data of your own take part with 1,000 training images.
+Every run has its own folder, so an interrupted evaluation resumes without repeating finished runs. Any number of
+processes with a common workdir, on one or several machines, divide the runs of the same command. Data of your own
+take part with 1,000 training images.
 
 Examples:
     python -m bit_keras.protocols vtab --models=BiT-M-R50x1 --runs=3 --workdir=runs/vtab
@@ -56,7 +57,8 @@ def vtab(
 
     Args:
         models: presets, weight files or variants for random weights. All get a new head.
-        workdir: folder of the evaluation; several processes may share it.
+        workdir: folder of the evaluation. Several processes may share it: each takes runs that are free, and at the end
+            waits for those of the others.
         tasks: names or patterns of `bit_keras.list_tasks`, or other data as `bit_keras.data.load` takes them: of their
             training split 1,000 images are drawn, the same for every run.
         runs: number of runs, whose seeds count from 0.
@@ -85,6 +87,7 @@ def vtab(
         functools.partial(_open, chosen),
         functools.partial(_measure, chosen),
         functools.partial(_write, cells.models, tasks),
+        chosen.together,
     )
 
 

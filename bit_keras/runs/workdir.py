@@ -128,11 +128,14 @@ def share(workdir: str | os.PathLike, config: dict) -> Path:
     Raises:
         FileExistsError, ValueError: as `claim`.
     """
-    check(workdir, config)
-    record = Path(workdir, CONFIG)
-    if not record.exists():
-        write_json(record, _as_json(config))
-    return record.parent
+    check(workdir, config)  # raises before anything is written
+    folder = Path(workdir)
+    folder.mkdir(parents=True, exist_ok=True)
+    with locks.in_turn(folder / locks.NAME):
+        check(workdir, config)  # another process may have made it meanwhile
+        if not (folder / CONFIG).exists():
+            write_json(folder / CONFIG, _as_json(config))
+    return folder
 
 
 def check(workdir: str | os.PathLike, config: dict) -> None:
@@ -143,9 +146,10 @@ def check(workdir: str | os.PathLike, config: dict) -> None:
             "for example with gcsfuse, or copy the folder there afterwards"
         )
     folder = Path(workdir)
-    if (folder / CONFIG).exists():
+    is_usable = not folder.exists() or (folder.is_dir() and all(map(_is_of_a_start, folder.iterdir())))
+    if (folder / CONFIG).exists():  # asked last: another process may be making it
         _refuse_other(folder, _read(folder / CONFIG), _as_json(config))
-    elif folder.exists() and (not folder.is_dir() or not all(map(_is_of_a_start, folder.iterdir()))):
+    elif not is_usable:
         raise FileExistsError(
             f"workdir must be a new or empty folder or that of the same run; {folder} is something else"
         )

@@ -59,7 +59,7 @@ def test_names_of_tensorflow_datasets_need_tensorflow(monkeypatch):
     monkeypatch.delitem(sys.modules, "bit_keras.data.sources.tfds", raising=False)
     monkeypatch.delattr(data, "tfds", raising=False)
     monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
-    message = r"'cifar10' of TensorFlow Datasets needs .*'bit-keras\[tensorflow\]'; .* folder and that of a CSV file"
+    message = r"'cifar10' of TensorFlow Datasets needs .*'bit-keras\[tfds\]'; .* folder and that of a CSV file"
     with pytest.raises(ImportError, match=message):
         data.load("cifar10")
 

@@ -17,6 +17,7 @@ from bit_keras.distribution import (
     DistributionError,
     check_batch,
     count_devices,
+    has_other_workers,
     start_distribution,
 )
 from bit_keras.distribution.environment import _JAX_PROCESSES, read_jax_processes, read_tf_config
@@ -257,3 +258,10 @@ def test_mixup_of_a_divided_batch_is_that_of_the_whole():
     divided, whole = _mixed_on_two_devices("jax", 5.0, 2, 3)
     np.testing.assert_allclose(divided, whole, rtol=1e-6)
     assert (whole.max(axis=1) < 1).any()
+
+
+def test_processes_that_train_one_network_together(monkeypatch):
+    assert [kind for kind in DISTRIBUTIONS if has_other_workers(kind)] == ["multi_worker"]
+    for name, value in zip(_JAX_PROCESSES, ("a:1", "2", "0"), strict=True):
+        monkeypatch.setenv(name, value)
+    assert [kind for kind in DISTRIBUTIONS if has_other_workers(kind)] == ["multi_worker", "data_parallel"]

@@ -1,7 +1,9 @@
 """The evaluation in miniature: small images in the form of VTAB, a random network, real trainings."""
 
+import concurrent.futures
 import hashlib
 import json
+import time
 
 import keras
 import numpy as np
@@ -12,6 +14,7 @@ from bit_keras.protocols import settings
 from bit_keras.protocols import vtab as module
 from bit_keras.protocols.sweep import Failed
 from bit_keras.protocols.vtab import vtab
+from bit_keras.system import leases
 
 pytestmark = pytest.mark.usefixtures("tiny")
 SETTINGS = {"runs": 2, "steps": 5, "batch_size": 4, "resolution": 32, "eval_every": 5, "verbose": False}
@@ -58,6 +61,16 @@ def test_runs_resume_and_are_divided_among_machines(tasks, trained, tmp_path):
     table = (tmp_path / "vtab" / "vtab.md").read_text()
     assert "| a | 2.0 (1.0 to 3.0) |" in table
     assert (tmp_path / "vtab" / "vtab.png").stat().st_size > 1_000
+
+
+def test_workers_take_runs_one_by_one_and_have_the_same_table(tasks, trained, tmp_path, monkeypatch):
+    monkeypatch.setattr(leases, "BEAT", 0.05)
+    finetune = settings.finetune
+    monkeypatch.setattr(settings, "finetune", lambda *given, **options: time.sleep(0.2) or finetune(*given, **options))
+    with concurrent.futures.ThreadPoolExecutor(3) as pool:
+        tables = list(pool.map(lambda _: vtab(["tiny"], tmp_path / "vtab", tasks[:2], **SETTINGS), range(3)))
+    assert tables[0] == tables[1] == tables[2]
+    assert len(tables[0]) == len(trained) == 4, "none twice"
 
 
 def test_the_record_of_an_earlier_version_is_found(tasks, trained, tmp_path):

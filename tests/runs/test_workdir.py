@@ -1,3 +1,4 @@
+import concurrent.futures
 import errno
 import json
 import os
@@ -11,7 +12,7 @@ import pytest
 from bit_keras import data
 from bit_keras.finetune import FinetuneConfig
 from bit_keras.runs import config, workdir
-from bit_keras.runs.workdir import check_joined, check_start, claim, reserve, shared
+from bit_keras.runs.workdir import check_joined, check_start, claim, reserve, share, shared
 from bit_keras.system import locks
 
 CONFIG = {"seed": 0, "data": {"name": "digits", "sizes": (8, 8)}}
@@ -263,3 +264,14 @@ def test_weights_at_an_address_are_identified_by_their_content(tmp_path, monkeyp
     claim(tmp_path / "run", identities[0])
     with pytest.raises(FileExistsError, match=r"weights: .* there, .* asked for"):
         claim(tmp_path / "run", identities[1])
+
+
+def test_processes_that_start_together_share_a_folder(tmp_path):
+    """Many make it at the same time; each finds it new, or that of the same series."""
+    with concurrent.futures.ThreadPoolExecutor(16) as pool:
+        for number in range(20):
+            folder = tmp_path / str(number)
+            assert list(pool.map(lambda _, folder=folder: share(folder, CONFIG), range(16))) == [folder] * 16
+            assert [path.name for path in folder.iterdir()] == ["config.json"]
+    with pytest.raises(FileExistsError, match="seed: 0 there, 1 asked for"):
+        share(folder, {**CONFIG, "seed": 1})

@@ -151,12 +151,15 @@ class _Examples(grain.sources.RandomAccessDataSource):
 
 
 def _with_index(source: Source, split: Split) -> Split:
+    split = getattr(split, "indexed", split)
     if not hasattr(split, "read"):
         raise DataError(
             f"the loader grain needs random access to the examples, which {source.name}, of the kind "
-            f"{source.identity['kind']}, does not support; allowed is the loader tf.data"
+            f"{source.identity['kind']}, does not support; allowed is the loader tf.data. For TensorFlow Datasets, "
+            "python -m bit_keras.data prepare makes files with random access"
         )
-    check_labels(f"{source.name}: labels", split.labels, source.num_classes)
+    if isinstance(split, Examples):  # others check each label that they read
+        check_labels(f"{source.name}: labels", split.labels, source.num_classes)
     return split
 
 

@@ -1,5 +1,7 @@
 """Streams of examples as tf.data datasets."""
 
+from collections.abc import Callable
+
 import tensorflow as tf
 
 from bit_keras.data.examples import Examples
@@ -16,7 +18,7 @@ def in_order(split: Split) -> tf.data.Dataset:
         Dataset of (image, label): uint8 [H, W, 3] or an encoded image as a scalar string; int64, or int64 [L] padded
         with -1 in multi-label data.
     """
-    if not isinstance(split, Examples):
+    if hasattr(split, "in_order"):
         return split.in_order()
     return _read(split, tf.data.Dataset.range(len(split)))
 
@@ -33,7 +35,7 @@ def shuffled(split: Split, seed: int, start: int = 0, shard: tuple[int, int] = (
     Returns:
         Dataset as in `in_order`.
     """
-    if not isinstance(split, Examples):
+    if hasattr(split, "shuffled"):
         return split.shuffled(seed, start, shard)
     return _read(split, shuffled_indices(len(split), seed, start, shard))
 
@@ -70,7 +72,23 @@ def count_from(start: int, step: int = 1) -> tf.data.Dataset:
     return tf.data.Dataset.range(start, tf.int64.max, step)
 
 
-def _read(examples: Examples, indices: tf.data.Dataset) -> tf.data.Dataset:
+def _read(split: Split, indices: tf.data.Dataset) -> tf.data.Dataset:
+    read = _reader(split) if isinstance(split, Examples) else _encoded_reader(split)
+    return indices.map(read, num_parallel_calls=tf.data.AUTOTUNE)
+
+
+def _encoded_reader(split: Split) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
+    """As `_reader`, for a split whose images and labels Python reads."""
+
+    def read(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        image, label = tf.numpy_function(split.encoded, [index], (tf.string, tf.int64), stateful=False)
+        return tf.ensure_shape(image, ()), tf.ensure_shape(label, ())
+
+    return read
+
+
+def _reader(examples: Examples) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
+    """Returns the function from an index to the image, encoded or decoded, and its label."""
     with tf.device("CPU"):  # leaves the accelerator's memory to the model
         images, labels = tf.constant(examples.images), tf.constant(examples.labels)
 
@@ -83,4 +101,4 @@ def _read(examples: Examples, indices: tf.data.Dataset) -> tf.data.Dataset:
             image = tf.io.read_file(image)
         return image, tf.gather(labels, index)
 
-    return indices.map(read, num_parallel_calls=tf.data.AUTOTUNE)
+    return read

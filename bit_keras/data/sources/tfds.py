@@ -2,53 +2,28 @@
 
 import contextlib
 import dataclasses
-import functools
-import math
+import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
-import tensorflow as tf
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core.download import downloader
 
 from bit_keras.data import held_out
 from bit_keras.data.errors import DataError
-from bit_keras.data.examples import Examples, no_examples
-from bit_keras.data.loaders import preprocessing, preprocessing_numpy
-from bit_keras.data.loaders.streams import passes
-from bit_keras.data.source import Source, median_size
+from bit_keras.data.examples import no_examples
+from bit_keras.data.source import Source, Split, median_size
 from bit_keras.data.sources import tfds_errors
-from bit_keras.data.sources.task_labels import Label, label_of
+from bit_keras.data.sources.tfds_records import ARRAY_RECORD, Records
 from bit_keras.data.splits import assign
+from bit_keras.system.logs import only_from
+from bit_keras.system.optional import is_installed, require
 
-_SHUFFLE_BYTES = 2**30  # size of the shuffle buffer of encoded images: all of CIFAR, some 10,000 of ImageNet
 _SAMPLE = 64  # images from which the median size is estimated
-_RECORD = r".*-(\d+)-of-\d+.*__(\d+)"  # TFDS's identifier of a record: the numbers of its file and in its file
 _SLICED = re.compile(r"([^\[\]]+)\[(.*)\]")  # "name[:80%]"
 _DTYPES = (np.uint8, np.uint16)
 _RETRIES = 4  # per request; with TFDS's default of 10 a missing network is reported after 3.5 minutes
-
-
-@dataclasses.dataclass(frozen=True)
-class Reading:
-    """How image and label are made of an example.
-
-    Attributes:
-        image: name of the feature that is the image.
-        label: how the label is made of the others.
-        scale: factor of the pixels.
-    """
-
-    image: str
-    label: Label
-    scale: int = 1
-
-    def __call__(self, example: dict) -> tuple[tf.Tensor, tf.Tensor]:
-        image = example[self.image]
-        if self.scale != 1:
-            image = preprocessing.decode(image) * tf.constant(self.scale, tf.uint8)
-        return image, self.label.compute(example)
 
 
 def open_tfds(
@@ -84,9 +59,9 @@ def open_tfds(
     builder = prepared(sliced[1] if sliced else name, data_dir, manual_dir)
     features = image_column or "image", label_column or "label"
     _check_features(name, builder.info.features, *features)
-    reading = Reading(features[0], label_of(features[1]))
-    names = _splits(name, builder, reading)
-    splits = {split: Stream(builder, found, reading) for split, found in names.items()}
+    open_split = _opener(builder, *features)
+    names = _splits(name, builder, open_split)
+    splits = {split: open_split(found) for split, found in names.items()}
     evaluation_only = "" if "train" in names else "it has no training images"
     if evaluation_only:
         if sliced:
@@ -115,10 +90,12 @@ def open_tfds(
         identity["validation"] = names["validation"]
     if features != ("image", "label"):
         identity["features"] = list(features)
+    if isinstance(splits["test"], Records):  # tf.data shuffles them in another way than TFRecord files
+        identity["files"] = ARRAY_RECORD
     return Source(
         name=name,
         class_names=class_names,
-        image_size=image_size(splits["test" if evaluation_only else "train"]),
+        image_size=image_size(splits["test" if evaluation_only else "train"], builder.info.features[features[0]].shape),
         identity=identity,
         test_split=test_split,
         evaluation_only=evaluation_only,
@@ -127,17 +104,88 @@ def open_tfds(
 
 
 def prepared(dataset: str, data_dir: str | None, manual_dir: str | None) -> tfds.core.DatasetBuilder:
-    """Returns the builder of a dataset, which is downloaded and prepared if necessary; raises as `open_tfds`."""
+    """Returns the builder of a dataset, which is downloaded and prepared if necessary; raises as `open_tfds`.
+
+    Without TensorFlow it must be prepared in ArrayRecord files, by `bit_keras.data.prepare`.
+    """
+    builder = find(dataset, data_dir)
+    if not is_installed("tensorflow"):
+        _check_readable(dataset, builder, data_dir or builder.data_dir_root)
+    else:
+        download_and_prepare(builder, manual_dir)
+    return builder
+
+
+def find(dataset: str, data_dir: str | None, **options) -> tfds.core.DatasetBuilder:
+    """Returns the builder of a dataset; raises DataError if there is no such dataset."""
     try:
-        builder = tfds.builder(dataset, data_dir=data_dir)
+        return tfds.builder(dataset, data_dir=data_dir, **options)
     except Exception as error:  # the dataset's own code may raise any type
         raise tfds_errors.not_opened(dataset, error) from error
+
+
+def download_and_prepare(builder: tfds.core.DatasetBuilder, manual_dir: str | None) -> None:
+    """Prepares a dataset unless it is prepared; raises as `open_tfds`."""
     try:
         with _few_retries():
             builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=manual_dir))
     except Exception as error:  # the dataset's own code may raise any type
         raise tfds_errors.not_prepared(builder, manual_dir, error) from error
-    return builder
+
+
+def is_prepared(builder: tfds.core.DatasetBuilder) -> bool:
+    """Tells whether a dataset is prepared, without TFDS's warning if it is not."""
+    with only_from(logging.ERROR, "absl"):
+        return builder.is_prepared()
+
+
+def has_format(builder: tfds.core.DatasetBuilder, name: str) -> bool:
+    """Tells whether a dataset is prepared in files of a format, "tfrecord" or "array_record"."""
+    record = builder.info.as_proto  # TFDS's own list lacks formats that were added to prepared data
+    return is_prepared(builder) and name in (record.file_format, *record.alternative_file_formats)
+
+
+def check_tfrecord(name: str, builder: tfds.core.DatasetBuilder) -> None:
+    """Raises DataError for a dataset that is prepared in ArrayRecord files alone."""
+    if has_format(builder, ARRAY_RECORD) and not has_format(builder, "tfrecord"):
+        raise DataError(
+            f"{name} reads TFRecord files, and in {builder.data_dir} are ArrayRecord files alone: give another "
+            "--data_dir, where TensorFlow Datasets prepares it anew"
+        )
+
+
+def _check_readable(name: str, builder: tfds.core.DatasetBuilder, data_dir: str) -> None:
+    """Raises DataError unless a dataset can be read without TensorFlow."""
+    command = f"python -m bit_keras.data prepare {builder.info.full_name} --data_dir={data_dir}"
+    if not is_prepared(builder):
+        raise DataError(
+            f"{name} is not prepared in {data_dir}, and TensorFlow is not installed; where it is, prepare "
+            f"the data and copy them: {command}"
+        )
+    if not has_format(builder, ARRAY_RECORD):
+        raise DataError(
+            f"{name} in {builder.data_dir} is not in ArrayRecord files, and only TensorFlow, which is not installed, "
+            f"reads others; where it is, convert them: {command}"
+        )
+    require(f"{name} in ArrayRecord files", "array_record")
+
+
+def _opener(builder: tfds.core.DatasetBuilder, image: str, label: str) -> Callable[[str], Split]:
+    """Returns the function that opens a split by its name."""
+    is_indexed = has_format(builder, ARRAY_RECORD)
+
+    def open_records(split: str) -> Records:
+        # A builder of its own, which knows all formats, and of which the data source changes the format.
+        return Records(tfds.builder_from_directory(builder.data_dir), split, image, label)
+
+    if not is_installed("tensorflow") or (is_indexed and not has_format(builder, "tfrecord")):
+        require(f"{builder.info.full_name} in ArrayRecord files", "array_record")
+        return open_records
+    from bit_keras.data.sources.task_labels import label_of
+    from bit_keras.data.sources.tfds_stream import Reading, Stream
+
+    reading = Reading(image, label_of(label))
+    return lambda split: Stream(builder, split, reading, records=open_records(split) if is_indexed else None)
 
 
 @contextlib.contextmanager
@@ -148,132 +196,6 @@ def _few_retries() -> Iterator[None]:
         yield
     finally:
         downloader.MAX_RETRIES = retries
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Stream:
-    """A `Split` of a prepared dataset: sequential access to encoded images.
-
-    Attributes:
-        builder: of the dataset.
-        split: name of the split, or an expression such as "train[:800]+validation[:200]", which has no `subset`.
-        reading: how image and label are made of an example.
-        is_chosen: bool, for each record in the order of the files, whether it belongs to this split; None for all.
-    """
-
-    builder: tfds.core.DatasetBuilder
-    split: str
-    reading: Reading
-    is_chosen: np.ndarray | None = None
-
-    def __len__(self) -> int:
-        return self._info.num_examples if self.is_chosen is None else np.count_nonzero(self.is_chosen)
-
-    @property
-    def _info(self) -> tfds.core.SplitInfo:
-        return self.builder.info.splits[self.split]
-
-    @functools.cached_property
-    def labels(self) -> np.ndarray:
-        labels = self._open().map(lambda _, label: label).batch(1_024)
-        return np.concatenate(list(labels.as_numpy_iterator()))
-
-    def in_order(self) -> tf.data.Dataset:
-        return self._open()
-
-    def shuffled(self, seed: int, start: int, shard: tuple[int, int] = (0, 1)) -> tf.data.Dataset:
-        """Shuffles the files, and then the examples within a buffer."""
-        bytes_per_example = max(1, self._info.num_bytes // self._info.num_examples)
-        buffer_size = max(1, min(len(self), _SHUFFLE_BYTES // bytes_per_example))
-
-        @tf.autograph.experimental.do_not_convert  # AutoGraph would convert TFDS's code as well
-        def one_pass(number: tf.Tensor) -> tf.data.Dataset:
-            # Dataset.shuffle combines its seed with the global one, which this sets for the function's graph only. It
-            # must not be 0: Dataset.shuffle would then compare its own seed with 0, and that is a tensor here.
-            tf.random.set_seed(1)
-            key = tf.stack([tf.constant(seed, tf.int64), number])
-            file_seed, seed_in_buffer = tf.unstack(
-                tf.random.stateless_uniform([2], key, minval=None, maxval=None, dtype=tf.int64, alg="philox")
-            )
-            examples = self._open(shuffle_seed=file_seed)
-            return examples.shuffle(buffer_size, seed_in_buffer, reshuffle_each_iteration=False)
-
-        return passes(one_pass, len(self), start, shard)
-
-    def take(self, indices: np.ndarray) -> Examples:
-        """Reads the encoded images of these examples into memory."""
-        is_taken = np.zeros(indices[-1] + 1, bool)
-        is_taken[indices] = True
-        is_taken = tf.constant(is_taken)
-        examples = self.in_order().take(len(is_taken)).enumerate().filter(lambda i, _: is_taken[i])
-        images, labels = zip(*((image, label) for _, (image, label) in examples.as_numpy_iterator()))
-        images = np.array(images, dtype=object if isinstance(images[0], bytes) else np.uint8)
-        return Examples(images, np.array(labels, np.int64))
-
-    def subset(self, indices: np.ndarray) -> "Stream":
-        """Leaves the examples in their files; each pass over the subset reads all records."""
-        records = np.concatenate(
-            list(self._numbered().map(lambda _, __, record: record).batch(1_024).as_numpy_iterator())
-        )
-        is_chosen = np.zeros(self._info.num_examples, bool)
-        is_chosen[records[indices]] = True
-        return dataclasses.replace(self, is_chosen=is_chosen)
-
-    def fits_in(self, limit: int) -> bool:
-        """See `bit_keras.data.source.Split`; stops to count where the limit is passed."""
-        info, (height, width, _) = self._info, self.builder.info.features[self.reading.image].shape
-        used = info.num_bytes * len(self) // max(1, info.num_examples)
-        if height and width:
-            return used + 3 * height * width * len(self) <= limit
-        images = iter(self.in_order().as_numpy_iterator())
-        while used <= limit:
-            image, _ = next(images, (None, None))
-            if image is None:
-                return True
-            used += 3 * math.prod(preprocessing_numpy.header_size(image))
-        return False
-
-    def _open(self, shuffle_seed: tf.Tensor | None = None) -> tf.data.Dataset:
-        """Returns the dataset of (encoded image, label); with a seed the order of the files is shuffled."""
-        if self.is_chosen is None:
-            return self._features(shuffle_seed).map(self.reading)
-        return self._numbered(shuffle_seed).map(lambda image, label, _: (image, label))
-
-    def _numbered(self, shuffle_seed: tf.Tensor | None = None) -> tf.data.Dataset:
-        """Returns the dataset of (encoded image, label, number of the record in the order of the files)."""
-        lengths = self._info.shard_lengths
-        begins = tf.constant(np.cumsum([0, *lengths[:-1]]), tf.int64)
-
-        def number(example: dict) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-            shard, index = (  # an identifier is, for example, "cifar10-train.tfrecord-00000-of-00001__12"
-                tf.strings.to_number(tf.strings.regex_replace(example["tfds_id"], _RECORD, group), tf.int64)
-                for group in (r"\1", r"\2")
-            )
-            return *self.reading(example), tf.gather(begins, shard) + index
-
-        examples = self._features(shuffle_seed, add_tfds_id=True).map(number)
-        if self.is_chosen is None:
-            return examples
-        is_chosen = tf.constant(self.is_chosen)
-        return examples.filter(lambda image, label, record: tf.gather(is_chosen, record))
-
-    def _features(self, shuffle_seed: tf.Tensor | None, add_tfds_id: bool = False) -> tf.data.Dataset:
-        image = self.reading.image
-        return self.builder.as_dataset(
-            split=self.split,
-            shuffle_files=shuffle_seed is not None,
-            decoders=tfds.decode.PartialDecoding(
-                {image: True, **self.reading.label.features}, decoders={image: tfds.decode.SkipDecoding()}
-            ),
-            read_config=tfds.ReadConfig(
-                shuffle_seed=shuffle_seed,
-                interleave_cycle_length=16,
-                enable_ordering_guard=False,  # it would reject shuffled files of an ordered dataset
-                try_autocache=False,  # each pass is a new dataset, so a cache would only need memory
-                skip_prefetch=True,
-                add_tfds_id=add_tfds_id,
-            ),
-        )
 
 
 def _check_features(name: str, features: tfds.features.FeatureConnector, image: str, label: str) -> None:
@@ -287,15 +209,14 @@ def _check_features(name: str, features: tfds.features.FeatureConnector, image: 
         )
 
 
-def _splits(name: str, builder: tfds.core.DatasetBuilder, reading: Reading) -> dict[str, str]:
+def _splits(name: str, builder: tfds.core.DatasetBuilder, open_split: Callable[[str], Split]) -> dict[str, str]:
     """Returns {split: its name in the dataset} as `assign`."""
     present = [split for split in ("train", "validation", "test") if split in builder.info.splits]
     if not present:
         raise DataError(f"{name} must have a split train, validation or test, it has {list(builder.info.splits)}")
 
     def is_labelled(split: str) -> bool:
-        first = Stream(builder, split, reading).in_order().take(1)
-        return all(label >= 0 for _, label in first.as_numpy_iterator())
+        return open_split(split).is_labelled()
 
     if "validation" in present and not is_labelled("validation"):
         present.remove("validation")
@@ -320,10 +241,14 @@ def _slice(name: str, part: str, builder: tfds.core.DatasetBuilder) -> np.ndarra
     return is_chosen
 
 
-def image_size(split: Stream) -> tuple[int, int]:
-    """Returns (height, width) in pixels of a dataset's images; estimates of the medians if they differ."""
-    height, width, _ = split.builder.info.features[split.reading.image].shape
+def image_size(split: Split, shape: tuple[int | None, ...]) -> tuple[int, int]:
+    """Returns (height, width) in pixels of a dataset's images; estimates of the medians if they differ.
+
+    Args:
+        split: a `tfds_stream.Stream` or `Records`.
+        shape: of the feature that is the image.
+    """
+    height, width, _ = shape
     if height and width:
         return height, width
-    images = (preprocessing.decode(image) for image, _ in split.in_order().take(_SAMPLE))
-    return median_size([image.shape[:2] for image in images])
+    return median_size([image.shape[:2] for image in split.sample(_SAMPLE)])

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import requests
-import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from bit_keras.data.errors import DataError, shortened
@@ -29,7 +28,7 @@ _NETWORK = (requests.RequestException, urllib.error.URLError, tfds.download.Down
 _ARCHIVE = (tfds.download.extractor.ExtractError, tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError)
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 # For archives that a user must download, TFDS asserts that the folder is not empty, and builders open its files.
-_MISSING_ARCHIVE = (AssertionError, FileNotFoundError, NotADirectoryError, tf.errors.NotFoundError)
+_MISSING_ARCHIVE = (AssertionError, FileNotFoundError, NotADirectoryError)
 _NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
 
 
@@ -75,7 +74,8 @@ def not_prepared(builder: tfds.core.DatasetBuilder, manual_dir: str | None, erro
         return DataError(
             f"{name} cannot be written to {builder.data_dir_root}: {_text(error)}; give another --data_dir"
         )
-    if builder.MANUAL_DOWNLOAD_INSTRUCTIONS and isinstance(error, _MISSING_ARCHIVE):
+    is_missing = isinstance(error, _MISSING_ARCHIVE) or _is_of_tensorflow(error, "NotFoundError")
+    if builder.MANUAL_DOWNLOAD_INSTRUCTIONS and is_missing:
         instructions = textwrap.dedent(builder.MANUAL_DOWNLOAD_INSTRUCTIONS).strip()
         return DataError(
             f"{name} must be downloaded by hand, to the folder {manual_dir or '--manual_dir'}: {_text(error)}\n"
@@ -168,11 +168,16 @@ def _full_disk(error: BaseException) -> str | None:
         return error.strerror
     if isinstance(error, OSError) and str(error).startswith("Not enough disk space"):  # raised by TFDS, without errno
         return str(error)
-    return "No space left on device" if isinstance(error, tf.errors.ResourceExhaustedError) else None
+    return "No space left on device" if _is_of_tensorflow(error, "ResourceExhaustedError") else None
 
 
 def _is_not_writable(error: BaseException, folder: Path) -> bool:
     if isinstance(error, OSError):
         path = error.filename
         return error.errno in _NOT_WRITABLE and isinstance(path, str) and Path(path).is_relative_to(folder)
-    return isinstance(error, tf.errors.PermissionDeniedError)
+    return _is_of_tensorflow(error, "PermissionDeniedError")
+
+
+def _is_of_tensorflow(error: BaseException, name: str) -> bool:
+    """Tells whether an error is of this type of `tf.errors`; TensorFlow may not be installed."""
+    return type(error).__name__ == name and type(error).__module__.startswith("tensorflow.")

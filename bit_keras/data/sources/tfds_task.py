@@ -6,7 +6,8 @@ from bit_keras.data.errors import DataError
 from bit_keras.data.examples import no_examples
 from bit_keras.data.source import Source
 from bit_keras.data.sources.task_labels import LABELS, REAL_LABELS
-from bit_keras.data.sources.tfds import Reading, Stream, image_size, prepared
+from bit_keras.data.sources.tfds import check_tfrecord, image_size, prepared
+from bit_keras.data.sources.tfds_stream import Reading, Stream
 from bit_keras.zoo.evaluation_sets import EvaluationSet
 from bit_keras.zoo.tasks import Task, get_task
 
@@ -31,12 +32,13 @@ def open_task(name: str, data_dir: str | None = None, manual_dir: str | None = N
         builder = prepared(task.builder, data_dir, manual_dir)
     except DataError as error:
         raise DataError(f"{task.name}: {error}\n{task.preparation.note}".rstrip()) from error
+    check_tfrecord(task.name, builder)
     reading = Reading("image", LABELS[task.label], task.scale)
     train, test = (Stream(builder, split, reading) for split in (task.train, task.test))
     return Source(
         name=task.name,
         class_names=_class_names(task, builder.info.features),
-        image_size=image_size(train),
+        image_size=image_size(train, builder.info.features["image"].shape),
         train=train.take(np.arange(len(train))),
         test=test,
         identity={"kind": "tfds", "fingerprint": builder.info.full_name, "task": task.name},
@@ -57,11 +59,12 @@ def open_real(row: EvaluationSet, data_dir: str | None = None, manual_dir: str |
         DataError: the data cannot be downloaded or prepared, or archives are missing.
     """
     builder = prepared(row.builder, data_dir, manual_dir)
+    check_tfrecord(row.name, builder)
     test = Stream(builder, row.split, Reading("image", REAL_LABELS))
     return Source(
         name=row.name,
         class_names=tuple(builder.info.features["real_label"].feature.names),
-        image_size=image_size(test),
+        image_size=image_size(test, builder.info.features["image"].shape),
         train=no_examples(),
         test=test,
         identity={"kind": "tfds", "fingerprint": builder.info.full_name},

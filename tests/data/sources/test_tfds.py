@@ -9,7 +9,7 @@ import tensorflow_datasets as tfds
 
 from bit_keras import data
 from bit_keras.data.loaders import streams
-from bit_keras.data.sources import tfds as tfds_source
+from bit_keras.data.sources import tfds_stream
 
 # Published numbers of training examples, test examples and classes, and the image size if it is fixed.
 MOCKED = {
@@ -82,7 +82,7 @@ def test_image_size_is_the_median_where_images_differ(tfds_dir):
 def test_training_reads_several_files_in_shuffled_order(tfds_dir, numbers_of, monkeypatch):
     assert len(list(tfds_dir.glob("numbered/fixed/1.2.3/*train*tfrecord*"))) == 4
     source = data.load("numbered/fixed", data_dir=str(tfds_dir))
-    monkeypatch.setattr(tfds_source, "_SHUFFLE_BYTES", 1)  # a buffer of one example: only files are shuffled
+    monkeypatch.setattr(tfds_stream, "_SHUFFLE_BYTES", 1)  # a buffer of one example: only files are shuffled
     passes = np.reshape(numbers_of(streams.shuffled(source.train, seed=0).take(200)), (5, 40))
     assert all(sorted(one_pass) == list(range(40)) for one_pass in passes)
     assert len({one_pass[0] for one_pass in passes}) > 1
@@ -90,7 +90,7 @@ def test_training_reads_several_files_in_shuffled_order(tfds_dir, numbers_of, mo
 
 def test_small_shuffle_buffer_still_shuffles_whole_passes(tfds_dir, numbers_of, monkeypatch):
     source = data.load("numbered/fixed", data_dir=str(tfds_dir))
-    monkeypatch.setattr(tfds_source, "_SHUFFLE_BYTES", 2_000)  # a buffer of some of the 40 images
+    monkeypatch.setattr(tfds_stream, "_SHUFFLE_BYTES", 2_000)  # a buffer of some of the 40 images
     stream = numbers_of(streams.shuffled(source.train, seed=0).take(120))
     assert all(sorted(stream[i : i + 40]) == list(range(40)) for i in (0, 40, 80))
     assert numbers_of(streams.shuffled(source.train, 0, start=57).take(63)) == stream[57:]
