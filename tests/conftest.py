@@ -2,6 +2,7 @@
 
 import atexit
 import contextlib
+import gc
 import http.server
 import json
 import os
@@ -28,6 +29,11 @@ import keras
 import numpy as np
 import pytest
 from absl import flags
+
+# Graphs are many objects, and a library's modules a million: look for garbage less often, and not among the modules.
+gc.collect()
+gc.freeze()
+gc.set_threshold(10_000)
 
 FIXTURES = Path(__file__).parent / "fixtures"
 ROOT = Path(__file__).parents[1]
