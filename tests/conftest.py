@@ -30,13 +30,17 @@ import numpy as np
 import pytest
 from absl import flags
 
-# Graphs are many objects, and a library's modules a million: look for garbage less often, and not among the modules.
-gc.collect()
-gc.freeze()
-gc.set_threshold(10_000)
+gc.set_threshold(10_000)  # a graph is many objects: look for garbage less often
 
 FIXTURES = Path(__file__).parent / "fixtures"
 ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_garbage_among_the_modules():
+    """Spares every collection in a file's tests the objects, a million, of the libraries that are imported by then."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
