@@ -2,9 +2,11 @@
 
 import atexit
 import contextlib
+import gc
 import http.server
 import json
 import os
+import random
 import runpy
 import shutil
 import subprocess
@@ -23,19 +25,42 @@ if os.environ.get("KERAS_BACKEND") == "jax":
         os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="bit_keras_jax")
         atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+if os.environ.get("KERAS_BACKEND") == "torch":
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # the threads of two workers would only wait for each other
 
 import keras
 import numpy as np
 import pytest
 from absl import flags
 
+gc.set_threshold(10_000)  # a graph is many objects: look for garbage less often
+
 FIXTURES = Path(__file__).parent / "fixtures"
 ROOT = Path(__file__).parents[1]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _no_garbage_among_the_modules():
+    """Spares every collection in a file's tests the objects, a million, of the libraries that are imported by then."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
 def _same_random_numbers_in_every_order():
-    keras.utils.set_random_seed(0)
+    with pytest.MonkeyPatch.context() as patch:
+        # Given a seed, TensorFlow forgets its kernels, and optimizes each function anew at its next call, for seconds.
+        if "tensorflow" in sys.modules and _is_as_seeded():
+            patch.setattr("tensorflow.random.set_seed", lambda seed: None)
+        keras.utils.set_random_seed(0)
+
+
+def _is_as_seeded() -> bool:
+    """Whether TensorFlow has drawn no number since it was given the seed 0."""
+    from tensorflow.python.eager import context
+
+    state = context.context()
+    return state._seed == 0 and state._rng.getstate() == random.Random(0).getstate()
 
 
 @pytest.fixture(autouse=True)

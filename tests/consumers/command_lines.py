@@ -4,6 +4,7 @@ Reads a line of JSON per program: {"module", "arguments", "environment", "folder
 the current folder as it is. Answers each with a line of JSON: [exit status, standard output, standard error].
 """
 
+import gc
 import json
 import os
 import runpy
@@ -15,6 +16,9 @@ import tiny  # noqa: F401  adds the variant
 import bit_keras  # slow, and therefore imported once
 
 assert bit_keras.__version__
+gc.collect()
+gc.freeze()  # the imported modules are no garbage, and stay shared with the forks
+gc.set_threshold(10_000)
 
 
 def start(module: str, arguments: list[str], environment: dict[str, str] | None, folder: str | None) -> list:

@@ -6,6 +6,7 @@ interrupted, "signal_at", the step after which the process receives SIGTERM. The
 TensorFlow's CPU devices. Answers with a line of JSON: [exit status, standard output, standard error] per process.
 """
 
+import gc
 import json
 import multiprocessing
 import os
@@ -40,6 +41,8 @@ class Terminate(training.MetricsLog):
 
 
 def main() -> None:
+    gc.collect()
+    gc.freeze()  # the imported modules are no garbage, and stay shared with the forks
     for line in sys.stdin:
         print(json.dumps(together(json.loads(line))), flush=True)
 

@@ -6,6 +6,7 @@ VARIANT.py adds a small variant. Prints the process id of the fork, then its exi
 ended it).
 """
 
+import gc
 import json
 import os
 import runpy
@@ -24,6 +25,8 @@ TRAININGS = {"finetune": bit_keras.finetune, "detect": detection.train}
 def main(training: str, variant: str) -> None:
     runpy.run_path(variant)
     train = TRAININGS[training]
+    gc.collect()
+    gc.freeze()  # the imported modules are no garbage, and stay shared with the forks
     for line in sys.stdin:
         child = os.fork()
         if not child:

@@ -38,10 +38,12 @@ def main() -> None:
         pip(bin_folder, "check")
         python(HERE / "make_inputs.py")
         shutil.copytree(scratch, other)
-        with concurrent.futures.ThreadPoolExecutor() as pool:  # two at a time: most programs use a single thread
+        # Two at a time: most programs use a single thread. The commands take longest, and begin at once.
+        with concurrent.futures.ThreadPoolExecutor(max_workers=2) as pool:
             futures = [
+                pool.submit(_run_commands, other, environment),
                 pool.submit(_run_python_code, bin_folder, scratch, environment),
-                pool.submit(_run_commands, bin_folder, other, environment),
+                pool.submit(_show_help, bin_folder, scratch, environment),
             ]
             failures = [str(future.exception()) for future in futures if future.exception()]
         if failures:
@@ -67,11 +69,14 @@ def _run_python_code(bin_folder: Path, scratch: Path, environment: dict[str, str
         raise Failed("verbose=False must print nothing, got\n" + "\n".join(lines))
 
 
-def _run_commands(bin_folder: Path, scratch: Path, environment: dict[str, str]) -> None:
+def _show_help(bin_folder: Path, scratch: Path, environment: dict[str, str]) -> None:
     for program in programs(CHECKOUT / "setup.cfg"):
         lines = watch([bin_folder / program, "--help"], scratch, environment)
         if not any(line.startswith(f"usage: {program}") for line in lines):
             raise Failed(f"{program} --help must print its usage, got\n" + "\n".join(lines))
+
+
+def _run_commands(scratch: Path, environment: dict[str, str]) -> None:
     for command in commands(_pages()):
         watch(["bash", "-c", command], scratch, environment)
 

@@ -323,11 +323,13 @@ def test_exif_turns(model, signatures):
     assert relative_difference(other, turned) > 1e-3
 
 
+@pytest.mark.usefixtures("tiny")
 @pytest.mark.parametrize("fit", ["pad", "crop"])
-def test_the_fit_of_the_card_is_served(golden_npz, tmp_path, fit):
-    model = bit_keras.BiT.from_preset(golden_npz)
+def test_the_fit_of_the_card_is_served(tiny_npz, check_here, tmp_path, fit):
+    model = bit_keras.BiT.from_preset(tiny_npz)
     model.card = dataclasses.replace(model.card, resize=fit)
-    path = export_saved_model(model, tmp_path / "serving", "serving", resolution=RESOLUTION)
+    with check_here():
+        path = export_saved_model(model, tmp_path / "serving", "serving", resolution=RESOLUTION)
     assert read_card(path).resize == fit
     expected = preprocessing_numpy.test_image(PNG, crop=RESOLUTION, fit=fit)[np.newaxis]
     found = load(path)["serve_bytes"]([PNG])["logits"]
