@@ -19,7 +19,7 @@ import killed_workers
 from bit_keras.runs.cells import Cell, complete
 from bit_keras.system import leases
 
-leases.BEAT, leases.PATIENCE = 0.05, 3.0
+leases.BEAT, leases.PATIENCE = 0.05, 6.0
 
 
 def _measure(folder: Path, number: int) -> dict:
