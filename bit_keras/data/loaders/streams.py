@@ -1,9 +1,8 @@
 """Streams of examples as tf.data datasets."""
 
-import tensorflow as tf
-
 from bit_keras.data.examples import Examples
 from bit_keras.data.source import Split
+from bit_keras.data.tensorflow_for_data import tf
 
 
 def in_order(split: Split) -> tf.data.Dataset:

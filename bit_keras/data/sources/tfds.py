@@ -8,7 +8,6 @@ import re
 from collections.abc import Iterator
 
 import numpy as np
-import tensorflow as tf
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core.download import downloader
 
@@ -21,6 +20,7 @@ from bit_keras.data.source import Source, median_size
 from bit_keras.data.sources import tfds_errors
 from bit_keras.data.sources.task_labels import Label, label_of
 from bit_keras.data.splits import assign
+from bit_keras.data.tensorflow_for_data import tf
 
 _SHUFFLE_BYTES = 2**30  # size of the shuffle buffer of encoded images: all of CIFAR, some 10,000 of ImageNet
 _SAMPLE = 64  # images from which the median size is estimated

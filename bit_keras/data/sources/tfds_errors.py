@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import requests
-import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from bit_keras.data.errors import DataError, shortened
+from bit_keras.data.tensorflow_for_data import tf
 
 # {module that builders import: its package in pip}, if the names differ.
 PIP_NAMES = {
