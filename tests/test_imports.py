@@ -87,6 +87,7 @@ MAY_IMPORT_TENSORFLOW = {
     "bit_keras.network.execution",
     "bit_keras.network.gradient_tf",
     "bit_keras.network.program_tf",
+    "bit_keras.rules.loss_scale",
     "bit_keras.rules.mixup",
     "bit_keras.rules.sgd",
     "bit_keras.protocols.check",

@@ -199,7 +199,7 @@ def recomputation_of(tensor) -> Callable | None:
 
 
 def _runs_as_on_cpus() -> bool:
-    """Whether TensorFlow finds nothing but CPUs, as when Keras leaves a step uncompiled, unless `choose` overrules it."""
+    """Whether TensorFlow finds nothing but CPUs, as when Keras leaves a step uncompiled; `choose` overrules it."""
     if _choice is not None:
         return _choice == "as on CPUs"
     import tensorflow as tf

@@ -30,9 +30,9 @@ def train(weights: str, records: str, tfds_dir: str) -> None:
 
 
 def evaluate_records(weights: str, records: str, tfds_dir: str) -> None:
-    from bit_keras.evaluate import evaluate
+    from bit_keras.evaluate.evaluator import evaluate
 
-    evaluate(weights, records, resolution=16, batch_size=11, match_classes="position", verbose=False)
+    evaluate(weights, records, resolution=16, batch_size=11, verbose=False)
 
 
 def predict(weights: str, records: str, tfds_dir: str) -> None:
