@@ -57,6 +57,9 @@ PURE = {"bit_keras.system", "bit_keras.zoo", "bit_keras.rules.hyperrule", "bit_k
 NOT_INSTALLED = {"benchmarks", "docs", "examples", "export", "hub_modules", "pretraining", "tests", "tools"}
 
 TENSORFLOW = {"tensorflow", "tensorflow_datasets", "tensorflow_hub", "tf_keras"}
+# The module from which those that load data import TensorFlow.
+FOR_DATA = "bit_keras.data.tensorflow_for_data"
+TFDS = "bit_keras.data.sources.tfds"  # opens all data of TFDS, which uses TensorFlow where it is installed
 MAY_IMPORT_TENSORFLOW = {
     "bit_keras.bulk.parts",
     "bit_keras.checkpoints.reference",
@@ -76,6 +79,7 @@ MAY_IMPORT_TENSORFLOW = {
     "bit_keras.data.sources.tfds_stream",
     "bit_keras.data.sources.tfds_task",
     "bit_keras.data.sources.tfrecords",
+    FOR_DATA,
     "bit_keras.detection.data.batches_tf",
     "bit_keras.detection.export.comparison",
     "bit_keras.detection.export.convert",
@@ -89,6 +93,7 @@ MAY_IMPORT_TENSORFLOW = {
     "bit_keras.network.execution",
     "bit_keras.network.gradient_tf",
     "bit_keras.network.program_tf",
+    "bit_keras.rules.loss_scale",
     "bit_keras.rules.mixup",
     "bit_keras.rules.sgd",
     "bit_keras.protocols.check",
@@ -131,6 +136,11 @@ def _package(module: str) -> str | None:
     return module if module in RANKS else None
 
 
+def _loads_data(module: str) -> bool:
+    """Whether a module may use TensorFlow beside another backend, to load data, and so must hide GPUs from it."""
+    return module.startswith(("bit_keras.data.", "bit_keras.detection.data.")) and module != FOR_DATA
+
+
 def _faults(module: str, source: str) -> list[str]:
     package = _package(module)
     if package is None:
@@ -144,8 +154,12 @@ def _faults(module: str, source: str) -> list[str]:
             faults.append(f"{module} imports {imported}, which is not installed")
         elif imported.endswith(".__main__"):
             faults.append(f"{module} imports {imported}, a program")
-        elif top in TENSORFLOW and not {module, package} & MAY_IMPORT_TENSORFLOW:
+        elif (top in TENSORFLOW or imported == FOR_DATA) and not {module, package} & MAY_IMPORT_TENSORFLOW:
             faults.append(f"{module} imports {imported}")
+        elif _loads_data(module) and top == "tensorflow":
+            faults.append(f"{module} imports {imported}, without hiding GPUs: take `tf` from {FOR_DATA}")
+        elif module == TFDS and top in TENSORFLOW and FOR_DATA not in {name for name, _ in _imports(source)}:
+            faults.append(f"{module} imports {imported}, but not {FOR_DATA}, which hides GPUs")
         elif top == "bit_keras":
             other = _package(imported)
             if other is None:
@@ -249,6 +263,10 @@ def test_exceptions_are_in_use():
         ("bit_keras.checkpoints.readers.npz", "from bit_keras.network.model import BiT"),
         ("bit_keras.data.source", "from bit_keras.training import MixUp"),
         ("bit_keras.data.source", "import tensorflow as tf"),
+        ("bit_keras.data.source", "from bit_keras.data.tensorflow_for_data import tf"),
+        ("bit_keras.data.loaders.streams", "import tensorflow as tf"),
+        ("bit_keras.data.sources.tfds", "def f():\n    import tensorflow_datasets as tfds"),
+        ("bit_keras.detection.data.batches_tf", "from tensorflow import data"),
         ("bit_keras.finetune.finetuner", "from bit_keras.finetune.__main__ import run"),
         ("bit_keras.finetune.finetuner", "from examples import demo"),
         ("bit_keras.finetune.finetuner", "import export.tfhub"),

@@ -9,7 +9,7 @@ import keras
 from bit_keras.network import execution
 from bit_keras.network.input_range import RangeCheck
 from bit_keras.network.prediction_jax import JaxPrediction
-from bit_keras.rules import with_schedule_end
+from bit_keras.rules import skip_on_all_devices, with_schedule_end
 from bit_keras.system.checks import WrongType, check_kind, describe
 from bit_keras.zoo.variants import Variant
 
@@ -74,6 +74,7 @@ class Network(JaxPrediction, keras.Model):
             args = (*args[:_CALLBACKS], with_schedule_end(args[_CALLBACKS], **kwargs), *args[_CALLBACKS + 1 :])
         else:
             kwargs["callbacks"] = with_schedule_end(**kwargs)
+        skip_on_all_devices(getattr(self, "optimizer", None))  # None: not compiled, which Keras reports
         try:
             return super().fit(*args, **kwargs)
         finally:

@@ -5,7 +5,8 @@ and TPUs on tensorflow, where Keras compiles the whole step. On its CPUs all cal
 function; for large arrays it is an XLA program, which reads and writes a feature map once. Convolutions stay outside:
 on a CPU those of XLA are slower.
 
-`runner` alone decides: what is faster on CPUs is used only there until it is measured elsewhere.
+`runner` alone decides: what is faster on CPUs is used only there until it is measured elsewhere. A benchmark that
+measures it overrules the choice by `choose`.
 """
 
 import contextlib
@@ -16,6 +17,8 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 
 import keras
+
+from bit_keras.system.checks import check_choice
 
 # Minimum elements of a feature map for XLA: compiling a function for one shape takes a tenth of a second.
 XLA_MINIMUM = 2**18
@@ -29,8 +32,36 @@ MAX_PROGRAMS = 1024
 # it. If a cast or another layer drops the attribute, the tensor is saved as usual: more memory, same result.
 _RECOMPUTE = "_bit_keras_recompute"
 
+# What `choose` overrules the choice by. Not a context variable: the strategies of TensorFlow trace their replicas in
+# threads of their own.
+_choice = None
+
+CHOICES = ("plain", "as on CPUs")
+
 _portable = contextvars.ContextVar("portable", default=False)
 _training = contextvars.ContextVar("training", default=None)
+
+
+@contextlib.contextmanager
+def choose(choice: str) -> Iterator[None]:
+    """Overrules, for measurements, how training steps run on tensorflow that are traced within the block.
+
+    It holds for the whole process. A step keeps how it was traced: compile the model, and begin its training, inside.
+
+    Args:
+        choice: "plain" for the operations that GPUs get, "as on CPUs" for shared graph functions, XLA programs and
+            matrix products. jax and torch run plain under both.
+
+    Raises:
+        ValueError: `choice` has another value.
+    """
+    global _choice
+    check_choice("choice", choice, CHOICES)
+    before, _choice = _choice, choice
+    try:
+        yield
+    finally:
+        _choice = before
 
 
 @contextlib.contextmanager
@@ -136,7 +167,7 @@ def runner(training: bool | None, shape: Sequence[int | None]) -> Callable | Non
     training = _training.get() if training is None else training
     if not training or _portable.get():
         return None
-    if backend != "tensorflow" or not _is_on_cpu():
+    if backend != "tensorflow" or not _runs_as_on_cpus():
         return plain
     return compiled if _elements(shape) >= XLA_MINIMUM else shared
 
@@ -167,8 +198,10 @@ def recomputation_of(tensor) -> Callable | None:
     return getattr(tensor, _RECOMPUTE, None)
 
 
-def _is_on_cpu() -> bool:
-    """Whether TensorFlow finds nothing but CPUs: the rule by which Keras leaves a training step uncompiled."""
+def _runs_as_on_cpus() -> bool:
+    """Whether TensorFlow finds nothing but CPUs, as when Keras leaves a step uncompiled; `choose` overrules it."""
+    if _choice is not None:
+        return _choice == "as on CPUs"
     import tensorflow as tf
 
     return all(device.device_type == "CPU" for device in tf.config.list_physical_devices())

@@ -3,6 +3,7 @@
 from bit_keras.rules.callbacks import HyperRuleCallback, ScheduleEnd, rule_callbacks, with_schedule_end
 from bit_keras.rules.hyperrule import HyperRule
 from bit_keras.rules.keras_schedules import WarmupThenCosine, WarmupThenDrops, in_graph
+from bit_keras.rules.loss_scale import skip_on_all_devices
 from bit_keras.rules.mixup import MixUp
 from bit_keras.rules.schedules import CosineSchedule, Schedule, upstream_schedule
 from bit_keras.rules.sgd import SGD, SGDWithL2
@@ -22,6 +23,7 @@ __all__ = [
     "WarmupThenDrops",
     "in_graph",
     "rule_callbacks",
+    "skip_on_all_devices",
     "steps_made",
     "upstream_schedule",
     "with_schedule_end",

@@ -16,7 +16,7 @@ import keras
 from bit_keras import training
 from bit_keras.data.errors import shortened
 from bit_keras.distribution import Distribution
-from bit_keras.rules import steps_made
+from bit_keras.rules import skip_on_all_devices, steps_made
 from bit_keras.rules.schedules import CosineSchedule, Schedule
 from bit_keras.runs.config import TrainingConfig
 from bit_keras.runs.workdir import Workdir, check, check_joined, comparable, reserve, shared
@@ -110,6 +110,7 @@ class TrainingRun(abc.ABC):
         self.distribution.in_turn(lambda: self._record(workdir), join)
         config, total, accumulate = self.config, self.schedule.total_steps, self.config.accumulate
         checkpoint = self._checkpoint()
+        skip_on_all_devices(network.optimizer)
         with self.distribution.scope():
             start = checkpoint.restore(network)
         self.distribution.check_equal(start, "share workdir; their checkpoints are of different steps")

@@ -1,6 +1,8 @@
 """How functions run, and the cache of programs."""
 
 import collections
+import concurrent.futures
+import contextlib
 import functools
 import gc
 
@@ -61,6 +63,31 @@ def test_what_is_faster_on_cpus_is_used_on_cpus_only(has_gpu, monkeypatch):
         assert min(shared, counts["XlaLaunch"]) > 0
         assert (counts["Conv2D"], counts["Conv2DBackpropInput"], counts["Conv2DBackpropFilter"]) == (1, 1, 0)
         assert (counts["MatMul"], counts["ExtractImagePatches"]) == (4, 1)
+
+
+@any_backend
+def test_a_benchmark_overrules_the_choice(monkeypatch):
+    is_tensorflow = keras.backend.backend() == "tensorflow"
+    if is_tensorflow:
+        from tests import kernels
+
+        kernels.list_a_gpu(monkeypatch)
+    on_cpus = execution.shared if is_tensorflow else execution.plain
+    with execution.choose("as on CPUs"):
+        assert execution.runner(True, SMALL) is on_cpus
+        with execution.choose("plain"):
+            assert execution.runner(True, SMALL) is execution.plain
+        assert execution.runner(True, SMALL) is on_cpus, "the inner choice ends with its block"
+        with concurrent.futures.ThreadPoolExecutor() as pool:  # as tf.distribute traces replicas
+            assert pool.submit(execution.runner, True, SMALL).result() is on_cpus
+    assert execution.runner(True, SMALL) is execution.plain
+    monkeypatch.undo()
+    with contextlib.suppress(KeyError), execution.choose("plain"):
+        assert execution.runner(True, LARGE) is execution.plain
+        raise KeyError
+    assert execution.runner(True, LARGE) is (execution.compiled if is_tensorflow else execution.plain)
+    with pytest.raises(ValueError, match=r"choice must be one of plain, as on CPUs; got 'fast'"):
+        execution.choose("fast").__enter__()
 
 
 @any_backend

@@ -1,6 +1,6 @@
 """Numbers and parts of the bytes in a TensorFlow string, also beyond its end."""
 
-import tensorflow as tf
+from bit_keras.data.tensorflow_for_data import tf
 
 
 def numbers(

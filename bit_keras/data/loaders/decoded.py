@@ -2,9 +2,8 @@
 
 from collections.abc import Callable
 
-import tensorflow as tf
-
 from bit_keras.data.loaders import preprocessing
+from bit_keras.data.tensorflow_for_data import tf
 
 
 def keeping_decoder() -> Callable[[tf.Tensor], tf.Tensor]:

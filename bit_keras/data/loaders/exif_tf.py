@@ -1,9 +1,8 @@
 """The EXIF orientation of JPEG and PNG files, in TensorFlow operations that TF Serving has as well."""
 
-import tensorflow as tf
-
 from bit_keras.data.loaders.bytes_tf import decode, numbers, substr
 from bit_keras.data.loaders.exif import ORIENTATION
+from bit_keras.data.tensorflow_for_data import tf
 
 _EXIF = b"Exif\0\0"  # begins the body of the JPEG segment
 # Most segments or chunks that are looked at.

@@ -3,9 +3,8 @@
 TensorFlow's decoder reads all frames into memory, each of a size of its own.
 """
 
-import tensorflow as tf
-
 from bit_keras.data.loaders.bytes_tf import numbers, substr
+from bit_keras.data.tensorflow_for_data import tf
 
 _SCREEN, _BLOCKS = 6, 13  # positions of the size of the screen, and of what follows its header
 _EXTENSION, _END = 0x21, b";"

@@ -3,10 +3,9 @@
 import math
 import re
 
-import tensorflow as tf
-
 from bit_keras.data.loaders import exif_tf, preprocessing_numpy
 from bit_keras.data.loaders.preprocessing_numpy import JPEG, PNG
+from bit_keras.data.tensorflow_for_data import tf
 from bit_keras.zoo.fits import CENTRAL
 
 # Most pixels of a JPEG that TensorFlow decodes: 2**29 bytes. Larger ones have at least this size as a file: a bit for

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 
 import numpy as np
-import tensorflow as tf
 
 from bit_keras.data.loaders import preprocessing, preprocessing_numpy
+from bit_keras.data.tensorflow_for_data import tf
 
 
 def file_reader(crop: int, fit: str) -> Callable[[bytes], np.ndarray]:

@@ -2,10 +2,9 @@
 
 from collections.abc import Callable
 
-import tensorflow as tf
-
 from bit_keras.data.examples import Examples
 from bit_keras.data.source import Split
+from bit_keras.data.tensorflow_for_data import tf
 
 
 def in_order(split: Split) -> tf.data.Dataset:

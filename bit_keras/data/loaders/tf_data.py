@@ -1,12 +1,12 @@
 """Batches from tf.data. `batches` checks and documents the arguments."""
 
 import numpy as np
-import tensorflow as tf
 
 from bit_keras.data.examples import Examples
 from bit_keras.data.loaders import preprocessing, streams
 from bit_keras.data.loaders.decoded import keeping_decoder
 from bit_keras.data.source import Source
+from bit_keras.data.tensorflow_for_data import tf
 
 
 def train_batches(

@@ -6,7 +6,7 @@ Source: google-research/task_adaptation, `task_adaptation/data/{clevr,kitti,dspr
 import dataclasses
 from collections.abc import Callable
 
-import tensorflow as tf
+from bit_keras.data.tensorflow_for_data import tf
 
 # Upper edges belong to their bin, lower ones do not.
 _CLEVR_EDGES = (0.0, 8.0, 8.5, 9.0, 9.5, 10.0, 100.0)

@@ -118,6 +118,8 @@ def prepared(dataset: str, data_dir: str | None, manual_dir: str | None) -> tfds
 
 def find(dataset: str, data_dir: str | None, **options) -> tfds.core.DatasetBuilder:
     """Returns the builder of a dataset; raises DataError if there is no such dataset."""
+    if is_installed("tensorflow"):
+        from bit_keras.data import tensorflow_for_data  # noqa: F401  before TFDS uses it: hides GPUs
     try:
         return tfds.builder(dataset, data_dir=data_dir, **options)
     except Exception as error:  # the dataset's own code may raise any type

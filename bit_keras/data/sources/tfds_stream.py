@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterator
 
 import numpy as np
-import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from bit_keras.data.examples import Examples
@@ -14,6 +13,7 @@ from bit_keras.data.loaders import preprocessing, preprocessing_numpy
 from bit_keras.data.loaders.streams import passes
 from bit_keras.data.sources import tfds_records
 from bit_keras.data.sources.task_labels import Label
+from bit_keras.data.tensorflow_for_data import tf
 
 _SHUFFLE_BYTES = 2**30  # size of the shuffle buffer of encoded images: all of CIFAR, some 10,000 of ImageNet
 _RECORD = r".*-(\d+)-of-\d+.*__(\d+)"  # TFDS's identifier of a record: the numbers of its file and in its file

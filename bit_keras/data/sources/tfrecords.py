@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 from google.protobuf.message import DecodeError
 
 from bit_keras.data import held_out
@@ -20,6 +19,7 @@ from bit_keras.data.source import Source, median_size
 from bit_keras.data.sources.scan import conditions, scan
 from bit_keras.data.sources.shards import find_shards
 from bit_keras.data.splits import assign
+from bit_keras.data.tensorflow_for_data import tf
 from bit_keras.system.logs import doing, logger
 from bit_keras.system.texts import counted
 

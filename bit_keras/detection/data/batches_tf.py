@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-import tensorflow as tf
+from bit_keras.data.tensorflow_for_data import tf
 
 
 def dataset(batches: Iterable, size: int, max_boxes: int) -> tf.data.Dataset:

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 import tensorflow_datasets as tfds
 from google.protobuf.message import DecodeError
 
@@ -14,6 +13,7 @@ from bit_keras.data.loaders import preprocessing_numpy
 from bit_keras.data.sources.tfds import prepared
 from bit_keras.data.sources.tfrecords import Records, offsets, unreadable
 from bit_keras.data.splits import assign
+from bit_keras.data.tensorflow_for_data import tf
 from bit_keras.detection.data.annotations import Annotated, DetectionSource
 from bit_keras.detection.data.entry import Entry, Form
 from bit_keras.detection.data.scan import TURNED, boxes_of, faults_in, report
