@@ -64,7 +64,8 @@ def test_the_extra_for_a_missing_package_installs_it():
     distributions = importlib.metadata.packages_distributions()
     for module, extra in EXTRAS.items():
         required = {_normalized(name) for name in re.findall(r"^[\w-]+", declared[extra], re.MULTILINE)}
-        assert required & set(map(_normalized, distributions[module])), module
+        # apache_beam is installed in an environment of its own; see the Makefile.
+        assert required & set(map(_normalized, distributions.get(module, [module]))), module
 
 
 def _normalized(name: str) -> str:

@@ -16,7 +16,7 @@ import traceback
 import bit_keras
 from bit_keras import detection
 from bit_keras.data.loaders import tf_data  # noqa: F401  imports TensorFlow, which tf.data needs on every backend
-from bit_keras.detection import trainer  # noqa: F401  imports what a run needs; nothing is computed before the fork
+from bit_keras.detection.training import trainer  # noqa: F401  imports what a run needs; nothing is computed before
 from bit_keras.finetune import finetuner  # noqa: F401
 
 TRAININGS = {"finetune": bit_keras.finetune, "detect": detection.train}
