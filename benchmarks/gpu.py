@@ -49,29 +49,31 @@ CASES = (
 )
 TINY = tuple((kind, "R17x0.5", 32) for kind in (OURS, TIMM, FIT, FIT_ARRAYS))
 
-_TINY = flags.DEFINE_bool("tiny", False, "Try the program on a CPU, with a small network and few steps.")
-_CASE = flags.DEFINE_string("case", None, "Run this case; for the program itself.")
-_BATCH_SIZE = flags.DEFINE_integer("batch_size", None, "Images per step; by default what fits.", lower_bound=1)
-_HALF = flags.DEFINE_enum("half", "bfloat16", ["bfloat16", "float16"], "For the program itself.")
+
+def _define_flags() -> None:
+    flags.DEFINE_bool("tiny", False, "Try the program on a CPU, with a small network and few steps.")
+    flags.DEFINE_string("case", None, "Run this case; for the program itself.")
+    flags.DEFINE_integer("batch_size", None, "Images per step; by default what fits.", lower_bound=1)
+    flags.DEFINE_enum("half", "bfloat16", ["bfloat16", "float16"], "For the program itself.")
 
 
 def main() -> None:
-    if _CASE.value:
-        kind, variant, side = json.loads(_CASE.value)
+    if flags.FLAGS.case:
+        kind, variant, side = json.loads(flags.FLAGS.case)
         if kind == TIMM:
             _run_timm(variant, side)
         else:
             _run_ours(kind, variant, side)
         return
-    name, memory = ("CPU", None) if _TINY.value else _gpu()
+    name, memory = ("CPU", None) if flags.FLAGS.tiny else _gpu()
     chip = find_chip(name)
     print(f"{name}: {_facts(chip)}\n")
     columns = ("batch", "ms per step", "images/s", "share of the peak", "peak memory", "compilation")
     print(f"| case | {' | '.join(columns)} |\n|" + "---|" * (1 + len(columns)), flush=True)
     deadline = time.monotonic() + TOTAL_SECONDS
-    for case in TINY if _TINY.value else CASES:
+    for case in TINY if flags.FLAGS.tiny else CASES:
         half = chip.half if chip else "bfloat16"
-        batch_size = _BATCH_SIZE.value or (4 if memory is None else fitting(*case[1:], f"mixed_{half}", memory))
+        batch_size = flags.FLAGS.batch_size or (4 if memory is None else fitting(*case[1:], f"mixed_{half}", memory))
         print(f"| {row(case, batch_size, half, chip, deadline)} |", flush=True)
 
 
@@ -135,9 +137,9 @@ def row(case: tuple[str, str, int], batch_size: int, half: str, chip: Chip | Non
 def _result(case: tuple, batch_size: int, half: str, seconds: float) -> tuple[dict | None, str | None]:
     """Returns the result of a case, or why there is none; after so many seconds its processes are ended."""
     command = [sys.executable, "-m", "benchmarks.gpu", f"--case={json.dumps(case)}", f"--batch_size={batch_size}"]
-    command += [f"--half={half}", f"--tiny={_TINY.value}"]
+    command += [f"--half={half}", f"--tiny={flags.FLAGS.tiny}"]
     environment = {**os.environ, "KERAS_BACKEND": "jax", "XLA_PYTHON_CLIENT_MEM_FRACTION": "0.95"}
-    if _TINY.value:
+    if flags.FLAGS.tiny:
         environment |= {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_backend_optimization_level=0"}
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "process_group": 0}
     with subprocess.Popen(command, env=environment, **options) as process:
@@ -181,10 +183,10 @@ def _run_ours(kind: str, variant: str, side: int) -> None:
     import bit_keras
     from bit_keras.rules import MixUp
 
-    if not _TINY.value and jax.default_backend() != "gpu":
+    if not flags.FLAGS.tiny and jax.default_backend() != "gpu":
         sys.exit(f"jax finds no GPU, only {jax.default_backend()}: install jax[cuda12] or jax[cuda13]")
-    rule = bit_keras.HyperRule(50_000, PHOTO, batch_size=_BATCH_SIZE.value)
-    model = bit_keras.BiT(variant, NUM_CLASSES, dtype=f"mixed_{_HALF.value}")
+    rule = bit_keras.HyperRule(50_000, PHOTO, batch_size=flags.FLAGS.batch_size)
+    model = bit_keras.BiT(variant, NUM_CLASSES, dtype=f"mixed_{flags.FLAGS.half}")
     model.compile(rule.optimizer(), keras.losses.CategoricalCrossentropy(from_logits=True))
     if kind == OURS:
         seconds, compilation = _time(_step(model, side), *_repeats())
@@ -199,7 +201,7 @@ def _step(model, side: int) -> Callable[[int], None]:
     """Returns a function that makes a number of training steps on one batch, which is on the device."""
     import jax
 
-    images, labels = map(jax.numpy.asarray, (x[: _BATCH_SIZE.value] for x in _arrays(side, batches=1)))
+    images, labels = map(jax.numpy.asarray, (x[: flags.FLAGS.batch_size] for x in _arrays(side, batches=1)))
     model._symbolic_build(data_batch=(images, labels))  # as `fit` does: optimizer and metrics
     groups = (
         model.trainable_variables,
@@ -221,14 +223,14 @@ def _step(model, side: int) -> Callable[[int], None]:
 
 def _arrays(side: int, batches: int = 2) -> tuple[np.ndarray, np.ndarray]:
     """Returns float32 images in [-1, 1] and one-hot labels."""
-    random, count = np.random.default_rng(0), batches * _BATCH_SIZE.value
+    random, count = np.random.default_rng(0), batches * flags.FLAGS.batch_size
     images = random.random((count, side, side, 3), np.float32) * 2 - 1
     return images, np.eye(NUM_CLASSES, dtype="float32")[random.integers(NUM_CLASSES, size=count)]
 
 
 def _endless(arrays: tuple[np.ndarray, np.ndarray]) -> Iterator[tuple]:
     """Yields the batches in arrays again and again, views of them."""
-    size = _BATCH_SIZE.value
+    size = flags.FLAGS.batch_size
     while True:
         for start in range(0, len(arrays[0]), size):
             yield tuple(array[start : start + size] for array in arrays)
@@ -238,13 +240,13 @@ def _photos(side: int):
     """Returns batches of a source in memory, which grain crops and flips as the HyperRule says."""
     from bit_keras import data
 
-    random, count = np.random.default_rng(0), 2 * _BATCH_SIZE.value
+    random, count = np.random.default_rng(0), 2 * flags.FLAGS.batch_size
     images = random.integers(0, 256, (count, *PHOTO, 3), np.uint8)
     labels = np.arange(count) % NUM_CLASSES
     names = [f"class {k}" for k in range(NUM_CLASSES)]
     source = data.from_arrays(images, labels, images[:1], labels[:1], class_names=names)
     options = {"resize": side * 512 // 480, "crop": side, "seed": 0, "loader": "grain"}
-    return data.train_batches(source, batch_size=_BATCH_SIZE.value, **options)
+    return data.train_batches(source, batch_size=flags.FLAGS.batch_size, **options)
 
 
 def _fit(model, batches, callbacks: list) -> tuple[float, float]:
@@ -268,15 +270,15 @@ def _run_timm(variant: str, side: int) -> None:
 
     from benchmarks import networks
 
-    device = "cpu" if _TINY.value else "cuda"
+    device = "cpu" if flags.FLAGS.tiny else "cuda"
     if device == "cuda" and not torch.cuda.is_available():
         sys.exit("torch finds no GPU: install its build for CUDA")
-    module = networks.timm(NUM_CLASSES, "R50x1" if _TINY.value else variant).train()
+    module = networks.timm(NUM_CLASSES, "R50x1" if flags.FLAGS.tiny else variant).train()
     module = module.to(device, memory_format=torch.channels_last)
-    call = module if _TINY.value else torch.compile(module)  # compiled for a CPU it takes minutes
+    call = module if flags.FLAGS.tiny else torch.compile(module)  # compiled for a CPU it takes minutes
     images, labels = (torch.from_numpy(x).to(device) for x in _arrays(side, batches=1))
     images = images.permute(0, 3, 1, 2)  # a view: in memory channels stay last
-    half = getattr(torch, _HALF.value)
+    half = getattr(torch, flags.FLAGS.half)
     optimizer = torch.optim.SGD(module.parameters(), lr=0.003, momentum=0.9)
     scaler = torch.amp.GradScaler(device, enabled=half is torch.float16)
 
@@ -297,7 +299,7 @@ def _run_timm(variant: str, side: int) -> None:
 
 def _repeats() -> tuple[int, int]:
     """Rounds, and steps per round."""
-    return (2, 1) if _TINY.value else (5, 4)
+    return (2, 1) if flags.FLAGS.tiny else (5, 4)
 
 
 def _time(run: Callable[[int], None], rounds: int, calls: int) -> tuple[float, float]:
@@ -317,4 +319,5 @@ def _report(seconds: float, compilation: float, memory: int | None) -> None:
 
 
 if __name__ == "__main__":
+    _define_flags()
     frame.run(main, "case")

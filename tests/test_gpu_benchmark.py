@@ -1,6 +1,7 @@
 """The benchmark for GPUs: what it knows without one."""
 
 import time
+import types
 
 import pytest
 
@@ -66,7 +67,7 @@ def test_a_case_is_ended_after_its_time_and_a_failed_one_says_why(monkeypatch, t
     broken.write_text("#!/bin/sh\necho 'RESOURCE_EXHAUSTED: out of | memory' >&2; exit 1\n")
     for program in (slow, broken):
         program.chmod(0o755)
-    monkeypatch.setattr(gpu, "_TINY", type("", (), {"value": True}))
+    monkeypatch.setattr(gpu.flags, "FLAGS", types.SimpleNamespace(tiny=True))
     monkeypatch.setattr(gpu.sys, "executable", str(slow))
     start = time.monotonic()
     assert gpu._result((gpu.OURS, "R50x1", 224), 4, "bfloat16", 0.5) == (None, "not finished after 0 s")
