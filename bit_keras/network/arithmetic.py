@@ -1,6 +1,7 @@
 """Formulas of the two layers, with hand-written gradients for training: fewer passes over memory, and less saved.
 
-`bit_keras.network.execution` decides how they run, and when the backend derives the gradients instead.
+`bit_keras.network.execution` decides how they run, and when the backend derives the gradients instead, as torch does:
+`bit_keras.network.arithmetic_torch`.
 """
 
 import functools
@@ -35,6 +36,10 @@ def normalize(inputs, gamma, beta, groups: int, epsilon: float, relu: bool, trai
     Returns:
         [N, H, W, C], in the dtype of `inputs`.
     """
+    if execution.is_torch() and not execution.is_traced_by_torch(inputs, gamma, beta):
+        from bit_keras.network import arithmetic_torch
+
+        return arithmetic_torch.normalize(inputs, gamma, beta, groups, epsilon, relu)
     run = execution.runner(training, inputs.shape)
     if run is None:
         scale, shift, *_ = _group_moments(inputs, gamma, beta, groups, epsilon)
@@ -76,6 +81,10 @@ def standardize(kernel, epsilon: float, dtype: str, training: bool | None = None
     Returns:
         [H, W, C, filters].
     """
+    if execution.is_torch():
+        from bit_keras.network import arithmetic_torch
+
+        return arithmetic_torch.standardize(kernel, epsilon, dtype)
     run = execution.runner(training, kernel.shape)
     if run is None:
         return _standardize(kernel, epsilon, dtype)
@@ -106,6 +115,10 @@ def convolve(inputs, kernel, strides: tuple[int, int], padding: str, training: b
     Returns:
         [N, H', W', filters].
     """
+    if execution.is_torch():
+        from bit_keras.network import arithmetic_torch
+
+        return arithmetic_torch.convolve(inputs, kernel, strides, padding)
     run = execution.runner(training, inputs.shape)
     if run in (None, execution.plain):
         return ops.conv(inputs, kernel, strides=strides, padding=padding, data_format="channels_last")

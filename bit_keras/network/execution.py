@@ -1,9 +1,9 @@
 """How functions of tensors run in a training step: plain, as a shared graph function, or as an XLA program.
 
-On jax and torch they run plain: fusing their operations is left to the compilers of these backends. So it is on GPUs
-and TPUs on tensorflow, where Keras compiles the whole step. On its CPUs all calls of the same shapes share one graph
-function; for large arrays it is an XLA program, which reads and writes a feature map once. Convolutions stay outside:
-on a CPU those of XLA are slower.
+On jax they run plain: fusing their operations is left to its compiler. So it is on GPUs and TPUs on tensorflow, where
+Keras compiles the whole step. On its CPUs all calls of the same shapes share one graph function; for large arrays it is
+an XLA program, which reads and writes a feature map once. Convolutions stay outside: on a CPU those of XLA are slower.
+torch has operations and gradients of its own.
 
 `runner` alone decides: what is faster on CPUs is used only there until it is measured elsewhere. A benchmark that
 measures it overrules the choice by `choose`.
@@ -118,7 +118,7 @@ def rematerialize(function: Callable) -> Callable:
 
 
 def custom_gradient(function: Callable) -> Callable:
-    """`keras.ops.custom_gradient`, with the same signature of the gradient on every backend.
+    """`keras.ops.custom_gradient` on tensorflow and jax, with the same signature of the gradient.
 
     Args:
         function: of tensors; returns its outputs and the gradient, a function from the output gradient to the input
@@ -127,10 +127,8 @@ def custom_gradient(function: Callable) -> Callable:
     backend = keras.backend.backend()
     if backend == "tensorflow":
         from bit_keras.network import gradient_tf as engine
-    elif backend == "jax":
-        from bit_keras.network import gradient_jax as engine
     else:
-        from bit_keras.network import gradient_torch as engine
+        from bit_keras.network import gradient_jax as engine
     return engine.custom_gradient(function)
 
 
@@ -159,10 +157,10 @@ def runner(training: bool | None, shape: Sequence[int | None]) -> Callable | Non
 
     Returns:
         A function of (function, *tensors, **settings), or None where plain operations are used whose gradient the
-        backend derives: outside of training, in a portable graph, and in what torch.compile traces.
+        backend derives: outside of training, in a portable graph, and on torch.
     """
     backend = keras.backend.backend()
-    if backend == "torch" and _is_traced_by_torch():  # first, since context variables are not traced
+    if backend == "torch":  # first, since context variables are not traced
         return None
     training = _training.get() if training is None else training
     if not training or _portable.get():
@@ -198,6 +196,23 @@ def recomputation_of(tensor) -> Callable | None:
     return getattr(tensor, _RECOMPUTE, None)
 
 
+def is_torch() -> bool:
+    """Whether Keras runs on torch."""
+    return keras.backend.backend() == "torch"
+
+
+def is_traced_by_torch(*inputs) -> bool:
+    """Whether torch.compile, a transform of torch.func or forward mode traces a call: not for what looks at values."""
+    import torch
+    from torch.autograd import forward_ad
+
+    if torch.compiler.is_compiling():
+        return True
+    # The default is for versions of torch without it, which raise errors of their own.
+    is_transformed = getattr(torch._C, "_are_functorch_transforms_active", bool)
+    return is_transformed() or any(forward_ad.unpack_dual(x).tangent is not None for x in inputs)
+
+
 def _runs_as_on_cpus() -> bool:
     """Whether TensorFlow finds nothing but CPUs, as when Keras leaves a step uncompiled; `choose` overrules it."""
     if _choice is not None:
@@ -205,13 +220,6 @@ def _runs_as_on_cpus() -> bool:
     import tensorflow as tf
 
     return all(device.device_type == "CPU" for device in tf.config.list_physical_devices())
-
-
-def _is_traced_by_torch() -> bool:
-    """Whether torch.compile traces the call: it fuses plain operations, and decides itself what to recompute."""
-    import torch
-
-    return torch.compiler.is_compiling()
 
 
 def _elements(shape: Sequence[int | None]) -> int:

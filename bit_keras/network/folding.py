@@ -1,7 +1,9 @@
 """The inference network of a BiT: plain convolutions with standardized kernels."""
 
 import keras
+from keras import ops
 
+from bit_keras.network import arithmetic
 from bit_keras.network.layers import StandardizedConv2D
 from bit_keras.network.model import Backbone, BiT
 from bit_keras.network.prediction_jax import JaxPrediction
@@ -11,6 +13,15 @@ from bit_keras.system.checks import WrongType, describe, known_arguments
 @keras.saving.register_keras_serializable(package="bit_keras")
 class Folded(JaxPrediction, keras.Model):
     """What `folded` returns; a class of its own so that threads may predict at once on jax, and `.keras` files load."""
+
+
+@keras.saving.register_keras_serializable(package="bit_keras")
+class FoldedConv2D(keras.layers.Conv2D):
+    """`keras.layers.Conv2D` without bias; on torch it reads its inputs in place, where Keras's layer copies them."""
+
+    def call(self, inputs):
+        kernel = ops.convert_to_tensor(self.kernel)
+        return arithmetic.convolve(inputs, kernel, self.strides, self.padding, training=False)
 
 
 @known_arguments((), unchecked=("model",))
@@ -74,7 +85,7 @@ def _clone(layer: keras.layers.Layer, dtype: str | None) -> keras.layers.Layer:
     policy = dtype or layer.dtype_policy
     if isinstance(layer, StandardizedConv2D):
         shape = (layer.filters, layer.kernel_size, layer.strides, layer.padding, "channels_last")
-        return keras.layers.Conv2D(*shape, use_bias=False, name=layer.name, dtype=policy)
+        return FoldedConv2D(*shape, use_bias=False, name=layer.name, dtype=policy)
     config = layer.get_config()
     config["dtype"] = policy
     return type(layer).from_config(config)

@@ -1,4 +1,4 @@
-"""SGD with momentum, fused on the tensorflow backend, and SGD with the paper's weight decay."""
+"""SGD with momentum, fused on the tensorflow backend and in place on torch, and SGD with the paper's weight decay."""
 
 import keras
 
@@ -11,7 +11,7 @@ class SGD(keras.optimizers.SGD):
     """`keras.optimizers.SGD`, with the same results up to the rounding of float32.
 
     On the tensorflow backend an update is one operation that reads and writes weight and momentum once; Keras uses
-    six operations.
+    six operations. On torch it is three operations in place.
 
     At the end of a `fit` of any model it warns if updates were made after the end of its schedule.
     """
@@ -21,6 +21,9 @@ class SGD(keras.optimizers.SGD):
         end_of_schedule.warn_after(self)
 
     def update_step(self, gradient, variable, learning_rate):
+        if keras.backend.backend() == "torch" and self.momentum and not self.nesterov:
+            self._update_in_place(gradient, variable, learning_rate)
+            return
         if keras.backend.backend() != "tensorflow" or not self.momentum:
             return super().update_step(gradient, variable, learning_rate)
         import tensorflow as tf
@@ -36,6 +39,15 @@ class SGD(keras.optimizers.SGD):
             momentum=tf.cast(self.momentum, variable.dtype),
             use_nesterov=self.nesterov,
         )
+
+    def _update_in_place(self, gradient, variable, learning_rate):
+        import torch
+
+        momentum = self.momentums[self._get_variable_index(variable)].value
+        gradient, learning_rate = (keras.ops.cast(x, variable.dtype) for x in (gradient, learning_rate))
+        with torch.no_grad():
+            momentum.mul_(self.momentum).addcmul_(gradient, learning_rate, value=-1)
+            variable.value.add_(momentum)
 
 
 @keras.saving.register_keras_serializable(package="bit_keras")

@@ -17,6 +17,7 @@ tensorflow_only = pytest.mark.skipif(keras.backend.backend() != "tensorflow", re
 CONVOLUTIONS = [
     *((1, 1, "valid", 6), (1, 2, "valid", 6), (1, 2, "valid", 7)),
     *((3, 1, "same", 6), (3, 1, "same", 4), (3, 2, "valid", 6), (3, 2, "valid", 12), (7, 2, "valid", 20)),
+    *((3, 2, "same", 6), (2, 1, "same", 5)),  # padded below and right only
 ]
 
 

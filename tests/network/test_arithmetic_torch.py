@@ -1,0 +1,81 @@
+"""torch's own operations: which ones run, and what traces them."""
+
+import keras
+import numpy as np
+import pytest
+
+from bit_keras.network import arithmetic
+
+pytestmark = [
+    pytest.mark.any_backend,
+    pytest.mark.skipif(keras.backend.backend() != "torch", reason="the operations of torch"),
+]
+
+RANDOM = np.random.default_rng(0)
+IMAGES = RANDOM.normal(1, 2, (2, 5, 4, 8)).astype("float32")
+KERNEL = RANDOM.normal(size=(3, 3, 8, 6)).astype("float32")
+GAMMA, BETA = RANDOM.normal(size=(2, 8)).astype("float32")
+
+
+def unit(images, gamma, beta, kernel):
+    """Normalization, ReLU and a convolution."""
+    images = arithmetic.normalize(images, gamma, beta, 2, 1e-5, relu=True, training=True)
+    kernel = arithmetic.standardize(kernel, 1e-10, "float32", training=True)
+    return arithmetic.convolve(images, kernel, (1, 1), "same", training=True)
+
+
+def _arguments():
+    return [keras.ops.convert_to_tensor(array) for array in (IMAGES, GAMMA, BETA, KERNEL)]
+
+
+def _operations() -> list[str]:
+    """Names of the operations of a unit."""
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    names = []
+
+    class Recorder(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            names.append(function.name().removeprefix("aten::"))
+            return function(*args, **(kwargs or {}))
+
+    with Recorder():
+        unit(*_arguments())
+    return names
+
+
+def test_feature_maps_are_not_copied():
+    names = _operations()
+    assert names.count("native_group_norm") == names.count("convolution") == 1
+    assert sum(name.startswith(("clone", "copy_", "_to_copy", "contiguous")) for name in names) == 1  # of the kernel
+    assert unit(*_arguments()).is_contiguous()
+
+
+@pytest.mark.parametrize("scale", [1, 1e-3])
+def test_a_large_mean_is_subtracted(scale):
+    """The same images on a large mean have the same outputs."""
+    import torch
+
+    images, gamma, beta, _ = _arguments()
+    expected, found = (
+        arithmetic.normalize(scale * (images + mean), gamma, beta, 2, 1e-12, relu=False, training=True)
+        for mean in (0, 256)
+    )
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
+
+
+def test_torch_traces_them_as_one_graph():
+    import torch
+
+    traced = torch.compile(unit, backend="eager", fullgraph=True)
+    torch.testing.assert_close(traced(*_arguments()), unit(*_arguments()), rtol=0, atol=1e-5)
+
+
+def test_transforms_of_torch():
+    """vmap among them: the derivative of every output at once."""
+    import torch
+
+    images, *others = _arguments()
+    function = lambda images: unit(images, *others).sum((0, 1, 2))  # noqa: E731
+    received, expected = torch.func.jacrev(function)(images), torch.autograd.functional.jacobian(function, images)
+    torch.testing.assert_close(received, expected, rtol=0, atol=1e-4 * float(expected.abs().max()))
