@@ -46,6 +46,9 @@ def _run(module: str, arguments: list[str]) -> int:
         status = 0
     except SystemExit as end:
         status = end.code or 0
+        if isinstance(status, str):  # as Python does
+            print(status, file=sys.stderr)
+            status = 1
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
