@@ -8,6 +8,7 @@ from pathlib import PurePath
 from typing import TextIO
 
 from bit_keras.data.errors import DataError, shortened
+from bit_keras.detection.data.sources.coco import as_id
 from bit_keras.detection.inference.found import Found
 from bit_keras.system.texts import one_line
 
@@ -28,8 +29,8 @@ class CocoIds:
         try:
             with open(path, encoding="utf-8-sig") as file:
                 content = json.load(file)
-            images = [(_parts(row["file_name"]), row["id"]) for row in content["images"]]
-            named = [(row["name"], row["id"]) for row in content["categories"]]
+            images = [(_parts(row["file_name"]), as_id(row["id"])) for row in content["images"]]
+            named = [(row["name"], as_id(row["id"])) for row in content["categories"]]
         except OSError as error:
             raise DataError(f"{path} cannot be read: {error.strerror}") from error
         except (ValueError, KeyError, TypeError) as error:

@@ -150,7 +150,7 @@ def _categories(path: Path, content: dict) -> dict[int, str]:
 def _entries(path: Path, content: dict, categories: dict[int, str], image_dir: str | os.PathLike | None) -> list[Entry]:
     faults, by_image = [], {}
     for row in content["images"]:
-        number, name = _id(row.get("id")), row.get("file_name")
+        number, name = as_id(row.get("id")), row.get("file_name")
         if number is None or not isinstance(name, str):
             faults.append(f"an image must have an id and a file_name, got {_shown(row)}")
         elif inside(path.parent, name) is None:
@@ -161,7 +161,7 @@ def _entries(path: Path, content: dict, categories: dict[int, str], image_dir: s
             by_image[number] = (row, [])
     ids = set()
     for row in () if faults else content["annotations"]:  # those of a faulty image would seem to have none
-        number, image = _id(row.get("id")), _id(row.get("image_id"))
+        number, image = as_id(row.get("id")), as_id(row.get("image_id"))
         if image not in by_image:
             image = _shown(row.get("image_id"))
             faults.append(f"annotation {number!r} has the image_id {image}, of no image of the file")
@@ -188,7 +188,7 @@ def _entry(folder: Path, number: int | str, image: dict, annotations: list[dict]
             faults.append(row["fault"])
             continue
         box, category, area, crowd = (row.get(name) for name in ("bbox", "category_id", "area", "iscrowd"))
-        name = f"annotation {_id(row.get('id'))!r}"
+        name = f"annotation {as_id(row.get('id'))!r}"
         if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)):
             faults.append(f"{name} must have a bbox [x, y, width, height], got {_shown(box)}")
         elif _whole(category) not in labels:
@@ -251,7 +251,8 @@ def _whole(value) -> int | None:
     return int(value) if is_whole and not isinstance(value, bool) else None
 
 
-def _id(value) -> int | str | None:
+def as_id(value) -> int | str | None:
+    """Returns the id of an image or class: a text, or a whole number, also one that pandas writes as 1.0; else None."""
     return value if isinstance(value, str) else _whole(value)
 
 
