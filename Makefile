@@ -4,7 +4,7 @@ PYTHON ?= python3
 # Hundreds of processes import the package, and none should have to compile it again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-jax test-torch check newcomer install-check format bazel clean
+.PHONY: demo test check newcomer install-check format bazel clean
 
 # Two files at a time: most tests spend their time in a single thread, starting a program or tracing a graph. In the
 # order of collection: otherwise the longest test would run last, and alone.
@@ -20,13 +20,9 @@ test: .venv/test/installed .venv/beam/installed
 	.venv/test/bin/ruff format --check .
 	KERAS_BACKEND=tensorflow $(PYTEST)
 	.venv/beam/bin/python -m pytest tests/bulk/test_beam.py
-	$(MAKE) --jobs=2 --output-sync test-jax test-torch
+	KERAS_BACKEND=jax $(PYTEST) -m any_backend
+	KERAS_BACKEND=torch $(PYTEST) -m any_backend
 	$(MAKE) newcomer
-
-# One worker each, beside each other: with two, each backend's last file would run alone. What one prints is shown at its
-# end.
-test-jax test-torch: test-%: .venv/test/installed
-	KERAS_BACKEND=$* $(PYTEST) --numprocesses=1 -m any_backend
 
 # While working: lint, and the tests that train, export and convert nothing and start few processes.
 QUICK = $(addprefix tests/,checkpoints data figures hub_modules metrics newcomer pretraining runs system zoo \
