@@ -29,7 +29,8 @@ QUICK = $(addprefix tests/,checkpoints data figures hub_modules metrics newcomer
 	evaluate/test_classifier.py saved_models/test_summary.py test_build_files.py test_imports.py test_setup.py)
 SLOW = $(addprefix --ignore=tests/,checkpoints/remote checkpoints/test_reference.py data/loaders \
 	$(addprefix checkpoints/readers/test_,fuzz.py h5.py hub_module.py keras_file.py) \
-	data/test_loading.py data/test_source.py data/sources/test_tfds.py hub_modules/test_check.py pretraining/test_pack.py system/test_startup.py)
+	$(addprefix data/test_,loading.py source.py tensorflow_for_data.py) $(addprefix data/sources/test_tfds,.py _records.py) \
+	hub_modules/test_check.py pretraining/test_pack.py runs/test_cells.py system/test_startup.py)
 
 check: .venv/test/installed
 	.venv/test/bin/ruff check .
