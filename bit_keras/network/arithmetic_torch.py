@@ -35,6 +35,9 @@ def normalize(inputs, gamma, beta, groups: int, epsilon: float, relu: bool):
 
 def _group_norm_on_cpu(maps, gamma, beta, groups, epsilon):
     """`torch.nn.functional.group_norm`, and per image and group the mean and 1 / standard deviation."""
+    if not maps.requires_grad and gamma.requires_grad:
+        # After frozen layers. torch 2.13 crashes in the gradient of a scale whose inputs, channels last, have none.
+        maps = maps.detach().requires_grad_()
     images, channels, height, width = maps.shape
     return torch.native_group_norm(maps, gamma, beta, images, channels, height * width, groups, epsilon)
 

@@ -64,6 +64,19 @@ def test_a_large_mean_is_subtracted(scale):
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
 
 
+def test_scale_and_offset_learn_where_the_inputs_do_not():
+    """As after frozen layers."""
+    images, gamma, beta, _ = _arguments()
+    gamma, beta = gamma.clone().requires_grad_(), beta.clone().requires_grad_()
+    arithmetic.normalize(images, gamma, beta, 2, 1e-5, relu=False, training=True).sum().backward()
+    groups = IMAGES.reshape(2, 20, 2, 4)
+    deviation = (groups.var((1, 3), keepdims=True) + 1e-5) ** 0.5
+    normalized = ((groups - groups.mean((1, 3), keepdims=True)) / deviation).reshape(-1, 8)
+    np.testing.assert_allclose(gamma.grad.numpy(), normalized.sum(0), atol=1e-4)
+    np.testing.assert_allclose(beta.grad.numpy(), 40)
+    assert images.grad is None
+
+
 def test_torch_traces_them_as_one_graph():
     import torch
 
