@@ -81,7 +81,7 @@ def standardize(kernel, epsilon: float, dtype: str, training: bool | None = None
     Returns:
         [H, W, C, filters].
     """
-    if execution.is_torch():
+    if execution.is_torch() and not execution.is_traced_by_torch(kernel):
         from bit_keras.network import arithmetic_torch
 
         return arithmetic_torch.standardize(kernel, epsilon, dtype)
@@ -115,7 +115,7 @@ def convolve(inputs, kernel, strides: tuple[int, int], padding: str, training: b
     Returns:
         [N, H', W', filters].
     """
-    if execution.is_torch():
+    if execution.is_torch() and not execution.is_traced_by_torch(inputs, kernel):
         from bit_keras.network import arithmetic_torch
 
         return arithmetic_torch.convolve(inputs, kernel, strides, padding)

@@ -202,7 +202,10 @@ def is_torch() -> bool:
 
 
 def is_traced_by_torch(*inputs) -> bool:
-    """Whether torch.compile, a transform of torch.func or forward mode traces a call: not for what looks at values."""
+    """Whether torch.compile, a transform of torch.func or forward mode traces a call.
+
+    Such a call must not look at values, and the compiler fails at some of torch's own operations if shapes vary.
+    """
     import torch
     from torch.autograd import forward_ad
 
