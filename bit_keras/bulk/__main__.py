@@ -14,9 +14,9 @@ Example:
 
 from absl import flags
 
+from bit_keras.inference.flags import define_model_flags
 from bit_keras.system import command_line
 from bit_keras.system.optional import require
-from bit_keras.zoo.precisions import PRECISIONS
 
 _GROUPS = {
     "model": ("model", "class_names", "resolution", "precision"),
@@ -27,34 +27,12 @@ _GROUPS = {
 
 
 def _define_flags() -> None:
-    flags.DEFINE_string(
-        "model",
-        None,
-        "Folder of a run (its best.npz, or else weights.npz), weight file or address, preset, or SavedModel directory. "
-        "A SavedModel is a program, which is run: only for those of known origin.",
-        required=True,
-    )
-    flags.DEFINE_string(
-        "class_names",
-        None,
-        "Text file with the name of one class per line, in the order of the outputs, or ilsvrc2012 or imagenet21k; if "
-        "not given, the names that the weights carry.",
-    )
-    flags.DEFINE_integer(
-        "resolution",
-        None,
-        "Side of the images in pixels; if not given, that of the weights, or 224 if they have none.",
-        lower_bound=1,
-    )
-    flags.DEFINE_enum("precision", "float32", PRECISIONS, "Precision of the computation; a SavedModel has its own.")
+    define_model_flags()
     flags.DEFINE_multi_string(
         "input",
         None,
         "Image, TFRecord or CSV file, folder, or pattern with * in a folder and ** over folders, on any file system.",
         required=True,
-    )
-    flags.DEFINE_string(
-        "loader", None, '"tf.data" or "grain": decoders of TensorFlow or of Pillow, as in the evaluation.'
     )
     flags.DEFINE_string("output", None, "Folder to write, on any file system.", required=True)
     flags.DEFINE_enum("what", "predictions", ("predictions", "features", "both"), "What to compute.")

@@ -21,6 +21,7 @@ from typing import TextIO
 from absl import flags
 
 from bit_keras.figures import contact_sheet
+from bit_keras.inference.flags import define_model_flags
 from bit_keras.inference.inputs import find
 from bit_keras.inference.named import check_output, named_images, print_lines
 from bit_keras.inference.prediction import Prediction
@@ -30,7 +31,6 @@ from bit_keras.predict import tables
 from bit_keras.system import command_line
 from bit_keras.system.files import whole
 from bit_keras.system.logs import logger
-from bit_keras.zoo.precisions import PRECISIONS
 
 _GROUPS = {
     "model": ("model", "class_names", "resolution", "precision"),
@@ -41,31 +41,9 @@ _LINES_TOGETHER = 250  # lines of a table that are aligned with each other
 
 
 def _define_flags() -> None:
-    flags.DEFINE_string(
-        "model",
-        None,
-        "Folder of a run (its best.npz, or else weights.npz), weight file or address, preset, or SavedModel directory. "
-        "A SavedModel is a program, which is run: only for those of known origin.",
-        required=True,
-    )
-    flags.DEFINE_string(
-        "class_names",
-        None,
-        "Text file with the name of one class per line, in the order of the outputs, or ilsvrc2012 or imagenet21k; if "
-        "not given, the names that the weights carry.",
-    )
-    flags.DEFINE_integer(
-        "resolution",
-        None,
-        "Side of the images in pixels; if not given, that of the weights, or 224 if they have none.",
-        lower_bound=1,
-    )
-    flags.DEFINE_enum("precision", "float32", PRECISIONS, "Precision of the computation; a SavedModel has its own.")
+    define_model_flags()
     flags.DEFINE_string("from_file", None, 'Text file that lists more images, one per line; "-" for standard input.')
     flags.DEFINE_integer("batch_size", 32, "Images per batch.", lower_bound=1)
-    flags.DEFINE_string(
-        "loader", None, '"tf.data" or "grain": decoders of TensorFlow or of Pillow, as in the evaluation.'
-    )
     flags.DEFINE_integer("top", 5, "Most likely classes to list per image.", lower_bound=1)
     flags.DEFINE_boolean("json", False, "Print a line of JSON per image in place of the table.")
     flags.DEFINE_string("csv", None, "CSV file to write: file, class_1, ..., probability_1, ..., error.")

@@ -68,7 +68,7 @@ class Lease:
         return f"{self._holder}\n{beat}".encode()
 
     def _write(self, content: bytes) -> None:
-        """Replaces the content of the file; in place, so that a deleted one is not made again."""
+        """Replaces the content of the file; in place, so that a deleted one is not recreated."""
         with open(self._path, "r+b") as file:
             file.write(content)
             file.truncate()
