@@ -2,6 +2,7 @@
 
 The network runs in batches of one array in memory, in one thread. A job has one or two workers of one thread each, and
 reads JPEG files; its speed is that between its first and its last file of results, without the start of its processes.
+All have the settings of a job for freed memory.
 CPU time, of the processes that hold the network and of those that read, hardly depends on what else the machine does.
 Memory is the peak of the program and of its largest worker, for `--few` and `--many` images of 32 pixels.
 
@@ -36,7 +37,7 @@ _FEW = flags.DEFINE_integer("few", 1000, "Images of the smaller job whose memory
 _MANY = flags.DEFINE_integer("many", 50_000, "Images of the larger one.")
 _BATCH = 32
 _PART = 4 * _BATCH
-_PROCESSES = {"network": "_Network", "reading": "_read"}  # in the names that Ray gives to processes
+_PROCESSES = {"network": "_Network", "reading": "_Reader"}  # in the names that Ray gives to processes
 _THREADS = {name: "1" for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")}
 
 
@@ -139,12 +140,15 @@ def _write_inputs(folder: Path, images: int, side: int) -> None:
 
 def _measured(folder: Path, contender: str, images: int, side: int, workers: int = 1) -> dict:
     """Returns what a contender prints, in a process of its own."""
+    from bit_keras.bulk import on_ray
+
     settings = {"folder": folder, "images": images, "side": side, "workers": workers}
     command = [sys.executable, "-m", "benchmarks.bulk", f"--contender={contender}"]
     command += [f"--{name}={value}" for name, value in settings.items()]
     # Ray gives way to other processes of the machine, unlike the network alone.
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2", "RAY_worker_niceness": "0"}
-    environment |= _THREADS if contender == "model" else {}
+    if contender == "model":
+        environment |= _THREADS | on_ray.KEPT_MEMORY
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
     line = done.stdout.splitlines()[-1]
     print(f"{contender}, {images} images, {workers} workers: {line}", file=sys.stderr)

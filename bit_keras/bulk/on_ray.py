@@ -1,4 +1,4 @@
-"""The work of a job on a Ray cluster, by Ray Data: tasks read images, actors hold the network.
+"""The work of a job on a Ray cluster, by Ray Data: some actors read images, others hold the network.
 
 Ray schedules both, keeps them at the same pace, and repeats what was lost with a machine. A repeated batch has the same
 number, so that it replaces the lost one.
@@ -29,6 +29,8 @@ from bit_keras.system.texts import counted
 
 _PATIENCE = 10  # seconds for a connection to a cluster
 _BLOCK = 2**25  # bytes of decoded images that wait together; Ray's 128 MiB would delay the first batch
+# glibc keeps the memory of batches for the next ones; else the system would take it back and clear it for each batch.
+KEPT_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**30)}
 
 
 class Workers(NamedTuple):
@@ -36,7 +38,7 @@ class Workers(NamedTuple):
 
     Attributes:
         count: their number.
-        readers: number of the tasks that read images for them at once.
+        readers: number of the actors that read images for them.
         cpus, gpus: logical CPUs and GPUs of each. CPUs are also its threads.
         batch_size: images per batch.
     """
@@ -82,7 +84,7 @@ def connected(address: str | None, threads: int) -> Iterator[None]:
     """
     _check_reachable(address)
     variables = {name: str(threads) for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")}
-    variables |= {"KERAS_BACKEND": keras.backend.backend(), "TF_CPP_MIN_LOG_LEVEL": "2"}
+    variables |= {"KERAS_BACKEND": keras.backend.backend(), "TF_CPP_MIN_LOG_LEVEL": "2"} | KEPT_MEMORY
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # else Ray's C++ library prints to standard error
     options = {} if address or os.environ.get("RAY_ADDRESS") else {"include_dashboard": False}
     try:
@@ -167,8 +169,8 @@ def batches(parts: Mapping[int, Part], files: Files, settings: Settings, workers
     items = [{"part": number, "images": json.dumps(part.images)} for number, part in parts.items()]
     model = ray.put(files)  # travels to each machine once
     read = ray.data.from_items(items, override_num_blocks=len(items)).flat_map(
-        _read,
-        fn_args=(settings, workers.batch_size),
+        _Reader,
+        fn_constructor_args=(settings, workers.batch_size),
         concurrency=workers.readers,
         num_cpus=0,  # else workers that move here from a lost machine could take the CPUs that reading needs
     )
@@ -188,42 +190,49 @@ def batches(parts: Mapping[int, Part], files: Files, settings: Settings, workers
         raise RuntimeError(f"a worker failed: {str(error).strip().splitlines()[-1]}") from error
 
 
-def _read(item: dict, settings: Settings, batch_size: int) -> Iterator[dict]:
-    """Yields the decoded batches of a part."""
-    read = settings.reader()
+class _Reader:
+    """An actor: turns parts into decoded batches.
 
-    def timed(each: Input) -> tuple[np.ndarray, int, float]:
+    A task would import TensorFlow anew in each process that Ray chooses for it.
+    """
+
+    def __init__(self, settings: Settings, batch_size: int):
+        self._read, self._batch_size = settings.reader(), batch_size
+        self._none = np.empty((0, settings.resolution, settings.resolution, 3), np.float32)
+
+    def __call__(self, item: dict) -> Iterator[dict]:
+        inputs = (Image(*image).to_input() for image in json.loads(item["images"]))
+        for number, batch in enumerate(prepared(inputs, self._timed, self._batch_size)):
+            readable = [each.value for each in batch if each.error is None]
+            yield {
+                "part": item["part"],
+                "number": number,
+                "pixels": np.stack([pixels for pixels, _, _ in readable]) if readable else self._none,
+                "names": json.dumps([each.name for each in batch]),
+                "errors": json.dumps([each.error for each in batch]),
+                "size": sum(size for _, size, _ in readable),
+                "decoding": sum(seconds for _, _, seconds in readable),
+            }
+
+    def _timed(self, each: Input) -> tuple[np.ndarray, int, float]:
         began = time.perf_counter()
         content = each.read()
-        pixels = read(Input(each.name, lambda: content))
+        pixels = self._read(Input(each.name, lambda: content))
         return pixels, len(content), time.perf_counter() - began
-
-    inputs = (Image(*image).to_input() for image in json.loads(item["images"]))
-    for number, batch in enumerate(prepared(inputs, timed, batch_size)):
-        readable = [each.value for each in batch if each.error is None]
-        yield {
-            "part": item["part"],
-            "number": number,
-            "pixels": b"".join(pixels.tobytes() for pixels, _, _ in readable),
-            "names": json.dumps([each.name for each in batch]),
-            "errors": json.dumps([each.error for each in batch]),
-            "size": sum(size for _, size, _ in readable),
-            "decoding": sum(seconds for _, _, seconds in readable),
-        }
 
 
 class _Network:
     """An actor: holds the network, and turns decoded batches into rows."""
 
     def __init__(self, model: ray.ObjectRef, settings: Settings, batch_size: int):
-        self._what, self._shape = settings.what, (-1, settings.resolution, settings.resolution, 3)
+        self._what = settings.what
         self._predictor = settings.predictor(unpacked(ray.get(model)), batch_size)
         # Compiles, and fixes the size of batches: the numbers of an image are the same at every start.
-        self._predictor.logits(np.zeros((batch_size, *self._shape[1:]), np.float32))
+        self._predictor.logits(np.zeros((batch_size, settings.resolution, settings.resolution, 3), np.float32))
 
     def __call__(self, item: dict) -> dict:
         began = time.perf_counter()
-        pixels = iter(np.frombuffer(item["pixels"], np.float32).reshape(self._shape))
+        pixels = iter(item["pixels"])
         errors = json.loads(item["errors"])
         batch = [
             Prepared(name, next(pixels) if error is None else None, error)
