@@ -53,6 +53,15 @@ def test_a_training_step_of_the_ablation(platform):
     assert lowered.custom_calls == set()
 
 
+@pytest.mark.parametrize(("variant", "side", "convolutions"), [("R50x1", 224, 53), ("R101x3", 480, 104)])
+def test_the_training_step_of_a_published_network(variant, side, convolutions):
+    step = stablehlo.training_step(stablehlo.abstract_network(variant, "mixed_bfloat16"), 128, side)
+    for platform in stablehlo.PLATFORMS:
+        lowered = stablehlo.lower(platform, *step)
+        assert (lowered.convolutions, lowered.products) == ({"bf16": 3 * convolutions - 1}, {"f32": 3})
+        assert lowered.custom_calls == set()
+
+
 @pytest.mark.parametrize("platform", stablehlo.PLATFORMS)
 @pytest.mark.parametrize("kind", ["model", "folded", "folded to bfloat16"])
 def test_a_prediction_step(platform, kind):

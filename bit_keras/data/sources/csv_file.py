@@ -12,6 +12,7 @@ from bit_keras.data.errors import DataError, shortened
 from bit_keras.data.source import Source
 from bit_keras.data.sources.image_files import Classes, open_image_files
 from bit_keras.data.splits import SPLIT_NAMES, assign
+from bit_keras.system.texts import counted
 
 _ONE_LABEL = "every image must have one label, because fine-tuning ends in a softmax over the classes"
 _SEPARATORS = "|;"  # between several labels in one cell
@@ -116,7 +117,7 @@ def _read(path: Path, image_column: str | None, label_column: str | None) -> lis
         if fault:
             faults.append(f"line {line}: {fault}")
     if faults:
-        raise DataError("\n  ".join([f"{path} has {len(faults)} faulty lines:", *shortened(faults)]))
+        raise DataError("\n  ".join([f"{path} has {counted(len(faults), 'faulty line')}:", *shortened(faults)]))
     if not rows:
         raise DataError(f"{path} must list images, got none below its header")
     return rows

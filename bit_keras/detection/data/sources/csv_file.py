@@ -18,7 +18,7 @@ from bit_keras.detection.data.annotations import BOX_FORMATS, DetectionSource
 from bit_keras.detection.data.entry import Entry, Form
 from bit_keras.detection.data.sources.opened import listed_classes, open_entries
 from bit_keras.system.checks import check_choice
-from bit_keras.system.texts import one_line
+from bit_keras.system.texts import counted, one_line
 
 UNITS = ("pixels", "relative")
 _DELIMITERS = ",;\t|"
@@ -176,7 +176,7 @@ def _read(
     faults += [f"line {row.line}: {fault}" for row, fault in _contradictions(rows)]
     if faults:
         listed = shortened([one_line(fault) for fault in faults])
-        raise DataError("\n  ".join([f"{path} has {len(faults)} faulty lines:", *listed]))
+        raise DataError("\n  ".join([f"{path} has {counted(len(faults), 'faulty line')}:", *listed]))
     if not rows:
         raise DataError(f"{path} must list boxes, got none below its header")
     return header, sorted(rows, key=lambda row: (row.path, row.split, row.box, row.label, row.ignored))

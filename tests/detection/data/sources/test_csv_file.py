@@ -211,7 +211,7 @@ FAULTY_LINES = {
 
 @pytest.mark.parametrize("message", FAULTY_LINES)
 def test_faulty_lines(message, write):
-    with pytest.raises(DataError, match="has 1 faulty lines") as error:
+    with pytest.raises(DataError, match="has 1 faulty line:") as error:
         open_dataset(write(HEADER, *FAULTY_LINES[message]))
     assert message in str(error.value)
 
