@@ -15,6 +15,7 @@ _TEXT = {
         ".bazelignore",
         ".bazelrc",
         ".bzl",
+        ".c",
         ".cff",
         ".cfg",
         ".config",

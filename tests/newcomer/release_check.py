@@ -117,13 +117,13 @@ def build(release: Release) -> list[str]:
         os.utime(path, (2_000_000_000, 2_000_000_000))
     built = {}
     for name, source, variables in (("first", first, _FIRST), ("second", second, _SECOND)):
-        out = release.root / f"built {name}"
+        out = release.root / f"built-{name}"
         built[name] = _build(tools, source, out, {**variables, "SOURCE_DATE_EPOCH": epoch}, "--sdist", "--wheel")
     release.sdist, release.wheel = built["first"]
     with tarfile.open(release.sdist) as archive:
         archive.extractall(release.root / "unpacked", filter="data")
     (unpacked,) = (release.root / "unpacked").iterdir()
-    out = release.root / "built third"
+    out = release.root / "built-third"
     (from_sdist,) = _build(tools, unpacked, out, {**_FIRST, "SOURCE_DATE_EPOCH": epoch}, "--wheel")
     pairs = [
         ("the source archives of two builds", release.sdist, built["second"][0]),
@@ -142,11 +142,8 @@ def build(release: Release) -> list[str]:
 
 def check_metadata(release: Release) -> list[str]:
     """Checks what the package index reads: names, version, licence, description."""
-    say(
-        quietly([_bin(release) / "twine", "check", "--strict", release.sdist, release.wheel])
-        .strip()
-        .replace("\n", "; ")
-    )
+    checked = quietly([_bin(release) / "twine", "--no-color", "check", "--strict", release.sdist, release.wheel])
+    say("; ".join(line.replace(f"{release.sdist.parent}/", "").strip() for line in checked.splitlines()))
     say(quietly([_bin(release) / "cffconvert", "--validate", "-i", CHECKOUT / "CITATION.cff"]).strip())
     metadata = _text(release.wheel, r".*\.dist-info/METADATA")
     same = metadata == _text(release.sdist, r"PKG-INFO")
@@ -160,7 +157,7 @@ def check_metadata(release: Release) -> list[str]:
     ):
         if f"\n{field}" not in metadata:
             faults.append(f"the metadata have no {field!r}")
-    say(f"license: {re.search(r'^License-Expression: (.*)$', metadata, re.MULTILINE)[1]}")
+    say(", ".join(re.findall(r"^License-\w+: .*$", metadata, re.MULTILINE)))
     return faults
 
 
