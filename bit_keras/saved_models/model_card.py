@@ -35,11 +35,13 @@ _DATASETS = {
 }
 _PAPER = "https://arxiv.org/abs/1912.11370"
 _OFFICIAL = "https://github.com/google-research/big_transfer"
+# Of a model on Kaggle, which may have variations by others of its owner's weights.
+_OF_A_MODEL = "Big Transfer (BiT) networks. The page of each variation states what it is for and how to use it."
 _SOURCE = (
     'The method is that of "Big Transfer (BiT): General Visual Representation Learning", '
     f"[arXiv 1912.11370]({_PAPER}), ECCV 2020; its code is [google-research/big_transfer]({_OFFICIAL}). The data that "
-    "weights were trained on have terms of their own. This page was written by `bit-export publish` from the card in the "
-    "files; it states no number that is not there."
+    "weights were trained on have terms of their own. The page was written by `bit-export publish`, from the card in "
+    "the files alone: it states no other number."
 )
 _CITATION = """\
 ```bibtex
@@ -95,7 +97,9 @@ class Described:
 
 def huggingface_texts(described: Described) -> dict[str, str]:
     """Returns {"README.md": the card of the repository}, with a YAML header."""
-    return {"README.md": f"---\n{_yaml(_header(described))}---\n\n{_page(described, _huggingface_usage(described))}"}
+    sections = [f"# {described.title}", _summary(described.card), *_sections(described, _huggingface_usage(described))]
+    page = "\n\n".join([*sections, "## Source", _SOURCE, _CITATION])
+    return {"README.md": f"---\n{_yaml(_header(described))}---\n\n{page}\n"}
 
 
 def kaggle_texts(described: Described) -> dict[str, str]:
@@ -106,9 +110,9 @@ def kaggle_texts(described: Described) -> dict[str, str]:
         "ownerSlug": owner,
         "title": model,
         "slug": model,
-        "subtitle": _shortened(_summary(card), 80),  # characters that Kaggle takes
+        "subtitle": "Big Transfer (BiT) networks for transfer learning",
         "isPrivate": True,
-        "description": _page(described, None),
+        "description": "\n\n".join([f"# {model}", _OF_A_MODEL, "## Source", _SOURCE, _CITATION]) + "\n",
         "publishTime": "",
         "provenanceSources": "\n".join([_PAPER, _OFFICIAL]),
     }
@@ -118,7 +122,8 @@ def kaggle_texts(described: Described) -> dict[str, str]:
         "instanceSlug": variation,
         "framework": framework,
         "overview": _summary(card),
-        "usage": "\n\n".join(["## Use", _kaggle_usage(described)]),
+        # Kaggle replaces its variables, such as ${PATH}, also where a name happens to be one.
+        "usage": "\n\n".join(_sections(described, _kaggle_usage(described))).replace("${", "&#36;{") + "\n",
         "licenseName": _kaggle_licence(described.licence),
         "fineTunable": bool(described.weights) or described.kind == "reusable",
         "trainingData": [] if _data_name(card) is None else [_data_name(card)],
@@ -174,20 +179,12 @@ def _task(card: Card | None) -> str | None:
     return "image-classification" if card.class_names or card.labels or card.accuracy is not None else None
 
 
-def _page(described: Described, usage: str | None) -> str:
-    """Returns the card in Markdown, with a section on its use if `usage` is given."""
-    sections = [f"# {described.title}", _summary(described.card)]
-    sections.append(_table(described))
-    if usage is not None:
-        sections += ["## Use", usage]
+def _sections(described: Described, usage: str) -> list[str]:
+    """Returns what is known about weights and how to use them, in Markdown."""
+    sections = [_table(described), "## Use", usage]
     if described.card is not None and described.card.class_names:
         sections += ["## Classes", _classes(described.card.class_names)]
-    sections += [
-        "## Source",
-        _SOURCE,
-        _CITATION,
-    ]
-    return "\n\n".join(sections) + "\n"
+    return sections
 
 
 def _summary(card: Card | None) -> str:
@@ -308,10 +305,6 @@ def _quoted(text: str) -> str:
 
 def _slug(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.") or "data"
-
-
-def _shortened(text: str, longest: int) -> str:
-    return text if len(text) <= longest else f"{text[: longest - 3]}..."
 
 
 def _yaml(values: Mapping, indent: str = "") -> str:

@@ -8,30 +8,13 @@ import re
 from collections.abc import Mapping
 from pathlib import PurePosixPath
 
-_TEXT = {
-    *(
-        "",
-        ".bazel",
-        ".bazelignore",
-        ".bazelrc",
-        ".bzl",
-        ".c",
-        ".cff",
-        ".cfg",
-        ".config",
-        ".gitignore",
-        ".in",
-        ".ipynb",
-        ".md",
-    ),
-    *(".proto", ".py", ".pyi", ".sh", ".toml", ".txt", ".typed", ".yaml", ".yml"),
-}
+_DATA = (".csv", ".json", ".tsv")  # text that is data, not code or pages
 _SENTENCE = re.compile(r"\bLicence: (\[[^\]]+\]|[\w. -]+?)(?=[.,(]\s|[.(]?$|\()", re.MULTILINE)
 
 
 def licences(contents: Mapping[str, bytes]) -> dict[str, str | None]:
-    """Returns {member that is no text: its licence}, None where no page states it."""
-    return {name: _licence(name, contents) for name in sorted(contents) if not _is_text(name)}
+    """Returns {member that is no text, or is data: its licence}, None where no page states it."""
+    return {name: _licence(name, contents) for name in sorted(contents) if not _is_text(name, contents[name])}
 
 
 def training_licences(page: str) -> list[str]:
@@ -39,9 +22,12 @@ def training_licences(page: str) -> list[str]:
     return [row["licence"] for row in _rows(page) if "licence" in row]
 
 
-def _is_text(name: str) -> bool:
-    path = PurePosixPath(name)
-    return (path.suffix or (path.name if path.name.startswith(".") else "")) in _TEXT
+def _is_text(name: str, content: bytes) -> bool:
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        return False
+    return b"\0" not in content and not name.endswith(_DATA)
 
 
 def _licence(name: str, contents: Mapping[str, bytes]) -> str | None:
