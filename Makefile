@@ -1,10 +1,10 @@
-# Commands for users: `make demo`, `make test`, `make newcomer` and `make install-check`. Each creates its own virtual
-# environments.
+# Commands for users: `make demo`, `make test`, `make newcomer`, `make install-check` and `make release-check`. Each
+# creates its own virtual environments.
 PYTHON ?= python3
 # Hundreds of processes import the package, and none should have to compile it again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test check newcomer install-check format bazel clean
+.PHONY: demo test check newcomer install-check release-check format bazel clean
 
 # Two files at a time: most tests spend their time in a single thread, starting a program or tracing a graph. In the
 # order of collection: otherwise the longest test would run last, and alone.
@@ -45,6 +45,11 @@ newcomer:
 # takes minutes, most of them for installations.
 install-check:
 	$(PYTHON) tests/newcomer/install_check.py
+
+# Builds the archives of a release and checks all that can be checked before an upload: same bytes in every build, metadata,
+# contents, licences, installations, the code of the pages. Takes as long as `make newcomer` and a few minutes more.
+release-check:
+	$(PYTHON) tests/newcomer/release_check.py
 
 # The same tests under Bazel, offline, in the environment of `make test`; needs Debian's bazel-bootstrap. Not part of
 # `make test`: it takes longer than that, because each test file runs in its own process.

@@ -1,5 +1,6 @@
 """Modules for TF Hub: reusable SavedModels that also return the outputs of their stages, and their archives."""
 
+import dataclasses
 import gzip
 import os
 import tarfile
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import keras
 
+from bit_keras.checkpoints.card import KEY, Card
 from bit_keras.network.model import BiT
 from bit_keras.saved_models.export import check_arguments
 from bit_keras.saved_models.summary import Artefact, measure, write_summary
@@ -70,6 +72,8 @@ def export_module(
         directory, destination = written / name, output / name
         options = {"endpoints": True}
         difference = write_checked(network, directory, "reusable", class_names, options, destination)
+        if kind == "feature-vector":
+            _write_card(directory, model.card)
         write_archive(directory, written / f"{name}.tar.gz")
         logger.info("measuring")
         rates = _measure(directory)
@@ -79,6 +83,13 @@ def export_module(
     )
     write_summary([artefact], output / "summary.json")
     return artefact
+
+
+def _write_card(directory: Path, card: Card) -> None:
+    """Stores what the card says of the features; a classifier has its own card already."""
+    of_features = dataclasses.replace(card, class_names=None, labels=None, accuracy=None, accuracy_on=None)
+    (directory / "assets").mkdir(exist_ok=True)
+    (directory / "assets" / f"{KEY}.json").write_text(of_features.to_json(), encoding="utf-8")
 
 
 def write_archive(directory: str | os.PathLike, path: str | os.PathLike) -> None:

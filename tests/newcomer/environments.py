@@ -15,19 +15,25 @@ CHECKOUT = HERE.parents[1]
 
 def build_wheel(root: Path) -> Path:
     """Builds the wheel in `root`, from a copy of the checkout, since a build leaves files behind."""
-    source = root / "source"
-    ignored = shutil.ignore_patterns(".git", ".venv", "build", "*.egg-info", "__pycache__", "demo_output")
-    shutil.copytree(CHECKOUT, source, ignore=ignored)
+    source = copy_checkout(root / "source")
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", root / "wheel", source]
-    _quietly([*command, "--disable-pip-version-check"])
+    quietly([*command, "--disable-pip-version-check"])
     (wheel,) = (root / "wheel").glob("bit_keras-*.whl")
     print(f"newcomer: built {wheel.name}, {wheel.stat().st_size:,} bytes", flush=True)
     return wheel
 
 
+def copy_checkout(folder: Path) -> Path:
+    """Copies the checkout, without what builds and programs leave in it, and returns the folder."""
+    ignored = shutil.ignore_patterns(
+        ".git", ".venv", "build", "dist", "*.egg-info", "__pycache__", ".*_cache", "demo_output"
+    )
+    return shutil.copytree(CHECKOUT, folder, ignore=ignored)
+
+
 def install(folder: Path, wheel: Path, extras: str = "") -> Path:
     """Makes a virtual environment with the wheel and some of its extras, and returns its folder of programs."""
-    _quietly([sys.executable, "-m", "venv", folder])
+    quietly([sys.executable, "-m", "venv", folder])
     pip(folder / "bin", "install", f"{wheel}[{extras}]" if extras else str(wheel))
     return folder / "bin"
 
@@ -35,7 +41,7 @@ def install(folder: Path, wheel: Path, extras: str = "") -> Path:
 def pip(bin_folder: Path, *arguments: str) -> None:
     """Runs pip in an environment."""
     began = time.monotonic()
-    _quietly([bin_folder / "python", "-m", "pip", *arguments, "--disable-pip-version-check"])
+    quietly([bin_folder / "python", "-m", "pip", *arguments, "--disable-pip-version-check"])
     print(f"newcomer: pip {' '.join(arguments)}, {time.monotonic() - began:.0f} s", flush=True)
 
 
@@ -50,7 +56,16 @@ def variables(bin_folder: Path) -> dict[str, str]:
     }
 
 
-def _quietly(command: list) -> None:
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, cwd="/", check=False)
+def quietly(command: list, folder: str | Path = "/", environment: dict[str, str] | None = None) -> str:
+    """Runs a command and returns what it prints, in `folder`, with additional environment variables."""
+    done = subprocess.run(
+        list(map(str, command)),
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env={**os.environ, **(environment or {})},
+        check=False,
+    )
     if done.returncode:
         raise Failed(f"{' '.join(map(str, command))}\n{done.stdout}{done.stderr}")
+    return done.stdout

@@ -30,7 +30,7 @@ def main(extras: list[str]) -> None:
             began = time.monotonic()
             print(f"newcomer: --- {extra} ---", flush=True)
             try:
-                _check(extra, wheel)
+                check(extra, wheel)
             except Failed as failure:
                 failures.append(f"{extra}: {failure}")
             result = "failed" if failures and failures[-1].startswith(f"{extra}: ") else "ok"
@@ -40,11 +40,12 @@ def main(extras: list[str]) -> None:
         raise Failed("\n\n".join(failures))
 
 
-def _check(extra: str, wheel: Path) -> None:
+def check(extra: str, archive: Path) -> None:
+    """Installs a wheel or source archive with an extra, and checks imports, a prediction and a short training."""
     with tempfile.TemporaryDirectory(prefix=f"install_check_{extra}") as folder:
         scratch = Path(folder, "scratch")
         scratch.mkdir()
-        bin_folder = install(Path(folder, "environment"), wheel, "" if extra == "none" else extra)
+        bin_folder = install(Path(folder, "environment"), archive, "" if extra == "none" else extra)
         # Keras would read a backend from ~/.keras/keras.json.
         environment = {**variables(bin_folder), "KERAS_HOME": str(scratch)}
         if extra == "none":

@@ -22,33 +22,37 @@ EXTRAS = "detection,hub,few-shot,ray,safetensors"  # those that the code of the 
 def main() -> None:
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="newcomer") as folder:
-        root = Path(folder)
-        scratch, other = root / "python", root / "commands"
-        scratch.mkdir()
-        wheel = build_wheel(root)
-        bin_folder = install(root / "environment", wheel, "tensorflow")
-        environment = variables(bin_folder)
-
-        def python(*arguments: object) -> None:
-            watch([bin_folder / "python", *arguments], scratch, environment)
-
-        python(HERE / "declared_imports.py")
-        python(HERE / "tfds_names.py", *mentioned_names(CHECKOUT))
-        pip(bin_folder, "install", f"{wheel}[{EXTRAS}]")
-        pip(bin_folder, "check")
-        python(HERE / "make_inputs.py")
-        shutil.copytree(scratch, other)
-        # Two at a time: most programs use a single thread. The commands take longest, and begin at once.
-        with concurrent.futures.ThreadPoolExecutor(max_workers=2) as pool:
-            futures = [
-                pool.submit(_run_commands, other, environment),
-                pool.submit(_run_python_code, bin_folder, scratch, environment),
-                pool.submit(_show_help, bin_folder, scratch, environment),
-            ]
-            failures = [str(future.exception()) for future in futures if future.exception()]
-        if failures:
-            raise Failed("\n\n".join(failures))
+        run(Path(folder), build_wheel(Path(folder)))
     print(f"newcomer: all done in {time.monotonic() - began:.0f} s")
+
+
+def run(root: Path, wheel: Path) -> Path:
+    """Installs the wheel in `root`, runs the code of the pages there, and returns the environment's programs."""
+    scratch, other = root / "python", root / "commands"
+    scratch.mkdir()
+    bin_folder = install(root / "environment", wheel, "tensorflow")
+    environment = variables(bin_folder)
+
+    def python(*arguments: object) -> None:
+        watch([bin_folder / "python", *arguments], scratch, environment)
+
+    python(HERE / "declared_imports.py")
+    python(HERE / "tfds_names.py", *mentioned_names(CHECKOUT))
+    pip(bin_folder, "install", f"{wheel}[{EXTRAS}]")
+    pip(bin_folder, "check")
+    python(HERE / "make_inputs.py")
+    shutil.copytree(scratch, other)
+    # Two at a time: most programs use a single thread. The commands take longest, and begin at once.
+    with concurrent.futures.ThreadPoolExecutor(max_workers=2) as pool:
+        futures = [
+            pool.submit(_run_commands, other, environment),
+            pool.submit(_run_python_code, bin_folder, scratch, environment),
+            pool.submit(_show_help, bin_folder, scratch, environment),
+        ]
+        failures = [str(future.exception()) for future in futures if future.exception()]
+    if failures:
+        raise Failed("\n\n".join(failures))
+    return bin_folder
 
 
 def _pages() -> list[Path]:

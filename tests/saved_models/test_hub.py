@@ -126,6 +126,8 @@ def test_a_feature_vector_has_no_logits(features):
     assert list(module.signatures["serving_default"].structured_outputs) == ["features"]
     with pytest.raises(AttributeError):
         module.class_names  # noqa: B018
+    card = read_card(features / "features")
+    assert (card.variant, card.class_names, card.accuracy) == ("R17x0.5", None, None)
 
 
 def test_what_is_written(classifier, model):

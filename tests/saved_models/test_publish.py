@@ -9,6 +9,7 @@ import hashlib
 import http.server
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -80,7 +81,12 @@ class Kaggle(Handler):
 
     version = 0
     is_broken = False
+    text = ""  # of the pages that somebody wrote there
     requests: dict[str, dict]
+
+    @property
+    def _was_created(self) -> bool:
+        return "CreateModelInstance" in self.requests
 
     def do_POST(self):
         method, request = self.path.rpartition("/")[2], json.loads(self.read())
@@ -90,10 +96,12 @@ class Kaggle(Handler):
             self.answer({"message": "who are you?"}, 401)
         elif method == "GetModelInstance" and self.is_broken:
             self.answer({"message": "out of order"}, 500)
-        elif method in ("GetModel", "GetModelInstance") and not self.version:
+        elif method in ("GetModel", "GetModelInstance") and not self.version and not self._was_created:
             self.answer({"message": "none"}, 404)
         elif method == "GetModelInstance":
-            self.answer({"versionNumber": self.version})
+            self.answer({"versionNumber": self.version, "overview": self.text, "usage": self.text})
+        elif method == "GetModel":
+            self.answer({"slug": "bit", "description": self.text})
         elif method == "StartBlobUpload":
             self.answer(
                 {"token": f"token of {request['name']}", "createUrl": f"http://localhost/put/{request['name']}"}
@@ -191,7 +199,8 @@ def run(run_program, tmp_path) -> Callable[..., subprocess.CompletedProcess]:
 
 def settings(directory: Path, to: str, version: int = 1, *more: str) -> list[str]:
     handle = {"kaggle": KAGGLE, "huggingface": "me/bit"}[to]
-    return [f"--directory={directory}", f"--to={to}", f"--handle={handle}", f"--version={version}", *more]
+    licence = ["--licence=Apache-2.0"] if "--nodry_run" in more else []
+    return [f"--directory={directory}", f"--to={to}", f"--handle={handle}", f"--version={version}", *licence, *more]
 
 
 def test_list(directory):
@@ -204,7 +213,11 @@ def test_dry_run_needs_no_network(run, directory, to):
     nowhere = {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}
     result = run(nowhere, *settings(directory, to))
     assert result.returncode == 0, result.stderr
-    *rows, last = result.stdout.splitlines()
+    files, _, texts = result.stdout.partition("\n-----")
+    rows, last = files.splitlines(), result.stdout.splitlines()[-1]
+    shown = {"kaggle": ["model-metadata.json", "model-instance-metadata.json"], "huggingface": ["README.md"]}[to]
+    assert re.findall(r"^----- (.*) -----\n(?=[{-])", f"-----{texts}", re.MULTILINE) == shown
+    assert "an upload needs --licence" in result.stderr
     assert rows[1] == f"{hashlib.sha256(b'graph').hexdigest()}              5  saved_model.pb"
     assert len(rows) == 4
     handle = {"kaggle": f"{KAGGLE}/1", "huggingface": "me/bit@v1"}[to]
@@ -219,7 +232,12 @@ def test_kaggle_takes_a_first_version(run, kaggle, directory):
     assert handler.blobs == {Path(name).name: content for name, content in FILES.items()}
     methods = [name for method, name in handler.asked if method == "POST"]
     assert methods[:3] == ["GetModelInstance", "GetModel", "CreateModel"]
-    assert methods[3:] == [*["StartBlobUpload"] * 4, "CreateModelInstance"]
+    sent = [*["StartBlobUpload"] * 4, "CreateModelInstance"]
+    assert methods[3:] == [*sent, "GetModel", "UpdateModel", "GetModelInstance", "UpdateModelInstance"]
+    update = handler.requests["UpdateModelInstance"]
+    assert update["updateMask"] == "overview,usage,fineTunable,trainingData"
+    assert "carry no card" in update["overview"]
+    assert handler.requests["UpdateModel"]["updateMask"] == "subtitle,description,provenanceSources"
     assert handler.requests["CreateModel"]["isPrivate"]
     body = handler.requests["CreateModelInstance"]["body"]
     assert (body["instanceSlug"], body["licenseName"]) == ("m-r50x1", "Apache 2.0")
@@ -244,8 +262,34 @@ def test_kaggle_takes_the_next_version_only(run, kaggle, directory):
     assert handler.asked == [("POST", "GetModelInstance")] * 2
     result = run(environment, *settings(directory, "kaggle", 3, "--nodry_run"))
     assert result.returncode == 0, result.stderr
-    assert handler.asked[-1] == ("POST", "CreateModelInstanceVersion")
+    assert "CreateModelInstanceVersion" in handler.requests
     assert handler.requests["CreateModelInstanceVersion"]["body"]["versionNotes"] == "Version 3"
+
+
+def test_kaggle_keeps_the_texts_that_it_has(run, kaggle, directory):
+    handler, environment = kaggle
+    handler.version, handler.text = 1, "Written by hand."
+    result = run(environment, *settings(directory, "kaggle", 2, "--nodry_run"))
+    assert result.returncode == 0, result.stderr
+    kept = "kaggle has model-metadata.json, model-instance-metadata.json of its own, which --replace_card replaces"
+    assert result.stdout.splitlines()[-2] == kept
+    assert not {"UpdateModel", "UpdateModelInstance"} & handler.requests.keys()
+    result = run(environment, *settings(directory, "kaggle", 2, "--nodry_run", "--replace_card"))
+    assert result.returncode == 0, result.stderr
+    assert "of its own" not in result.stdout
+    assert {"UpdateModel", "UpdateModelInstance"} <= handler.requests.keys()
+
+
+def test_an_upload_needs_a_licence(run, kaggle, directory):
+    handler, environment = kaggle
+    handle = [f"--directory={directory}", "--to=kaggle", f"--handle={KAGGLE}", "--version=1"]
+    result = run(environment, *handle, "--nodry_run")
+    assert result.returncode == 1
+    assert "the licence of the weights is not known: their card states none. --licence" in result.stderr
+    result = run(environment, *handle, "--nodry_run", "--licence=secret")
+    assert result.returncode == 1
+    assert "the licence must be one that Kaggle has, Apache-2.0," in result.stderr
+    assert not handler.asked
 
 
 def test_kaggle_out_of_order(run, kaggle, directory):
@@ -260,7 +304,7 @@ def test_kaggle_out_of_order(run, kaggle, directory):
 def test_huggingface_takes_versions(run, huggingface, directory):
     handler, environment = huggingface
     handler.files |= {".gitattributes": b"", "README.md": b"# Card\n"}
-    result = run(environment, *settings(directory, "huggingface", 1, "--nodry_run"))
+    result = first = run(environment, *settings(directory, "huggingface", 1, "--nodry_run"))
     assert result.returncode == 0, result.stderr
     assert result.stdout.splitlines()[-1] == "huggingface has me/bit@v1: 4 files, 274 bytes"
     assert handler.files == {**FILES, ".gitattributes": b"", "README.md": b"# Card\n"}
@@ -273,10 +317,12 @@ def test_huggingface_takes_versions(run, huggingface, directory):
         assert message in result.stderr
     assert not {"/preupload/main", "/commit/main"} & {path for _, path in handler.asked[asked:]}
 
+    assert "huggingface has README.md of its own, which --replace_card replaces" in first.stdout
     (directory / "assets" / "class_names.txt").unlink()
     (directory / "saved_model.pb").write_bytes(b"another graph")
-    result = run(environment, *settings(directory, "huggingface", 2, "--nodry_run"))
+    result = run(environment, *settings(directory, "huggingface", 2, "--nodry_run", "--replace_card"))
     assert result.returncode == 0, result.stderr
+    assert handler.files["README.md"].startswith(b'---\nlicense: "apache-2.0"\n')
     assert handler.files.keys() == {*FILES, ".gitattributes", "README.md"} - {"assets/class_names.txt"}
     assert handler.files["saved_model.pb"] == b"another graph"
     assert handler.tags == ["v1", "v2"]
@@ -313,9 +359,9 @@ def test_credentials_are_needed(run, request, directory, to, name, message):
 def test_without_the_package(directory, monkeypatch, to, package, message):
     monkeypatch.setitem(sys.modules, package, None)
     handle = {"kaggle": KAGGLE, "huggingface": "me/bit"}[to]
-    assert len(publish(directory, to, handle, 1)[1]) == 4
+    assert len(publish(directory, to, handle, 1).uploads) == 4
     with pytest.raises(ImportError, match=message):
-        publish(directory, to, handle, 1, dry_run=False)
+        publish(directory, to, handle, 1, dry_run=False, licence="MIT")
 
 
 @pytest.mark.parametrize("names", [["1/saved_model.pb", "2/saved_model.pb"], ["model.tflite", "labels.txt"], ["a.npz"]])
@@ -355,7 +401,7 @@ def test_arguments_are_refused(directory, to, handle, version, message):
 
 def test_kaggle_takes_fifty_files(directory):
     write(directory, {f"assets/{k}": b"" for k in range(47)})
-    assert len(publish(directory, "huggingface", "me/bit", 1)[1]) == 51
+    assert len(publish(directory, "huggingface", "me/bit", 1).uploads) == 51
     with pytest.raises(ValueError, match="Kaggle accepts at most 50 separate files, got 51"):
         publish(directory, "kaggle", KAGGLE, 1)
 
