@@ -2,13 +2,10 @@
 
 Example:
     python -m benchmarks.training_step --rounds=5
-    KERAS_BACKEND=torch python -m benchmarks.training_step --work=prediction --batch_size=16
     KERAS_BACKEND=jax python -m benchmarks.training_step --device=cuda --variant=R101x3 --side=224 --batch_size=128
 
 A step is forward pass, backward pass and an update of SGD with momentum on one batch in memory. "unfolded Keras" is the
-network made of Keras's own layers, with weight standardization in the forward pass. With --work=prediction it is
-`predict_on_batch` of the network, or of "folded" its folded network, and a call of the others in evaluation mode. On
-torch "bit_keras compiled" has `jit_compile=True`. Needs the extra dev.
+network made of Keras's own layers, with weight standardization in the forward pass. Needs the extra dev.
 """
 
 import contextlib
@@ -22,9 +19,8 @@ from benchmarks.step_memory import ALLOCATORS, peak
 
 _HALF = contest.HALF
 _OURS, _TIMM, _UNFOLDED = "bit_keras", "timm", "unfolded Keras"
-_FOLDED, _OURS_COMPILED = "bit_keras folded", "bit_keras compiled"
 CONTENDERS = (
-    *(_OURS, _OURS + _HALF, _FOLDED, _FOLDED + _HALF, _OURS_COMPILED, _OURS_COMPILED + _HALF),
+    *(_OURS, _OURS + _HALF),
     *(_TIMM, _TIMM + _HALF, "timm compiled", "timm compiled" + _HALF),
     *("transformers", _UNFOLDED),
 )
@@ -34,7 +30,6 @@ _LEARNING_RATE, _MOMENTUM = 0.003, 0.9
 _CONTENDER = flags.DEFINE_string("contender", None, "Run as this contender; for the program itself.")
 _MEMORY = flags.DEFINE_bool("memory", False, "Measure memory; for the program itself.")
 _ONLY = flags.DEFINE_multi_enum("only", None, CONTENDERS, "Contenders, all by default.")
-_WORK = flags.DEFINE_enum("work", "training", ["training", "prediction"], "What to measure.")
 _DEVICE = flags.DEFINE_enum(
     "device", "cpu", ["cpu", "cuda"], "Device of torch; Keras uses a GPU if its backend has one."
 )
@@ -53,33 +48,19 @@ def main() -> None:
     from bit_keras import BiT
     from bit_keras.network.folding import folded
 
-    names = _ONLY.value or [name for name in CONTENDERS if name.removesuffix(_HALF) not in _left_out()]
-    settings = [f"--{flag}={flags.FLAGS[flag].value}" for flag in ("batch_size", "side", "variant", "device", "work")]
+    names = _ONLY.value or CONTENDERS
+    settings = [f"--{flag}={flags.FLAGS[flag].value}" for flag in ("batch_size", "side", "variant", "device")]
     macs = networks.multiplications(folded(BiT(_VARIANT.value, _NUM_CLASSES)), _SIDE.value)
     print(contest.processor())
     # Without preallocation, because all contenders share the memory of a GPU.
     contenders = {name: {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"} for name in (*names, *contest.GEMMS.values())}
     seconds, _ = contest.contest("benchmarks.training_step", contenders, _ROUNDS.value, settings)
-    memory = None if _predicts() else {}
-    for name in (
-        names if _DEVICE.value == "cpu" and not _predicts() else ()
-    ):  # one process at a time, without competition for memory
+    memory = {}
+    for name in names if _DEVICE.value == "cpu" else ():  # one process at a time, without competition for memory
         _, facts = contest.contest("benchmarks.training_step", {name: ALLOCATORS}, 0, [*settings, "--memory"])
         memory |= {name: fact["bytes"] for name, fact in facts.items()}
-    passes = 1 if _predicts() else 3  # the backward pass has twice the operations of the forward pass
-    operations = passes * 2 * macs * _BATCH_SIZE.value
+    operations = 3 * 2 * macs * _BATCH_SIZE.value  # the backward pass has twice those of the forward pass
     print(contest.table(seconds, _BATCH_SIZE.value, operations, _TIMM, memory))
-
-
-def _predicts() -> bool:
-    return _WORK.value == "prediction"
-
-
-def _left_out() -> list[str]:
-    """Contenders that run only if they are named: others measure the same work."""
-    import keras
-
-    return [_FOLDED] * (not _predicts()) + [_OURS_COMPILED] * (keras.backend.backend() != "torch")
 
 
 def run(name: str) -> None:
@@ -88,13 +69,9 @@ def run(name: str) -> None:
         contest.multiply(name.removeprefix(contest.GEMM), _DEVICE.value)
         return
     is_half, kind = name.endswith(_HALF), name.removesuffix(_HALF)
-    keras_kinds = {
-        **dict.fromkeys((_OURS, _OURS_COMPILED), _ours),
-        _FOLDED: _folded,
-        _UNFOLDED: lambda is_half: networks.unfolded(_NUM_CLASSES, _VARIANT.value),
-    }
+    keras_kinds = {_OURS: _ours, _UNFOLDED: lambda is_half: networks.unfolded(_NUM_CLASSES, _VARIANT.value)}
     if kind in keras_kinds:
-        step, parameters = _keras(keras_kinds[kind](is_half), kind == _OURS_COMPILED or "auto")
+        step, parameters = _keras(keras_kinds[kind](is_half))
     else:
         maker = networks.transformers if kind == "transformers" else networks.timm
         step, parameters = _torch(maker(_NUM_CLASSES, _VARIANT.value), is_half, compiled="compiled" in kind)
@@ -117,13 +94,7 @@ def _ours(is_half: bool):
     return BiT(_VARIANT.value, _NUM_CLASSES, dtype="mixed_bfloat16" if is_half else "float32")
 
 
-def _folded(is_half: bool):
-    from bit_keras import folded
-
-    return folded(_ours(False), "bfloat16" if is_half else None)
-
-
-def _keras(model, jit_compile) -> tuple[Callable, int]:
+def _keras(model) -> tuple[Callable, int]:
     import keras
 
     from bit_keras import BiT
@@ -131,11 +102,8 @@ def _keras(model, jit_compile) -> tuple[Callable, int]:
 
     options = {"learning_rate": _LEARNING_RATE, "momentum": _MOMENTUM}
     optimizer = SGD(**options) if isinstance(model, BiT) else keras.optimizers.SGD(**options)
-    loss = keras.losses.CategoricalCrossentropy(from_logits=True)
-    model.compile(optimizer, loss, jit_compile=jit_compile)
+    model.compile(optimizer, keras.losses.CategoricalCrossentropy(from_logits=True))
     images = keras.ops.convert_to_tensor(_images(channels_first=False))
-    if _predicts():
-        return lambda: model.predict_on_batch(images), model.count_params()
     labels = keras.ops.one_hot(keras.ops.zeros(_BATCH_SIZE.value, "int32"), _NUM_CLASSES)
     return lambda: model.train_on_batch(images, labels), model.count_params()
 
@@ -144,18 +112,10 @@ def _torch(module, is_half: bool, compiled: bool) -> tuple[Callable, int]:
     import torch
 
     device = _DEVICE.value
-    module = module.train(not _predicts()).to(device, memory_format=torch.channels_last)
+    module = module.train().to(device, memory_format=torch.channels_last)
     call = networks.compiled(module) if compiled else module
     images = torch.from_numpy(_images(channels_first=True)).to(device)  # a view: in memory channels stay last
     labels = torch.zeros(_BATCH_SIZE.value, dtype=torch.long, device=device)
-
-    def predict():
-        with torch.inference_mode(), torch.autocast(device, torch.bfloat16, enabled=is_half):
-            outputs = call(images)
-        return getattr(outputs, "logits", outputs).float().cpu().numpy()
-
-    if _predicts():
-        return predict, sum(parameter.numel() for parameter in module.parameters())
     optimizer = torch.optim.SGD(module.parameters(), lr=_LEARNING_RATE, momentum=_MOMENTUM)
 
     def step():
