@@ -132,6 +132,36 @@ def convolve(inputs, kernel, strides: tuple[int, int], padding: str, training: b
     return convolution_tf.convolve(subsample(inputs), kernel, (1, 1), padding, recompute_subsample)
 
 
+def max_pool(inputs, size: tuple[int, int], strides: tuple[int, int]):
+    """Maxima over windows without padding.
+
+    Args:
+        inputs: [N, H, W, C].
+        size: height and width of the windows.
+        strides: along height and width.
+
+    Returns:
+        [N, H', W', C].
+    """
+    if execution.is_torch() and not execution.is_traced_by_torch(inputs):
+        from bit_keras.network import arithmetic_torch
+
+        return arithmetic_torch.max_pool(inputs, size, strides)
+    return ops.max_pool(inputs, size, strides, data_format="channels_last")
+
+
+def lay_out(kernel: keras.Variable) -> None:
+    """Orders a kernel in memory as the backend's convolutions read it, so that no step transposes it.
+
+    Args:
+        kernel: [H, W, C, filters]; its values stay the same.
+    """
+    if execution.is_torch():
+        from bit_keras.network import arithmetic_torch
+
+        arithmetic_torch.lay_out(kernel)
+
+
 def _subsample(inputs, strides):
     """The pixels that a 1x1 convolution with strides reads."""
     return inputs[:, :: strides[0], :: strides[1]]

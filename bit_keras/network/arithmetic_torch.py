@@ -49,6 +49,18 @@ def standardize(kernel, epsilon: float, dtype: str):
     return ops.cast(rows, dtype).t().view(kernel.shape)
 
 
+def lay_out(kernel) -> None:
+    """Orders a kernel, [H, W, C, filters], in memory as torch's operations read it; see `arithmetic.lay_out`."""
+    value = kernel.value
+    if not value.is_meta:
+        value.data = _rows(value.data).t().view(value.shape)
+
+
+def max_pool(inputs, size: tuple[int, int], strides: tuple[int, int]):
+    """Maxima over windows without padding; see `arithmetic.max_pool`."""
+    return _channels_last(functional.max_pool2d(_channels_second(inputs), size, strides))
+
+
 def convolve(inputs, kernel, strides: tuple[int, int], padding: str):
     """2-D convolution; see `arithmetic.convolve`."""
     *size, channels, filters = kernel.shape

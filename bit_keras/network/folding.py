@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from bit_keras.network import arithmetic
+from bit_keras.network.graph_torch import TorchGraph
 from bit_keras.network.layers import StandardizedConv2D
 from bit_keras.network.model import Backbone, BiT
 from bit_keras.network.prediction_jax import JaxPrediction
@@ -11,17 +12,23 @@ from bit_keras.system.checks import WrongType, describe, known_arguments
 
 
 @keras.saving.register_keras_serializable(package="bit_keras")
-class Folded(JaxPrediction, keras.Model):
-    """What `folded` returns; a class of its own so that threads may predict at once on jax, and `.keras` files load."""
-
-
-@keras.saving.register_keras_serializable(package="bit_keras")
 class FoldedConv2D(keras.layers.Conv2D):
     """`keras.layers.Conv2D` without bias; on torch it reads its inputs in place, where Keras's layer copies them."""
 
+    def build(self, input_shape):
+        super().build(input_shape)
+        arithmetic.lay_out(self.kernel)
+
     def call(self, inputs):
-        kernel = ops.convert_to_tensor(self.kernel)
+        kernel = ops.cast(self.kernel, self.compute_dtype)
         return arithmetic.convolve(inputs, kernel, self.strides, self.padding, training=False)
+
+
+@keras.saving.register_keras_serializable(package="bit_keras")
+class Folded(TorchGraph, JaxPrediction, keras.Model):
+    """What `folded` returns; a class of its own so that threads may predict at once on jax, and `.keras` files load."""
+
+    direct = (*TorchGraph.direct, FoldedConv2D)
 
 
 @known_arguments((), unchecked=("model",))

@@ -68,6 +68,7 @@ class StandardizedConv2D(keras.layers.Layer):
             regularizer=self.kernel_regularizer,
             autocast=False,  # an epsilon of 1e-10 is 0 in half precision: standardize first, then cast
         )
+        arithmetic.lay_out(self.kernel)
 
     def standardized_kernel(self, dtype: str | None = None, training: bool | None = None):
         """Returns the kernel of the convolution, [kh, kw, C, filters], in `dtype` or the compute dtype."""
@@ -181,6 +182,14 @@ class GroupNormalization(keras.layers.Layer):
             "beta_initializer": keras.initializers.serialize(self.beta_initializer),
             "gamma_initializer": keras.initializers.serialize(self.gamma_initializer),
         }
+
+
+@keras.saving.register_keras_serializable(package="bit_keras")
+class MaxPooling2D(keras.layers.MaxPooling2D):
+    """`keras.layers.MaxPooling2D` without padding; on torch it reads its inputs in place, where Keras's copies them."""
+
+    def call(self, inputs):
+        return arithmetic.max_pool(inputs, self.pool_size, self.strides)
 
 
 def _pair(name: str, value: int | tuple[int, int]) -> tuple[int, int]:

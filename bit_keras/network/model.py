@@ -17,7 +17,8 @@ from bit_keras.checkpoints.card import Card, origin
 from bit_keras.checkpoints.remote.addresses import is_url
 from bit_keras.network import execution
 from bit_keras.network.base import Network, check_arguments, freeze_named, frozen_names, policy_of
-from bit_keras.network.layers import GroupNormalization, StandardizedConv2D
+from bit_keras.network.graph_torch import TorchGraph
+from bit_keras.network.layers import GroupNormalization, MaxPooling2D, StandardizedConv2D
 from bit_keras.network.prediction_jax import JaxPrediction
 from bit_keras.system.checks import check_integer, check_kind, check_names, known_arguments
 from bit_keras.system.paths import check_place, expanded
@@ -42,7 +43,7 @@ _INSTEAD = {
 
 
 @keras.saving.register_keras_serializable(package="bit_keras")
-class Backbone(JaxPrediction, keras.Model):
+class Backbone(TorchGraph, JaxPrediction, keras.Model):
     """BiT without its head: images to pooled features.
 
     Args:
@@ -331,7 +332,7 @@ def _stages(images, variant: Variant, policy) -> tuple[dict, dict, list]:
     x = _conv(path, variant.stem_filters, 7, strides=2, policy=policy)(x)
     # The official network pads the pool with zeros; Keras's own "same" padding would be -inf, and not symmetric.
     x = _pad(x, 1, "root_block_pool_padding", policy)
-    x = layers.MaxPooling2D(3, 2, data_format=_FORMAT, name="root_block_pool", dtype=policy)(x)
+    x = MaxPooling2D(3, 2, data_format=_FORMAT, name="root_block_pool", dtype=policy)(x)
     stages, normalized, boundaries = {"root_block": x}, {}, [x]
     rows = list(variant.unit_rows())
     preactivated = _norm_relu(x, f"{names.unit_path(rows[0])}/a/", policy)

@@ -20,6 +20,16 @@ class SGD(keras.optimizers.SGD):
         super().finalize_variable_values(var_list)
         end_of_schedule.warn_after(self)
 
+    def add_variable_from_reference(self, reference_variable, *args, **options):
+        variable = super().add_variable_from_reference(reference_variable, *args, **options)
+        if keras.backend.backend() == "torch":
+            import torch
+
+            # In the order in memory of the weight, which for kernels is not that of their axes.
+            value = variable.value
+            value.data = torch.empty_like(reference_variable.value, dtype=value.dtype).copy_(value.data)
+        return variable
+
     def update_step(self, gradient, variable, learning_rate):
         if keras.backend.backend() == "torch" and self.momentum and not self.nesterov:
             self._update_in_place(gradient, variable, learning_rate)

@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 
 from bit_keras.network import arithmetic
+from bit_keras.network.layers import MaxPooling2D, StandardizedConv2D
+from bit_keras.rules import SGD
 
 pytestmark = [
     pytest.mark.any_backend,
@@ -47,7 +49,9 @@ def _operations() -> list[str]:
 def test_feature_maps_are_not_copied():
     names = _operations()
     assert names.count("native_group_norm") == names.count("convolution") == 1
-    assert sum(name.startswith(("clone", "copy_", "_to_copy", "contiguous")) for name in names) == 1  # of the kernel
+    assert (
+        sum(name.startswith(("clone", "copy_", "_to_copy", "contiguous")) for name in names) == 1
+    )  # of the kernel here
     assert unit(*_arguments()).is_contiguous()
 
 
@@ -92,3 +96,27 @@ def test_transforms_of_torch():
     function = lambda images: unit(images, *others).sum((0, 1, 2))  # noqa: E731
     received, expected = torch.func.jacrev(function)(images), torch.autograd.functional.jacobian(function, images)
     torch.testing.assert_close(received, expected, rtol=0, atol=1e-4 * float(expected.abs().max()))
+
+
+def test_kernels_are_not_transposed():
+    """Neither in a step, nor for the gradient and the momentum."""
+    layer = StandardizedConv2D(6, 3, kernel_initializer=lambda shape, dtype=None: KERNEL)
+    layer.build(IMAGES.shape)
+    kernel = layer.kernel.value
+    np.testing.assert_array_equal(kernel.detach().numpy(), KERNEL)
+    assert kernel.permute(3, 0, 1, 2).is_contiguous()
+    arithmetic.standardize(kernel, 1e-10, "float32", training=True).square().sum().backward()
+    optimizer = SGD(0.1, momentum=0.9)
+    optimizer.build([layer.kernel])
+    assert kernel.grad.stride() == optimizer.momentums[0].value.stride() == kernel.stride()
+    layer.kernel.assign(2 * KERNEL)
+    assert layer.kernel.value.permute(3, 0, 1, 2).is_contiguous()
+
+
+def test_maxima_are_those_of_keras():
+    import torch
+
+    images = _arguments()[0]
+    received = MaxPooling2D(3, 2)(images)
+    torch.testing.assert_close(received, keras.layers.MaxPooling2D(3, 2)(images), rtol=0, atol=0)
+    assert received.is_contiguous()
