@@ -20,14 +20,6 @@ from benchmarks import contest, frame
 _TORCH, _XLA = "torch (oneDNN)", "jax (XLA)"
 CONTENDERS = _TORCH, _XLA
 
-_CONTENDER = flags.DEFINE_string("contender", None, "Run as this contender; for the program itself.")
-_VARIANT = flags.DEFINE_string("variant", "R50x1", "Row of bit_keras.zoo.variants.")
-_BATCH_SIZE = flags.DEFINE_integer("batch_size", 16, "Images per step.", lower_bound=1)
-_SIDE = flags.DEFINE_integer("side", 128, "Side of the images in pixels.", lower_bound=1)
-_ROUNDS = flags.DEFINE_integer("rounds", 5, "Turns per contender.", lower_bound=1)
-_ALLOCATORS = contest.define_allocator_flag()
-_SHAPES = flags.DEFINE_string("shapes", None, "Convolutions in JSON; for the program itself.")
-
 
 @dataclasses.dataclass(frozen=True)
 class Convolution:
@@ -71,21 +63,31 @@ def convolutions(variant: str, side: int) -> dict[Convolution, int]:
     return dict(collections.Counter(found))
 
 
+def _define_flags() -> None:
+    flags.DEFINE_string("contender", None, "Run as this contender; for the program itself.")
+    flags.DEFINE_string("variant", "R50x1", "Row of bit_keras.zoo.variants.")
+    flags.DEFINE_integer("batch_size", 16, "Images per step.", lower_bound=1)
+    flags.DEFINE_integer("side", 128, "Side of the images in pixels.", lower_bound=1)
+    flags.DEFINE_integer("rounds", 5, "Turns per contender.", lower_bound=1)
+    contest.define_allocator_flag()
+    flags.DEFINE_string("shapes", None, "Convolutions in JSON; for the program itself.")
+
+
 def main() -> None:
-    if _CONTENDER.value:
-        run(_CONTENDER.value)
+    if flags.FLAGS.contender:
+        run(flags.FLAGS.contender)
         return
-    counts = convolutions(_VARIANT.value, _SIDE.value)
-    operations = 2 * _BATCH_SIZE.value * sum(c.multiplications * count for c, count in counts.items())
+    counts = convolutions(flags.FLAGS.variant, flags.FLAGS.side)
+    operations = 2 * flags.FLAGS.batch_size * sum(c.multiplications * count for c, count in counts.items())
     shapes = [[dataclasses.astuple(c), count] for c, count in counts.items()]
-    settings = [f"--batch_size={_BATCH_SIZE.value}", f"--shapes={json.dumps(shapes)}"]
+    settings = [f"--batch_size={flags.FLAGS.batch_size}", f"--shapes={json.dumps(shapes)}"]
     contenders = {name: {} for name in (*CONTENDERS, contest.GEMMS["float32"])}
     print(contest.processor())
     contests = contest.on_all_allocators(
-        "benchmarks.convolutions", contenders, _ROUNDS.value, settings, _ALLOCATORS.value
+        "benchmarks.convolutions", contenders, flags.FLAGS.rounds, settings, flags.FLAGS.allocator
     )
     for allocator, seconds in contests:
-        print(contest.table(seconds, allocator, _BATCH_SIZE.value, operations, _TORCH))
+        print(contest.table(seconds, allocator, flags.FLAGS.batch_size, operations, _TORCH))
 
 
 def run(name: str) -> None:
@@ -95,9 +97,9 @@ def run(name: str) -> None:
         return
     make, random = {_TORCH: _torch, _XLA: _xla}[name], np.random.default_rng(0)
     steps = []
-    for fields, count in json.loads(_SHAPES.value):
+    for fields, count in json.loads(flags.FLAGS.shapes):
         convolution = Convolution(*fields)
-        steps += [make(convolution, *arrays(convolution, _BATCH_SIZE.value, random))] * count
+        steps += [make(convolution, *arrays(convolution, flags.FLAGS.batch_size, random))] * count
     contest.take_turns(lambda: [step() for step in steps])
 
 
@@ -149,4 +151,5 @@ def _xla(convolution: Convolution, inputs, kernel, dy) -> Callable[[], tuple]:
 
 
 if __name__ == "__main__":
+    _define_flags()
     frame.run(main, "contender")

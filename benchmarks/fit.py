@@ -23,36 +23,43 @@ BACKENDS = "tensorflow", "jax", "torch"
 FIT, STEP = "fit, ", "step, "  # prefixes of the contenders
 CONTENDERS = tuple(kind + backend for backend in BACKENDS for kind in (STEP, FIT))
 
-_CONTENDER = flags.DEFINE_string("contender", None, "Run as this contender; for the program itself.")
-_WEIGHTS = flags.DEFINE_string("weights", None, "Weight file; for the program itself.")
-_ONLY = flags.DEFINE_multi_enum("only", None, CONTENDERS, "Contenders, all by default.")
-_VARIANT = flags.DEFINE_string("variant", "R50x1", "Row of bit_keras.zoo.variants.")
-_BATCH_SIZE = flags.DEFINE_integer("batch_size", 16, "Images per step.", lower_bound=1)
-_SIDE = flags.DEFINE_integer("side", 128, "Side of the images in pixels.", lower_bound=1)
-_STEPS = flags.DEFINE_integer("steps", 6, "Steps per turn.", lower_bound=1)
-_ROUNDS = flags.DEFINE_integer("rounds", 5, "Turns per contender.", lower_bound=1)
-_ALLOCATORS = contest.define_allocator_flag()
 _NUM_CLASSES = 10
 _IMAGES = 256
 
 
+def _define_flags() -> None:
+    flags.DEFINE_string("contender", None, "Run as this contender; for the program itself.")
+    flags.DEFINE_string("weights", None, "Weight file; for the program itself.")
+    flags.DEFINE_multi_enum("only", None, CONTENDERS, "Contenders, all by default.")
+    flags.DEFINE_string("variant", "R50x1", "Row of bit_keras.zoo.variants.")
+    flags.DEFINE_integer("batch_size", 16, "Images per step.", lower_bound=1)
+    flags.DEFINE_integer("side", 128, "Side of the images in pixels.", lower_bound=1)
+    flags.DEFINE_integer("steps", 6, "Steps per turn.", lower_bound=1)
+    flags.DEFINE_integer("rounds", 5, "Turns per contender.", lower_bound=1)
+    contest.define_allocator_flag()
+
+
 def main() -> None:
-    if _CONTENDER.value:
-        run(_CONTENDER.value)
+    if flags.FLAGS.contender:
+        run(flags.FLAGS.contender)
         return
     from benchmarks.random_weights import write_random_npz
 
-    names = _ONLY.value or CONTENDERS
+    names = flags.FLAGS.only or CONTENDERS
     contenders = {name: {"KERAS_BACKEND": name.rpartition(" ")[2]} for name in names}
-    print(f"{contest.processor()}; {_VARIANT.value}, {_SIDE.value} pixels, turns of {_STEPS.value} steps")
+    print(
+        f"{contest.processor()}; {flags.FLAGS.variant}, {flags.FLAGS.side} pixels, turns of {flags.FLAGS.steps} steps"
+    )
     with tempfile.TemporaryDirectory() as folder:
         weights = Path(folder, "random.npz")
-        write_random_npz(weights, _VARIANT.value, _NUM_CLASSES)
+        write_random_npz(weights, flags.FLAGS.variant, _NUM_CLASSES)
         settings = [f"--{flag}={flags.FLAGS[flag].value}" for flag in ("variant", "batch_size", "side", "steps")]
         settings.append(f"--weights={weights}")
-        contests = contest.on_all_allocators("benchmarks.fit", contenders, _ROUNDS.value, settings, _ALLOCATORS.value)
+        contests = contest.on_all_allocators(
+            "benchmarks.fit", contenders, flags.FLAGS.rounds, settings, flags.FLAGS.allocator
+        )
         for allocator, seconds in contests:
-            print(table(seconds, allocator, _BATCH_SIZE.value))
+            print(table(seconds, allocator, flags.FLAGS.batch_size))
 
 
 def table(seconds: dict[str, list[float]], setting: str, batch_size: int) -> str:
@@ -70,7 +77,7 @@ def run(name: str) -> None:
     if name.startswith(FIT):
         _fit()
     else:
-        contest.take_turns(_bare_step(), calls=_STEPS.value, warm_up=3)
+        contest.take_turns(_bare_step(), calls=flags.FLAGS.steps, warm_up=3)
 
 
 def _fit() -> None:
@@ -85,20 +92,24 @@ def _fit() -> None:
 
         def __init__(self):
             super().__init__()
-            self.turns = contest.turns(calls=_STEPS.value, warm_up=3)
+            self.turns = contest.turns(calls=flags.FLAGS.steps, warm_up=3)
 
         def on_train_batch_begin(self, batch, logs=None):
             if next(self.turns, True):
                 self.model.stop_training = True
 
     random = np.random.default_rng(0)
-    photos = random.integers(0, 256, (_IMAGES, _SIDE.value * 5 // 4, _SIDE.value * 5 // 4, 3), np.uint8)
+    photos = random.integers(0, 256, (_IMAGES, flags.FLAGS.side * 5 // 4, flags.FLAGS.side * 5 // 4, 3), np.uint8)
     labels = np.arange(_IMAGES) % _NUM_CLASSES
     source = data.from_arrays(photos, labels, photos[:_NUM_CLASSES], labels[:_NUM_CLASSES])
-    settings = {"batch_size": _BATCH_SIZE.value, "resolution": _SIDE.value, "resize": _SIDE.value * 5 // 4}
+    settings = {
+        "batch_size": flags.FLAGS.batch_size,
+        "resolution": flags.FLAGS.side,
+        "resize": flags.FLAGS.side * 5 // 4,
+    }
     settings |= {"new_head": True, "steps": 10_000, "eval_every": 10_000, "base_lr": 1e-4}
     with tempfile.TemporaryDirectory() as folder:
-        bit_keras.finetune(_WEIGHTS.value, source, Path(folder, "run"), callbacks=[Turns()], **settings)
+        bit_keras.finetune(flags.FLAGS.weights, source, Path(folder, "run"), callbacks=[Turns()], **settings)
 
 
 def _bare_step() -> Callable[[], object]:
@@ -108,11 +119,11 @@ def _bare_step() -> Callable[[], object]:
 
     from bit_keras import BiT, HyperRule
 
-    model = BiT.from_preset(_WEIGHTS.value, _NUM_CLASSES)
+    model = BiT.from_preset(flags.FLAGS.weights, _NUM_CLASSES)
     model.compile(HyperRule(_IMAGES, (96, 96)).optimizer(), keras.losses.CategoricalCrossentropy(from_logits=True))
-    shape = (_BATCH_SIZE.value, _SIDE.value, _SIDE.value, 3)
+    shape = (flags.FLAGS.batch_size, flags.FLAGS.side, flags.FLAGS.side, 3)
     images = ops.convert_to_tensor(np.random.default_rng(0).uniform(-1, 1, shape).astype("float32"))
-    batch = images, ops.one_hot(ops.arange(_BATCH_SIZE.value) % _NUM_CLASSES, _NUM_CLASSES)
+    batch = images, ops.one_hot(ops.arange(flags.FLAGS.batch_size) % _NUM_CLASSES, _NUM_CLASSES)
     model._symbolic_build(data_batch=batch)  # as `fit` does: optimizer and metrics
     make = {"tensorflow": _tensorflow_step, "jax": _jax_step, "torch": _torch_step}[keras.backend.backend()]
     return make(model, batch)
@@ -150,4 +161,5 @@ def _torch_step(model, batch) -> Callable[[], float]:
 
 
 if __name__ == "__main__":
+    _define_flags()
     frame.run(main, "contender")

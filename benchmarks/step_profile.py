@@ -54,7 +54,8 @@ def by_operation(step: Callable, steps: int) -> dict[str, float]:
 
 def main() -> None:
     if _CONTENDER.value:
-        contest.take_turns(lambda: None, milliseconds=profile())
+        step = make_step()
+        contest.take_turns(step, milliseconds=by_operation(step, _STEPS.value))
         return
     settings = [
         f"--{flag}={flags.FLAGS[flag].value}" for flag in ("variant", "batch_size", "side", "precision", "steps")
@@ -62,8 +63,10 @@ def main() -> None:
     print(contest.processor())
     for allocator in _ALLOCATORS.value:
         contenders, variables = {"bit_keras": {}}, contest.ALLOCATORS[allocator]
-        _, facts = contest.contest("benchmarks.step_profile", contenders, 0, settings, variables)
-        print(f"\n{table(facts['bit_keras']['milliseconds'], f'{_PRECISION.value}, {allocator}')}")
+        seconds, facts = contest.contest("benchmarks.step_profile", contenders, _STEPS.value, settings, variables)
+        setting = f"batch {_BATCH_SIZE.value}, {_PRECISION.value}, {allocator}"
+        print(f"\n{table(facts['bit_keras']['milliseconds'], setting)}")
+        print(f"| wall time without the profiler | {contest.milliseconds(seconds['bit_keras'])} | |")
         print(f"\n{surroundings.table(facts)}", flush=True)
 
 
@@ -75,8 +78,8 @@ def table(times: dict[str, float], setting: str) -> str:
     return "\n".join(rows + [f"| {name} | {value:.0f} | {value / total:.0%} |" for name, value in large.items()])
 
 
-def profile() -> dict[str, float]:
-    """Returns the result of `by_operation` for a training step of the flags."""
+def make_step() -> Callable[[], None]:
+    """Returns a training step of the flags, which is compiled."""
     import tensorflow as tf
 
     from bit_keras import BiT
@@ -94,7 +97,7 @@ def profile() -> dict[str, float]:
 
     step()
     step()
-    return by_operation(step, _STEPS.value)
+    return step
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from benchmarks import contest, convolutions, fit, networks, step_profile, surroundings
+from benchmarks import contest, convolutions, fit, networks, surroundings
 
 # A contender that reports its environment and takes no time.
 CONTENDER = """
@@ -111,12 +111,6 @@ def test_a_table_of_fit():
         "| fit, jax | 1125.0 (1000.0 to 1250.0) | 14.2 | 0.85 (0.80 to 0.90) |",
         "| fit, torch | 1000.0 (1000.0 to 1000.0) | 16.0 |  |",
     ]
-
-
-def test_a_table_of_operations():
-    table = step_profile.table({"MatMul": 75.0, "Sum": 24.9, "Tile": 0.1}, "float32, default").splitlines()
-    assert table[0].startswith("| float32, default |")
-    assert table[2:] == ["| all operations | 100 | |", "| MatMul | 75 | 75% |", "| Sum | 25 | 25% |"]
 
 
 def test_convolutions_are_those_of_the_network(tiny):
