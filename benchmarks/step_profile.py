@@ -57,6 +57,9 @@ def main() -> None:
         step = make_step()
         contest.take_turns(step, milliseconds=by_operation(step, _STEPS.value))
         return
+    from bit_keras.zoo.variants import get_variant
+
+    get_variant(_VARIANT.value)  # raises if there is none
     settings = [
         f"--{flag}={flags.FLAGS[flag].value}" for flag in ("variant", "batch_size", "side", "precision", "steps")
     ]
