@@ -17,6 +17,7 @@ from benchmarks import contest, frame
 from benchmarks.step_memory import ALLOCATORS, peak
 
 _OURS, _THEIRS = "bit_keras", "torchvision"
+_MODULE = "benchmarks.detection_step"
 _NUM_CLASSES = 80
 _BOXES = 8  # in each image
 _LEARNING_RATE, _MOMENTUM = 0.001, 0.9
@@ -28,6 +29,7 @@ def _define_flags() -> None:
     flags.DEFINE_integer("batch_size", 4, "Images per step.", lower_bound=1)
     flags.DEFINE_integer("side", 512, "Side of the images in pixels.", lower_bound=64)
     flags.DEFINE_integer("rounds", 5, "Turns per contender.", lower_bound=1)
+    contest.define_allocator_flag()
 
 
 def main() -> None:
@@ -37,13 +39,17 @@ def main() -> None:
         return
     settings = [f"--batch_size={given.batch_size}", f"--side={given.side}"]
     print(contest.processor())
-    seconds, _ = contest.contest("benchmarks.detection_step", {_OURS: {}, _THEIRS: {}}, given.rounds, settings)
-    rows = [["", "ms", f"speed relative to {_THEIRS}", "memory per image"], ["---"] * 4]
-    for name, values in seconds.items():
-        _, facts = contest.contest("benchmarks.detection_step", {name: ALLOCATORS}, 0, [*settings, "--memory"])
-        memory = f"{facts[name]['bytes'] / given.batch_size / 1e9:.2f} GB"
-        rows.append([name, contest.milliseconds(values), contest.ratio(seconds, _THEIRS, name), memory])
-    print("\n".join(f"| {' | '.join(row)} |" for row in rows))
+    memory = {}
+    for name in (_OURS, _THEIRS):
+        _, facts = contest.contest(_MODULE, {name: {}}, 0, [*settings, "--memory"], ALLOCATORS)
+        memory[name] = f"{facts[name]['bytes'] / given.batch_size / 1e9:.2f} GB"
+    contenders = {_OURS: {}, _THEIRS: {}}
+    contests = contest.on_all_allocators(_MODULE, contenders, given.rounds, settings, given.allocator)
+    for allocator, seconds in contests:
+        rows = [[allocator, "ms", f"speed relative to {_THEIRS}", "memory per image"], ["---"] * 4]
+        for name, values in seconds.items():
+            rows.append([name, contest.milliseconds(values), contest.ratio(seconds, _THEIRS, name), memory[name]])
+        print("\n".join(f"| {' | '.join(row)} |" for row in rows))
 
 
 def run(name: str) -> None:

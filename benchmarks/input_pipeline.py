@@ -160,8 +160,8 @@ def main() -> None:
         print(f"{contest.processor()}; {len(sizes)} JPEG files of 500x375, {statistics.mean(sizes) / 1000:.0f} kB each")
         for cores in sorted({1, len(os.sched_getaffinity(0))}):
             flags_ = [f"--folder={folder}", f"--cores={cores}"]
-            environments = {name: {"CUDA_VISIBLE_DEVICES": "", **_KEEP_MEMORY} for name in CONTENDERS}
-            seconds, _ = contest.contest("benchmarks.input_pipeline", environments, _ROUNDS.value, flags_)
+            environments = {name: {"CUDA_VISIBLE_DEVICES": ""} for name in CONTENDERS}
+            seconds, _ = contest.contest("benchmarks.input_pipeline", environments, _ROUNDS.value, flags_, _KEEP_MEMORY)
             _print_table(seconds, cores)
 
 

@@ -22,6 +22,7 @@ _VARIANT = flags.DEFINE_string("variant", "R50x1", "Row of bit_keras.zoo.variant
 _IMAGES = flags.DEFINE_integer("images", 32, "Images per call, in batches of 1.", lower_bound=2)
 _SIDE = flags.DEFINE_integer("side", 224, "Side of the images in pixels.", lower_bound=1)
 _ROUNDS = flags.DEFINE_integer("rounds", 5, "Turns per contender.", lower_bound=1)
+_ALLOCATORS = contest.define_allocator_flag()
 
 
 def predict(contender: str) -> None:
@@ -42,12 +43,14 @@ def main() -> None:
         predict(_CONTENDER.value)
         return
     names = [f"--{flag}={flags.FLAGS[flag].value}" for flag in ("variant", "images", "side")]
-    seconds, _ = contest.contest("benchmarks.predict", {name: {} for name in CONTENDERS}, _ROUNDS.value, names)
-    print(f"{contest.processor()}; {_VARIANT.value}, {_IMAGES.value} images of {_SIDE.value} pixels, batches of 1\n")
-    print("| network | ms per image | time relative to folded |\n|---|---|---|")
-    for name in CONTENDERS:
-        per_image = contest.milliseconds([value / _IMAGES.value for value in seconds[name]])
-        print(f"| {name} | {per_image} | {contest.ratio(seconds, name, 'folded')} |")
+    print(f"{contest.processor()}; {_VARIANT.value}, {_IMAGES.value} images of {_SIDE.value} pixels, batches of 1")
+    contenders = {name: {} for name in CONTENDERS}
+    contests = contest.on_all_allocators("benchmarks.predict", contenders, _ROUNDS.value, names, _ALLOCATORS.value)
+    for allocator, seconds in contests:
+        print(f"| network, {allocator} | ms per image | time relative to folded |\n|---|---|---|")
+        for name in CONTENDERS:
+            per_image = contest.milliseconds([value / _IMAGES.value for value in seconds[name]])
+            print(f"| {name} | {per_image} | {contest.ratio(seconds, name, 'folded')} |")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 Example:
     python -m benchmarks.served --batch_size=1 --batch_size=8 --rounds=7
+    python -m benchmarks.served --batch_size=32 --allocator="kept memory" --only=bit_keras --only=timm
 
 "bit_keras" is the signature serving_default of a SavedModel for TF Serving, with the environment variable that
 `bit-export serving` sets for servers on CPUs; "variable not set" is without it. "batch split" runs a batch as TF
@@ -15,7 +16,6 @@ import os
 import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -41,9 +41,10 @@ _SPLIT_SIZE, _THREADS = (
 _CONTENDER = flags.DEFINE_string("contender", None, "Run as this contender; for the program itself.")
 _FOLDER = flags.DEFINE_string("folder", None, "Folder of the exported networks; for the program itself.")
 _ONLY = flags.DEFINE_multi_enum("only", None, CONTENDERS, "Contenders, all by default.")
-_BATCH_SIZES = flags.DEFINE_multi_integer("batch_size", [1, 8], "Images per call.", lower_bound=1)
+_BATCH_SIZES = flags.DEFINE_multi_integer("batch_size", [1, 8, 16, 32], "Images per call.", lower_bound=1)
 _SIDE = flags.DEFINE_integer("side", 224, "Side of the images in pixels.", lower_bound=1)
 _ROUNDS = flags.DEFINE_integer("rounds", 7, "Turns per contender.", lower_bound=1)
+_ALLOCATORS = contest.define_allocator_flag()
 _CLASSES = 1000
 
 
@@ -52,15 +53,18 @@ def main() -> None:
         run(_CONTENDER.value)
         return
     names = _ONLY.value or CONTENDERS
-    print(contest.processor() + "; " + _versions())
+    print(contest.processor())
     with tempfile.TemporaryDirectory() as folder:
         macs = export(Path(folder))
         for batch_size in _BATCH_SIZES.value:
             settings = [f"--folder={folder}", f"--side={_SIDE.value}", f"--batch_size={batch_size}"]
             running = [name for name in names if batch_size > _SPLIT_SIZE or not name.startswith(_SPLIT)]
             contenders = {name: _ENVIRONMENTS.get(name, {}) for name in (*running, *contest.GEMMS.values())}
-            seconds, _ = contest.contest("benchmarks.served", contenders, _ROUNDS.value, settings)
-            print("\n" + contest.table(seconds, batch_size, 2 * macs * batch_size, _TIMM))
+            contests = contest.on_all_allocators(
+                "benchmarks.served", contenders, _ROUNDS.value, settings, _ALLOCATORS.value
+            )
+            for allocator, seconds in contests:
+                print(contest.table(seconds, allocator, batch_size, 2 * macs * batch_size, _TIMM))
 
 
 def export(folder: Path) -> int:
@@ -179,11 +183,6 @@ def _openvino(images: np.ndarray, is_half: bool) -> Callable:
     hints = {"INFERENCE_PRECISION_HINT": "bf16" if is_half else "f32", "PERFORMANCE_HINT": "LATENCY"}
     compiled = core.compile_model(model, "CPU", hints)
     return lambda: compiled(images)[0]
-
-
-def _versions() -> str:
-    packages = ("tensorflow", "keras", "torch", "timm", "transformers", "onnxruntime", "ai-edge-litert", "openvino")
-    return ", ".join(f"{package} {metadata.version(package)}" for package in packages)
 
 
 if __name__ == "__main__":

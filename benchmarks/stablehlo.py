@@ -44,7 +44,11 @@ def lower(platform: str, step: Callable, *arguments) -> Lowered:
     """
     import jax
 
-    text = jax.export.export(jax.jit(step), platforms=(platform,))(*arguments).mlir_module()
+    from bit_keras.network import execution
+
+    compiled = jax.jit(lambda *arguments: step(*arguments))  # a new function, which jax has not traced for a CPU
+    with execution.choose("as on CPUs" if platform == "cpu" else "plain"):
+        text = jax.export.export(compiled, platforms=(platform,))(*arguments).mlir_module()
     lines = [line for line in text.splitlines() if " = " in line and ("stablehlo." in line or "chlo." in line)]
     return Lowered(
         len(lines),

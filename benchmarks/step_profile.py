@@ -1,7 +1,7 @@
 """Program: time of a training step on TensorFlow by kind of operation, with one operation running at a time.
 
 Example:
-    python -m benchmarks.step_profile --variant=R50x1 --batch_size=32 --side=128
+    python -m benchmarks.step_profile --variant=R50x1 --batch_size=32 --precision=mixed_bfloat16
 """
 
 import collections
@@ -15,13 +15,15 @@ os.environ["KERAS_BACKEND"] = "tensorflow"
 import keras
 from absl import flags
 
-from benchmarks import frame
+from benchmarks import contest, frame, surroundings
 
+_CONTENDER = flags.DEFINE_string("contender", None, "Profile in this process; for the program itself.")
 _VARIANT = flags.DEFINE_string("variant", "R50x1", "Row of bit_keras.zoo.variants.")
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 32, "Images per step.", lower_bound=1)
 _SIDE = flags.DEFINE_integer("side", 128, "Side of the images in pixels.", lower_bound=1)
 _PRECISION = flags.DEFINE_string("precision", "float32", "Dtype policy of the network.")
 _STEPS = flags.DEFINE_integer("steps", 3, "Steps to measure.", lower_bound=1)
+_ALLOCATORS = contest.define_allocator_flag()
 _LEAST = 0.005  # operations that take a smaller fraction of the total time are not printed
 
 # Event that covers the run of an XLA program; the other events of its launch lie within it.
@@ -51,6 +53,36 @@ def by_operation(step: Callable, steps: int) -> dict[str, float]:
 
 
 def main() -> None:
+    if _CONTENDER.value:
+        step = make_step()
+        contest.take_turns(step, milliseconds=by_operation(step, _STEPS.value))
+        return
+    from bit_keras.zoo.variants import get_variant
+
+    get_variant(_VARIANT.value)  # raises if there is none
+    settings = [
+        f"--{flag}={flags.FLAGS[flag].value}" for flag in ("variant", "batch_size", "side", "precision", "steps")
+    ]
+    print(contest.processor())
+    for allocator in _ALLOCATORS.value:
+        contenders, variables = {"bit_keras": {}}, contest.ALLOCATORS[allocator]
+        seconds, facts = contest.contest("benchmarks.step_profile", contenders, _STEPS.value, settings, variables)
+        setting = f"batch {_BATCH_SIZE.value}, {_PRECISION.value}, {allocator}"
+        print(f"\n{table(facts['bit_keras']['milliseconds'], setting)}")
+        print(f"| wall time without the profiler | {contest.milliseconds(seconds['bit_keras'])} | |")
+        print(f"\n{surroundings.table(facts)}", flush=True)
+
+
+def table(times: dict[str, float], setting: str) -> str:
+    """Returns the milliseconds of each kind of operation as a Markdown table."""
+    total = sum(times.values())
+    rows = [f"| {setting} | ms | fraction |\n|---|---|---|\n| all operations | {total:.0f} | |"]
+    large = {operation: value for operation, value in times.items() if value >= _LEAST * total}
+    return "\n".join(rows + [f"| {name} | {value:.0f} | {value / total:.0%} |" for name, value in large.items()])
+
+
+def make_step() -> Callable[[], None]:
+    """Returns a training step of the flags, which is compiled."""
     import tensorflow as tf
 
     from bit_keras import BiT
@@ -68,13 +100,8 @@ def main() -> None:
 
     step()
     step()
-    times = by_operation(step, _STEPS.value)
-    total = sum(times.values())
-    print(f"| operation | ms | fraction |\n|---|---|---|\n| all operations | {total:.0f} | |")
-    for operation, value in times.items():
-        if value >= _LEAST * total:
-            print(f"| {operation} | {value:.0f} | {value / total:.0%} |")
+    return step
 
 
 if __name__ == "__main__":
-    frame.run(main)
+    frame.run(main, "contender")

@@ -15,6 +15,8 @@ from benchmarks.step_memory import parse
         (["data_memory", "--images=many"], "images must be integers, 1 or more, got 'many'"),
         (["load_memory", "--variant=R1x1"], "R1x1"),
         (["step_profile", "--variant=R1x1"], "R1x1"),
+        (["convolutions", "--variant=R1x1"], "R1x1"),
+        (["fit", "--variant=R1x1"], "R1x1"),
     ],
 )
 def test_what_is_wrong_is_named_in_one_line(arguments, message, run_program):

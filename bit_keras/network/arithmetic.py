@@ -103,7 +103,7 @@ def standardize(kernel, epsilon: float, dtype: str, training: bool | None = None
 def convolve(inputs, kernel, strides: tuple[int, int], padding: str, training: bool | None):
     """2-D convolution.
 
-    In training on the tensorflow backend, on CPUs, a 1x1 convolution is a matrix product, whose gradients are faster.
+    On CPUs a 1x1 convolution is a matrix product, whose gradients are faster: on tensorflow in training, on jax always.
 
     Args:
         inputs: [N, H, W, C].
@@ -119,13 +119,16 @@ def convolve(inputs, kernel, strides: tuple[int, int], padding: str, training: b
         from bit_keras.network import arithmetic_torch
 
         return arithmetic_torch.convolve(inputs, kernel, strides, padding)
+    is_product = tuple(kernel.shape[:2]) == (1, 1)
+    if is_product and execution.prefers_products():
+        return _product(_subsample(inputs, strides), kernel[0, 0])
     run = execution.runner(training, inputs.shape)
     if run in (None, execution.plain):
         return ops.conv(inputs, kernel, strides=strides, padding=padding, data_format="channels_last")
     from bit_keras.network import convolution_tf
 
     recompute = execution.recomputation_of(inputs)
-    if tuple(kernel.shape[:2]) != (1, 1) or max(strides) == 1:
+    if not is_product or max(strides) == 1:
         return convolution_tf.convolve(inputs, kernel, strides, padding, recompute)
     subsample = functools.partial(run, _subsample, strides=strides)
     recompute_subsample = recompute and (lambda: subsample(recompute()))
@@ -165,6 +168,12 @@ def lay_out(kernel: keras.Variable) -> None:
 def _subsample(inputs, strides):
     """The pixels that a 1x1 convolution with strides reads."""
     return inputs[:, :: strides[0], :: strides[1]]
+
+
+def _product(inputs, kernel):
+    """[N, H, W, C] times [C, filters], of two axes each: XLA is slower with four."""
+    outputs = ops.matmul(ops.reshape(inputs, (-1, inputs.shape[-1])), kernel)
+    return ops.reshape(outputs, (*inputs.shape[:3], kernel.shape[-1]))
 
 
 # Group normalization: with mean m and variance v of the group of a channel, and r = 1 / sqrt(v + epsilon),

@@ -1,12 +1,12 @@
 """How functions of tensors run in a training step: plain, as a shared graph function, or as an XLA program.
 
-On jax they run plain: fusing their operations is left to its compiler. So it is on GPUs and TPUs on tensorflow, where
-Keras compiles the whole step. On its CPUs all calls of the same shapes share one graph function; for large arrays it is
-an XLA program, which reads and writes a feature map once. Convolutions stay outside: on a CPU those of XLA are slower.
-torch has operations and gradients of its own.
+On jax they run plain: fusing their operations is left to its compiler, but on CPUs 1x1 convolutions are matrix
+products. So they do on GPUs and TPUs on tensorflow, where Keras compiles the whole step. On its CPUs all calls of the
+same shapes share one graph function; for large arrays it is an XLA program, which reads and writes a feature map once.
+Convolutions stay outside: on a CPU those of XLA are slower. torch has operations and gradients of its own.
 
-`runner` alone decides: what is faster on CPUs is used only there until it is measured elsewhere. A benchmark that
-measures it overrules the choice by `choose`.
+`runner` and `prefers_products` decide: what is faster on CPUs is used only there until it is measured elsewhere. A
+benchmark that measures it overrules the choice by `choose`.
 """
 
 import contextlib
@@ -44,13 +44,13 @@ _training = contextvars.ContextVar("training", default=None)
 
 @contextlib.contextmanager
 def choose(choice: str) -> Iterator[None]:
-    """Overrules, for measurements, how training steps run on tensorflow that are traced within the block.
+    """Overrules, for measurements, how training steps run that are traced within the block.
 
     It holds for the whole process. A step keeps how it was traced: compile the model, and begin its training, inside.
 
     Args:
         choice: "plain" for the operations that GPUs get, "as on CPUs" for shared graph functions, XLA programs and
-            matrix products. jax and torch run plain under both.
+            matrix products, on jax for matrix products alone. torch runs the same under both.
 
     Raises:
         ValueError: `choice` has another value.
@@ -170,6 +170,15 @@ def runner(training: bool | None, shape: Sequence[int | None]) -> Callable | Non
     return compiled if _elements(shape) >= XLA_MINIMUM else shared
 
 
+def prefers_products() -> bool:
+    """Whether 1x1 convolutions are matrix products, in training and prediction: on jax, on CPUs.
+
+    XLA computes the gradient of the kernel of a 1x1 convolution several times as fast then. On tensorflow
+    `convolution_tf` does it in training.
+    """
+    return keras.backend.backend() == "jax" and not _portable.get() and _runs_as_on_cpus()
+
+
 def plain(function: Callable, *tensors, **settings):
     """Calls a function."""
     return function(*tensors, **settings)
@@ -217,9 +226,13 @@ def is_traced_by_torch(*inputs) -> bool:
 
 
 def _runs_as_on_cpus() -> bool:
-    """Whether TensorFlow finds nothing but CPUs, as when Keras leaves a step uncompiled; `choose` overrules it."""
+    """Whether TensorFlow or jax finds nothing but CPUs; `choose` overrules it."""
     if _choice is not None:
         return _choice == "as on CPUs"
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return jax.default_backend() == "cpu"
     import tensorflow as tf
 
     return all(device.device_type == "CPU" for device in tf.config.list_physical_devices())

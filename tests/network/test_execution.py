@@ -76,10 +76,13 @@ def test_a_benchmark_overrules_the_choice(monkeypatch):
         kernels.list_a_gpu(monkeypatch)
     plain = None if keras.backend.backend() == "torch" else execution.plain
     on_cpus = execution.shared if is_tensorflow else plain
+    is_jax = keras.backend.backend() == "jax"
     with execution.choose("as on CPUs"):
         assert execution.runner(True, SMALL) is on_cpus
+        assert execution.prefers_products() == is_jax
         with execution.choose("plain"):
             assert execution.runner(True, SMALL) is plain
+            assert not execution.prefers_products()
         assert execution.runner(True, SMALL) is on_cpus, "the inner choice ends with its block"
         with concurrent.futures.ThreadPoolExecutor() as pool:  # as tf.distribute traces replicas
             assert pool.submit(execution.runner, True, SMALL).result() is on_cpus
@@ -98,6 +101,7 @@ def test_the_backend_derives_gradients_outside_of_training_and_in_portable_graph
     assert execution.runner(False, LARGE) is execution.runner(None, LARGE) is None
     with execution.portable():
         assert execution.runner(True, LARGE) is None
+        assert not execution.prefers_products()
     with execution.in_training(True):
         assert execution.runner(None, LARGE) is execution.runner(True, LARGE)
         assert (execution.runner(True, LARGE) is None) == (keras.backend.backend() == "torch")
