@@ -59,7 +59,6 @@ def test_the_task_has_the_size_that_it_states():
     task = namespace["birds"]
     assert task.name not in tasks.TASKS
     assert task.group in tasks.VTAB_GROUPS
-    assert task.preparation is not None
     slices = re.findall(r"\[(\d*):(\d+)\]", task.train)
     assert sum(int(end) - int(start or 0) for start, end in slices) == 1000
     tfds = pytest.importorskip("tensorflow_datasets")
