@@ -5,6 +5,7 @@ layer has run. Without this a prediction of R50x1 takes a sixth less time, for 1
 """
 
 import keras
+import numpy as np
 from keras import layers, ops
 
 from bit_keras.network.layers import GroupNormalization, MaxPooling2D, StandardizedConv2D
@@ -68,7 +69,8 @@ class _TorchGraph:
         self._graph = Graph(self, self.direct) if len(self.outputs) == 1 else None
 
     def call(self, inputs, training=None, mask=None):
-        if self._graph is None or mask is not None or not ops.is_tensor(inputs):
+        is_array = isinstance(inputs, np.ndarray) or ops.is_tensor(inputs)
+        if self._graph is None or mask is not None or not is_array or inputs.ndim != 4:
             return super().call(inputs, training=training, mask=mask)
         return self._graph(ops.convert_to_tensor(inputs, self.inputs[0].dtype))
 
