@@ -1,10 +1,10 @@
-# Commands for users: `make demo`, `make test`, `make newcomer`, `make install-check` and `make release-check`. Each
-# creates its own virtual environments.
+# Commands for users: `make demo`, `make test`, `make docs`, `make newcomer`, `make install-check` and
+# `make release-check`. Each creates its own virtual environments.
 PYTHON ?= python3
 # Hundreds of processes import the package, and none should have to compile it again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test check newcomer install-check release-check format bazel clean
+.PHONY: demo test check docs newcomer install-check release-check format bazel clean
 
 # Two files at a time: most tests spend their time in a single thread, starting a program or tracing a graph. In the
 # order of collection: otherwise the longest test would run last, and alone.
@@ -25,7 +25,7 @@ test: .venv/test/installed .venv/beam/installed
 	$(MAKE) newcomer
 
 # While working: lint, and the tests that train, export and convert nothing and start few processes.
-QUICK = $(addprefix tests/,checkpoints data figures hub_modules metrics newcomer pretraining runs system zoo \
+QUICK = $(addprefix tests/,checkpoints data docs figures hub_modules metrics newcomer pretraining runs system zoo \
 	evaluate/test_classifier.py saved_models/test_summary.py test_build_files.py test_imports.py test_setup.py)
 SLOW = $(addprefix --ignore=tests/,checkpoints/remote checkpoints/test_reference.py data/loaders \
 	$(addprefix checkpoints/readers/test_,fuzz.py h5.py hub_module.py keras_file.py) \
@@ -36,6 +36,11 @@ check: .venv/test/installed
 	.venv/test/bin/ruff check .
 	.venv/test/bin/ruff format --check .
 	KERAS_BACKEND=tensorflow $(PYTEST) $(QUICK) $(SLOW)
+
+# Builds the documentation site, checks its links and code, and runs the examples of the docstrings: a few minutes. Not
+# part of `make test`.
+docs: .venv/docs/installed
+	.venv/docs/bin/python -m tools.site
 
 # Tests the wheel as a user without a checkout would use it, in a new environment outside of the checkout.
 newcomer:
@@ -62,6 +67,7 @@ format: .venv/test/installed
 	.venv/test/bin/ruff format .
 
 .venv/demo/installed: EXTRAS = hub
+.venv/docs/installed: EXTRAS = detection,docs,tensorflow
 .venv/test/installed: EXTRAS = detection,dev,edge,hub,huggingface,jax,kaggle,ray,safetensors,serving,torch
 # Apart from the others: Beam needs older releases of some of the packages.
 .venv/beam/installed: EXTRAS = beam,tensorflow,test
@@ -71,4 +77,4 @@ format: .venv/test/installed
 	touch $@
 
 clean:
-	rm -rf .venv demo_output
+	rm -rf .venv demo_output site

@@ -93,6 +93,11 @@ def convert(
         FileExistsError: `destination` exists.
         ConnectionError, ImportError, CheckpointError: as `BiT.from_preset`.
         RuntimeError: source or copy does not give the logits of BiT, or the copy is not bit-identical.
+
+    Example:
+        >>> from bit_keras.convert import convert
+        >>> convert("BiT-mini-R17x0.5", "mini.weights.h5").num_classes
+        360
     """
     source, destination = expanded(source), check_place("destination", destination)
     write = _writer(destination)

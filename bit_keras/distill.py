@@ -151,6 +151,13 @@ def distill(
     Raises:
         ValueError: a setting is out of its range, the teacher has different classes, or the data are invalid.
         FileExistsError: `workdir` belongs to another run.
+
+    Example:
+        >>> from bit_keras.distill import distill
+        >>> bit_keras.save_npz(bit_keras.BiT.from_preset("BiT-mini-R17x0.5", num_classes=10), "teacher.npz")
+        >>> options = {"epochs": 0.05, "batch_size": 16, "resolution": 32, "verbose": False}  # less than the paper's
+        >>> distill("R17x0.5", "teacher.npz", "digits", "runs/student", **options).summary["test_examples"]
+        360
     """
     callbacks = check_callbacks(callbacks)
     config = make_config(DistillConfig, student, dataset, workdir, {"teacher": teacher, **options})

@@ -123,6 +123,13 @@ def sweep(
         ImportError: scikit-learn, which "ridge" needs, is not installed.
         FileExistsError: `workdir` belongs to a sweep with different options.
         TrainingInterrupted, KeyboardInterrupt: a signal arrived. The same call resumes from the records.
+
+    Example:
+        >>> from bit_keras.few_shot import sweep
+        >>> options = {"shots": [1], "seeds": 2, "methods": ["lsr"], "resolution": 32, "verbose": False}
+        >>> records = sweep(["BiT-mini-R17x0.5"], ["digits"], "runs/few_shot", **options)
+        >>> [(record["seed"], record["test_accuracy"] > 0.2) for record in records]
+        [(0, True), (1, True)]
     """
     methods = _checked_methods(methods)
     check_choice("draw", draw, (None, *DRAWS))

@@ -81,6 +81,12 @@ def pretrain(
     Raises:
         ValueError: a setting is out of its range, or the data are invalid (`bit_keras.data.DataError`).
         FileExistsError: `workdir` belongs to another run.
+
+    Example:
+        >>> from bit_keras.pretrain import pretrain
+        >>> options = {"epochs": 0.05, "batch_size": 16, "resolution": 32, "verbose": False}  # less than the paper's
+        >>> pretrain("R17x0.5", "digits", "runs/upstream", **options).summary["test_examples"]
+        360
     """
     callbacks = check_callbacks(callbacks)
     config = make_config(PretrainConfig, model, dataset, workdir, options)

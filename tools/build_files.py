@@ -26,7 +26,9 @@ DATA = {
     "//pretraining": ("fonts.txt",),
     "//tests": ("//:MANIFEST.in", "//:pages", "//:setup.py"),
     "//tests:support": ("consumers/*", "fixtures/*"),
+    "//tests/docs": ("//:pages", "//:setup.py"),
     "//tests/newcomer": ("//:pages",),
+    "//tools": ("//:pages",),
 }
 
 # Packages that tests start or read without importing them, by folder.

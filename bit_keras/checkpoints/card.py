@@ -41,6 +41,11 @@ class Card:
         accuracy_on: images that the accuracy was measured on.
         licence: of the weights.
         version: version of this library that wrote the card.
+
+    Example:
+        >>> card = bit_keras.BiT.from_preset("BiT-mini-R17x0.5").card
+        >>> card.variant, card.resolution, card.input_range, card.licence
+        ('R17x0.5', 32, (-1.0, 1.0), 'Apache-2.0')
     """
 
     variant: str | None = None

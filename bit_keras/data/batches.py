@@ -25,6 +25,10 @@ def choose_loader(loader: str | None = None) -> str:
     Raises:
         ImportError: the library is not installed.
         ValueError: `loader` has another value.
+
+    Example:
+        >>> bit_keras.data.choose_loader()
+        'tf.data'
     """
     if uses_tensorflow(loader):
         return "tf.data"
@@ -90,6 +94,13 @@ def train_batches(
         DataError: the loader cannot read the source, or it is for evaluation only.
         ImportError: the loader is not installed.
         ValueError: an argument is out of its range.
+
+    Example:
+        >>> source = bit_keras.data.load("digits")
+        >>> batches = bit_keras.data.train_batches(source, batch_size=8, resize=40, crop=32, seed=0)
+        >>> images, labels = next(iter(batches))
+        >>> images.shape, labels.shape
+        (TensorShape([8, 32, 32, 3]), TensorShape([8, 10]))
     """
     source.check_trainable()
     _check_positive(batch_size=batch_size, crop=crop)
@@ -150,6 +161,11 @@ def test_batches(
         DataError: the loader cannot read the source.
         ImportError: the loader is not installed.
         ValueError: an argument is out of its range.
+
+    Example:
+        >>> source = bit_keras.data.load("digits")
+        >>> sum(len(labels) for images, labels in bit_keras.data.test_batches(source, batch_size=100, crop=32))
+        360
     """
     _check_positive(batch_size=batch_size, crop=crop)
     check_choice("fit", fit, tuple(FITS))
@@ -171,6 +187,12 @@ def train_names(source: Source, *, batch_size: int, seed: int, step: int, loader
 
     Raises:
         ValueError: a number is out of its range.
+
+    Example:
+        >>> source = bit_keras.data.load("birds", verbose=False)
+        >>> names = bit_keras.data.train_names(source, batch_size=4, seed=0, step=0)
+        >>> len(names), names[0].endswith(".jpg")
+        (4, True)
     """
     _check_positive(batch_size=batch_size)
     for name, value in {"seed": seed, "step": step}.items():
@@ -184,7 +206,13 @@ def train_names(source: Source, *, batch_size: int, seed: int, step: int, loader
 
 @known_arguments
 def test_names(source: Source) -> list[str]:
-    """Returns the file of each image in `test_batches`, in their order; [] for data that are not in files of images."""
+    """Returns the file of each image in `test_batches`, in their order; [] for data that are not in files of images.
+
+    Example:
+        >>> source = bit_keras.data.load("birds", verbose=False)
+        >>> len(bit_keras.data.test_names(source)) == source.num_test
+        True
+    """
     split = source.test
     return [str(path) for path in split.images] if isinstance(split, Examples) and split.in_files else []
 

@@ -75,6 +75,11 @@ def load(
     Raises:
         DataError: the data do not exist, or do not have the required form.
         ImportError: the data need TensorFlow or TensorFlow Datasets, which is not installed.
+
+    Example:
+        >>> source = bit_keras.data.load("birds", verbose=False)  # birds/robin/*.jpg and birds/wren/*.jpg
+        >>> source.class_names, source.num_train, source.num_test
+        (('robin', 'wren'), 16, 4)
     """
     name = expanded(name)
     if not name.strip():

@@ -73,6 +73,13 @@ class Source:
             its order, or some of them, by WordNet ids or lemmas; None for classes of the data's own.
         evaluation_only: why there are no training images, or none may be used; "" for data to train on.
         competing: classes among which alone evaluation measures a second accuracy; () for none.
+
+    Example:
+        >>> source = bit_keras.data.load("digits")
+        >>> source
+        Source(digits: 1,437 training and 360 test examples of 10 classes)
+        >>> source.few_shot(5, seed=0).num_train
+        50
     """
 
     name: str

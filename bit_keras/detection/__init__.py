@@ -61,7 +61,10 @@ def train(
         FileExistsError, BlockingIOError: `workdir` belongs to another run, or is in use.
 
     Example:
-        >>> train("BiT-M-R50x1", "coco:birds/annotations.json", "runs/birds", resolution=512, batch_size=8)
+        >>> options = {"steps": 5, "batch_size": 2, "resolution": 64, "width": 32, "depth": 1, "verbose": False}
+        >>> result = detection.train("BiT-mini-R17x0.5", "coco:boxes", "runs/boxes", **options)
+        >>> 0 <= result.test_ap <= 1
+        True
     """
     from bit_keras.detection.training import trainer
 
@@ -103,8 +106,12 @@ def predict(
             `bit_keras.BiT.from_preset`; or the weights are those of a classifier.
 
     Example:
-        >>> for row in predict("runs/birds", ["garden.jpg", "photos/"], score=0.5):
-        ...     print(row.file, row.names, row.scores, row.boxes)
+        >>> detector = detection.Detector.from_preset("BiT-mini-R17x0.5", num_classes=2, width=32, depth=1)
+        >>> for row in detection.predict(detector, ["robin.jpg", "photos/"], score=0.5, resolution=64, verbose=False):
+        ...     print(row.file, row.names, row.boxes.shape)
+        robin.jpg () (0, 4)
+        photos/0.jpg () (0, 4)
+        photos/1.jpg () (0, 4)
     """
     from bit_keras.detection.inference import DetectionPredictor
     from bit_keras.inference.watched import watched

@@ -150,6 +150,13 @@ def evaluate(
             number or the names of the classes of the head differ from those of the data, or a logit is NaN or infinite.
         FileExistsError: `output` is a file, or a folder that is not empty.
         ConnectionError, FileNotFoundError, ImportError, bit_keras.checkpoints.CheckpointError: as `BiT.from_preset`.
+
+    Example:
+        >>> from bit_keras.evaluate.evaluator import evaluate
+        >>> bit_keras.save_npz(bit_keras.BiT.from_preset("BiT-mini-R17x0.5", num_classes=10), "digits.npz")
+        >>> result = evaluate("digits.npz", "digits", resolution=32, verbose=False)
+        >>> result.metrics["examples"], 0 <= result.metrics["top1_accuracy"] <= 1
+        (360, True)
     """
     _check_given(model=model, dataset=source)
     allowed = "a preset, or a path or an address of weights; bit_keras.save_npz writes a file"

@@ -56,6 +56,14 @@ def finetune(
         bit_keras.training.TrainingDiverged: the loss is NaN or infinite, or far above that of random guessing.
         ExportFailed: the SavedModel could not be written, or does not reproduce the network's outputs. The error has
             the `result` of the training, whose files are complete.
+
+    Example:
+        >>> options = {"steps": 5, "batch_size": 8, "resolution": 32, "verbose": False}  # less than the rule says
+        >>> result = bit_keras.finetune("BiT-mini-R17x0.5", "birds", "runs/birds", **options)
+        >>> result.model.card.class_names
+        ('robin', 'wren')
+        >>> 0 <= result.test_accuracy <= 1
+        True
     """
     from bit_keras.finetune import finetuner
 

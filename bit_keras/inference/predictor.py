@@ -57,6 +57,14 @@ class Predictor:
         ValueError: an argument is out of its range, the number of names is not that of the outputs, or `model` has no
             features.
         FileNotFoundError, ConnectionError, ImportError, bit_keras.checkpoints.CheckpointError: as `BiT.from_preset`.
+
+    Example:
+        >>> from bit_keras.inference.predictor import Predictor
+        >>> predictor = Predictor("BiT-mini-R17x0.5", top=3)  # loaded once
+        >>> for folder in ("photos", "birds"):
+        ...     print(folder, sum(row.error is None for row in predictor.iterate(folder)))
+        photos 2
+        birds 20
     """
 
     @known_arguments

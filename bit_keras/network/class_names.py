@@ -31,6 +31,10 @@ def class_names(labels: str) -> tuple[tuple[str, str], ...]:
         ValueError: `labels` has another value.
         ConnectionError: the files cannot be downloaded.
         bit_keras.checkpoints.CheckpointError: the contents of a file are invalid.
+
+    Example:
+        >>> bit_keras.class_names("ilsvrc2012")[281]
+        ('n02123045', 'tabby, tabby_cat')
     """
     check_choice("labels", labels, tuple(LABELS))
     return _class_names(labels)
@@ -86,6 +90,12 @@ def decode_predictions(logits, top: int = 5, activation: str | None = None) -> l
     Raises:
         ValueError: an argument is out of its range, or a logit is NaN or infinite.
         ConnectionError, bit_keras.checkpoints.CheckpointError: see `class_names`.
+
+    Example:
+        >>> logits = np.zeros((1, 1000))
+        >>> logits[0, 281] = 10
+        >>> bit_keras.decode_predictions(logits, top=1)
+        [[('n02123045', 'tabby', 0.956...)]]
     """
     logits = _array(logits)
     sizes = {size: name for name, size in LABELS.items()}

@@ -49,6 +49,11 @@ def folded(model: keras.Model, dtype: str | None = None) -> Folded:
 
     Raises:
         TypeError: `model` is none of them.
+
+    Example:
+        >>> model = bit_keras.BiT.from_preset("BiT-mini-R17x0.5")
+        >>> bit_keras.folded(model).predict(np.zeros((2, 32, 32, 3), "float32"), verbose=0).shape
+        (2, 360)
     """
     if isinstance(model, Backbone) or _continues_backbone(model):
         return _fold(model, dtype)

@@ -58,6 +58,12 @@ class Backbone(TorchGraph, JaxPrediction, keras.Model):
     Raises:
         ValueError: the variant is unknown.
         TypeError: an argument is unknown.
+
+    Example:
+        >>> backbone = bit_keras.BiT.from_preset("BiT-mini-R17x0.5").backbone
+        >>> stages = keras.Model(backbone.input, backbone.pyramid_outputs)
+        >>> {name: tuple(output.shape) for name, output in stages(np.zeros((1, 64, 64, 3), "float32")).items()}
+        {'root_block': (1, 16, 16, 32), 'block1': (1, 16, 16, 128), ..., 'block4': (1, 2, 2, 1024)}
     """
 
     def __init__(self, variant: str, dtype=None, remat: bool = False, name: str = "backbone", **kwargs):
@@ -170,8 +176,10 @@ class BiT(Network):
         TypeError: an argument is unknown.
 
     Example:
-        >>> model = bit_keras.BiT("R50x1", num_classes=10)
-        >>> features = model.backbone(images)
+        >>> model = bit_keras.BiT("R17x0.5", num_classes=10)
+        >>> images = np.zeros((2, 64, 64, 3), "float32")  # in [-1, 1]
+        >>> model(images).shape, model.backbone(images).shape
+        (TensorShape([2, 10]), TensorShape([2, 1024]))
     """
 
     def __init__(
@@ -231,6 +239,11 @@ class BiT(Network):
             ImportError: a package that the file's format needs is not installed.
             bit_keras.checkpoints.CheckpointError: the file does not hold the weights of the variant, or a folder holds
                 several weight files.
+
+        Example:
+            >>> model = bit_keras.BiT.from_preset("BiT-mini-R17x0.5", num_classes=10)  # a new head
+            >>> model.num_classes, model.card.weights
+            (10, 'BiT-mini-R17x0.5')
         """
         if num_classes is not None:
             check_integer("num_classes", num_classes)  # before a download
@@ -300,6 +313,10 @@ def load_weights(model: BiT, path: str | os.PathLike, skip_head: bool = False) -
         ImportError: a package that the file's format needs is not installed.
         bit_keras.checkpoints.CheckpointError: another architecture; or missing, unused or misshapen entries, all
             listed; or numbers that are too large for the model's data type.
+
+    Example:
+        >>> model = bit_keras.BiT("R17x0.5", num_classes=10)
+        >>> bit_keras.load_weights(model, "BiT-mini-R17x0.5", skip_head=True)
     """
     path = expanded(path)
     if path in PRESETS or "://" in path or is_url(path):
@@ -318,6 +335,12 @@ def save_npz(model: BiT, path: str | os.PathLike) -> None:
     Raises:
         TypeError: `model` is not a BiT.
         ValueError: the name does not end in ".npz", a weight is NaN or infinite, or the head is quantized.
+
+    Example:
+        >>> model = bit_keras.BiT.from_preset("BiT-mini-R17x0.5", num_classes=10)
+        >>> bit_keras.save_npz(model, "mine.npz")
+        >>> bit_keras.BiT.from_preset("mine.npz").num_classes
+        10
     """
     path = check_place("path", path)
     checkpoints.write_npz(checkpoints.collect_weights(model), path, model.card)

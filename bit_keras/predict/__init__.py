@@ -23,7 +23,7 @@ def predict(
         model: a `BiT`; or the name of published weights, the path or address of a weight file, the folder of a run
             (whose best.npz is taken, or else weights.npz), or a SavedModel directory.
         images: one, or a list, of: paths of files; paths of folders, of which all image files are taken; patterns such
-            as "photos/*.jpg"; addresses that begin with http:// or https://; PIL images; arrays [H, W, 3] or
+            as `"photos/*.jpg"`; addresses that begin with http:// or https://; PIL images; arrays [H, W, 3] or
             [N, H, W, 3], uint8 with values from 0 to 255, or floats with a `value_range`.
         value_range: values of float arrays, (0, 1), (0, 255) or (-1, 1). They are not guessed.
         verbose: False shows only warnings.
@@ -42,8 +42,11 @@ def predict(
         FileNotFoundError, ConnectionError, ImportError, bit_keras.checkpoints.CheckpointError: as `BiT.from_preset`.
 
     Example:
-        >>> for row in bit_keras.predict("runs/birds", ["robin.jpg", "photos/"]):
-        ...     print(row.file, row.name, row.probability)
+        >>> rows = bit_keras.predict("runs/birds", ["robin.jpg", "photos/"], verbose=False)  # of `finetune`
+        >>> [row.file for row in rows]
+        ['robin.jpg', 'photos/0.jpg', 'photos/1.jpg']
+        >>> sorted(rows[0].names), rows[0].probability >= 0.5
+        (['robin', 'wren'], True)
     """
     from bit_keras.inference.predictor import Predictor
     from bit_keras.inference.watched import watched
@@ -59,6 +62,20 @@ def iterate(model, images, *, value_range: tuple[float, float] | None = None, **
     """Yields what `predict` returns, in constant memory: `images` may be an endless iterable of paths.
 
     Use a `bit_keras.inference.predictor.Predictor` to load the network once for several calls.
+
+    Args:
+        model, images, value_range, top, class_names, resolution, precision, batch_size, loader: as in `predict`.
+
+    Raises:
+        TypeError, ValueError: as `predict`.
+        FileNotFoundError, ConnectionError, ImportError, bit_keras.checkpoints.CheckpointError: as `predict`.
+
+    Example:
+        >>> from bit_keras.predict import iterate
+        >>> for row in iterate("BiT-mini-R17x0.5", ["robin.jpg", "broken.jpg"], top=1):
+        ...     print(row.file, row.error or len(row.names))
+        robin.jpg 1
+        broken.jpg ...
     """
     from bit_keras.inference.predictor import Predictor
 

@@ -90,6 +90,13 @@ def evaluation(
         FileExistsError: `workdir` belongs to evaluations with other options.
         Failed: some evaluations have failed; the message lists their reasons.
         KeyboardInterrupt: a signal arrived. The same call resumes.
+
+    Example:
+        >>> from bit_keras.protocols.evaluation import evaluation
+        >>> bit_keras.save_npz(bit_keras.BiT.from_preset("BiT-mini-R17x0.5", num_classes=10), "ten.npz")
+        >>> records = evaluation(["ten.npz"], "runs/evaluation", ["digits"], resolution=32, verbose=False)
+        >>> [(record["dataset"], record["examples"]) for record in records]
+        [('digits', 360)]
     """
     workdir = check_folder("workdir", workdir)
     models = list(map(expanded, each_once("models", models, str)))

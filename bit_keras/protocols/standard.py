@@ -96,6 +96,13 @@ def standard(
         FileExistsError: `workdir` belongs to an evaluation with different options.
         bit_keras.protocols.sweep.Failed: some runs have failed; the message lists their reasons.
         TrainingInterrupted, KeyboardInterrupt: a signal arrived. The same call resumes from the records.
+
+    Example:
+        >>> from bit_keras.protocols.standard import standard
+        >>> options = {"steps": 5, "batch_size": 8, "resolution": 32, "verbose": False}  # less than the paper's
+        >>> records = standard(["BiT-mini-R17x0.5"], "runs/standard", ["digits"], runs=1, **options)
+        >>> [(record["model"], record["task"], record["seed"]) for record in records]
+        [('BiT-mini-R17x0.5', 'digits', 0)]
     """
     workdir, datasets = check_folder("workdir", workdir), each_once("datasets", datasets, str)
     check_choice("splits", splits, SPLITS)

@@ -76,6 +76,13 @@ def vtab(
         FileExistsError: `workdir` belongs to an evaluation with different options.
         Failed: some runs have failed; the message lists their reasons.
         TrainingInterrupted, KeyboardInterrupt: a signal arrived. The same call resumes from the records.
+
+    Example:
+        >>> from bit_keras.protocols.vtab import vtab
+        >>> options = {"steps": 5, "batch_size": 8, "resolution": 32, "verbose": False}  # less than the paper's
+        >>> records = vtab(["BiT-mini-R17x0.5"], "runs/vtab", ["digits"], runs=1, **options)
+        >>> [(record["model"], record["task"], record["seed"]) for record in records]
+        [('BiT-mini-R17x0.5', 'digits', 0)]
     """
     workdir, tasks = check_folder("workdir", workdir), expanded_tasks(tasks)
     cells = sweep("vtab", models, tasks, runs, shard)

@@ -93,7 +93,13 @@ class ScheduleEnd(keras.callbacks.Callback):
 def rule_callbacks(
     schedule: Schedule | CosineSchedule, mixup_alpha: float, seed: int = 0
 ) -> list[keras.callbacks.Callback]:
-    """Returns the callbacks of a training: the schedule and its end, then MixUp unless `mixup_alpha` is 0."""
+    """Returns the callbacks of a training: the schedule and its end, then MixUp unless `mixup_alpha` is 0.
+
+    Args:
+        schedule: of the learning rate.
+        mixup_alpha: parameter of MixUp's Beta(alpha, alpha), 0 or more.
+        seed: of MixUp, 0 or more.
+    """
     return [HyperRuleCallback(schedule), *([MixUp(mixup_alpha, seed)] if mixup_alpha else [])]
 
 

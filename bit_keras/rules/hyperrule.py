@@ -44,7 +44,7 @@ class HyperRule:
         ValueError: a number is out of its range.
 
     Example:
-        >>> rule = HyperRule(num_examples=50_000, image_size=(32, 32))
+        >>> rule = bit_keras.HyperRule(num_examples=50_000, image_size=(32, 32))
         >>> rule.total_steps, rule.resize, rule.crop, rule.mixup_alpha, rule.learning_rate(250)
         (10000, 160, 128, 0.1, 0.0015)
     """

@@ -71,7 +71,8 @@ class SGDWithL2(SGD):
 
     Args:
         l2: weight decay, 0 or more; the paper uses 1e-4.
-        *args, **options: arguments of keras.optimizers.SGD.
+        *args: arguments of keras.optimizers.SGD, before `l2`.
+        **options: its other arguments.
 
     Raises:
         ValueError: `l2` is less than 0.

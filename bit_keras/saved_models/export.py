@@ -100,8 +100,9 @@ def export_saved_model(
             twice, or, if reusable, no gradient reaches one of its trainable variables.
 
     Example:
-        >>> bit_keras.export_saved_model(model, "exported", class_names=["cat", "dog"])
-        >>> layer = hub.KerasLayer("exported", trainable=True)
+        >>> model = bit_keras.BiT.from_preset("BiT-mini-R17x0.5", num_classes=2)
+        >>> bit_keras.export_saved_model(model, "exported", class_names=["cat", "dog"], verbose=False)
+        PosixPath('exported')
     """
     # Not at the top: `python -m` warns of a program that is already imported.
     from bit_keras.saved_models.writer import write_checked

@@ -83,8 +83,10 @@ class SavedModelLayer(keras.layers.Layer):
     `keras.saving.load_model` needs `safe_mode=False` for a .keras file with this layer.
 
     Example:
-        >>> layer = bit_keras.SavedModelLayer("exported/cifar10")
+        >>> layer = bit_keras.SavedModelLayer("exported", trainable=True)  # by `export_saved_model`, or of TF Hub
         >>> model = keras.Sequential([keras.Input((None, None, 3)), layer])
+        >>> model(np.zeros((1, 32, 32, 3), "float32")).shape  # images in [0, 1]
+        TensorShape([1, 2])
     """
 
     def __init__(

@@ -358,7 +358,12 @@ PRESETS = _table(
 
 @known_arguments
 def list_presets(pattern: str = "*") -> list[str]:
-    """Returns the names of the published weights that match a shell pattern such as "BiT-M-*"."""
+    """Returns the names of the published weights that match a shell pattern such as `"BiT-M-*"`.
+
+    Example:
+        >>> bit_keras.list_presets("BiT-M-R50x1*ILSVRC2012")
+        ['BiT-M-R50x1-ILSVRC2012']
+    """
     return fnmatch.filter(PRESETS, pattern)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 # Pages whose code runs, in this order. The other pages need several machines, a checkout or hours.
 PAGES = (
     "README.md",
+    "docs/start.md",
     "docs/weights.md",
     "docs/finetuning.md",
     "docs/data.md",
@@ -16,6 +17,8 @@ PAGES = (
     "docs/detection.md",
     "docs/export.md",
     "docs/bulk.md",
+    "docs/small_gpu.md",
+    "docs/offline.md",
 )
 
 _MINI = "BiT-mini-R17x0.5"
@@ -28,6 +31,7 @@ _PYTHON = {
         f'finetune(model="{_MINI}", dataset="digits", workdir="runs/cifar10", steps=6, batch_size=16, resolution=32)'
     ),
     'from_preset("BiT-M-R50x1", num_classes=10)': f'from_preset("{_MINI}", num_classes=10)',
+    'predict("BiT-M-R50x1-ILSVRC2012"': 'predict("ilsvrc.npz"',
     'from_preset("BiT-M-R50x1-ILSVRC2012")': 'from_preset("ilsvrc.npz")',
     'detection.train("BiT-M-R50x1", "coco:birds", "runs/birds", resolution=512, batch_size=8)': (
         f'detection.train("{_MINI}", "coco:boxes", "runs/boxes", {_SMALL_DETECTION})'
@@ -50,6 +54,7 @@ _BEFORE = {
 
 # Replacements in commands, in this order.
 _COMMANDS = (
+    (re.compile(r"--model=BiT-M-R50x1-ILSVRC2012\b"), "--model=ilsvrc.npz"),
     (re.compile(r"--teacher=\S+"), "--teacher=weights.npz"),
     (re.compile(r"=R50x1\b|BiT-S-R50x1"), lambda match: match[0].replace("BiT-S-", "").replace("R50x1", "R17x0.5")),
     (re.compile(r"BiT-M-R\d+x\d"), _MINI),

@@ -53,6 +53,11 @@ def from_arrays(
 
     Raises:
         DataError: an array has the wrong type or shape, is empty, or contains a label out of range.
+
+    Example:
+        >>> images, labels = np.zeros((6, 32, 32, 3), "uint8"), np.arange(6) % 2
+        >>> bit_keras.data.from_arrays(images, labels, images, labels, class_names=["cat", "dog"])
+        Source(arrays: 6 training and 6 test examples of 2 classes)
     """
     if (validation_images is None) != (validation_labels is None):
         raise DataError("validation_images and validation_labels must be given together, got one of them")

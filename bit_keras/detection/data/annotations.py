@@ -150,6 +150,10 @@ class DetectionSource(Source):
 
     Attributes:
         category_ids: the number of each class in its data, [K]: COCO's category ids, 1 to 90 with gaps; else 1 to K.
+
+    Example:
+        >>> detection.open_dataset("coco:boxes", verbose=False)
+        DetectionSource(...: 8 training and 2 test examples of 1 classes)
     """
 
     multi_label: bool = True

@@ -75,6 +75,12 @@ def open_dataset(
         DataError: the data do not exist, or do not have the required form.
         ImportError: the data need TensorFlow Datasets, which is not installed.
         ValueError: an argument is out of its range, or not used by data of this kind.
+
+    Example:
+        >>> from bit_keras import detection
+        >>> source = detection.open_dataset("coco:boxes", verbose=False)  # boxes/train.json and its images
+        >>> source.class_names, source.num_train, source.num_test
+        (('square',), 8, 2)
     """
     name = expanded(name)
     check_seed(seed)

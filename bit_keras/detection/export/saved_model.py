@@ -84,7 +84,10 @@ def export_detector(
         RuntimeError: the SavedModel could not be written, or returns other values than the detector.
 
     Example:
-        >>> export_detector(Detector.from_preset("runs/birds"), "exported", score=0.3)
+        >>> from bit_keras.detection.export import export_detector
+        >>> detector = detection.Detector.from_preset("BiT-mini-R17x0.5", num_classes=2, width=32, depth=1)
+        >>> export_detector(detector, "served_detector", score=0.3, resolution=64, verbose=False)
+        PosixPath('served_detector')
     """
     path = check_new("path", path)
     class_names, options = check_arguments(detector, class_names, options)
@@ -107,7 +110,8 @@ def export_detector_serving(
     Args:
         detector: on the tensorflow backend.
         output, name, version: as there.
-        class_names, **options: as in `export_detector`.
+        class_names: as in `export_detector`.
+        **options: as there.
 
     Returns, raises: as there and in `export_detector`.
     """

@@ -55,8 +55,11 @@ class DetectionPredictor:
         FileNotFoundError, ConnectionError, ImportError, bit_keras.checkpoints.CheckpointError: as `open_detector`.
 
     Example:
-        >>> for row in DetectionPredictor("runs/birds").iterate("photos/"):
-        ...     print(row.file, row.names, row.scores, row.boxes)
+        >>> from bit_keras.detection.inference import DetectionPredictor
+        >>> detector = detection.Detector.from_preset("BiT-mini-R17x0.5", num_classes=2, width=32, depth=1)
+        >>> predictor = DetectionPredictor(detector, score=0.5, resolution=64)  # loaded once
+        >>> [row.file for row in predictor.iterate("photos/")]
+        ['photos/0.jpg', 'photos/1.jpg']
     """
 
     @known_arguments((), unchecked=("model",))

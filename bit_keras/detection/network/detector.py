@@ -63,9 +63,11 @@ class Detector(Network):
         TypeError: an argument is unknown or of another type.
 
     Example:
-        >>> detector = Detector.from_preset("BiT-M-R50x1", num_classes=20)
-        >>> detector.compile(keras.optimizers.SGD(0.01, momentum=0.9))
-        >>> detector.fit(images, {"boxes": boxes, "labels": labels})
+        >>> detector = detection.Detector.from_preset("BiT-mini-R17x0.5", num_classes=20, width=32, depth=1)
+        >>> outputs = detector(np.zeros((1, 64, 64, 3), "float32"))
+        >>> outputs["class"].shape, outputs["box"].shape
+        (TensorShape([1, 774, 20]), TensorShape([1, 774, 4]))
+        >>> detector.compile(keras.optimizers.SGD(0.01, momentum=0.9))  # for `fit`, with the targets above
     """
 
     def __init__(
@@ -261,6 +263,10 @@ def load_weights(detector: Detector, path: str | os.PathLike) -> None:
 
     Raises:
         As `bit_keras.load_weights`.
+
+    Example:
+        >>> detector = detection.Detector("R17x0.5", num_classes=3, width=32, depth=1)
+        >>> detection.load_weights(detector, "BiT-mini-R17x0.5")  # those of its backbone
     """
     path = expanded(path)
     if path in PRESETS or "://" in path:
@@ -285,6 +291,11 @@ def save_npz(detector: Detector, path: str | os.PathLike) -> None:
     Raises:
         TypeError: `detector` is not a Detector.
         ValueError: the name does not end in ".npz", or a weight is NaN or infinite.
+
+    Example:
+        >>> detection.save_npz(detection.Detector("R17x0.5", num_classes=3, width=32, depth=1), "detector.npz")
+        >>> detection.Detector.from_preset("detector.npz").num_classes
+        3
     """
     path = check_place("path", path)
     checkpoints.write_npz(checkpoints.collect(_variables(detector)), path, detector.card)
