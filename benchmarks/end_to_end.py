@@ -6,9 +6,10 @@ Example:
 Every contender fine-tunes R50x1 on the same folder, 100 updates of 32 images of 128 pixels, measures the test accuracy
 and saves the result in one process, and names a photo in another. The processes of all contenders run in turns.
 "official" is google-research/big_transfer, bit_tf2/models.py, on tf_keras, with its one attribute renamed that no
-longer exists, and reads the same weights from a checkpoint of its own. "timm" is a short script (`benchmarks/user_scripts.py`). What
-does not exist of --images and --weights is made: photographs of the Debian package tuxpaint-stamps-default, which
-apt-get downloads, and random weights of the official form. Needs the extra dev.
+longer exists, and reads the same weights from a checkpoint of its own. "timm" is a short script in torch
+(`benchmarks/user_scripts.py`). What does not exist of --images and --weights is made: crops of photographs of the
+Debian package tuxpaint-stamps-default, which apt-get downloads, and random weights of the official form. CPU seconds
+are those of all threads; other programs on the machine affect them little. Needs the extra dev.
 """
 
 import json
@@ -26,6 +27,7 @@ from absl import flags
 from benchmarks import contest, frame, user_scripts
 
 _OURS, _OFFICIAL, _TIMM = CONTENDERS = ("bit_keras", "official", "timm")
+_LAST = ("exit", "predict, a new process", "total")  # rows of the table
 _PACKAGES = {_OURS: ("keras", "tensorflow"), _OFFICIAL: ("tf_keras", "tensorflow"), _TIMM: ("timm", "torch")}
 
 _CONTENDER = flags.DEFINE_string("contender", None, "Run as this contender; for the program itself.")
@@ -62,7 +64,7 @@ def main() -> None:
             with tempfile.TemporaryDirectory() as folder:
                 seconds, facts[name] = measure(name, Path(folder))
             runs[name].append(seconds)
-            print(f"{name}: {seconds['total']:.0f} s, {facts[name]}", file=sys.stderr)
+            print(f"{name}: {seconds['total'][0]:.0f} s, {facts[name]}", file=sys.stderr)
     print(table(runs))
     for name, fact in facts.items():
         print(f"{name}: {fact}")
@@ -83,22 +85,26 @@ def make() -> None:
         write_random_npz(weights, "R50x1", 1000)
 
 
-def measure(name: str, folder: Path) -> tuple[dict[str, float], str]:
-    """Runs a contender once in `folder`: returns its seconds per phase and in all, and what it found."""
+def measure(name: str, folder: Path) -> tuple[dict[str, list[float]], str]:
+    """Runs a contender once in `folder`: returns {phase: [seconds, CPU seconds]}, with "total", and what it found."""
     if name == _OFFICIAL:
         _child(name, folder, f"--official={_OFFICIAL_CHECKOUT.value}")  # writes its weight file
-    photo = min(Path(_IMAGES.value, "test").glob("*/*"))
-    begin = time.time()
-    found = _child(name, folder, *_settings(), f"--began={begin}")
-    trained = time.time()
-    seconds = {**found["seconds"], "exit": trained - begin - sum(found["seconds"].values())}
+    photo = str(min(Path(_IMAGES.value, "test").glob("*/*")))
+    clock = user_scripts.Clock(time.time())
+    found = _child(name, folder, *_settings(), f"--began={time.time()}")
+    clock.mark("exit")  # the whole process, without its phases
+    phases = found["seconds"]
+    clock.seconds["exit"] = [
+        whole - sum(parts) for whole, *parts in zip(clock.seconds["exit"], *phases.values(), strict=True)
+    ]
     if name == _OURS:
         command = [sys.executable, "-m", "bit_keras.predict", f"--model={folder / 'run'}", "--top=1", "--json", photo]
         label = json.loads(_output(command))["predictions"][0]["class"]
     else:
         label = _child(name, folder, f"--images={_IMAGES.value}", f"--photo={photo}")["label"]
-    seconds["predict, a new process"] = time.time() - trained
-    seconds["total"] = sum(seconds.values())
+    clock.mark("predict, a new process")
+    seconds = {**phases, **clock.seconds}
+    seconds["total"] = [sum(values) for values in zip(*seconds.values())]
     return seconds, f"test accuracy {found['accuracy']:.3f}, {photo} is named {label}"
 
 
@@ -142,32 +148,31 @@ def _output(command: list) -> str:
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment).stdout
 
 
-def table(runs: dict[str, list[dict[str, float]]]) -> str:
+def table(runs: dict[str, list[dict[str, list[float]]]]) -> str:
     """Returns the seconds per phase, "median (minimum to maximum)" of the rounds, as a Markdown table.
 
     The last row is the total relative to that of the first contender, by round.
 
     Args:
-        runs: {contender: {phase: seconds} of each round, with "total"}.
+        runs: {contender: {phase: [seconds, CPU seconds]} of each round, with "total"}.
     """
-    phases = list(dict.fromkeys(phase for rounds in runs.values() for seconds in rounds for phase in seconds))
-    phases = [phase for phase in phases if phase not in _LAST] + list(_LAST)
-    lines = [f"| seconds | {' | '.join(runs)} |", f"|---|{'---|' * len(runs)}"]
-    for phase in phases:
-        cells = [_range([seconds[phase] for seconds in rounds if phase in seconds]) for rounds in runs.values()]
+    phases = dict.fromkeys(phase for rounds in runs.values() for seconds in rounds for phase in seconds)
+    lines = [f"| seconds; CPU seconds | {' | '.join(runs)} |", f"|---|{'---|' * len(runs)}"]
+    for phase in (*(phase for phase in phases if phase not in _LAST), *_LAST):
+        cells = [_cell([seconds[phase] for seconds in rounds if phase in seconds]) for rounds in runs.values()]
         lines.append(f"| {phase} | {' | '.join(cells)} |")
     first = [seconds["total"] for seconds in next(iter(runs.values()))]
-    ratios = [[each["total"] / base for each, base in zip(rounds, first)] for rounds in runs.values()]
-    return "\n".join([*lines, f"| total, relative to the first | {' | '.join(map(_range, ratios))} |"])
+    ratios = [
+        [[value / base for value, base in zip(each["total"], whole)] for each, whole in zip(rounds, first)]
+        for rounds in runs.values()
+    ]
+    return "\n".join([*lines, f"| total, relative to the first | {' | '.join(map(_cell, ratios))} |"])
 
 
-_LAST = ("exit", "predict, a new process", "total")
-
-
-def _range(values: list[float]) -> str:
-    if not values:
-        return ""
-    return f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
+def _cell(rounds: list[list[float]]) -> str:
+    """Returns "median (minimum to maximum)" of the seconds and of the CPU seconds; "" for a phase that is not there."""
+    columns = zip(*rounds)
+    return "; ".join(f"{statistics.median(each):.1f} ({min(each):.1f} to {max(each):.1f})" for each in columns)
 
 
 if __name__ == "__main__":

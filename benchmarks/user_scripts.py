@@ -30,21 +30,30 @@ _MESSAGES = {
 
 
 class Clock:
-    """Seconds per phase.
+    """Wall time and CPU time per phase.
 
     Args:
         began: `time.time()` when the process was started.
+
+    Attributes:
+        seconds: {phase: [seconds, CPU seconds of the process and of those that it started and that have ended]}.
     """
 
     def __init__(self, began: float):
-        self._last = began
+        self._last = began, 0.0
         self.seconds = {}
 
     def mark(self, phase: str) -> None:
         """Ends a phase, which may have several parts."""
-        now = time.time()
-        self.seconds[phase] = self.seconds.get(phase, 0) + now - self._last
+        now = time.time(), cpu_seconds()
+        before = self.seconds.get(phase, [0.0, 0.0])
+        self.seconds[phase] = [sum(values) - last for *values, last in zip(before, now, self._last)]
         self._last = now
+
+
+def cpu_seconds() -> float:
+    """Returns the CPU seconds of this process and of those that it started and that have ended."""
+    return sum(os.times()[:4])
 
 
 def train_ours(clock: Clock, images: Path, weights: Path, folder: Path, updates: int) -> float:
