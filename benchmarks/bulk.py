@@ -36,7 +36,7 @@ _ROUNDS = flags.DEFINE_integer("rounds", 3, "Turns per contender.", lower_bound=
 _FEW = flags.DEFINE_integer("few", 1000, "Images of the smaller job whose memory is measured; 0 for none.")
 _MANY = flags.DEFINE_integer("many", 50_000, "Images of the larger one.")
 _BATCH = 32
-_PART = 8 * _BATCH
+_PART = 4 * _BATCH
 _PROCESSES = {"network": "_Network", "reading": "_Reader"}  # in the names that Ray gives to processes
 _THREADS = {name: "1" for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")}
 
