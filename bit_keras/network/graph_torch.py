@@ -8,6 +8,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
+from bit_keras.network import execution
 from bit_keras.network.layers import GroupNormalization, MaxPooling2D, StandardizedConv2D
 
 _HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")  # of torch.nn.Module
@@ -72,7 +73,10 @@ class _TorchGraph:
         is_array = isinstance(inputs, np.ndarray) or ops.is_tensor(inputs)
         if self._graph is None or mask is not None or not is_array or inputs.ndim != 4:
             return super().call(inputs, training=training, mask=mask)
-        return self._graph(ops.convert_to_tensor(inputs, self.inputs[0].dtype))
+        images = ops.convert_to_tensor(inputs, self.inputs[0].dtype)
+        if execution.is_traced_by_torch(images):  # torch's compiler fails at the calls of the layers if shapes vary
+            return super().call(images, training=training)
+        return self._graph(images)
 
 
 class _KerasGraph:
