@@ -1,12 +1,11 @@
 """Program: training steps and predictions of R50x1 on Keras's torch backend, compared with timm, on the CPU.
 
 Example:
-    python -m benchmarks.on_torch --work=prediction --batch_size=16
-    MALLOC_TRIM_THRESHOLD_=100000000000 MALLOC_MMAP_THRESHOLD_=100000000000 python -m benchmarks.on_torch
+    python -m benchmarks.on_torch --work=prediction --batch_size=16 --allocator="kept memory"
 
 "compiled" is `compile(jit_compile=True)` of Keras, and `torch.compile` of timm's network; "folded" predicts with
-`bit_keras.folded(model)`. A step is forward pass, backward pass and an update of SGD with momentum. The environment
-variables of the second example, which all contenders get, make glibc keep freed memory. Needs the extra dev.
+`bit_keras.folded(model)`. A step is forward pass, backward pass and an update of SGD with momentum. Needs the extra
+dev.
 """
 
 import os
@@ -32,6 +31,7 @@ _ONLY = flags.DEFINE_multi_enum("only", None, CONTENDERS, "Contenders, all by de
 _WORK = flags.DEFINE_enum("work", "training", ["training", "prediction"], "What to measure.")
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 16, "Images of 128 pixels per call.", lower_bound=1)
 _ROUNDS = flags.DEFINE_integer("rounds", 5, "Turns per contender.", lower_bound=1)
+_ALLOCATORS = contest.define_allocator_flag()
 
 
 def main() -> None:
@@ -41,13 +41,15 @@ def main() -> None:
     trains = _WORK.value == "training"
     names = _ONLY.value or [name for name in CONTENDERS if not (trains and name.startswith(_FOLDED))]
     settings = [f"--work={_WORK.value}", f"--batch_size={_BATCH_SIZE.value}"]
-    seconds, _ = contest.contest("benchmarks.on_torch", {name: {} for name in names}, _ROUNDS.value, settings)
-    print(f"{contest.processor()}; {_WORK.value}, R50x1, {_BATCH_SIZE.value} images of {_SIDE} pixels\n")
-    print("| contender | ms | speed relative to timm in the same precision |\n|---|---|---|")
-    for name in names:
-        base = _TIMM + _HALF if name.endswith(_HALF) else _TIMM
-        speed = contest.ratio(seconds, base, name) if base in seconds else ""
-        print(f"| {name} | {contest.milliseconds(seconds[name])} | {speed} |")
+    print(f"{contest.processor()}; {_WORK.value}, R50x1, {_BATCH_SIZE.value} images of {_SIDE} pixels")
+    contenders = {name: {} for name in names}
+    contests = contest.on_all_allocators("benchmarks.on_torch", contenders, _ROUNDS.value, settings, _ALLOCATORS.value)
+    for allocator, seconds in contests:
+        print(f"| contender, {allocator} | ms | speed relative to timm in the same precision |\n|---|---|---|")
+        for name in names:
+            base = _TIMM + _HALF if name.endswith(_HALF) else _TIMM
+            speed = contest.ratio(seconds, base, name) if base in seconds else ""
+            print(f"| {name} | {contest.milliseconds(seconds[name])} | {speed} |")
 
 
 def run(name: str) -> None:
