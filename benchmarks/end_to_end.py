@@ -30,36 +30,38 @@ _OURS, _OFFICIAL, _TIMM = CONTENDERS = ("bit_keras", "official", "timm")
 _LAST = ("exit", "predict, a new process", "total")  # rows of the table
 _PACKAGES = {_OURS: ("keras", "tensorflow"), _OFFICIAL: ("tf_keras", "tensorflow"), _TIMM: ("timm", "torch")}
 
-_CONTENDER = flags.DEFINE_string("contender", None, "Run as this contender; for the program itself.")
-_BEGAN = flags.DEFINE_float("began", None, "When the process was started; for the program itself.")
-_FOLDER = flags.DEFINE_string("folder", None, "Where the contender writes; for the program itself.")
-_PHOTO = flags.DEFINE_string("photo", None, "Name this photo instead of training; for the program itself.")
-_IMAGES = flags.DEFINE_string("images", None, "Folder of train/CLASS/*.jpg and test/CLASS/*.jpg; made if missing.")
-_WEIGHTS = flags.DEFINE_string("weights", None, "npz file of R50x1 in the official form; made if missing.")
-_OFFICIAL_CHECKOUT = flags.DEFINE_string("official", None, "Checkout of google-research/big_transfer; none: left out.")
-_ONLY = flags.DEFINE_multi_enum("only", None, CONTENDERS, "Contenders, all by default.")
-_UPDATES = flags.DEFINE_integer("updates", 100, "Updates of the training.", lower_bound=5)
-_ROUNDS = flags.DEFINE_integer("rounds", 3, "Turns per contender.", lower_bound=1)
+
+def _define_flags() -> None:
+    flags.DEFINE_string("contender", None, "Run as this contender; for the program itself.")
+    flags.DEFINE_float("began", None, "When the process was started; for the program itself.")
+    flags.DEFINE_string("folder", None, "Where the contender writes; for the program itself.")
+    flags.DEFINE_string("photo", None, "Name this photo instead of training; for the program itself.")
+    flags.DEFINE_string("images", None, "Folder of train/CLASS/*.jpg and test/CLASS/*.jpg; made if missing.")
+    flags.DEFINE_string("weights", None, "npz file of R50x1 in the official form; made if missing.")
+    flags.DEFINE_string("official", None, "Checkout of google-research/big_transfer; none: left out.")
+    flags.DEFINE_multi_enum("only", None, CONTENDERS, "Contenders, all by default.")
+    flags.DEFINE_integer("updates", 100, "Updates of the training.", lower_bound=5)
+    flags.DEFINE_integer("rounds", 3, "Turns per contender.", lower_bound=1)
 
 
 def main() -> None:
-    if _CONTENDER.value:
-        run(_CONTENDER.value)
+    if flags.FLAGS.contender:
+        run(flags.FLAGS.contender)
         return
     for name in ("images", "weights"):
         if not flags.FLAGS[name].value:
             raise ValueError(f"{name} must be a path, of something to read or to make")
-    names = list(_ONLY.value or CONTENDERS)
-    if not _OFFICIAL_CHECKOUT.value and _OFFICIAL in names:
+    names = list(flags.FLAGS.only or CONTENDERS)
+    if not flags.FLAGS.official and _OFFICIAL in names:
         names.remove(_OFFICIAL)
         print("official is left out: --official names a checkout of https://github.com/google-research/big_transfer")
-    elif _OFFICIAL in names and not Path(_OFFICIAL_CHECKOUT.value, "bit_tf2", "models.py").is_file():
-        raise ValueError(f"official must be a checkout that holds bit_tf2/models.py, got {_OFFICIAL_CHECKOUT.value!r}")
+    elif _OFFICIAL in names and not Path(flags.FLAGS.official, "bit_tf2", "models.py").is_file():
+        raise ValueError(f"official must be a checkout that holds bit_tf2/models.py, got {flags.FLAGS.official!r}")
     make()
     versions = {package: metadata.version(package) for name in names for package in _PACKAGES[name]}
     print(contest.processor() + "; " + ", ".join(f"{name} {version}" for name, version in versions.items()))
     runs, facts = {name: [] for name in names}, {}
-    for _ in range(_ROUNDS.value):
+    for _ in range(flags.FLAGS.rounds):
         for name in names:
             with tempfile.TemporaryDirectory() as folder:
                 seconds, facts[name] = measure(name, Path(folder))
@@ -72,7 +74,7 @@ def main() -> None:
 
 def make() -> None:
     """Writes the images and the weights that do not exist yet."""
-    images, weights = Path(_IMAGES.value), Path(_WEIGHTS.value)
+    images, weights = Path(flags.FLAGS.images), Path(flags.FLAGS.weights)
     if not images.exists():
         from benchmarks import stamps
         from pretraining import packages
@@ -88,8 +90,8 @@ def make() -> None:
 def measure(name: str, folder: Path) -> tuple[dict[str, list[float]], str]:
     """Runs a contender once in `folder`: returns {phase: [seconds, CPU seconds]}, with "total", and what it found."""
     if name == _OFFICIAL:
-        _child(name, folder, f"--official={_OFFICIAL_CHECKOUT.value}")  # writes its weight file
-    photo = str(min(Path(_IMAGES.value, "test").glob("*/*")))
+        _child(name, folder, f"--official={flags.FLAGS.official}")  # writes its weight file
+    photo = str(min(Path(flags.FLAGS.images, "test").glob("*/*")))
     clock = user_scripts.Clock(time.time())
     found = _child(name, folder, *_settings(), f"--began={time.time()}")
     clock.mark("exit")  # the whole process, without its phases
@@ -101,7 +103,7 @@ def measure(name: str, folder: Path) -> tuple[dict[str, list[float]], str]:
         command = [sys.executable, "-m", "bit_keras.predict", f"--model={folder / 'run'}", "--top=1", "--json", photo]
         label = json.loads(_output(command))["predictions"][0]["class"]
     else:
-        label = _child(name, folder, f"--images={_IMAGES.value}", f"--photo={photo}")["label"]
+        label = _child(name, folder, f"--images={flags.FLAGS.images}", f"--photo={photo}")["label"]
     clock.mark("predict, a new process")
     seconds = {**phases, **clock.seconds}
     seconds["total"] = [sum(values) for values in zip(*seconds.values())]
@@ -110,23 +112,23 @@ def measure(name: str, folder: Path) -> tuple[dict[str, list[float]], str]:
 
 def run(name: str) -> None:
     """Runs as the named contender, in its own process."""
-    folder = Path(_FOLDER.value)
-    if _PHOTO.value:
+    folder = Path(flags.FLAGS.folder)
+    if flags.FLAGS.photo:
         names = {_OFFICIAL: user_scripts.name_official, _TIMM: user_scripts.name_timm}
-        print(json.dumps({"label": names[name](Path(_IMAGES.value), folder, Path(_PHOTO.value))}))
+        print(json.dumps({"label": names[name](Path(flags.FLAGS.images), folder, Path(flags.FLAGS.photo))}))
         return
-    if _BEGAN.value is None:
+    if flags.FLAGS.began is None:
         user_scripts.write_official(
-            _OFFICIAL_CHECKOUT.value, Path(_WEIGHTS.value), folder / user_scripts.OFFICIAL_WEIGHTS
+            flags.FLAGS.official, Path(flags.FLAGS.weights), folder / user_scripts.OFFICIAL_WEIGHTS
         )
         print("{}")
         return
-    clock = user_scripts.Clock(_BEGAN.value)
-    arguments = (clock, Path(_IMAGES.value), Path(_WEIGHTS.value), folder, _UPDATES.value)
+    clock = user_scripts.Clock(flags.FLAGS.began)
+    arguments = (clock, Path(flags.FLAGS.images), Path(flags.FLAGS.weights), folder, flags.FLAGS.updates)
     if name == _OURS:
         accuracy = user_scripts.train_ours(*arguments)
     elif name == _OFFICIAL:
-        accuracy = user_scripts.train_official(*arguments, _OFFICIAL_CHECKOUT.value)
+        accuracy = user_scripts.train_official(*arguments, flags.FLAGS.official)
     else:
         accuracy = user_scripts.train_timm(*arguments)
     print(json.dumps({"seconds": clock.seconds, "accuracy": accuracy}))
@@ -138,7 +140,7 @@ def _settings() -> list[str]:
 
 
 def _child(name: str, folder: Path, *settings: str) -> dict:
-    weights = f"--weights={_WEIGHTS.value}"
+    weights = f"--weights={flags.FLAGS.weights}"
     command = [sys.executable, "-m", "benchmarks.end_to_end", f"--contender={name}", f"--folder={folder}", weights]
     return json.loads(_output([*command, *settings]).splitlines()[-1])
 
@@ -176,4 +178,5 @@ def _cell(rounds: list[list[float]]) -> str:
 
 
 if __name__ == "__main__":
+    _define_flags()
     frame.run(main, "contender")

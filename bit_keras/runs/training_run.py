@@ -111,7 +111,7 @@ class TrainingRun(abc.ABC):
         config, total, accumulate = self.config, self.schedule.total_steps, self.config.accumulate
         checkpoint = self._checkpoint()
         skip_on_all_devices(network.optimizer)
-        with self.distribution.scope():
+        with self.distribution.scope(), doing(lambda: "preparing the training"):
             start = checkpoint.restore(network)
         self.distribution.check_equal(start, "share workdir; their checkpoints are of different steps")
         self._log_start(start // accumulate)

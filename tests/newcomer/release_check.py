@@ -121,7 +121,7 @@ def build(release: Release) -> list[str]:
         built[name] = _build(tools, source, out, {**variables, "SOURCE_DATE_EPOCH": epoch}, "--sdist", "--wheel")
     release.sdist, release.wheel = built["first"]
     with tarfile.open(release.sdist) as archive:
-        archive.extractall(release.root / "unpacked", filter="data")
+        archive.extractall(release.root / "unpacked")  # without `filter`, which Python 3.11.2 does not have
     (unpacked,) = (release.root / "unpacked").iterdir()
     out = release.root / "built-third"
     (from_sdist,) = _build(tools, unpacked, out, {**_FIRST, "SOURCE_DATE_EPOCH": epoch}, "--wheel")
