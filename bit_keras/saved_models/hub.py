@@ -86,7 +86,7 @@ def export_module(
 
 
 def _write_card(directory: Path, card: Card) -> None:
-    """Stores what the card says of the features; a classifier has its own card already."""
+    """Stores the parts of the card that describe the features; a classifier has its own card already."""
     of_features = dataclasses.replace(card, class_names=None, labels=None, accuracy=None, accuracy_on=None)
     (directory / "assets").mkdir(exist_ok=True)
     (directory / "assets" / f"{KEY}.json").write_text(of_features.to_json(), encoding="utf-8")

@@ -24,7 +24,7 @@ def main() -> None:
     for photo in (Path("photo.jpg"), Path("more_photos", "robin 1.jpg")):
         photo.parent.mkdir(exist_ok=True)
         photo.write_bytes(Path("birds", "robin", "0.JPG").read_bytes())
-    _write_boxes(Path("boxes"))
+    write_boxes(Path("boxes"))
     bit_keras.save_npz(bit_keras.BiT.from_preset("BiT-mini-R17x0.5", num_classes=10), "weights.npz")
     bit_keras.save_npz(bit_keras.BiT("R17x0.5", 1000), "ilsvrc.npz")
     mirror = Path("mirror")
@@ -36,7 +36,7 @@ def main() -> None:
     print("made birds/, boxes/, photo.jpg, more_photos/, weights.npz, ilsvrc.npz, model.safetensors and mirror/")
 
 
-def _write_boxes(folder: Path) -> None:
+def write_boxes(folder: Path) -> None:
     """Writes a few images of squares, and their boxes in the form of COCO."""
     folder.mkdir()
     images, annotations = [], []

@@ -3,7 +3,6 @@
 Stands in for downloads: the published names of ILSVRC-2012's classes are made up here, except for a cat.
 """
 
-import json
 import os
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from PIL import Image
 
 import bit_keras
 from bit_keras import detection
+from tests.newcomer.make_inputs import write_boxes
 
 __all__ = ["bit_keras", "detection", "keras", "np", "write"]
 
@@ -28,24 +28,9 @@ def write() -> None:
             Image.fromarray(pixels).save(f"{name}/{number}.jpg")
     Path("robin.jpg").write_bytes(Path("birds/robin/0.jpg").read_bytes())
     Path("broken.jpg").write_bytes(b"no image")
-    _write_boxes(Path("boxes"))
+    write_boxes(Path("boxes"))
     _write_names(Path("mirror"))
     os.environ |= {"BIT_KERAS_MIRROR": os.path.abspath("mirror"), "BIT_KERAS_CACHE": os.path.abspath("cache")}
-
-
-def _write_boxes(folder: Path) -> None:
-    """Writes images of squares, and their boxes in the form of COCO."""
-    folder.mkdir()
-    images, annotations = [], []
-    for number in range(10):
-        pixels = np.zeros((60, 80, 3), np.uint8)
-        pixels[10:40, 5 * number : 5 * number + 30] = 200
-        Image.fromarray(pixels).save(folder / f"{number}.png")
-        images.append({"id": number, "file_name": f"{number}.png", "height": 60, "width": 80})
-        box = {"id": number + 1, "image_id": number, "category_id": 1, "bbox": [5 * number, 10, 30, 30], "iscrowd": 0}
-        annotations.append({**box, "area": 900})
-    content = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "square"}]}
-    (folder / "train.json").write_text(json.dumps(content))
 
 
 def _write_names(folder: Path) -> None:
