@@ -1,0 +1,52 @@
+"""The commands of all pages: programs, subcommands and settings that exist. `make newcomer` runs those of some pages."""
+
+import configparser
+import re
+import shlex
+from pathlib import Path
+
+from tests.newcomer import readme
+
+ROOT = Path(__file__).parents[2]
+PAGES = [
+    page for pattern in ("*.md", "docs/**/*.md", "export/**/*.md", "hub_modules/*.md") for page in ROOT.glob(pattern)
+]
+_COMMAND = re.compile(r"(?:\S+=\S+ )*(?:python -m (bit_keras(?:\.\w+)+)|(bit-[\w-]+)) (.*)")
+
+
+def _modules() -> dict[str, str]:
+    """{console script: module that can be run}."""
+    parser = configparser.ConfigParser()
+    parser.read(ROOT / "setup.cfg")
+    lines = filter(None, parser["options.entry_points"]["console_scripts"].split("\n"))
+    pairs = (re.split(r"\s*=\s*|:", line) for line in lines)
+    return {script: module.removesuffix(".__main__") for script, module, _ in pairs}
+
+
+def _commands(page: Path) -> list[tuple[str, str, list[str]]]:
+    """(module, subcommand, names of the settings) of each command."""
+    found = []
+    for line in "".join(readme.blocks([page], "bash")).replace("\\\n", " ").splitlines():
+        if match := _COMMAND.match(line):
+            module = match[1] or _modules()[match[2]]
+            arguments = shlex.split(match[3], comments=True)
+            subcommand = arguments[0] if arguments and re.fullmatch("[a-z]+", arguments[0]) else ""
+            names = [a[2:].partition("=")[0] for a in arguments if a.startswith("--")]
+            found.append((module, subcommand, names))
+    return found
+
+
+def test_settings_exist(run_program):
+    shown = {}
+    checked, wrong = 0, []
+    for page in PAGES:
+        for module, subcommand, names in _commands(page):
+            if (module, subcommand) not in shown:
+                done = run_program(module, *filter(None, [subcommand]), "--help")
+                assert done.returncode == 0, f"{page.name}: {module} {subcommand}: {done.stderr}"
+                shown[module, subcommand] = set(re.findall(r"^  --(?:\[no\])?(\w+)", done.stdout, re.MULTILINE))
+            there = shown[module, subcommand] | {f"no{name}" for name in shown[module, subcommand]} | {"help"}
+            wrong += [f"{page.name}: {module} {subcommand} --{name}" for name in names if name not in there]
+            checked += len(names)
+    assert not wrong
+    assert checked > 150
