@@ -242,33 +242,70 @@ def no_flags(monkeypatch) -> None:
     monkeypatch.setattr(flags, "FLAGS", flags.FlagValues())
 
 
+class _Forks:
+    """Runs Python programs in forks of a process that has imported some modules; see tests/consumers/command_lines.py.
+
+    The process starts when it is first used.
+    """
+
+    def __init__(self, *modules: str):
+        self._modules, self._server, self._lock = modules, None, threading.Lock()
+
+    def run(self, program: str, arguments, environment=None, folder=None) -> subprocess.CompletedProcess:
+        request = {"program": program, "arguments": [*map(str, arguments)], "environment": environment}
+        with self._lock:
+            self._server = self._server or self._start()
+            self._server.stdin.write(json.dumps(request | {"folder": folder and str(folder)}) + "\n")
+            self._server.stdin.flush()
+            status, out, err = json.loads(self._server.stdout.readline())
+        return subprocess.CompletedProcess(["python", "-m", program, *request["arguments"]], status, out, err)
+
+    def _start(self) -> subprocess.Popen:
+        path = os.pathsep.join([str(ROOT), *sys.path])
+        return subprocess.Popen(
+            [sys.executable, "-W", "ignore", ROOT / "tests" / "consumers" / "command_lines.py", *self._modules],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": path},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def end(self) -> None:
+        if self._server:
+            self._server.communicate()
+
+
 @pytest.fixture(scope="session")
 def run_program() -> Iterator[Callable[..., subprocess.CompletedProcess]]:
     """Function that runs a program of the checkout as `python -m` does, without another import of Keras.
 
     Its arguments are the module, those of the program, and `environment` and `folder` of the process.
     """
-    path = os.pathsep.join([str(ROOT), *sys.path])
-    server = subprocess.Popen(
-        [sys.executable, "-W", "ignore", ROOT / "tests" / "consumers" / "command_lines.py"],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": path},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    forks = _Forks("tiny", "bit_keras")
 
     def run(module: str, *arguments, environment: dict[str, str] | None = None, folder: Path | None = None):
-        request = {
-            "module": module,
-            "arguments": [str(argument) for argument in arguments],
-            "environment": environment,
-            "folder": folder and str(folder),
-        }
-        server.stdin.write(json.dumps(request) + "\n")
-        server.stdin.flush()
-        status, out, err = json.loads(server.stdout.readline())
-        return subprocess.CompletedProcess(["python", "-m", module, *request["arguments"]], status, out, err)
+        return forks.run(module, arguments, environment, folder)
 
     yield run
-    server.communicate()
+    forks.end()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _checks_of_exports_in_forks() -> Iterator[None]:
+    """Runs the programs that exporters start without another import of TensorFlow.
+
+    tests/system/test_processes.py tests how users run them.
+    """
+    from bit_keras.system import processes
+
+    forks = _Forks("tensorflow")
+
+    def run(arguments: list[str], environment: dict[str, str]) -> subprocess.CompletedProcess:
+        program, *rest = arguments[1:] if arguments[0] == "-m" else arguments
+        return forks.run(program, rest, environment, os.getcwd())
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(processes, "_run", run)
+        yield
+    forks.end()

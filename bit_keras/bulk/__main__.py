@@ -54,7 +54,7 @@ def _define_flags() -> None:
     flags.DEFINE_integer(
         "readers",
         None,
-        "Tasks that read and decode images at once; if not given, one per CPU that the workers leave.",
+        "Processes that read and decode images; if not given, one per CPU that the workers leave.",
         lower_bound=1,
     )
     flags.DEFINE_float(

@@ -109,13 +109,19 @@ def _compute(missing: Mapping[int, Part], results: Output, counters: Counters, b
     total = sum(len(part.images) for part in missing.values())
     arrived: dict[int, dict[int, pa.Table]] = {number: {} for number in missing}
     bar = image_bar(transient=True)
-    task = bar.add_task("images", total=total)
-    with doing(lambda: f"{counters.images:,} of {total:,} images" if bar.disable else ""), bar:
+    task = bar.add_task("loading the model", total=total)
+
+    def state() -> str:
+        if bar.disable:
+            return f"{counters.images:,} of {total:,} images" if counters.images else "workers load the model"
+        return ""
+
+    with doing(state), bar:
         for batch in batches:
             part, rows = missing[batch.part], arrived[batch.part]
             rows[batch.number] = batch.rows
             counters.add(batch)
-            bar.advance(task, len(batch.rows))
+            bar.update(task, description="images", advance=len(batch.rows))
             if sum(map(len, rows.values())) == len(part.images):
                 results.write(part, pa.concat_tables(rows[number] for number in sorted(rows)))
                 del arrived[batch.part]

@@ -35,7 +35,7 @@ def convert(network: keras.Model, card: Card, calibration: np.ndarray, folder: P
 def _function(network: keras.Model, size: int | None):
     """Returns `network` as a tf.function from "images" [N, size, size, 3] in [0, 1] to "logits" [N, K]."""
 
-    @tf.function(input_signature=[tf.TensorSpec([None, size, size, 3], name="images")])
+    @tf.function(input_signature=[tf.TensorSpec([None, size, size, 3], name="images")], autograph=False)
     def call(images):
         return {"logits": network(2.0 * images - 1.0, training=False)}
 

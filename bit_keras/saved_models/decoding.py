@@ -75,10 +75,12 @@ def prepare_rows(
         As `decode_rows`, with the stacked tensors in place of the images.
     """
 
+    @tf.autograph.experimental.do_not_convert
     def look(index, data):
         still = tf.cond(_starts_with(data, *GIF), lambda: first_frame(data), lambda: data)
         return index, still, *_refusal(data, still, max_pixels, max_scans)
 
+    @tf.autograph.experimental.do_not_convert
     def decode(index, data, _):
         return index, *prepare(preprocessing.decode_in_graph(data))
 

@@ -31,15 +31,15 @@ def write(model: keras.Model, path: Path, assets: Mapping[str, Path] | None = No
     output, compute = _network(model, endpoints)
     images_spec = tf.TensorSpec([None, None, None, 3], name="inputs")
 
-    @tf.function
+    @tf.function(autograph=False)
     def call(inputs, training=False):
         return compute(2.0 * inputs - 1.0, training)[output]
 
-    @tf.function
+    @tf.function(autograph=False)
     def all_endpoints(inputs, training=False):
         return compute(2.0 * inputs - 1.0, training)
 
-    @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3], name="images")])
+    @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3], name="images")], autograph=False)
     def serve(images):
         return {output: call(images, training=False)}
 
@@ -102,7 +102,7 @@ def _runner(compute: Callable) -> Callable:
 
     # As a graph, like the SavedModel. Eager mode computes the division by a square root differently, which changes the
     # outputs of R152x2 by 1e-4 of their scale.
-    graph = tf.function(run)
+    graph = tf.function(run, autograph=False)
     for training in (False, True):
         graph.get_concrete_function(tf.TensorSpec([None, None, None, 3]), training)  # one trace for all sizes
     return graph

@@ -97,15 +97,15 @@ def write(
         names = tf.strings.as_string(best) if class_names is None else tf.gather(tf.constant(class_names), best)
         return {"scores": scores, "classes": names, "logits": logits}
 
-    @tf.function(input_signature=[images_spec])
+    @tf.function(input_signature=[images_spec], autograph=False)
     def serving_default(images):
         return classify(run_pixels(images)["logits"])
 
-    @tf.function(input_signature=[images_spec])
+    @tf.function(input_signature=[images_spec], autograph=False)
     def features(images):
         return {"features": run_pixels(images)["features"]}
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")])
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")], autograph=False)
     def serve_bytes(image_bytes):
         index, images, errors = decoding.decode_rows(
             image_bytes, options.resolution, model.card.resize, options.max_rows, options.max_pixels, options.max_scans
@@ -207,7 +207,7 @@ def reference(network: keras.Model) -> Callable[[np.ndarray], np.ndarray | dict[
 
     if keras.backend.backend() != "tensorflow":
         return lambda images: arrays(call(images))
-    graph = tf.function(call, input_signature=[tf.TensorSpec([None, None, None, 3])])
+    graph = tf.function(call, input_signature=[tf.TensorSpec([None, None, None, 3])], autograph=False)
 
     def run(images: np.ndarray) -> np.ndarray:
         # This optimization replaces the division by a square root in the standardization with a product, but `fold`

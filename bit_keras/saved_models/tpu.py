@@ -80,7 +80,9 @@ def export_tpu(
         written.mkdir()
         expected = written.with_name("expected.npz")
         rounding = _write_expected(model, call, batch_sizes, resolution, expected)
-        rates = measure(tf.function(lambda images: call(2.0 * images - 1.0), reduce_retracing=True), resolution)
+        rates = measure(
+            tf.function(lambda images: call(2.0 * images - 1.0), reduce_retracing=True, autograph=False), resolution
+        )
         facts = {}
         for form in FORMS:
             logger.info("writing the %s form and checking it in a fresh process", form)
@@ -136,7 +138,7 @@ def _write(
 ) -> None:
     images_spec = tf.TensorSpec([None, resolution, resolution, 3], name="images")
 
-    @tf.function(input_signature=[images_spec])
+    @tf.function(input_signature=[images_spec], autograph=False)
     def tpu_func(images):
         return call(images) if form == "converter" else tf.compat.v1.tpu.rewrite(call, [images])[0]
 
@@ -155,7 +157,7 @@ def _write(
 def _signature(run: Callable, resolution: int, fit: str) -> Callable:
     """Returns the signature: decodes image files and calls `run`, a function from images in [-1, 1] to logits."""
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")])
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")], autograph=False)
     def serve(image_bytes):
         index, images, errors = decode_rows(image_bytes, resolution, fit)
         decoded = in_rows(index, images, tf.size(image_bytes))

@@ -150,7 +150,7 @@ def _run(loaded, expected: dict[str, np.ndarray]) -> dict:
 def _hlo(loaded, shape: tuple[int, ...]) -> str:
     """Returns the HLO that XLA compiles the TPU's function to, for images of one shape."""
 
-    @tf.function(jit_compile=True)
+    @tf.function(jit_compile=True, autograph=False)
     def compiled(images):
         return getattr(loaded, ALIAS)(images)
 

@@ -25,9 +25,13 @@ def run_python(fault: str, *arguments) -> str:
         "PYTHONPATH": os.pathsep.join(sys.path),  # the same modules as here, also from a checkout
         "TF_CPP_MIN_LOG_LEVEL": "2",
     }
-    # -P: modules in the program's folder or the current one must not shadow installed ones.
-    command = [sys.executable, "-P", *map(str, arguments)]
-    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    result = _run([*map(str, arguments)], environment)
     if result.returncode:
         raise RuntimeError(f"{fault} (exit status {result.returncode}):\n{result.stderr}")
     return result.stdout
+
+
+def _run(arguments: list[str], environment: dict[str, str]) -> subprocess.CompletedProcess:
+    # -P: modules in the program's folder or the current one must not shadow installed ones.
+    command = [sys.executable, "-P", *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)

@@ -1,4 +1,4 @@
-"""The commands of all pages: programs, subcommands and settings that exist. `make newcomer` runs those of some pages."""
+"""The commands of all pages: their programs, subcommands and settings exist. `make newcomer` runs some of them."""
 
 import configparser
 import re

@@ -36,7 +36,7 @@ def main() -> None:
 
 
 def run(root: Path, wheel: Path, first: bool = False) -> Path:
-    """Installs the wheel in `root`, runs the code of the (first) pages there, and returns the environment's programs."""
+    """Installs the wheel in `root`, runs the code of the pages there, and returns the folder of its programs."""
     pages = [CHECKOUT / page for page in (FIRST_PAGES if first else PAGES)]
     scratch, other = root / "python", root / "commands"
     scratch.mkdir()

@@ -40,7 +40,9 @@ def _decode_stored(encoded: tf.Tensor) -> tf.Tensor:
 
 
 # A call in graphs, which costs nothing where it is not taken; inlined, each of its operations would.
-@tf.function(input_signature=[tf.TensorSpec((), tf.string)], experimental_attributes={"_noinline": True})
+@tf.function(
+    input_signature=[tf.TensorSpec((), tf.string)], experimental_attributes={"_noinline": True}, autograph=False
+)
 def _decode_other(encoded: tf.Tensor) -> tf.Tensor:
     def with_pillow() -> tf.Tensor:
         # Not stateful: it is run in parallel, also with op determinism.

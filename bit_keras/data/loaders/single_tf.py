@@ -11,7 +11,7 @@ from bit_keras.data.tensorflow_for_data import tf
 def file_reader(crop: int, fit: str) -> Callable[[bytes], np.ndarray]:
     """See `bit_keras.data.single.file_reader`."""
 
-    @tf.function(input_signature=[tf.TensorSpec([], tf.string)])
+    @tf.function(input_signature=[tf.TensorSpec([], tf.string)], autograph=False)
     def prepare(encoded: tf.Tensor) -> tf.Tensor:
         return preprocessing.test_image(encoded, crop=crop, fit=fit)
 

@@ -42,6 +42,8 @@ def shuffled(split: Split, seed: int, start: int = 0, shard: tuple[int, int] = (
 def shuffled_indices(length: int, seed: int, start: int, shard: tuple[int, int]) -> tf.data.Dataset:
     """Returns the indices of endless passes over `length` examples, a new permutation in each; see `passes`."""
 
+    # Like all functions of tensors here, it has no `if` or loop for AutoGraph, whose conversion takes seconds.
+    @tf.autograph.experimental.do_not_convert
     def indices(number: tf.Tensor) -> tf.data.Dataset:
         key = tf.stack([tf.constant(seed, tf.int64), number])
         order = tf.random.experimental.stateless_shuffle(tf.range(length, dtype=tf.int64), key, alg="philox")
@@ -79,6 +81,7 @@ def _read(split: Split, indices: tf.data.Dataset) -> tf.data.Dataset:
 def _encoded_reader(split: Split) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
     """As `_reader`, for a split whose images and labels Python reads."""
 
+    @tf.autograph.experimental.do_not_convert
     def read(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         image, label = tf.numpy_function(split.encoded, [index], (tf.string, tf.int64), stateful=False)
         return tf.ensure_shape(image, ()), tf.ensure_shape(label, ())
@@ -91,6 +94,7 @@ def _reader(examples: Examples) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Ten
     with tf.device("CPU"):  # leaves the accelerator's memory to the model
         images, labels = tf.constant(examples.images), tf.constant(examples.labels)
 
+    @tf.autograph.experimental.do_not_convert
     def read(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         image = tf.gather(images, index)
         if examples.reader is not None:

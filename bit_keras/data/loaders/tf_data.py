@@ -27,6 +27,7 @@ def train_batches(
     """See `bit_keras.data.train_batches`."""
     decode = keeping_decoder() if keep and min_area is None else preprocessing.decode
 
+    @tf.autograph.experimental.do_not_convert
     def prepare(position, example):
         image, label = example
         key = tf.stack([tf.constant(seed, tf.int64), position])
@@ -57,6 +58,7 @@ def test_batches(source: Source, *, batch_size: int, crop: int, fit: str, keep: 
     """See `bit_keras.data.test_batches`."""
     decode = keeping_decoder() if keep else preprocessing.decode
 
+    @tf.autograph.experimental.do_not_convert
     def prepare(image, label):
         return preprocessing.test_image(decode(image), crop=crop, fit=fit), _one_hot(label, source)
 

@@ -141,7 +141,7 @@ class Stream:
     def _open(self, shuffle_seed: tf.Tensor | None = None) -> tf.data.Dataset:
         """Returns the dataset of (encoded image, label); with a seed the order of the files is shuffled."""
         if self.is_chosen is None:
-            return self._features(shuffle_seed).map(self.reading)
+            return self._features(shuffle_seed).map(tf.autograph.experimental.do_not_convert(self.reading))
         return self._numbered(shuffle_seed).map(lambda image, label, _: (image, label))
 
     def _numbered(self, shuffle_seed: tf.Tensor | None = None) -> tf.data.Dataset:
@@ -149,6 +149,7 @@ class Stream:
         lengths = self._info.shard_lengths
         begins = tf.constant(np.cumsum([0, *lengths[:-1]]), tf.int64)
 
+        @tf.autograph.experimental.do_not_convert
         def number(example: dict) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
             shard, index = (  # an identifier is, for example, "cifar10-train.tfrecord-00000-of-00001__12"
                 tf.strings.to_number(tf.strings.regex_replace(example["tfds_id"], _RECORD, group), tf.int64)

@@ -144,6 +144,7 @@ class Records:
             columns = [tf.constant(c) for c in (self.files, sizes, self.file, self.offset, self.length, self.labels)]
         names, sizes, file, offset, length, labels = columns
 
+        @tf.autograph.experimental.do_not_convert
         def read(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             number, begin, size = (tf.gather(column, index) for column in (file, offset, length))
             rest = tf.gather(sizes, number) - begin - size
@@ -368,6 +369,7 @@ def _parser(image: str, label: str) -> Callable:
     """
     features = {image: tf.io.FixedLenFeature([], tf.string, ""), label: tf.io.RaggedFeature(tf.int64)}
 
+    @tf.autograph.experimental.do_not_convert
     def parse(serialized: tf.Tensor) -> tuple[tf.Tensor, ...]:
         example = tf.io.parse_example(serialized, features)
         return (

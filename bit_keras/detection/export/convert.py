@@ -28,7 +28,7 @@ def convert(network: keras.Model, card: Card, folder: Path, formats: list[str]) 
 def _function(network: keras.Model, size: int | None):
     """Returns a tf.function from "images" [N, size, size, 3] in [0, 1] to "class" [N, A, K] and "box" [N, A, 4]."""
 
-    @tf.function(input_signature=[tf.TensorSpec([None, size, size, 3], name="images")])
+    @tf.function(input_signature=[tf.TensorSpec([None, size, size, 3], name="images")], autograph=False)
     def call(images):
         return network(2.0 * images - 1.0, training=False)
 

@@ -83,14 +83,14 @@ def _signatures(
         ids = found["class_ids"]
         return {**found, "classes": tf.where(ids < 0, "", tf.gather(names, tf.maximum(ids, 0)))}
 
-    @tf.function(input_signature=[images_spec])
+    @tf.function(input_signature=[images_spec], autograph=False)
     def serving_default(images):
         images = from_pixels(images)
         count, height, width, _ = tf.unstack(tf.shape(images))
         content = tf.tile([[height, width]], [count, 1])
         return named(in_parts(find, (images, content), count, nothing))
 
-    @tf.function(input_signature=[images_spec])
+    @tf.function(input_signature=[images_spec], autograph=False)
     def heads(images):
         images = from_pixels(images)
         count, height, width, _ = tf.unstack(tf.shape(images))
@@ -100,7 +100,7 @@ def _signatures(
         }
         return in_parts(run, (images,), count, none)
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")])
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")], autograph=False)
     def serve_bytes(image_bytes):
         side, count = options.resolution, tf.size(image_bytes)
 
