@@ -15,14 +15,15 @@ demo: .venv/demo/installed
 	rm -rf demo_output
 	TF_ENABLE_ONEDNN_OPTS=1 KERAS_BACKEND=tensorflow .venv/demo/bin/python -m examples.demo --workdir=demo_output
 
-test: .venv/test/installed .venv/beam/installed
+test:
+	$(MAKE) --jobs=2 .venv/test/installed .venv/beam/installed
 	.venv/test/bin/ruff check .
 	.venv/test/bin/ruff format --check .
 	KERAS_BACKEND=tensorflow $(PYTEST)
-	.venv/beam/bin/python -m pytest tests/bulk/test_beam.py
+	KERAS_BACKEND=torch .venv/beam/bin/python -m pytest tests/bulk/test_beam.py
 	KERAS_BACKEND=jax $(PYTEST) -m any_backend
 	KERAS_BACKEND=torch $(PYTEST) -m any_backend
-	$(MAKE) newcomer
+	$(PYTHON) tests/newcomer/run.py --first
 
 # While working: lint, and the tests that train, export and convert nothing and start few processes.
 QUICK = $(addprefix tests/,checkpoints data docs figures hub_modules metrics newcomer pretraining runs system zoo \
@@ -42,7 +43,8 @@ check: .venv/test/installed
 docs: .venv/docs/installed
 	.venv/docs/bin/python -m tools.site
 
-# Tests the wheel as a user without a checkout would use it, in a new environment outside of the checkout.
+# Tests the wheel as a user without a checkout would use it, in a new environment outside of the checkout, with the code of
+# all pages: many minutes. `make test` ends with that of the first pages, and `make release-check` with this.
 newcomer:
 	$(PYTHON) tests/newcomer/run.py
 
@@ -69,11 +71,12 @@ format: .venv/test/installed
 .venv/demo/installed: EXTRAS = hub
 .venv/docs/installed: EXTRAS = detection,docs,tensorflow
 .venv/test/installed: EXTRAS = detection,dev,edge,hub,huggingface,jax,kaggle,ray,safetensors,serving,torch
-# Apart from the others: Beam needs older releases of some of the packages.
-.venv/beam/installed: EXTRAS = beam,tensorflow,test
+# Apart from the others: Beam needs older releases of some of the packages. Of the backends, torch installs fastest.
+.venv/beam/installed: EXTRAS = beam,test,torch
+# Not compiled by pip: Python compiles what it imports, a tenth of it.
 .venv/%/installed: setup.cfg pyproject.toml
 	$(PYTHON) -m venv --clear .venv/$*
-	.venv/$*/bin/pip install --quiet --disable-pip-version-check --editable '.[$(EXTRAS)]'
+	.venv/$*/bin/pip install --quiet --disable-pip-version-check --no-compile --editable '.[$(EXTRAS)]'
 	touch $@
 
 clean:

@@ -65,7 +65,8 @@ def convolve(inputs, kernel, strides: tuple[int, int], padding: str):
     """2-D convolution; see `arithmetic.convolve`."""
     *size, channels, filters = kernel.shape
     if size == [1, 1]:  # a matrix product, which reads the kernel in either order
-        return torch.matmul(inputs[:, :: strides[0], :: strides[1]].contiguous(), kernel[0, 0])
+        # Not kernel[0, 0]: its gradient would be copied, into the other order in memory.
+        return torch.matmul(inputs[:, :: strides[0], :: strides[1]].contiguous(), kernel.reshape(channels, filters))
     is_same = padding == "same"
     if is_same and (max(strides) > 1 or not all(side % 2 for side in size)):  # may pad below and right only
         return ops.conv(inputs, kernel, strides=strides, padding=padding, data_format="channels_last")
