@@ -190,7 +190,7 @@ def _difference(model: BiT, path: Path) -> float | None:
 
 
 def _in_words(difference: float | None, reason: str) -> str:
-    return f"not run, {reason}" if difference is None else f"{difference:.1e} of the logits' scale from BiT"
+    return f"not compared: {reason}" if difference is None else f"{difference:.1e} of their scale from BiT's"
 
 
 def main(*arguments: str) -> None:
@@ -212,9 +212,10 @@ def main(*arguments: str) -> None:
         run_source=values.run_source,
     )
     print(f"{done.path}: {done.variant} with {done.num_classes} classes, read again, bit-identical")
-    reason = "it holds a program, which --run_source runs" if done.source_is_program else "no library for it"
-    print(f"  source: {_in_words(done.source_difference, reason)}")
-    print(f"  copy:   {_in_words(done.difference, 'no library for it')}")
+    no_other = "no other library that runs this format is installed"
+    reason = "it holds a program, which --run_source runs" if done.source_is_program else no_other
+    print(f"  logits of the source: {_in_words(done.source_difference, reason)}")
+    print(f"  logits of the copy:   {_in_words(done.difference, no_other)}")
 
 
 def _define_flags() -> None:

@@ -164,6 +164,8 @@ def _file(url: str) -> str:
 
 def _classes(module: Module) -> str:
     row = module.weights
+    if row.names:
+        return f"the {row.num_classes} of {row.dataset}, whose names are in `assets/class_names.txt`"
     if row.labels is None:
         return f"the {row.num_classes} of {row.dataset}; no list of names was published with the weights"
     return (

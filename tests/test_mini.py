@@ -26,7 +26,7 @@ def test_the_file():
     assert path.stat().st_size < 8e6
     assert hashlib.sha256(path.read_bytes()).hexdigest() == bit_keras.zoo.presets.PRESETS[NAME].files[0].sha256
     assert {array.dtype for array in read_npz(path).values()} == {np.dtype("float16")}
-    for ending in ("md", "csv"):
+    for ending in ("md", "csv", "txt"):
         assert path.with_name(f"{NAME}.{ending}").is_file()
 
 
@@ -42,6 +42,9 @@ def test_no_class_is_one_of_the_downstream_tasks():
 
     classes = [*fashion.CLASSES, *letters.CLASSES, *clipart.CLASSES]
     assert len(classes) == bit_keras.zoo.presets.PRESETS[NAME].num_classes
+    assert (
+        tuple(classes) == bit_keras.zoo.presets.PRESETS[NAME].class_names == bit_keras.BiT.from_preset(NAME).class_names
+    )
     assert not set(classes) & {*downstream.KINDS, *"0123456789"}
 
 

@@ -126,6 +126,7 @@ class Card:
         """Returns the card of published weights."""
         return cls(
             variant=row.variant,
+            class_names=row.class_names,
             labels=row.labels,
             resolution=row.evaluation_resolution or row.training_resolution,
             training_resolution=row.training_resolution,

@@ -49,5 +49,6 @@ def _check_known(outputs: Sequence[str], classes: Sequence[str]) -> None:
         more = f" and {len(unknown) - _SHOWN:,} more" if len(unknown) > _SHOWN else ""
         raise ValueError(
             f"the classes of the data must be among the {len(outputs):,} of the weights; {len(unknown):,} of "
-            f"{len(classes):,} are not: {', '.join(unknown[:_SHOWN])}{more}"
+            f"{len(classes):,} are not: {', '.join(unknown[:_SHOWN])}{more}. Leave out their images, or fine-tune the "
+            "weights on these data first"
         )

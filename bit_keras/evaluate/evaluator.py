@@ -28,6 +28,7 @@ from bit_keras.system.checks import check_choice, check_integer, check_name_or_p
 from bit_keras.system.files import whole, write_json
 from bit_keras.system.logs import doing, logger, shows_messages
 from bit_keras.system.paths import check_empty_folder, check_outside, expanded
+from bit_keras.system.texts import images_per_second
 from bit_keras.zoo.fits import FITS
 from bit_keras.zoo.precisions import PRECISIONS
 
@@ -309,7 +310,7 @@ def _watched(batches: Iterable, num_examples: int) -> Generator:
             done += len(images)
             bar.advance(task, len(images))
     seconds = time.perf_counter() - start
-    logger.info("%d examples in %.1f s, %.0f images/s", num_examples, seconds, num_examples / seconds)
+    logger.info("%d examples in %.1f s, %s", num_examples, seconds, images_per_second(num_examples / seconds))
 
 
 def _write(folder: Path, evaluation: Evaluation) -> None:

@@ -9,7 +9,7 @@ from rich import progress
 
 from bit_keras.system.logs import doing, logger
 from bit_keras.system.progress_bar import image_bar
-from bit_keras.system.texts import counted
+from bit_keras.system.texts import counted, images_per_second
 
 
 class Row(Protocol):
@@ -66,11 +66,11 @@ class Watched:
 
     def describe(self) -> str:
         of = "" if self._total is None else f" of {self._total:,}"
-        return "" if not self._bar.disable else f"{self.count:,}{of} images"
+        return "" if not self._bar.disable else f"{self.count:,}{of} images done"
 
     def log(self) -> None:
         seconds = time.perf_counter() - self._began
         images = counted(self.count, "image")
-        logger.info("%s in %.1f s, %.0f images/s", images, seconds, self.count / seconds)
+        logger.info("%s in %.1f s, %s", images, seconds, images_per_second(self.count / seconds))
         if self.errors:
             logger.warning("%s of %s cannot be read", f"{self.errors:,}", images)

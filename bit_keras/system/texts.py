@@ -40,6 +40,15 @@ def counted(number: int, noun: str, plural: str | None = None) -> str:
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
+def images_per_second(speed: float) -> str:
+    """Returns a speed, with a decimal where that matters.
+
+    >>> images_per_second(0.26), images_per_second(1437.2)
+    ('0.3 images/s', '1,437 images/s')
+    """
+    return f"{speed:,.{0 if speed >= 9.95 else 1}f} images/s"
+
+
 def label(name: str) -> str:
     """Returns the name of a class as one line that is not blank."""
     return one_line(name) if name.strip() else f"'{one_line(name)}'"

@@ -8,6 +8,7 @@ from rich import progress
 
 from bit_keras.rules import StepCounter
 from bit_keras.system.logs import logger
+from bit_keras.system.texts import images_per_second
 
 _SHOWN = ("loss", "accuracy", "val_accuracy", "val_ap")  # of the numbers in the logs
 
@@ -119,5 +120,5 @@ class Progress(StepCounter):
 
     def _numbers(self, logs: dict) -> str:
         numbers = [f"{name} {float(logs[name]):.4f}" for name in _SHOWN if name in logs]
-        rate = [f"{self._rate:,.0f} images/s"] if math.isfinite(self._rate) else []
+        rate = [images_per_second(self._rate)] if math.isfinite(self._rate) else []
         return "  ".join([*numbers, *rate])

@@ -11,6 +11,7 @@ import difflib
 import fnmatch
 import os
 from collections.abc import Iterable
+from pathlib import Path
 
 from bit_keras.system.checks import known_arguments
 from bit_keras.zoo.variants import VARIANTS, get_variant
@@ -73,6 +74,7 @@ class Preset:
         accuracy_source: who measured it, and how.
         licence: of the weights.
         input_range: of the images that the network takes.
+        names: path in this package of a text file with a class per line, None where none lists them.
     """
 
     name: str
@@ -87,11 +89,19 @@ class Preset:
     accuracy_source: str = ""
     licence: str = "Apache-2.0"
     input_range: tuple[float, float] = (-1.0, 1.0)
+    names: str | None = None
 
     @property
     def url(self) -> str:
         """Address of the official npz file."""
         return self.files[0].url
+
+    @property
+    def class_names(self) -> tuple[str, ...] | None:
+        """Names of the outputs in `names`, None without it."""
+        if self.names is None:
+            return None
+        return tuple((Path(__file__).parents[1] / self.names).read_text(encoding="utf-8").splitlines())
 
     @property
     def activation(self) -> str:
@@ -220,8 +230,15 @@ def _kaggle(variation: str, **facts) -> WeightFile:
 
 
 def _mini() -> Preset:
-    file = WeightFile("package://weights/BiT-mini-R17x0.5.npz", sha256=_MINI_SHA256)
-    return Preset("BiT-mini-R17x0.5", "R17x0.5", "clothes, letters and clip art", 360, (file,), training_resolution=32)
+    return Preset(
+        "BiT-mini-R17x0.5",
+        "R17x0.5",
+        "clothes, letters and clip art",
+        360,
+        (WeightFile("package://weights/BiT-mini-R17x0.5.npz", sha256=_MINI_SHA256),),
+        names="weights/BiT-mini-R17x0.5.txt",
+        training_resolution=32,
+    )
 
 
 def _bit_s(variant: str) -> Preset:

@@ -38,6 +38,7 @@ _PYTHON = {
     ),
     'from_preset("runs/birds/best.npz")': 'from_preset("runs/boxes/best.npz")',
     'detection.predict("runs/birds"': 'detection.predict("runs/boxes"',
+    'predict("runs/birds"': 'predict("runs/cifar10"',
     "image_size=(32, 32))": "image_size=(32, 32), steps=20)",
     '"kaggle://google/bit/tensorFlow2/m-r50x1"': '"exported/cifar10"',
 }

@@ -171,7 +171,7 @@ def test_the_program(run_program, sets, tmp_path):
     assert "3 evaluations failed; the same command repeats only what has failed:" in done.stderr
     assert "objectnet: objectnet must be given as objectnet:PATH" in done.stderr
     assert "out_of_context:/missing: out_of_context: the path must lead to a folder of class folders" in done.stderr
-    assert "BiT-mini-R17x0.5 on digits: the head must have an output for each class" in done.stderr
+    assert "BiT-mini-R17x0.5 on digits: the classes of the data must be among the 360 of the weights" in done.stderr
     assert f"results in {tmp_path}: evaluation.json, evaluation.md" in done.stdout
     for name in (sets["objectnet"], "imagenet_v2"):
         train = ["--model=BiT-mini-R17x0.5", f"--dataset={name}", f"--workdir={tmp_path / 'run'}", "--steps=5"]

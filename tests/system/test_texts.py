@@ -23,6 +23,13 @@ def test_line_breaks_of_messages_remain():
     assert texts.printable("a\nb\r\x1b") == "a\nb\\r\\x1b"
 
 
+@pytest.mark.parametrize(
+    ("speed", "text"), [(0.04, "0.0"), (0.26, "0.3"), (9.94, "9.9"), (9.96, "10"), (1437.2, "1,437")]
+)
+def test_slow_speeds_have_a_decimal(speed, text):
+    assert texts.images_per_second(speed) == f"{text} images/s"
+
+
 def test_labels_are_lines_that_are_not_blank():
     assert [texts.label(name) for name in ("cat", "", " ", "a\nb", "\n")] == ["cat", "''", "' '", r"a\nb", r"'\n'"]
 

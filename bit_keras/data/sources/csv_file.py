@@ -196,6 +196,8 @@ def _fault(root: Path, header: list[str], cells: list[str]) -> str:
         return f"the label {cell['label']!r} reads like several labels; {_ONE_LABEL}"
     if "split" in cell and split is None:
         return f"the split must be one of {', '.join(SPLIT_NAMES)}, got {cell['split']!r}"
+    if "://" in cell["path"]:
+        return f"{cell['path']} is an address; download the images, and list the paths of their files"
     path = _row(root, cell).path
     if os.path.lexists(path) and not path.is_dir():
         return ""  # a pipe, for example, is an image that cannot be used

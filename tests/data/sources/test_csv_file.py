@@ -294,6 +294,12 @@ def test_absolute_paths_of_windows(absolute, rows, write):
         data.load(write([[absolute, "a", "train"], *rows]))
 
 
+@pytest.mark.parametrize("address", ["https://example.org/1.png", "s3://bucket/1.png"])
+def test_addresses_are_not_downloaded(address, rows, write):
+    with pytest.raises(data.DataError, match=rf"line 2: {address} is an address; download the images, and list the"):
+        data.load(write([[address, "a", "train"], *rows]))
+
+
 @pytest.mark.parametrize("nothing", ["", "-1"])
 def test_a_test_split_without_labels(nothing, rows, write, caplog):
     with_val = [
