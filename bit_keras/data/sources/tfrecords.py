@@ -185,6 +185,22 @@ def open_tfrecords(
     Raises:
         DataError: the folder does not have these files, a file cannot be read or contains a faulty record, or an image
             cannot be used; `files` of the error then are all such records.
+
+    Example:
+        >>> import os
+        >>> import tensorflow as tf
+        >>> from bit_keras.data.sources.tfrecords import open_tfrecords
+        >>> features = {
+        ...     "image": tf.train.Feature(bytes_list=tf.train.BytesList(value=[open("robin.jpg", "rb").read()])),
+        ...     "label": tf.train.Feature(int64_list=tf.train.Int64List(value=[0])),
+        ... }
+        >>> os.mkdir("records")
+        >>> _ = open("records/class_names.txt", "w").write("robin")
+        >>> with tf.io.TFRecordWriter("records/train.tfrecord") as writer:
+        ...     for _ in range(5):
+        ...         writer.write(tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString())
+        >>> open_tfrecords("records")
+        ?
     """
     root = Path(root).expanduser()
     lines, class_names = _read_names(root)
