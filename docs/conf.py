@@ -31,10 +31,10 @@ include_patterns = [
 # Only Markdown files and notebooks are pages. The folders are not even searched.
 exclude_patterns = [".*", "site", "build", "dist", "bazel-*", "demo_output", "hub_modules/templates", "tests"]
 exclude_patterns += ["docs/images"]  # where its pictures come from; no page for readers
-source_suffix = {".md": "markdown", ".ipynb": "myst-nb"}
+source_suffix = {".md": "myst-nb", ".ipynb": "myst-nb"}
 
 extensions = [
-    "myst_nb",  # brings myst_parser
+    "myst_nb",  # reads pages with myst_parser, and notebooks
     "sphinx.ext.autodoc",
     "sphinx.ext.doctest",
     "sphinx.ext.napoleon",
@@ -56,7 +56,7 @@ autodoc_preserve_defaults = True
 autodoc_member_order = "bysource"
 autodoc_class_signature = "mixed"
 autoclass_content = "class"
-python_maximum_signature_line_length = 60  # longer signatures have one parameter a line
+python_maximum_signature_line_length = 90  # longer signatures have one parameter a line
 add_module_names = False
 napoleon_use_ivar = True
 napoleon_use_rtype = False

@@ -214,7 +214,7 @@ def _directive(module: str, name: str) -> str:
     if callable(value):
         is_module = isinstance(getattr(importlib.import_module(module), name), types.ModuleType)
         return f".. autofunction:: {path}.{name}\n" if is_module else f".. autofunction:: {path}\n"
-    return f".. py:data:: {path}\n   :value: {value!r}\n\n   {_CONSTANTS[name]}\n"
+    return f".. py:data:: {name}\n   :module: {module}\n   :value: {value!r}\n\n   {_CONSTANTS[name]}\n"
 
 
 def main() -> None:

@@ -81,7 +81,12 @@ class Evaluation:
         (360, ('0', '1', '2'))
         >>> for description, value in result.lines().items():
         ...     print(description, value)
-        ?
+        examples 360
+        top-1 accuracy ...
+        top-5 accuracy ...
+        mean per-class accuracy ...
+        expected calibration error ...
+        cross-entropy (nats) 2.3026
     """
 
     metrics: dict

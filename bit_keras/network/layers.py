@@ -136,7 +136,7 @@ class GroupNormalization(keras.layers.Layer):
         >>> from bit_keras.network.layers import GroupNormalization
         >>> layer = GroupNormalization(groups=2, activation="relu")
         >>> images = np.random.default_rng(0).normal(5, 3, (1, 16, 16, 4)).astype("float32")
-        >>> float(np.mean(layer(images)).round(1))  # of a normal distribution whose negative half is 0
+        >>> round(float(np.mean(layer(images))), 1)  # of a normal distribution whose negative half is 0
         0.4
     """
 

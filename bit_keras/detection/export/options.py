@@ -33,7 +33,7 @@ class ServingOptions:
         >>> from bit_keras.detection.export.options import ServingOptions
         >>> options = ServingOptions(resolution=1024, score=0.3)
         >>> options.iou, options.limit, options.precision
-        ?
+        (0.5, 100, 'float32')
     """
 
     resolution: int

@@ -114,7 +114,8 @@ def export_detector_serving(
         output: directory of all models of a server.
         name: of the model: letters, digits, ".", "_" and "-", starting with a letter or digit.
         version: number of the version, 1 or more; the server loads the largest.
-        class_names, **options: as in `export_detector`.
+        class_names: as in `export_detector`.
+        **options: as in `export_detector`.
 
     Returns:
         The record of the SavedModel, which is also written to OUTPUT/NAME/summary.json.

@@ -107,8 +107,8 @@ def detect(
         >>> detector = detection.Detector.from_preset("BiT-mini-R17x0.5", num_classes=2, width=32, depth=1)
         >>> images = np.zeros((1, 64, 64, 3), "float32")
         >>> found = detect(detector(images), image_size=(64, 64), score=0.5)
-        >>> found.boxes.shape, found.num
-        ?
+        >>> found.boxes.shape, found.num  # room for 100 boxes, and none found
+        ((1, 100, 4), array([0], dtype=int32))
     """
     height, width = (check_integer("image_size", size) for size in image_size)
     check_integer("limit", limit)

@@ -54,7 +54,7 @@ class TrainConfig(TrainingConfig):
         >>> from bit_keras.detection.training.config import TrainConfig
         >>> config = TrainConfig(model="BiT-M-R50x1", dataset="coco:coco", workdir="runs/coco", batch_size=64)
         >>> print(config.schedule(num_train=118_287))
-        ?
+        55,448 updates, learning rate 0.02 after 1,848 of warm-up, a tenth after 29,572, 40,662
     """
 
     model: str = option(
