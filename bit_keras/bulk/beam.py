@@ -49,7 +49,8 @@ class BitModelHandler(ModelHandler[Element, Prediction, Predictor]):
         ...     rows = photos | RunInference(BitModelHandler("BiT-mini-R17x0.5", top=3))
         ...     lines = rows | beam.Map(lambda row: f"{row.file}: {len(row.names)} names")
         ...     _ = lines | beam.io.WriteToText("rows", shard_name_template="")
-        >>> print(*sorted(open("rows")), sep="", end="")
+        >>> with open("rows") as file:
+        ...     print(*sorted(file), sep="", end="")
         broken.jpg: 0 names
         robin.jpg: 3 names
     """

@@ -25,7 +25,8 @@ class MetricsLog(keras.callbacks.Callback):
         >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, kernel_initializer="zeros")])
         >>> model.compile(keras.optimizers.SGD(0.0), "mse")
         >>> _ = model.fit(np.ones((8, 4)), np.ones((8, 2)), epochs=2, verbose=0, callbacks=[MetricsLog("metrics.csv")])
-        >>> print(open("metrics.csv").read().strip())
+        >>> with open("metrics.csv") as file:
+        ...     print(file.read().strip())
         epoch,loss
         0,1.0
         1,1.0
