@@ -69,7 +69,8 @@ format: .venv/test/installed
 	.venv/test/bin/ruff format .
 
 .venv/demo/installed: EXTRAS = hub
-.venv/docs/installed: EXTRAS = detection,docs,tensorflow
+# All that the examples of the docstrings use.
+.venv/docs/installed: EXTRAS = detection,docs,edge,safetensors,serving,tensorflow
 .venv/test/installed: EXTRAS = detection,dev,edge,hub,huggingface,jax,kaggle,ray,safetensors,serving,torch
 # Apart from the others: Beam needs older releases of some of the packages. Of the backends, torch installs fastest.
 .venv/beam/installed: EXTRAS = beam,test,torch

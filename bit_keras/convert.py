@@ -50,6 +50,11 @@ class Conversion:
             their scale; None if no installed library runs the source, or it was not to be run.
         difference: the same for the written file.
         source_is_program: the source is a SavedModel or a `.keras` file, which only `run_source` runs.
+
+    Example:
+        >>> done = convert("BiT-mini-R17x0.5", "mini.npz")
+        >>> done.path.name, done.variant, done.source_is_program
+        ('mini.npz', 'R17x0.5', False)
     """
 
     path: Path

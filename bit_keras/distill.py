@@ -86,6 +86,13 @@ class DistillConfig(InceptionConfig):
 
     Raises:
         ValueError: a setting is out of its range.
+        TypeError: a setting has the wrong type.
+
+    Example:
+        >>> from bit_keras.distill import DistillConfig
+        >>> config = DistillConfig(model="R50x1", teacher="BiT-M-R152x2-ILSVRC2012", dataset="digits", workdir="runs/s")
+        >>> config.epochs, config.temperature, config.mixup_alpha
+        (300.0, 1.0, 1.0)
     """
 
     model: str = option("", "The student: variant for random weights, preset or weight file.")
@@ -107,13 +114,19 @@ class DistillConfig(InceptionConfig):
             raise ValueError(f"mixup_alpha must be 0 or more, got {self.mixup_alpha}")
 
     def weights(self) -> dict[str, str]:
-        """See `RunConfig`."""
+        """Returns {setting: its value} of the settings that name weights."""
         return super().weights() | ({} if self.teacher == LABELS else {"teacher": self.teacher})
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class DistillResult(RunResult):
-    """Result of a distillation: the `student`, `test_accuracy`, `summary` and `workdir`."""
+    """Result of a distillation.
+
+    Example:
+        >>> result = distill("R17x0.5", "teacher.npz", "digits", "runs/student", **options)  # complete: only evaluated
+        >>> result.student.num_classes, result.student is result.model
+        (10, True)
+    """
 
     @property
     def student(self) -> BiT:
@@ -148,9 +161,20 @@ def distill(
         verbose: False shows only warnings and no progress.
         **options: the other fields of `DistillConfig`.
 
+    Returns:
+        student, test_accuracy, summary, history and workdir of the run.
+
     Raises:
-        ValueError: a setting is out of its range, the teacher has different classes, or the data are invalid.
+        ValueError: a setting is out of its range, the teacher has different classes, or the data are invalid
+            (`bit_keras.data.DataError`).
+        FileNotFoundError, bit_keras.checkpoints.CheckpointError: as `bit_keras.BiT.from_preset`.
+        TypeError: an option does not exist, or an argument has the wrong type.
+        ImportError: a setting needs a package that is not installed.
         FileExistsError: `workdir` belongs to another run.
+        ConnectionError: weights or data cannot be downloaded.
+        bit_keras.distribution.DistributionError: devices or workers cannot train together.
+        bit_keras.training.TrainingInterrupted: SIGTERM or Ctrl-C arrived; the state is saved.
+        bit_keras.training.TrainingDiverged: the loss is NaN or infinite, or far above that of random guessing.
 
     Example:
         >>> from bit_keras.distill import distill

@@ -103,19 +103,19 @@ def sweep(
         models: presets, weight files or variants for random weights. All get a new head.
         datasets: as `bit_keras.data.load` takes them.
         workdir: folder of the sweep; several processes may share it.
-        shots: training examples per class.
-        seeds: number of draws; their seeds count from 0.
+        shots: training examples per class, each 1 or more.
+        seeds: number of draws, 1 or more; their seeds count from 0.
         methods: of "finetune", by the HyperRule;
             "ridge", ridge regression on the network's features at the resolution of the HyperRule (extra few-shot);
             "lsr", the probe of google-research/big_vision: least squares on whitened features of central squares of
             224 pixels, from images of 256 pixels.
-        draw: how training examples are drawn, see `bit_keras.data.few_shot.draw`: "nested", "official" as in
+        draw: how training examples are drawn, see `bit_keras.data.Source.few_shot`: "nested", "official" as in
             google-research/big_transfer, or "big_vision"; None for "big_vision" with "lsr" and else "nested".
         verbose: False shows only warnings.
         **options: of `bit_keras.finetune`, for example `steps`; the resolution is also that of the probes.
 
     Returns:
-        A record per run: the fields of `Run` and "test_accuracy".
+        A record per run: "model", "dataset", "method", "shots", "seed" and "test_accuracy", in [0, 1].
 
     Raises:
         ValueError: a setting is out of its range, or a class has fewer examples than `shots`.

@@ -35,6 +35,13 @@ class PretrainConfig(InceptionConfig):
 
     Raises:
         ValueError: a setting is out of its range.
+        TypeError: a setting has the wrong type.
+
+    Example:
+        >>> from bit_keras.pretrain import PretrainConfig
+        >>> config = PretrainConfig(model="R50x1", dataset="imagenet2012", workdir="runs/bit_s", accumulate=16)
+        >>> config.epochs, config.batch_size, config.micro_batch_size
+        (90.0, 4096, 256)
     """
 
     model: str = option("", "Variant, for example R50x1.")
@@ -51,7 +58,13 @@ class PretrainConfig(InceptionConfig):
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class PretrainResult(RunResult):
-    """Result of a pre-training: `model` with its upstream head, `test_accuracy`, `summary` and `workdir`."""
+    """Result of a pre-training; `model` has its upstream head.
+
+    Example:
+        >>> result = pretrain("R17x0.5", "digits", "runs/upstream", **options)  # complete, so it is only evaluated
+        >>> result.model.num_classes, result.workdir.name
+        (10, 'upstream')
+    """
 
 
 @checked_types("model", "dataset", "workdir")
@@ -78,9 +91,18 @@ def pretrain(
         verbose: False shows only warnings and no progress.
         **options: the other fields of `PretrainConfig`.
 
+    Returns:
+        model, with its upstream head, test_accuracy, summary, history and workdir of the run.
+
     Raises:
         ValueError: a setting is out of its range, or the data are invalid (`bit_keras.data.DataError`).
+        TypeError: an option does not exist, or an argument has the wrong type.
+        ImportError: a setting needs a package that is not installed.
         FileExistsError: `workdir` belongs to another run.
+        ConnectionError: data cannot be downloaded.
+        bit_keras.distribution.DistributionError: devices or workers cannot train together.
+        bit_keras.training.TrainingInterrupted: SIGTERM or Ctrl-C arrived; the state is saved.
+        bit_keras.training.TrainingDiverged: the loss is NaN or infinite, or far above that of random guessing.
 
     Example:
         >>> from bit_keras.pretrain import pretrain

@@ -28,31 +28,35 @@ include_patterns = [
     "hub_modules/**.md",
     "*.md",
 ]
-# Only Markdown files are pages. The folders are not even searched.
+# Only Markdown files and notebooks are pages. The folders are not even searched.
 exclude_patterns = [".*", "site", "build", "dist", "bazel-*", "demo_output", "hub_modules/templates", "tests"]
 exclude_patterns += ["docs/images"]  # where its pictures come from; no page for readers
-source_suffix = {".md": "markdown"}
+source_suffix = {".md": "myst-nb", ".ipynb": "myst-nb"}
 
 extensions = [
-    "myst_parser",
+    "myst_nb",  # reads pages with myst_parser, and notebooks
     "sphinx.ext.autodoc",
     "sphinx.ext.doctest",
     "sphinx.ext.napoleon",
     "tools.site.diagrams",
     "tools.site.docstrings",
     "tools.site.formulas",
+    "tools.site.notebooks",
     "tools.site.pages",
 ]
 myst_enable_extensions = ["dollarmath", "amsmath"]
 myst_heading_anchors = 4  # the anchors that GitHub gives to titles
+nb_execution_mode = "off"  # tests/newcomer/ runs the notebooks
 
 default_role = "py:obj"  # `name` in a docstring links to the reference, if it is there
 autodoc_inherit_docstrings = False
-autodoc_typehints = "none"  # the signatures have them
+autodoc_mock_imports = ["apache_beam"]  # cannot be installed beside the other packages
+autodoc_typehints = "signature"
+autodoc_preserve_defaults = True
 autodoc_member_order = "bysource"
 autodoc_class_signature = "mixed"
 autoclass_content = "class"
-python_maximum_signature_line_length = 80
+python_maximum_signature_line_length = 90  # longer signatures have one parameter a line
 add_module_names = False
 napoleon_use_ivar = True
 napoleon_use_rtype = False

@@ -10,6 +10,7 @@ those of its `__all__`.
 import argparse
 import dataclasses
 import importlib
+import importlib.util
 import sys
 import types
 from pathlib import Path
@@ -25,14 +26,21 @@ class Page(NamedTuple):
         title: of the page.
         text: what the names are for.
         names: {module: public names in it}; for () those of its `__all__`.
-        needs_examples: whether each function and class must have an example that runs.
     """
 
     title: str
     text: str
     names: dict[str, tuple[str, ...]]
-    needs_examples: bool = True
 
+
+# Imports Beam, which cannot be installed beside the other packages.
+_BEAM = "bit_keras.bulk.beam"
+
+# Constants have no docstrings.
+_CONSTANTS = {
+    "LOADERS": "The libraries that load batches, see `choose_loader`.",
+    "DISTRIBUTIONS": "{kind of engine for several devices: its backend}, see `start_distribution`.",
+}
 
 # Names in the `__all__` of a package that another page shows.
 _ELSEWHERE = {("bit_keras.rules", "HyperRule")}
@@ -51,7 +59,13 @@ PAGES = {
     "data": Page(
         "bit_keras.data",
         "Images and labels: sources that open data, and batches for training and evaluation. See [data](../data.md).",
-        {"bit_keras.data": ()},
+        {
+            "bit_keras.data": (),
+            "bit_keras.data.sources.folder": ("open_folder",),
+            "bit_keras.data.sources.csv_file": ("open_table",),
+            "bit_keras.data.sources.arrays": ("open_arrays",),
+            "bit_keras.data.sources.tfrecords": ("open_tfrecords",),
+        },
     ),
     "programs": Page(
         "The programs as functions",
@@ -67,37 +81,52 @@ PAGES = {
             "bit_keras.protocols.standard": ("standard",),
             "bit_keras.protocols.vtab": ("vtab",),
             "bit_keras.protocols.evaluation": ("evaluation",),
-            "bit_keras.pretrain": ("pretrain", "PretrainConfig"),
-            "bit_keras.distill": ("distill", "DistillConfig"),
+            "bit_keras.pretrain": ("pretrain", "PretrainConfig", "PretrainResult"),
+            "bit_keras.distill": ("distill", "DistillConfig", "DistillResult"),
         },
     ),
     "detection": Page(
         "bit_keras.detection",
         "A RetinaNet on any BiT; see [detection](../detection.md). `import bit_keras` does not import it.",
-        {"bit_keras.detection": (), "bit_keras.detection.inference": ()},
+        {
+            "bit_keras.detection": (),
+            "bit_keras.detection.data.sources.coco": ("open_coco",),
+            "bit_keras.detection.data.sources.voc": ("open_voc",),
+            "bit_keras.detection.data.sources.csv_file": ("open_box_table",),
+            "bit_keras.detection.training.config": ("TrainConfig",),
+            "bit_keras.detection.training.trainer": ("DetectionResult",),
+            "bit_keras.detection.inference": (),
+            "bit_keras.detection.inference.found": ("Found",),
+            "bit_keras.detection.network.decoding": ("detect",),
+        },
     ),
     "export": Page(
         "Export",
         "What `bit_keras.export_saved_model` does not write, and what reads it; see [export](../export.md).",
         {
             "bit_keras.saved_models.serving": ("ServingOptions",),
+            "bit_keras.saved_models.tf_serving": ("export_serving",),
+            "bit_keras.saved_models.summary": ("Artefact",),
             "bit_keras.edge.export": ("export_edge",),
             "bit_keras.edge.card": ("read_card",),
             "bit_keras.detection.export": (),
+            "bit_keras.detection.export.options": ("ServingOptions",),
         },
-        needs_examples=False,
+    ),
+    "bulk": Page(
+        "bit_keras.bulk",
+        "Predictions in Beam pipelines, with the extra beam; see [bulk jobs](../bulk.md).",
+        {_BEAM: ("BitModelHandler",)},
     ),
     "rules": Page(
         "bit_keras.rules",
         "The HyperRule in parts, for a `fit` of your own: schedules, optimizers, callbacks and MixUp.",
         {"bit_keras.rules": ()},
-        needs_examples=False,
     ),
     "checkpoints": Page(
         "bit_keras.checkpoints",
         "Weight files: from a name to a local file, from a file to a dict of arrays, from arrays to a network.",
         {"bit_keras.checkpoints": ()},
-        needs_examples=False,
     ),
     "training": Page(
         "bit_keras.training and others",
@@ -110,8 +139,20 @@ PAGES = {
             "bit_keras.network.freezing": ("freeze",),
             "bit_keras.network.layers": ("StandardizedConv2D", "GroupNormalization"),
         },
-        needs_examples=False,
     ),
+}
+
+
+class _Handler:
+    """Stands in for Beam's ModelHandler, and for the class of handlers of some elements."""
+
+    def __class_getitem__(cls, elements):
+        return cls
+
+
+_STAND_INS = {
+    "apache_beam.io.filesystems": types.SimpleNamespace(FileSystems=None),
+    "apache_beam.ml.inference.base": types.SimpleNamespace(ModelHandler=_Handler),
 }
 
 
@@ -127,8 +168,20 @@ def names(page: Page) -> list[tuple[str, str]]:
 
 def value_of(module: str, name: str):
     """Returns the object of a name; the function for a module that can be called, as `bit_keras.finetune`."""
-    value = getattr(importlib.import_module(module), name)
+    value = getattr(_imported(module), name)
     return getattr(value, name) if isinstance(value, types.ModuleType) else value
+
+
+def _imported(module: str) -> types.ModuleType:
+    """Imports a module; that for Beam also where Beam is not installed, without leaving it behind."""
+    if module != _BEAM or importlib.util.find_spec("apache_beam"):
+        return importlib.import_module(module)
+    sys.modules |= _STAND_INS
+    try:
+        return importlib.import_module(module)
+    finally:
+        for name in (module, *_STAND_INS):
+            sys.modules.pop(name, None)
 
 
 def pages() -> dict[str, str]:
@@ -161,7 +214,7 @@ def _directive(module: str, name: str) -> str:
     if callable(value):
         is_module = isinstance(getattr(importlib.import_module(module), name), types.ModuleType)
         return f".. autofunction:: {path}.{name}\n" if is_module else f".. autofunction:: {path}\n"
-    return f".. py:data:: {path}\n   :value: {value!r}\n"
+    return f".. py:data:: {name}\n   :module: {module}\n   :value: {value!r}\n\n   {_CONSTANTS[name]}\n"
 
 
 def main() -> None:

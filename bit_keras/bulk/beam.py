@@ -30,14 +30,29 @@ class BitModelHandler(ModelHandler[Element, Prediction, Predictor]):
     once per machine.
 
     Args:
-        model: as in `Predictor`, but no object; a path must exist on the workers.
-        batch_size: images per batch; the last one of a bundle may be smaller.
+        model: as in `bit_keras.inference.predictor.Predictor`, but no object; a path must exist on the workers.
+        batch_size: images per batch, 1 or more; the last one of a bundle may be smaller.
         large_model: True to hold one network per machine, which its processes share, in place of one per process.
         **options: top, class_names, resolution, precision, loader and features, as in `Predictor`.
 
+    Raises:
+        ImportError: apache-beam is not installed; when the module is imported.
+        ValueError, TypeError: `batch_size` is not an integer of 1 or more. Other arguments are checked when a worker
+            loads the network: see `Predictor`.
+
     Example:
-        >>> photos = pipeline | fileio.MatchFiles("gs://bucket/photos/**") | beam.Map(lambda match: match.path)
-        >>> rows = photos | RunInference(BitModelHandler("gs://bucket/runs/birds/best.npz"))
+        >>> import apache_beam as beam
+        >>> from apache_beam.ml.inference.base import RunInference
+        >>> from bit_keras.bulk.beam import BitModelHandler
+        >>> with beam.Pipeline() as pipeline:
+        ...     photos = pipeline | beam.Create(["robin.jpg", "broken.jpg"])
+        ...     rows = photos | RunInference(BitModelHandler("BiT-mini-R17x0.5", top=3))
+        ...     lines = rows | beam.Map(lambda row: f"{row.file}: {len(row.names)} names")
+        ...     _ = lines | beam.io.WriteToText("rows", shard_name_template="")
+        >>> with open("rows") as file:
+        ...     print(*sorted(file), sep="", end="")
+        broken.jpg: 0 names
+        robin.jpg: 3 names
     """
 
     def __init__(self, model: str | os.PathLike, *, batch_size: int = 32, large_model: bool = False, **options):

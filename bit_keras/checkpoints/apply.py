@@ -28,6 +28,11 @@ def apply_weights(model: keras.Model, arrays: Mapping[str, np.ndarray], skip_hea
             entries that only the model has, "+" for entries that only the file has, "!" for shapes that differ. Or a
             number is too large for the data type of the model.
         ValueError: the head of the model has LoRA or is quantized.
+
+    Example:
+        >>> from bit_keras.checkpoints import apply_weights, locate, read_weights
+        >>> arrays = read_weights(locate("BiT-mini-R17x0.5")[0])
+        >>> apply_weights(bit_keras.BiT("R17x0.5", num_classes=10), arrays, skip_head=True)
     """
     if skip_head:
         left_out = {key for key in arrays if names.is_head(key)}
@@ -53,7 +58,14 @@ def assign(
         left_out: keys of arrays to ignore.
 
     Raises:
-        CheckpointError: as in `apply_weights`.
+        CheckpointError: as in `apply_weights`; no variable has changed then.
+
+    Example:
+        >>> from bit_keras.checkpoints import assign
+        >>> head = keras.layers.Dense(2)
+        >>> head.build((None, 3))
+        >>> arrays = {"kernel": np.ones((3, 2), "float32"), "bias": np.zeros(2, "float32")}
+        >>> assign({"kernel": head.kernel, "bias": head.bias}, arrays, "my head")
     """
     shapes = {key: shape for key, shape in shapes_of(arrays).items() if key not in left_out}
     needed = {key: _official_shape(key, variable) for key, variable in variables.items()}
@@ -74,7 +86,16 @@ def assign(
 
 
 def shapes_of(arrays: Mapping[str, np.ndarray]) -> dict[str, tuple[int, ...]]:
-    """Returns {official key: shape}, without reading arrays from an npz file."""
+    """Returns {official key: shape}, without reading arrays from an npz file.
+
+    Args:
+        arrays: {official key: array}, for example of `read_weights`.
+
+    Example:
+        >>> from bit_keras.checkpoints import shapes_of
+        >>> shapes_of({"resnet/head/conv2d/bias": np.zeros(10)})
+        {'resnet/head/conv2d/bias': (10,)}
+    """
     if isinstance(arrays, NpzArrays):
         return arrays.shapes
     return {key: array.shape for key, array in arrays.items()}
@@ -93,8 +114,17 @@ def collect_weights(model: keras.Model) -> dict[str, np.ndarray]:
     LoRA is merged into the kernel of the head. Half-precision weights are returned as float32, because npz files do not
     support bfloat16.
 
+    Args:
+        model: a bit_keras.BiT, which is not changed.
+
     Raises:
         ValueError: a weight is NaN or infinite, or the head is quantized.
+
+    Example:
+        >>> from bit_keras.checkpoints import collect_weights
+        >>> arrays = collect_weights(bit_keras.BiT("R17x0.5", num_classes=10))
+        >>> arrays["resnet/head/conv2d/kernel"].shape, len(arrays)
+        ((1, 1, 1024, 10), 54)
     """
     _check_plain(model, lora=True)
     values = _official_variables(model)
@@ -105,10 +135,17 @@ def collect_weights(model: keras.Model) -> dict[str, np.ndarray]:
 def collect(values: Mapping) -> dict[str, np.ndarray]:
     """Returns {official key: array in its official shape} of {official key: variable or tensor}.
 
-    Half precision becomes float32.
+    Args:
+        values: floats of any precision; half precision becomes float32. The kernel of the head, [C, K], becomes
+            [1, 1, C, K].
 
     Raises:
         ValueError: a weight is NaN or infinite.
+
+    Example:
+        >>> from bit_keras.checkpoints import collect
+        >>> collect({"bias": keras.Variable([0.5, 1.0], dtype="bfloat16")})
+        {'bias': array([0.5, 1. ], dtype=float32)}
     """
     arrays = {}
     for key, value in values.items():
@@ -122,7 +159,22 @@ def collect(values: Mapping) -> dict[str, np.ndarray]:
 
 
 def named_variables(network: keras.Model, paths: Iterable[str]) -> dict[str, keras.Variable]:
-    """Returns {official key: variable} of the layers of a network at official paths."""
+    """Returns {official key: variable} of the layers of a network at official paths.
+
+    Args:
+        network: a backbone or a detector.
+        paths: of layers in the official files, without "resnet/".
+
+    Raises:
+        ValueError: the network has no such layer.
+
+    Example:
+        >>> from bit_keras.checkpoints import named_variables
+        >>> backbone = bit_keras.BiT("R17x0.5", num_classes=10).backbone
+        >>> variables = named_variables(backbone, ["root_block/standardized_conv2d"])
+        >>> {key: tuple(variable.shape) for key, variable in variables.items()}
+        {'resnet/root_block/standardized_conv2d/kernel': (7, 7, 3, 32)}
+    """
     layers = {path: network.get_layer(names.layer_name(path)) for path in paths}
     return {names.weight_key(path, weight.name): weight for path, layer in layers.items() for weight in layer.weights}
 

@@ -59,6 +59,12 @@ def resolve_variant(path: str | os.PathLike, shapes: Mapping[str, tuple[int, ...
     Raises:
         CheckpointError: the file holds another variant than the requested one, or none was requested and the file
             holds no known variant; or it holds a detector.
+
+    Example:
+        >>> from bit_keras.checkpoints import locate, read_weights, resolve_variant, shapes_of
+        >>> path, _ = locate("BiT-mini-R17x0.5")
+        >>> resolve_variant(path, shapes_of(read_weights(path)), requested=None)
+        'R17x0.5'
     """
     if any(map(is_of_detector, shapes)):
         raise CheckpointError(f"{path} holds a detector: bit_keras.detection.Detector.from_preset loads it")
@@ -75,7 +81,21 @@ def resolve_variant(path: str | os.PathLike, shapes: Mapping[str, tuple[int, ...
 
 
 def head_size(path: str | os.PathLike, shapes: Mapping[str, tuple[int, ...]]) -> int:
-    """Returns the outputs of the head in a file; raises CheckpointError if it has none."""
+    """Returns the number of outputs of the head in a file.
+
+    Args:
+        path: the file, for messages.
+        shapes: {official key: shape} of the file.
+
+    Raises:
+        CheckpointError: the file has no head.
+
+    Example:
+        >>> from bit_keras.checkpoints import head_size, locate, read_weights, shapes_of
+        >>> path, variant = locate("BiT-mini-R17x0.5")
+        >>> head_size(path, shapes_of(read_weights(path)))
+        360
+    """
     shape = shapes.get(weight_key(HEAD_PATH, "bias"))
     if shape is None or len(shape) != 1:
         raise CheckpointError(f"{path} holds no head: give num_classes= for a new one")
@@ -85,8 +105,18 @@ def head_size(path: str | os.PathLike, shapes: Mapping[str, tuple[int, ...]]) ->
 def detector_sizes(path: str | os.PathLike, shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, int, int] | None:
     """Returns number of classes, width and depth of the detector in a file; None if it holds none.
 
+    Args:
+        path: the file, for messages.
+        shapes: {official key: shape} of the file.
+
     Raises:
         CheckpointError: the file holds parts of a detector that do not tell its sizes.
+
+    Example:
+        >>> from bit_keras.checkpoints import detector_sizes, read_weights, shapes_of
+        >>> detection.save_npz(detection.Detector("R17x0.5", num_classes=3, width=32, depth=1), "detector.npz")
+        >>> detector_sizes("detector.npz", shapes_of(read_weights("detector.npz")))  # classes, width, depth
+        (3, 32, 1)
     """
     if not any(map(is_of_detector, shapes)):
         return None

@@ -32,7 +32,8 @@ class Card:
         resolution: side in pixels of the images to evaluate and serve at.
         training_resolution: side in pixels of the images in training.
         input_range: values of the images that the network takes.
-        resize: how an image becomes a square, one of `bit_keras.zoo.fits.FITS`; "squash" as in the paper.
+        resize: how an image becomes a square, "squash", as in the paper, "pad", "crop" or "inner"; see
+            `bit_keras.data.train_batches`.
         orientation: how an image is turned before that; "exif": upright, by its EXIF orientation.
         weights: what the training started from, the name of published weights or of a file.
         data: description of the training data, `bit_keras.data.Source.describe()`: name, numbers of images and

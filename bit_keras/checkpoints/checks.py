@@ -18,7 +18,18 @@ _MAX_RATIO = 100
 
 
 class CheckpointError(ValueError):
-    """A weight file is damaged, or does not hold the weights that are required."""
+    """A weight file is damaged, or does not hold the weights that are required.
+
+    Example:
+        >>> from bit_keras.checkpoints import CheckpointError
+        >>> try:
+        ...     bit_keras.load_weights(bit_keras.BiT("R17x0.5", num_classes=10), "BiT-mini-R17x0.5")
+        ... except CheckpointError as error:
+        ...     print(error)
+        the weights do not fit R17x0.5 with 10 classes (- missing, + unused, ! misshapen):
+        ! resnet/head/conv2d/kernel is (1, 1, 1024, 360), must be (1, 1, 1024, 10)
+        ! resnet/head/conv2d/bias is (360,), must be (10,)
+    """
 
 
 def max_bytes(path: str | os.PathLike) -> int:

@@ -83,8 +83,8 @@ def read_weights(path: str | os.PathLike) -> Mapping[str, np.ndarray]:
 
     Args:
         path: official npz or h5; safetensors of timm, transformers or bit_pytorch, or the index of its shards; a
-            SavedModel directory; Keras 3's `.keras`, `.weights.h5` or `.h5`; or a folder with one of these
-            (`folders.weight_file`).
+            SavedModel directory; Keras 3's `.keras`, `.weights.h5` or `.h5`; or a folder with one of these,
+            of which best.npz is taken, or else weights.npz, or the only weight file.
 
     Returns:
         {official key: array of floats}. Kernels are [height, width, in, out], gamma, beta and bias [channels].
@@ -94,6 +94,13 @@ def read_weights(path: str | os.PathLike) -> Mapping[str, np.ndarray]:
         ImportError: a package that the format needs is not installed.
         CheckpointError: the file is of no known format, damaged, or one that was published under a wrong name.
         OSError: the file cannot be opened or read.
+
+    Example:
+        >>> from bit_keras.checkpoints import read_weights
+        >>> model = bit_keras.BiT.from_preset("BiT-mini-R17x0.5")
+        >>> model.save("model.keras")
+        >>> read_weights("model.keras")["resnet/head/conv2d/kernel"].shape
+        (1, 1, 1024, 360)
     """
     path = weight_file(Path(path))
     _refuse_wrong_upload(path)

@@ -22,7 +22,8 @@ def locate(
     """Returns a local weight file, which is downloaded if necessary, and the variant that it must hold, if known.
 
     Args:
-        name: name of published weights, address or path; of a folder the file in it is taken (`folders.weight_file`).
+        name: name of published weights, address or path; of a folder the file in it is taken, best.npz, or else
+            weights.npz, or the only weight file.
         variant: required architecture, None for any.
         file_format: format of the published file, such as "h5" or "timm", None for the first one; for names only.
 
@@ -33,6 +34,12 @@ def locate(
         CheckpointError: the published file is known to be wrong, or the downloaded file differs from it; or a folder
             has several weight files.
         ConnectionError: the file cannot be downloaded.
+
+    Example:
+        >>> from bit_keras.checkpoints import locate
+        >>> path, variant = locate("BiT-mini-R17x0.5")  # a preset: downloaded on first use
+        >>> path.name, variant
+        ('BiT-mini-R17x0.5.npz', 'R17x0.5')
     """
     if variant is not None:
         get_variant(variant)  # raises before a download

@@ -80,7 +80,7 @@ def train_batches(
             longer side resized and the rest filled with 0, mid grey; "crop", its central square resized; "inner", 15/16
             of that. Inception crops are always squashed.
         keep: True caches decoded images in memory for later passes if all of them need
-            `KEEP_BYTES` or less, together with their files. With `min_area` tf.data does not cache, because it decodes
+            1 GiB or less, together with their files. With `min_area` tf.data does not cache, because it decodes
             only the crop. Under `tf.config.experimental.enable_op_determinism` caching is slower than decoding.
         loader: see `choose_loader`.
 
@@ -180,7 +180,7 @@ def train_names(source: Source, *, batch_size: int, seed: int, step: int, loader
 
     Args:
         source, batch_size, seed, loader: as in `train_batches`.
-        step: index of the batch.
+        step: index of the batch, 0 or more.
 
     Returns:
         For each image its file, or "training image" and its index; [] for TFRecord files and TensorFlow Datasets.
@@ -207,6 +207,9 @@ def train_names(source: Source, *, batch_size: int, seed: int, step: int, loader
 @known_arguments
 def test_names(source: Source) -> list[str]:
     """Returns the file of each image in `test_batches`, in their order; [] for data that are not in files of images.
+
+    Args:
+        source: the task.
 
     Example:
         >>> source = bit_keras.data.load("birds", verbose=False)

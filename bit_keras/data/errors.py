@@ -12,6 +12,13 @@ class DataError(ValueError):
 
     Attributes:
         files: paths of all image files that cannot be used, if that is the reason; the message lists the first ones.
+
+    Example:
+        >>> try:
+        ...     bit_keras.data.load("broken.csv", verbose=False)  # lists broken.jpg, which is no image
+        ... except bit_keras.data.DataError as error:
+        ...     print(error.files)
+        ('broken.jpg',)
     """
 
     def __init__(self, message: str, files: Sequence[str] = ()):

@@ -102,6 +102,7 @@ class Source:
 
     @property
     def num_classes(self) -> int:
+        """Number of classes, K."""
         return len(self.class_names)
 
     @property
@@ -139,7 +140,9 @@ class Source:
         Args:
             examples_per_class: training examples to draw per class, without replacement.
             seed: of the draw, in [0, 2**32).
-            draw: "nested", "official" or "big_vision", see `bit_keras.data.few_shot.draw`.
+            draw: "nested" draws from all examples, and a larger draw contains the smaller ones; "official" makes the
+                draws of google-research/big_transfer, from the first 200,000 examples; "big_vision" makes those of
+                google-research/big_vision, which take all examples of a class that has fewer.
 
         Raises:
             DataError: a class has too few examples, or images may have several labels.
@@ -230,7 +233,7 @@ class Source:
         return f"{counted(self.num_test, 'test example')}{other}"
 
     def describe_balance(self) -> str:
-        """Returns one line about the number of training images per class; see the function `describe_balance`.
+        """Returns one line about the number of training images per class.
 
         For TensorFlow Datasets this needs a pass over the data.
 

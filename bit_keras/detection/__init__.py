@@ -40,8 +40,7 @@ def train(
     Writes config.json, task.json, checkpoint/, metrics.csv, tensorboard/, best.npz, weights.npz and report/ to the
     folder. An interrupted run resumes from its last checkpoint when it is started again with the same settings.
 
-    Source: arXiv 1912.11370, section 3.7 and appendix E; see `detection.training.config.TrainConfig` for what is
-    not stated there.
+    Source: arXiv 1912.11370, section 3.7 and appendix E; see `TrainConfig` for what is not stated there.
 
     Args:
         model: preset or weight file of a classifier or detector, or a variant for random weights.
@@ -49,7 +48,7 @@ def train(
         workdir: folder of the run.
         callbacks: as in `bit_keras.finetune`.
         verbose: False shows only warnings and no progress.
-        **options: the other fields of `detection.training.config.TrainConfig`.
+        **options: the other fields of `bit_keras.detection.training.config.TrainConfig`.
 
     Returns:
         model, test_ap, summary, history and workdir of the run.
@@ -59,6 +58,10 @@ def train(
         TypeError: an option does not exist, or an argument has the wrong type.
         ImportError: pycocotools or grain is not installed.
         FileExistsError, BlockingIOError: `workdir` belongs to another run, or is in use.
+        FileNotFoundError, ConnectionError, bit_keras.checkpoints.CheckpointError: as `bit_keras.BiT.from_preset`.
+        bit_keras.distribution.DistributionError: devices or workers cannot train together.
+        bit_keras.training.TrainingInterrupted: SIGTERM or Ctrl-C arrived; the state is saved.
+        bit_keras.training.TrainingDiverged: the loss is NaN or infinite, or far above that of random guessing.
 
     Example:
         >>> options = {"steps": 5, "batch_size": 2, "resolution": 64, "width": 32, "depth": 1, "verbose": False}
@@ -96,7 +99,7 @@ def predict(
         **options: score, resolution, batch_size, iou and limit, as in `DetectionPredictor`.
 
     Returns:
-        One `found.Found` per image, in order, with `file`, `boxes` in pixels of the upright image, `scores`, `names`,
+        One `Found` per image, in order, with `file`, `boxes` in pixels of the upright image, `scores`, `names`,
         `classes`, `size` and `error`.
 
     Raises:

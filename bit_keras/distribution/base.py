@@ -11,7 +11,15 @@ _T = TypeVar("_T")
 
 
 class DistributionError(Exception):
-    """The devices or workers of a training cannot train together."""
+    """The devices or workers of a training cannot train together.
+
+    Example:
+        >>> from bit_keras.distribution import DistributionError, start_distribution
+        >>> try:
+        ...     distribution = start_distribution("mirrored")
+        ... except DistributionError as error:  # for example because this process has already computed something
+        ...     print(error)
+    """
 
 
 # Message of an engine that has lost a worker.
@@ -33,6 +41,14 @@ class Distribution:
         is_chief: whether this worker writes files.
         mixup_parts: number of shards of a batch that MixUp permutes separately (replicas under tf.distribute) or that
             are loaded separately (processes on jax); the partners depend on it.
+
+    Example:
+        >>> from bit_keras.distribution import Distribution
+        >>> one = Distribution()
+        >>> one.num_devices, one.is_chief, one.mixup_parts
+        (1, True, 1)
+        >>> one.in_turn(lambda: "the chief downloads", lambda: "the others find the file")
+        'the chief downloads'
     """
 
     num_devices = 1

@@ -4,6 +4,7 @@ import keras
 
 from bit_keras.distribution.base import Distribution
 from bit_keras.distribution.environment import read_jax_processes, read_tf_config
+from bit_keras.system.checks import check_choice
 
 # {kind: backend of its engine}
 DISTRIBUTIONS = {
@@ -22,7 +23,14 @@ def count_devices(kind: str) -> int | None:
         kind: of `DISTRIBUTIONS`.
 
     Raises:
-        ValueError: the backend has no such engine, or its settings are missing or malformed.
+        ValueError: the kind is unknown, the backend has no such engine, or its settings are missing or malformed.
+
+    Example:
+        >>> from bit_keras.distribution import count_devices
+        >>> count_devices("none")
+        1
+        >>> count_devices("mirrored") >= 1  # GPUs, or 1 without any
+        True
     """
     _check_backend(kind)
     if kind == "mirrored":
@@ -42,7 +50,20 @@ def count_devices(kind: str) -> int | None:
 
 
 def has_other_workers(kind: str) -> bool:
-    """Tells whether this process trains together with others, by their settings; arguments as in `count_devices`."""
+    """Tells whether this process trains together with others, by their settings.
+
+    Args:
+        kind: of `DISTRIBUTIONS`.
+
+    Raises:
+        ValueError: the kind is unknown, or the settings of the processes are malformed.
+
+    Example:
+        >>> from bit_keras.distribution import has_other_workers
+        >>> has_other_workers("mirrored"), has_other_workers("multi_worker")
+        (False, True)
+    """
+    _check_kind(kind)
     if kind != "data_parallel":
         return kind == "multi_worker"
     import jax
@@ -51,7 +72,21 @@ def has_other_workers(kind: str) -> bool:
 
 
 def mixup_parts(kind: str, num_devices: int | None) -> int:
-    """Returns `Distribution.mixup_parts` of an engine that is not started; 1 if its devices are not known."""
+    """Returns `Distribution.mixup_parts` of an engine that is not started; 1 if its devices are not known.
+
+    Args:
+        kind: of `DISTRIBUTIONS`.
+        num_devices: as `count_devices` returns it.
+
+    Raises:
+        ValueError: the kind is unknown.
+
+    Example:
+        >>> from bit_keras.distribution import mixup_parts
+        >>> mixup_parts("mirrored", 8), mixup_parts("data_parallel", 8)
+        (8, 1)
+    """
+    _check_kind(kind)
     return num_devices or 1 if DISTRIBUTIONS[kind] == "tensorflow" else 1
 
 
@@ -64,6 +99,14 @@ def start_distribution(kind: str) -> Distribution:
     Raises:
         ValueError: as `count_devices`.
         DistributionError: the engine cannot be started, or not any more, since something has been computed.
+
+    Example:
+        >>> from bit_keras.distribution import start_distribution
+        >>> distribution = start_distribution("none")  # or "mirrored" on several GPUs
+        >>> with distribution.scope():
+        ...     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+        >>> distribution.predictor(model).predict_on_batch(np.ones((3, 4))).shape  # any number of rows
+        (3, 2)
     """
     _check_backend(kind)
     if kind == "none":
@@ -83,14 +126,24 @@ def check_batch(kind: str, num_devices: int, batch_size: int, accumulate: int = 
 
     Args:
         kind: of `DISTRIBUTIONS`.
-        num_devices: number of devices of all workers together.
-        batch_size: images per update.
-        accumulate: micro-batches per update.
+        num_devices: number of devices of all workers together, 1 or more.
+        batch_size: images per update, 1 or more.
+        accumulate: micro-batches per update, 1 or more.
 
     Raises:
-        ValueError: only one device exists, the devices cannot divide a micro-batch equally, or the engine does not
-            support accumulation.
+        ValueError: the kind is unknown, only one device exists, the devices cannot divide a micro-batch equally, or
+            the engine does not support accumulation.
+
+    Example:
+        >>> from bit_keras.distribution import check_batch
+        >>> check_batch("data_parallel", num_devices=8, batch_size=512)
+        >>> try:
+        ...     check_batch("data_parallel", num_devices=6, batch_size=512)
+        ... except ValueError as error:
+        ...     print(error)
+        6 devices must divide the batch equally, got batch_size 512
     """
+    _check_kind(kind)
     if kind == "none":
         return
     if num_devices < 2:
@@ -109,7 +162,12 @@ def check_batch(kind: str, num_devices: int, batch_size: int, accumulate: int = 
         raise ValueError(f"{num_devices} devices must divide the batch equally, got {sizes}")
 
 
+def _check_kind(kind: str) -> None:
+    check_choice("kind", kind, tuple(DISTRIBUTIONS))
+
+
 def _check_backend(kind: str) -> None:
+    _check_kind(kind)
     needed, backend = DISTRIBUTIONS[kind], keras.backend.backend()
     if needed not in (None, backend):
         allowed = [f"{name!r} ({other})" for name, other in DISTRIBUTIONS.items() if other]

@@ -9,7 +9,13 @@ def sum_over_devices(value):
     One has it on a single device, and on jax, where `keras.distribution` divides a program over the devices.
 
     Args:
-        value: what the calling step computes on its device. Gradients do not flow through the sum.
+        value: a tensor of any shape that the calling step computes on its device. Gradients do not flow through the
+            sum.
+
+    Example:
+        >>> from bit_keras.distribution import sum_over_devices
+        >>> float(sum_over_devices(keras.ops.ones(())))  # 1 per device
+        1.0
     """
     if keras.backend.backend() != "tensorflow":
         return value

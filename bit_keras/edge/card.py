@@ -38,6 +38,11 @@ def read_card(path: str | os.PathLike) -> Card | None:
         ImportError: the package onnx, which an ONNX file needs, is not installed.
         CheckpointError: the card, or the file, is damaged.
         OSError: the file cannot be read.
+
+    Example:
+        >>> from bit_keras.edge.card import read_card
+        >>> read_card("edge/float32.tflite").class_names  # by `export_edge`
+        ('0', '1', '2', '3', '4', '5', '6', '7', '8', '9')
     """
     path = Path(path)
     text = _read_onnx(path) if path.suffix == ".onnx" else _read_litert(path)

@@ -65,16 +65,29 @@ class Evaluation:
             "top1_accuracy", "top5_accuracy": fraction of examples whose true class is the predicted one, or among the
             five most likely ones (None for fewer than five classes), in [0, 1];
             "mean_per_class_accuracy": mean of the accuracies of the classes that have examples, in [0, 1];
-            "expected_calibration_error": see `classification.expected_calibration_error`, of the softmax, in [0, 1];
+            "expected_calibration_error": arXiv 1706.04599, equation 3, over 15 bins of the softmax, in [0, 1];
             "cross_entropy": mean, in nats.
             Of images with several labels any of them is right, and images without labels are not counted;
             "mean_per_class_accuracy" and "cross_entropy" are None then, the latter also if a class has no output.
             "competing_classes", "competing_top1_accuracy", "competing_top5_accuracy": only for data such as ObjectNet,
             where also the outputs of the classes that have images compete alone.
-        per_class: rows of `classification.per_class`; [] for images with several labels.
+        per_class: a row per class, "class", "examples", "recall" and "precision", both in [0, 1], or None where they
+            are not defined; [] for images with several labels.
         predictions: of the N examples; images only if they were drawn.
         class_names: names of the K classes; those of the data, then those that only the weights know.
         files: file of each example; () for data that are not in files of images.
+
+    Example:
+        >>> result.metrics["examples"], result.class_names[:3]  # of the example of `evaluate`
+        (360, ('0', '1', '2'))
+        >>> for description, value in result.lines().items():
+        ...     print(description, value)
+        examples 360
+        top-1 accuracy ...
+        top-5 accuracy ...
+        mean per-class accuracy ...
+        expected calibration error ...
+        cross-entropy (nats) 2.3026
     """
 
     metrics: dict
@@ -136,7 +149,8 @@ def evaluate(
         batch_size: images per batch, 1 or more.
         resolution: side in pixels to which images are resized, 1 or more; None for the training resolution of the
             weights, or for the HyperRule's crop if that is not known.
-        fit: how images become squares, one of `bit_keras.zoo.fits.FITS`; None for what the card of the weights says.
+        fit: how images become squares, "squash", "pad", "crop" or "inner", see `bit_keras.data.train_batches`; None for
+            what the card of the weights says.
         precision: "float32", "mixed_bfloat16" or "mixed_float16"; a SavedModel has its own.
         variant: architecture that a weight file must have; None infers it from the shapes.
         match_classes: if the class names of the weights (`BiT.class_names`) are not those of the data, "names" takes

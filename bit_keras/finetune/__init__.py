@@ -51,6 +51,7 @@ def finetune(
         ImportError: a setting needs a package that is not installed.
         FileExistsError: `workdir` belongs to another run, or `export_dir` exists.
         ConnectionError: weights or data cannot be downloaded.
+        FileNotFoundError, bit_keras.checkpoints.CheckpointError: as `bit_keras.BiT.from_preset`.
         bit_keras.distribution.DistributionError: devices or workers cannot train together.
         bit_keras.training.TrainingInterrupted: SIGTERM or Ctrl-C arrived; the state is saved.
         bit_keras.training.TrainingDiverged: the loss is NaN or infinite, or far above that of random guessing.

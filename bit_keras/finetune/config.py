@@ -24,6 +24,18 @@ class FinetuneConfig(RunConfig):
 
     Raises:
         ValueError: a setting is out of its range.
+        TypeError: a setting has the wrong type.
+
+    Example:
+        >>> from bit_keras.finetune import FinetuneConfig
+        >>> config = FinetuneConfig(model="BiT-M-R50x1", dataset="cifar10", workdir="runs/cifar10", small_batch=True)
+        >>> config.batch_size, config.base_lr, config.schedule
+        (128, 0.001, 'hyperrule')
+        >>> try:
+        ...     FinetuneConfig(model="BiT-M-R50x1", dataset="cifar10", workdir="runs/cifar10", accumulate=3)
+        ... except ValueError as error:
+        ...     print(error)
+        accumulate must divide the batch size 512, got 3
     """
 
     model: str = option(
@@ -68,7 +80,7 @@ class FinetuneConfig(RunConfig):
         check_choice("schedule", self.schedule, ("hyperrule", "upstream"))
 
     def settings(self) -> dict:
-        """See `RunConfig`."""
+        """Returns the settings that affect the results of the run beyond rounding; JSON-able."""
         settings = super().settings()
         for name in ("export_dir", "small_batch"):  # small_batch only sets batch_size and base_lr
             del settings[name]

@@ -17,6 +17,13 @@ class Prediction:
         error: why the image cannot be read, None if it can.
         thumbnail: uint8 [S, S, 3], the image as the network sees it, if one was asked for.
         features: float32 [D], the pooled features, if they were asked for.
+
+    Example:
+        >>> [row] = bit_keras.predict("BiT-mini-R17x0.5", "robin.jpg", top=2, verbose=False)
+        >>> row.name == row.names[0], row.probability == row.probabilities[0]
+        (True, True)
+        >>> row.to_dict()
+        {'file': 'robin.jpg', 'predictions': [{'class': ..., 'probability': ..., 'index': ...}, {...}], 'error': None}
     """
 
     file: str

@@ -43,7 +43,8 @@ class Predictor:
             have none.
         precision: "float32", "mixed_bfloat16" or "mixed_float16"; a SavedModel and a Keras model have their own.
         batch_size: images per batch, 1 or more.
-        loader: as in `bit_keras.data.single.file_reader`.
+        loader: whose decoders to use: "tf.data" for those of TensorFlow, "grain" for Pillow's, None for TensorFlow's if
+            it is installed. They differ in some pixels of a JPEG file.
         features: True gives the predictions their pooled features; only a BiT has them.
 
     Attributes:
@@ -108,11 +109,11 @@ class Predictor:
         """Yields a prediction for each image, in order; one that cannot be read is a prediction with an error.
 
         Args:
-            images, value_range: as in `bit_keras.inference.inputs.find`; an iterable of paths may be endless.
-            thumbnails: side in pixels of `Prediction.thumbnail`; None for none.
+            images, value_range: as in `bit_keras.predict`; an iterable of paths may be endless.
+            thumbnails: side in pixels of `Prediction.thumbnail`, 1 or more; None for none.
 
         Raises:
-            TypeError, ValueError: as `bit_keras.inference.inputs.find`.
+            TypeError, ValueError: as `bit_keras.predict`, for what is neither a path nor an image.
         """
         for batch in prepared(find(images, value_range), self.read, self._batch_size):
             yield from self.predict(batch, thumbnails)

@@ -31,6 +31,15 @@ class Predictions:
             order; empty for multi-label data.
         mistakes: [M] int64, their indices among the N examples.
         among: predictions of the same examples where only some of the classes compete; None unless they were asked for.
+
+    Example:
+        >>> from bit_keras.metrics import Predictions
+        >>> logits = np.array([[2.0, 0.0, 1.0], [0.0, 3.0, 1.0], [1.0, 2.0, 0.0]], "float32")
+        >>> predictions = Predictions.of(logits, np.eye(3)[[0, 1, 2]])
+        >>> predictions.classes, predictions.accuracy
+        (array([0, 1, 1]), 0.666...)
+        >>> predictions.confused_pairs()  # one 2 was taken for a 1
+        [(2, 1, 1)]
     """
 
     labels: np.ndarray | None
@@ -128,6 +137,15 @@ def predict(
 
     Raises:
         ValueError: `batches` is empty, or no example has a label.
+
+    Example:
+        >>> from bit_keras.metrics import predict
+        >>> head = keras.layers.Dense(10, kernel_initializer="zeros")
+        >>> model = keras.Sequential([keras.Input((16, 16, 3)), keras.layers.Flatten(), head])
+        >>> test = bit_keras.data.test_batches(bit_keras.data.load("digits"), batch_size=60, crop=16)
+        >>> predictions = predict(model, test)
+        >>> len(predictions.labels), round(predictions.loss, 4)  # of a head of zeros: log(10)
+        (360, 2.3026)
     """
     parts, worst = [], []
     count = size = 0

@@ -21,11 +21,19 @@ def freeze(model: BiT, what: str) -> None:
     """Makes the first stages of a network untrainable, before it is compiled.
 
     Args:
-        model: the network.
-        what: "none"; "head_only" trains only the head; the name of a stage freezes all up to it.
+        model: the network, which is changed.
+        what: "none"; "head_only" trains only the head; the name of a stage freezes all up to it: "root_block",
+            "block1", "block2", "block3" or "block4".
 
     Raises:
-        ValueError: `what` is not in FREEZES.
+        ValueError: `what` has another value.
+
+    Example:
+        >>> from bit_keras.network.freezing import freeze
+        >>> model = bit_keras.BiT("R17x0.5", num_classes=10)
+        >>> freeze(model, "block3")  # all up to block3; compile the model after that
+        >>> len(model.trainable_variables), len(model.variables)
+        (14, 54)
     """
     if not isinstance(what, str) or what not in FREEZES:
         raise ValueError(f"what must be one of {', '.join(FREEZES)}, got {what!r}")

@@ -31,6 +31,14 @@ class StandardizedConv2D(keras.layers.Layer):
 
     Raises:
         ValueError: an argument is out of range.
+
+    Example:
+        >>> from bit_keras.network.layers import StandardizedConv2D
+        >>> layer = StandardizedConv2D(filters=8, kernel_size=3, padding="same")
+        >>> layer(np.ones((1, 16, 16, 4), "float32")).shape
+        TensorShape([1, 16, 16, 8])
+        >>> np.allclose(np.mean(layer.standardized_kernel(), axis=(0, 1, 2)), 0, atol=1e-6)  # of each filter
+        True
     """
 
     def __init__(
@@ -123,6 +131,13 @@ class GroupNormalization(keras.layers.Layer):
 
     Raises:
         ValueError: an argument is out of range, or `groups` does not divide the channels.
+
+    Example:
+        >>> from bit_keras.network.layers import GroupNormalization
+        >>> layer = GroupNormalization(groups=2, activation="relu")
+        >>> images = np.random.default_rng(0).normal(5, 3, (1, 16, 16, 4)).astype("float32")
+        >>> round(float(np.mean(layer(images))), 1)  # of a normal distribution whose negative half is 0
+        0.4
     """
 
     def __init__(

@@ -21,6 +21,12 @@ class Memory:
         weights: float32 weights; for those that train also gradients, momentum, and under accumulation the sum of
             gradients.
         activations: what is saved for the backward pass: feature maps of one micro-batch, and standardized kernels.
+
+    Example:
+        >>> from bit_keras.network.memory import Memory
+        >>> memory = Memory(weights=2**30, activations=3 * 2**30)  # as `estimate_memory` returns it
+        >>> (memory.weights + memory.activations) / 2**30  # GiB
+        4.0
     """
 
     weights: int
@@ -43,14 +49,26 @@ def estimate_memory(
     It counts what the tensorflow backend saves on a CPU; `benchmarks/step_memory.py` compares it with measurements.
 
     Args:
-        variant: the architecture.
-        num_classes: outputs of the head.
-        batch_size: images per update.
-        crop: side of the images in pixels.
+        variant: the architecture, of `bit_keras.zoo.variants.get_variant`.
+        num_classes: outputs of the head, 1 or more.
+        batch_size: images per update, 1 or more.
+        crop: side of the images in pixels, 1 or more.
         precision, accumulate, freeze, remat: as in `bit_keras.finetune.FinetuneConfig`.
+
+    Returns:
+        The bytes of weights and activations.
 
     Raises:
         ValueError: an argument is out of its range.
+
+    Example:
+        >>> from bit_keras.network.memory import estimate_memory
+        >>> from bit_keras.zoo.variants import get_variant
+        >>> for accumulate in (1, 8):
+        ...     memory = estimate_memory(get_variant("R50x1"), 10, batch_size=512, crop=128, accumulate=accumulate)
+        ...     print(f"weights {memory.weights / 2**30:.1f} GiB, activations {memory.activations / 2**30:.1f} GiB")
+        weights 0.3 GiB, activations 7.0 GiB
+        weights 0.4 GiB, activations 1.0 GiB
     """
     counts = {"num_classes": num_classes, "batch_size": batch_size, "crop": crop, "accumulate": accumulate}
     for name, value in counts.items():

@@ -51,6 +51,7 @@ class Backbone(TorchGraph, JaxPrediction, keras.Model):
         dtype: dtype policy or its name, None for Keras's global one.
         remat: rematerialize: save only the inputs of the residual units for the backward pass, which recomputes the
             rest. Source: "Training Deep Nets with Sublinear Memory Cost", arXiv 1604.06174.
+        name: of the model.
 
     Input shape: [N, H, W, 3] in [-1, 1], any H and W.
     Output shape: [N, 2048 * width], float32 under a mixed policy.
@@ -161,6 +162,7 @@ class BiT(Network):
         num_classes: outputs of the head, 1 or more; must be given.
         dtype: dtype policy or its name, None for Keras's global one.
         remat: train in less memory and more time; see `Backbone`.
+        name: of the model.
 
     Attributes:
         card: what is known about the weights, such as class names, resolution and training data, which every written
@@ -331,6 +333,10 @@ def save_npz(model: BiT, path: str | os.PathLike) -> None:
     """Writes the weights of `model` as an official npz file with its card, whole or not at all; see `load_weights`.
 
     LoRA is merged into the kernel of the head.
+
+    Args:
+        model: unchanged.
+        path: the file, which must end in ".npz"; an existing file is replaced.
 
     Raises:
         TypeError: `model` is not a BiT.

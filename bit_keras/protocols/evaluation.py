@@ -88,7 +88,7 @@ def evaluation(
         ValueError: a setting is out of its range.
         TypeError: an option does not exist, or an argument has the wrong type.
         FileExistsError: `workdir` belongs to evaluations with other options.
-        Failed: some evaluations have failed; the message lists their reasons.
+        bit_keras.protocols.sweep.Failed: some evaluations have failed; the message lists their reasons.
         KeyboardInterrupt: a signal arrived. The same call resumes.
 
     Example:

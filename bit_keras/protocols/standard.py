@@ -80,7 +80,8 @@ def standard(
         splits: "official" trains on the images that the official TensorFlow and Jax code trains on: 98 % of CIFAR, 99 %
             of ILSVRC-2012; "paper" on all training images. A slice of your own is part of the name of the data, such as
             "cifar10[:90%]".
-        resolution_rule: "official" or "paper", see `bit_keras.protocols.resolution.sizes`.
+        resolution_rule: "official" crops images of 96x96 pixels or more to 480 pixels, as the official code does;
+            "paper" to 384, except for R152x4.
         metric: "accuracy", of all test images, which is the published one, or "mean_per_class_accuracy". Both are
             recorded.
         verbose: False shows only warnings.

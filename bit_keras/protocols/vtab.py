@@ -63,18 +63,20 @@ def vtab(
             training split 1,000 images are drawn, the same for every run.
         runs: number of runs, whose seeds count from 0.
         shard: (index, count): this process makes only every count-th run, beginning with that of this index.
-        resolution_rule: "official" or "paper", see `bit_keras.protocols.resolution.sizes`.
+        resolution_rule: "official" crops images of 96x96 pixels or more to 480 pixels, as the official code does;
+            "paper" to 384, except for R152x4.
         verbose: False shows only warnings.
         **options: of `bit_keras.finetune`, for example `steps`.
 
     Returns:
-        A record for each finished run, of this and of other processes: the fields of `Run` and "test_accuracy".
+        A record for each finished run, of this and of other processes: "model", "task", "seed" and "test_accuracy", in
+        [0, 1].
 
     Raises:
         ValueError: a setting is out of its range.
         TypeError: an option does not exist, or an argument has the wrong type.
         FileExistsError: `workdir` belongs to an evaluation with different options.
-        Failed: some runs have failed; the message lists their reasons.
+        bit_keras.protocols.sweep.Failed: some runs have failed; the message lists their reasons.
         TrainingInterrupted, KeyboardInterrupt: a signal arrived. The same call resumes from the records.
 
     Example:

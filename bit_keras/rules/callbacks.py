@@ -20,10 +20,20 @@ class HyperRuleCallback(StepCounter):
     the logs, for the callbacks after this one.
 
     Args:
-        schedule: for example `HyperRule(...).schedule`.
+        schedule: of the learning rate, for example `HyperRule(...).schedule`; counted in updates.
 
     Raises:
         ValueError: at the start of training, if the optimizer has already made all updates of the schedule.
+
+    Example:
+        >>> from bit_keras.rules import HyperRuleCallback, Schedule
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+        >>> model.compile(keras.optimizers.SGD(momentum=0.9), "mse")
+        >>> schedule = Schedule(base_lr=0.1, warmup_steps=2, drop_steps=(3,), total_steps=5)
+        >>> rule = HyperRuleCallback(schedule)  # ends this `fit` after 5 steps, in its third epoch
+        >>> history = model.fit(np.ones((8, 4)), np.ones((8, 2)), 4, epochs=99, verbose=0, callbacks=[rule])
+        >>> history.history["step"], history.history["learning_rate"]
+        ([2, 4, 5], [0.05, 0.1, 0.01])
     """
 
     def __init__(self, schedule: Schedule | CosineSchedule):
@@ -70,7 +80,14 @@ class ScheduleEnd(keras.callbacks.Callback):
     before this one stops in time.
 
     Args:
-        initial_epoch: as in `fit`.
+        initial_epoch: as in `fit`, 0 or more.
+
+    Example:
+        >>> from bit_keras.rules import SGD, ScheduleEnd, WarmupThenDrops
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+        >>> model.compile(SGD(WarmupThenDrops(0.1, 2, (3,), total_steps=5)), "mse")
+        >>> inputs, targets = np.ones((8, 4)), np.ones((8, 2))  # 2 steps in an epoch; the schedule has 5
+        >>> _ = model.fit(inputs, targets, 4, epochs=3, verbose=0, callbacks=[ScheduleEnd()])  # warns
     """
 
     def __init__(self, initial_epoch: int = 0):
@@ -98,13 +115,33 @@ def rule_callbacks(
     Args:
         schedule: of the learning rate.
         mixup_alpha: parameter of MixUp's Beta(alpha, alpha), 0 or more.
-        seed: of MixUp, 0 or more.
+        seed: of MixUp, in [0, 2**31).
+
+    Raises:
+        ValueError: `mixup_alpha` or `seed` is out of its range.
+
+    Example:
+        >>> from bit_keras.rules import rule_callbacks
+        >>> rule = bit_keras.HyperRule(num_examples=50_000, image_size=(32, 32))
+        >>> rule_callbacks(rule.schedule, rule.mixup_alpha)
+        [<...HyperRuleCallback object at ...>, <...MixUp object at ...>]
     """
     return [HyperRuleCallback(schedule), *([MixUp(mixup_alpha, seed)] if mixup_alpha else [])]
 
 
 def with_schedule_end(callbacks=None, initial_epoch: int = 0, **_):
-    """Returns the `callbacks` argument of a `fit` with a `ScheduleEnd` appended; other arguments are ignored."""
+    """Returns the `callbacks` argument of a `fit` with a `ScheduleEnd` appended, as `BiT.fit` does.
+
+    Args:
+        callbacks: Keras callbacks, one, a list or None; a `keras.callbacks.CallbackList` is returned as it is.
+        initial_epoch: as in `fit`.
+        **_: other arguments of `fit`, which are ignored.
+
+    Example:
+        >>> from bit_keras.rules import with_schedule_end
+        >>> with_schedule_end([keras.callbacks.TerminateOnNaN()])
+        [<...TerminateOnNaN object at ...>, <...ScheduleEnd object at ...>]
+    """
     if isinstance(callbacks, keras.callbacks.CallbackList):  # already bound to a model
         return callbacks
     return [*keras.tree.flatten(callbacks or []), ScheduleEnd(initial_epoch)]

@@ -133,7 +133,11 @@ class HyperRule:
 
     @known_arguments
     def learning_rate(self, step: int) -> float | None:
-        """Learning rate of update `step`, counted from 0; None after the last one, as in the official `get_lr`."""
+        """Learning rate of update `step`, counted from 0; None after the last one, as in the official `get_lr`.
+
+        Raises:
+            ValueError: `step` is less than 0.
+        """
         return self.schedule.learning_rate(step)
 
     def optimizer(self):
@@ -147,7 +151,10 @@ class HyperRule:
         """Returns the Keras callbacks that apply the schedule and MixUp in any `fit`, and stop it in time.
 
         Args:
-            seed: of MixUp, 0 or more.
+            seed: of MixUp, in [0, 2**31).
+
+        Raises:
+            ValueError: `seed` is out of its range.
         """
         from bit_keras.rules.callbacks import rule_callbacks
 

@@ -31,12 +31,19 @@ class WarmupThenDrops(_OfRecord):
     `Schedule.learning_rate` up to the rounding of float32.
 
     Args:
-        base_lr, warmup_steps, drop_steps, total_steps: as in `bit_keras.rules.schedules.Schedule`.
-        accumulation_steps: steps of the optimizer per update, its `gradient_accumulation_steps`. Keras counts steps,
-            the schedule counts updates.
+        base_lr, warmup_steps, drop_steps, total_steps: as in `bit_keras.rules.Schedule`.
+        accumulation_steps: steps of the optimizer per update, 1 or more, its `gradient_accumulation_steps`. Keras
+            counts steps, the schedule counts updates.
 
     Raises:
         ValueError: a number is out of its range.
+
+    Example:
+        >>> from bit_keras.rules import WarmupThenDrops
+        >>> rate = WarmupThenDrops(base_lr=0.1, warmup_steps=10, drop_steps=(50, 80), total_steps=100)
+        >>> optimizer = keras.optimizers.SGD(rate, momentum=0.9)
+        >>> [round(float(rate(step)), 4) for step in (5, 10, 51, 100)]
+        [0.05, 0.1, 0.01, 0.0]
     """
 
     def __init__(
@@ -64,11 +71,18 @@ class WarmupThenCosine(_OfRecord):
     """Linear warm-up from 0, then half a cosine down to 0; 0 after the end. Otherwise as `WarmupThenDrops`.
 
     Args:
-        base_lr, warmup_steps, total_steps: as in `bit_keras.rules.schedules.CosineSchedule`.
-        accumulation_steps: steps of the optimizer per update.
+        base_lr, warmup_steps, total_steps: as in `bit_keras.rules.CosineSchedule`.
+        accumulation_steps: steps of the optimizer per update, 1 or more.
 
     Raises:
         ValueError: a number is out of its range.
+
+    Example:
+        >>> from bit_keras.rules import WarmupThenCosine
+        >>> rate = WarmupThenCosine(base_lr=0.1, warmup_steps=10, total_steps=110)
+        >>> optimizer = keras.optimizers.Adam(rate)
+        >>> [round(float(rate(step)), 4) for step in (5, 10, 60, 110)]
+        [0.05, 0.1, 0.05, 0.0]
     """
 
     def __init__(self, base_lr: float, warmup_steps: int, total_steps: int, accumulation_steps: int = 1):
@@ -83,11 +97,21 @@ class WarmupThenCosine(_OfRecord):
 
 
 def in_graph(schedule: Schedule | CosineSchedule, accumulation_steps: int = 1):
-    """Returns the Keras schedule with the numbers of a record.
+    """Returns the Keras schedule with the numbers of a record: `WarmupThenDrops` or `WarmupThenCosine`.
 
     Args:
         schedule: the record.
-        accumulation_steps: steps of the optimizer per update.
+        accumulation_steps: steps of the optimizer per update, 1 or more.
+
+    Raises:
+        ValueError: `accumulation_steps` is less than 1.
+
+    Example:
+        >>> from bit_keras.rules import in_graph
+        >>> rule = bit_keras.HyperRule(num_examples=50_000, image_size=(32, 32))
+        >>> optimizer = keras.optimizers.SGD(in_graph(rule.schedule), momentum=rule.momentum)
+        >>> round(float(optimizer.learning_rate), 4)  # of the first update
+        0.0
     """
     kind = WarmupThenCosine if isinstance(schedule, CosineSchedule) else WarmupThenDrops
     return kind(**vars(schedule), accumulation_steps=accumulation_steps)

@@ -13,6 +13,12 @@ def skip_on_all_devices(optimizer: keras.optimizers.Optimizer | None) -> None:
 
     Args:
         optimizer: of a compiled model; one without loss scaling is left as it is.
+
+    Example:
+        >>> from bit_keras.rules import skip_on_all_devices
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+        >>> model.compile(keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD()), "mse")
+        >>> skip_on_all_devices(model.optimizer)  # before `fit`
     """
     is_scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
     if is_scaled and keras.backend.backend() == "tensorflow" and "check_finite" not in vars(optimizer):

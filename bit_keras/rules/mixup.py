@@ -25,10 +25,18 @@ class MixUp(keras.callbacks.Callback):
 
     Args:
         alpha: of the Beta distribution, more than 0. BiT uses 0.1.
-        seed: of the random numbers, 0 or more.
+        seed: of the random numbers, in [0, 2**31).
 
     Raises:
         ValueError: `alpha` or `seed` is out of its range; in the first step, if batches are not as above.
+
+    Example:
+        >>> from bit_keras.rules import MixUp
+        >>> images, labels = np.zeros((2, 32, 32, 3), "float32"), np.eye(2, dtype="float32")
+        >>> mixed, targets = MixUp(1.0, seed=0).mix(images, labels, step=0)  # as in `fit(callbacks=[MixUp(1.0)])`
+        >>> keras.ops.convert_to_numpy(targets).round(2)
+        array([[0.72, 0.28],
+               [0.28, 0.72]], dtype=float32)
     """
 
     @known_arguments
@@ -58,7 +66,17 @@ class MixUp(keras.callbacks.Callback):
         self.model.make_train_function(force=True)
 
     def mix(self, images, labels, sample_weight=None, *, step):
-        """Returns the mixed images and labels of the batch of `step`."""
+        """Returns the mixed images and labels of a batch.
+
+        Args:
+            images: [N, H, W, 3], floats in [-1, 1].
+            labels: one-hot or multi-hot [N, classes], floats.
+            sample_weight: None.
+            step: number of the batch, an integer or a tensor; the same one always has the same draws.
+
+        Raises:
+            ValueError: the images or labels are not as above, or there are sample weights.
+        """
         if sample_weight is not None:
             raise ValueError("MixUp takes (images, labels), got sample weights as well")
         if labels is None or len(labels.shape) != 2 or not _is_float(labels) or not _is_float(images):

@@ -22,7 +22,11 @@ class _Warmup:
         return f"{self.total_steps:,} updates, learning rate {self.base_lr:g} after {self.warmup_steps:,} of warm-up"
 
     def learning_rate(self, step: int) -> float | None:
-        """Learning rate of update `step`, counted from 0; None from `total_steps` on."""
+        """Learning rate of update `step`, counted from 0; None from `total_steps` on.
+
+        Raises:
+            ValueError: `step` is less than 0.
+        """
         if step < 0:
             raise ValueError(f"step must be 0 or more, got {step}")
         if step >= self.total_steps:
@@ -45,6 +49,14 @@ class Schedule(_Warmup):
 
     Raises:
         ValueError: a number is out of its range.
+
+    Example:
+        >>> from bit_keras.rules import Schedule
+        >>> schedule = Schedule(base_lr=0.1, warmup_steps=10, drop_steps=(50, 80), total_steps=100)
+        >>> print(schedule)
+        100 updates, learning rate 0.1 after 10 of warm-up, a tenth after 50, 80
+        >>> [schedule.learning_rate(step) for step in (5, 10, 51, 100)]
+        [0.05, 0.1, 0.01, None]
     """
 
     base_lr: float
@@ -81,10 +93,18 @@ def upstream_schedule(total_steps: int, batch_size: int) -> Schedule:
 
     Args:
         total_steps: number of updates, 5 or more.
-        batch_size: images per update; the learning rate is 0.03 * batch_size / 256.
+        batch_size: images per update, 1 or more; the learning rate is 0.03 * batch_size / 256.
 
     Returns:
         The schedule. It warms up for 1/22 of the training; the paper for 5000 updates, regardless of the length.
+
+    Raises:
+        ValueError: an argument is out of its range.
+
+    Example:
+        >>> from bit_keras.rules import upstream_schedule
+        >>> upstream_schedule(total_steps=9000, batch_size=256)
+        Schedule(base_lr=0.03, warmup_steps=409, drop_steps=(3000, 6000, 8000), total_steps=9000)
     """
     check_integer("total_steps", total_steps)
     check_integer("batch_size", batch_size)
@@ -106,6 +126,12 @@ class CosineSchedule(_Warmup):
 
     Raises:
         ValueError: a number is out of its range.
+
+    Example:
+        >>> from bit_keras.rules import CosineSchedule
+        >>> schedule = CosineSchedule(base_lr=0.1, warmup_steps=10, total_steps=110)
+        >>> [schedule.learning_rate(step) for step in (5, 10, 110)]  # half of the warm-up, all of it, after the end
+        [0.05, 0.1, None]
     """
 
     base_lr: float

@@ -14,6 +14,18 @@ class SGD(keras.optimizers.SGD):
     six operations. On torch it is three operations in place.
 
     At the end of a `fit` of any model it warns if updates were made after the end of its schedule.
+
+    Args:
+        learning_rate: a number, 0 or more, or a schedule; momentum and all other arguments are those of
+            `keras.optimizers.SGD`, too.
+
+    Raises:
+        ValueError: as `keras.optimizers.SGD`: the momentum is not in [0, 1], or an argument is unknown.
+
+    Example:
+        >>> from bit_keras.rules import SGD
+        >>> model = bit_keras.BiT("R17x0.5", num_classes=2)
+        >>> model.compile(SGD(0.003, momentum=0.9), keras.losses.CategoricalCrossentropy(from_logits=True))
     """
 
     def finalize_variable_values(self, var_list):
@@ -75,7 +87,14 @@ class SGDWithL2(SGD):
         **options: its other arguments.
 
     Raises:
-        ValueError: `l2` is less than 0.
+        ValueError: `l2` is less than 0, or as `SGD`.
+        TypeError: `l2` is no number.
+
+    Example:
+        >>> from bit_keras.rules import SGDWithL2
+        >>> model = bit_keras.BiT("R17x0.5", num_classes=2)
+        >>> optimizer = SGDWithL2(0.03, momentum=0.9, l2=1e-4)
+        >>> model.compile(optimizer, keras.losses.CategoricalCrossentropy(from_logits=True))
     """
 
     def __init__(self, *args, l2: float = 1e-4, **options):

@@ -9,6 +9,23 @@ class StepCounter(keras.callbacks.Callback):
 
     The steps are counted here because the jax backend updates the optimizer's count only at the end of an epoch. A
     subclass that overrides one of these methods must call it first.
+
+    Attributes:
+        steps: steps of the optimizer so far, in this and all earlier calls of `fit`; micro-batches with accumulation.
+        steps_before_epoch: the same at the start of the epoch.
+
+    Example:
+        >>> from bit_keras.rules import StepCounter
+        >>> class EveryThird(StepCounter):
+        ...     def on_train_batch_end(self, batch, logs=None):
+        ...         super().on_train_batch_end(batch, logs)
+        ...         if self.steps % 3 == 0:
+        ...             print("step", self.steps)
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+        >>> model.compile("sgd", "mse")
+        >>> _ = model.fit(np.ones((8, 4)), np.ones((8, 2)), 2, epochs=2, verbose=0, callbacks=[EveryThird()])
+        step 3
+        step 6
     """
 
     steps = 0
@@ -25,7 +42,19 @@ class StepCounter(keras.callbacks.Callback):
 
 
 def steps_made(model: keras.Model) -> int:
-    """Returns the number of steps of a compiled model's optimizer; with accumulation every micro-batch is a step."""
+    """Returns the number of steps that a model's optimizer has made; with accumulation every micro-batch is a step.
+
+    Args:
+        model: a compiled model.
+
+    Example:
+        >>> from bit_keras.rules import steps_made
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+        >>> model.compile("sgd", "mse")
+        >>> _ = model.fit(np.ones((8, 4)), np.ones((8, 2)), 2, epochs=2, verbose=0)
+        >>> steps_made(model)
+        8
+    """
     return steps_of(inner_optimizer(model))
 
 

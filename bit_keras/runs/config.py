@@ -177,7 +177,7 @@ class RunConfig(TrainingConfig):
         check_choice("fit", self.fit, tuple(FITS))
 
     def settings(self) -> dict:
-        """See `TrainingConfig`."""
+        """Returns the settings that affect the results of the run beyond rounding; JSON-able."""
         settings = super().settings()
         if self.fit == "squash":  # not recorded by earlier versions, whose runs still resume
             del settings["fit"]

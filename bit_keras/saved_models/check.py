@@ -24,7 +24,7 @@ def relative_difference(expected: np.ndarray, found: np.ndarray) -> float:
     """Returns the largest difference relative to the largest expected value; infinite for NaN or a different shape."""
     if np.shape(expected) != np.shape(found):
         return float("inf")
-    scale = max(float(np.abs(expected).max()), np.finfo("float32").tiny)  # a zero head has outputs of 0
+    scale = max(float(np.abs(expected).max()), float(np.finfo("float32").tiny))  # a zero head has outputs of 0
     difference = float(np.abs(np.asarray(found, "float64") - expected).max()) / scale
     return float("inf") if np.isnan(difference) else difference
 

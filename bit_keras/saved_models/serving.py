@@ -46,6 +46,12 @@ class ServingOptions:
 
     Raises:
         ValueError: a value is out of its range.
+
+    Example:
+        >>> from bit_keras.saved_models.serving import ServingOptions
+        >>> options = ServingOptions(num_classes=3, precision="bfloat16")
+        >>> options.top, options.activation, options.resolution
+        (3, 'softmax', 224)
     """
 
     num_classes: int

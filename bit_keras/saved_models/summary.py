@@ -23,6 +23,10 @@ class Artefact:
         max_difference: largest difference of its outputs from the Keras model's, relative to their scale.
         images_per_second: {batch size: median on this machine}; comparable only within a run.
         extra: {heading: value} of further columns of the table, for example {"test accuracy": 0.91}.
+
+    Example:
+        >>> artefact.name, artefact.max_difference < 1e-4, artefact.num_bytes > 1e6  # of `export_serving`
+        ('serving, float32', True, True)
     """
 
     name: str

@@ -65,6 +65,13 @@ def export_serving(
         ValueError: an argument or models.config is not as described above.
         FileExistsError: the version exists.
         RuntimeError: the outputs of the SavedModel differ from the model's.
+
+    Example:
+        >>> from bit_keras.saved_models.tf_serving import export_serving
+        >>> model = bit_keras.BiT.from_preset("BiT-mini-R17x0.5", num_classes=2)
+        >>> artefact = export_serving(model, "models", name="pets", class_names=["cat", "dog"], resolution=32)
+        >>> artefact.path
+        PosixPath('models/pets/1')
     """
     path = new_version(output, name, version)
     class_names = check_arguments(model, path, "serving", class_names, options)

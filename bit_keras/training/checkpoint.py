@@ -37,6 +37,16 @@ class Checkpoint(StepCounter):
 
     Raises:
         ValueError: `path` has a different ending.
+
+    Example:
+        >>> from bit_keras.training import Checkpoint, MetricsLog
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+        >>> model.compile("sgd", "mse")
+        >>> log = MetricsLog("metrics.csv")
+        >>> checkpoint = Checkpoint("state.weights.h5", log)
+        >>> _ = model.fit(np.ones((8, 4)), np.ones((8, 2)), 2, epochs=3, verbose=0, callbacks=[log, checkpoint])
+        >>> checkpoint.restore(model)  # in another process; `fit` resumes with epoch 3
+        12
     """
 
     def __init__(self, path: str | os.PathLike, log: MetricsLog, every: int | None = None, writes: bool = True):

@@ -8,6 +8,11 @@ def make_deterministic() -> None:
 
     It lasts until the process ends: TensorFlow has no public way back. On tensorflow, Keras does not use XLA then, and
     warns where `jit_compile=True` asks for it.
+
+    Example:
+        >>> from bit_keras.training import make_deterministic
+        >>> keras.utils.set_random_seed(0)
+        >>> make_deterministic()
     """
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf

@@ -12,8 +12,26 @@ from bit_keras.training.checkpoint import Checkpoint
 class TrainingInterrupted(Exception):
     """A signal ended the training, after its state was saved.
 
+    `bit_keras.finetune` and the other trainings raise it, and any `fit` with `StopOnSignal`.
+
     Attributes:
         signal: the received signal.
+
+    Example:
+        >>> import signal
+        >>> from bit_keras.training import Checkpoint, MetricsLog, StopOnSignal, TrainingInterrupted
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+        >>> model.compile("sgd", "mse")
+        >>> log = MetricsLog(None)
+        >>> checkpoint = Checkpoint("state.weights.h5", log)
+        >>> shutdown = keras.callbacks.LambdaCallback(on_train_begin=lambda logs: signal.raise_signal(signal.SIGTERM))
+        >>> try:
+        ...     with StopOnSignal(checkpoint) as stop:
+        ...         callbacks = [log, checkpoint, stop, shutdown]
+        ...         model.fit(np.ones((8, 4)), np.ones((8, 2)), 2, verbose=0, callbacks=callbacks)
+        ... except TrainingInterrupted as error:
+        ...     print(error)
+        stopped by SIGTERM; the state is saved
     """
 
     def __init__(self, number: int):
@@ -35,6 +53,15 @@ class StopOnSignal(keras.callbacks.Callback):
 
     Raises:
         TrainingInterrupted: from `fit`, if a signal arrived.
+
+    Example:
+        >>> from bit_keras.training import Checkpoint, MetricsLog, StopOnSignal
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+        >>> model.compile("sgd", "mse")
+        >>> log = MetricsLog(None)
+        >>> checkpoint = Checkpoint("state.weights.h5", log)
+        >>> with StopOnSignal(checkpoint) as stop:  # Ctrl-C here saves the state and raises TrainingInterrupted
+        ...     _ = model.fit(np.ones((8, 4)), np.ones((8, 2)), verbose=0, callbacks=[log, checkpoint, stop])
     """
 
     SIGNALS = (signal.SIGTERM, signal.SIGINT)

@@ -19,6 +19,17 @@ class MetricsLog(keras.callbacks.Callback):
 
     Attributes:
         rows: {name of a metric: value} per epoch, including "epoch".
+
+    Example:
+        >>> from bit_keras.training import MetricsLog
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, kernel_initializer="zeros")])
+        >>> model.compile(keras.optimizers.SGD(0.0), "mse")
+        >>> _ = model.fit(np.ones((8, 4)), np.ones((8, 2)), epochs=2, verbose=0, callbacks=[MetricsLog("metrics.csv")])
+        >>> with open("metrics.csv") as file:
+        ...     print(file.read().strip())
+        epoch,loss
+        0,1.0
+        1,1.0
     """
 
     def __init__(self, path: str | os.PathLike | None):
@@ -27,7 +38,11 @@ class MetricsLog(keras.callbacks.Callback):
         self.rows: list[dict[str, float]] = []
 
     def restore(self, rows: list[dict[str, float]]) -> None:
-        """Replaces all rows."""
+        """Replaces all rows, and writes them to the file.
+
+        Args:
+            rows: of the epochs before a restart, in order.
+        """
         self.rows = rows
         self._write()
 

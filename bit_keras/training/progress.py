@@ -16,14 +16,23 @@ _SHOWN = ("loss", "accuracy", "val_accuracy", "val_ap")  # of the numbers in the
 class Progress(StepCounter):
     """One line per epoch and, in a terminal, a bar with loss, accuracy, images/s and time left.
 
-    Args:
-        total_steps: updates of the whole training.
-        batch_size: images per update.
-        accumulate: steps of the optimizer per update.
-
     At the end of each epoch "seconds" (wall time of the epoch) and "images_per_second" (only training, without
     evaluation and without the first step, which is compiled; NaN if no other step remains) are added to the logs, for
     the callbacks after this one.
+
+    Args:
+        total_steps: updates of the whole training, 1 or more.
+        batch_size: images per update, 1 or more.
+        accumulate: steps of the optimizer per update, 1 or more.
+
+    Example:
+        >>> from bit_keras.training import Progress
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+        >>> model.compile("sgd", "mse")
+        >>> progress = Progress(total_steps=8, batch_size=2)
+        >>> history = model.fit(np.ones((8, 4)), np.ones((8, 2)), 2, epochs=2, verbose=0, callbacks=[progress])
+        >>> sorted(history.history)
+        ['images_per_second', 'loss', 'seconds']
     """
 
     def __init__(self, total_steps: int, batch_size: int, accumulate: int = 1):

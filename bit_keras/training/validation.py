@@ -13,9 +13,24 @@ class Validation(keras.callbacks.Callback):
     Keras's own `validation_data` is wrong on several devices, which cannot divide the smaller last batch equally.
 
     Args:
-        predictor: the model, or an object that computes its logits; see `predict`.
-        batches: as in `predict`; every evaluation reads them again.
+        predictor: the model, or an object whose `predict_on_batch` computes its logits, such as that of
+            `Distribution.predictor`.
+        batches: as in `bit_keras.metrics.predict`; every evaluation reads them again.
         multi_label: as in `predict`.
+
+    Raises:
+        ValueError: from `fit`, if `batches` is empty, or no example has a label.
+
+    Example:
+        >>> from bit_keras.training import Validation
+        >>> source = bit_keras.data.load("digits")
+        >>> train = bit_keras.data.train_batches(source, batch_size=8, resize=20, crop=16, seed=0)
+        >>> test = bit_keras.data.test_batches(source, batch_size=60, crop=16)
+        >>> model = keras.Sequential([keras.Input((16, 16, 3)), keras.layers.Flatten(), keras.layers.Dense(10)])
+        >>> model.compile("sgd", keras.losses.CategoricalCrossentropy(from_logits=True))
+        >>> history = model.fit(train, steps_per_epoch=5, shuffle=False, verbose=0, callbacks=[Validation(model, test)])
+        >>> sorted(history.history)
+        ['loss', 'val_accuracy', 'val_loss']
     """
 
     def __init__(self, predictor, batches: Iterable, multi_label: bool = False):

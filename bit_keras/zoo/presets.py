@@ -375,7 +375,10 @@ PRESETS = _table(
 
 @known_arguments
 def list_presets(pattern: str = "*") -> list[str]:
-    """Returns the names of the published weights that match a shell pattern such as `"BiT-M-*"`.
+    """Returns the names of the published weights that match a pattern, in the order of the table.
+
+    Args:
+        pattern: as in a shell, with capitals: `"BiT-M-*"`; "*" for all.
 
     Example:
         >>> bit_keras.list_presets("BiT-M-R50x1*ILSVRC2012")

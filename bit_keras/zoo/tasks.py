@@ -121,9 +121,12 @@ def get_task(name: str) -> Task:
 
 @known_arguments
 def list_tasks(pattern: str = "*") -> list[str]:
-    """Returns the names of tasks and evaluation sets that match a pattern such as `"vtab/*"`.
+    """Returns the names of tasks and evaluation sets that match a pattern.
 
     Tasks are data sets for all programs, evaluation sets for all programs that do not train.
+
+    Args:
+        pattern: as in a shell: `"vtab/*"`; "*" for all.
 
     Example:
         >>> bit_keras.list_tasks("vtab/clevr*")

@@ -1,5 +1,6 @@
 """A Beam pipeline in two processes."""
 
+import doctest
 import json
 
 import numpy as np
@@ -14,6 +15,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from bit_keras.bulk.beam import BitModelHandler
 from bit_keras.inference.predictor import Predictor
+from tools.site import example_inputs
 
 # Of Beam's own code.
 pytestmark = pytest.mark.filterwarnings(r"ignore::Warning:apache_beam\..*")
@@ -53,3 +55,15 @@ def test_elements(weights, photos):
     assert BitModelHandler(weights, large_model=True).share_model_across_processes()
     with pytest.raises(ValueError, match="batch_size must be 1 or more"):
         BitModelHandler(weights, batch_size=0)
+
+
+def test_the_example_of_the_docstring(tmp_path, monkeypatch):
+    """The site only shows it: Beam cannot be installed beside the packages that the other examples use."""
+    for name in ("BIT_KERAS_MIRROR", "BIT_KERAS_CACHE"):
+        monkeypatch.setenv(name, str(tmp_path))  # restored at the end; `write` sets them as well
+    monkeypatch.chdir(tmp_path)
+    example_inputs.write()
+    [example] = doctest.DocTestFinder(recurse=False).find(BitModelHandler, "BitModelHandler", globs={})
+    done = doctest.DocTestRunner().run(example)
+    assert done.attempted > 4
+    assert not done.failed

@@ -18,6 +18,7 @@ from bit_keras.distribution import (
     check_batch,
     count_devices,
     has_other_workers,
+    mixup_parts,
     start_distribution,
 )
 from bit_keras.distribution.environment import _JAX_PROCESSES, read_jax_processes, read_tf_config
@@ -37,6 +38,14 @@ def test_engines_of_other_backends_are_refused_by_name():
                     ask(kind)
     with pytest.raises(ValueError, match=r"KERAS_BACKEND.*'mirrored' .tensorflow.*'data_parallel' .jax."):
         count_devices("mirrored" if backend != "tensorflow" else "data_parallel")
+
+
+@pytest.mark.any_backend
+@pytest.mark.parametrize("ask", [check_batch, count_devices, has_other_workers, mixup_parts, start_distribution])
+def test_an_unknown_kind_is_refused_by_name(ask):
+    more = {check_batch: (8, 512), mixup_parts: (8,)}
+    with pytest.raises(ValueError, match=r"kind must be one of none, mirrored, .*; got 'gpus'"):
+        ask("gpus", *more.get(ask, ()))
 
 
 @pytest.mark.any_backend

@@ -19,7 +19,9 @@ def _listed(page: Path) -> set[Path]:
     trees = re.findall(r"^```\{toctree\}\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
     lines = [line for tree in trees for line in tree.splitlines() if line and not line.startswith(":")]
     names = [re.sub(r"^.* <(.+)>$", r"\1", line) for line in lines]
-    return {path.resolve() for name in names for path in page.parent.glob(f"{name}.md")}
+    return {
+        path.resolve() for name in names for ending in ("md", "ipynb") for path in page.parent.glob(f"{name}.{ending}")
+    }
 
 
 def test_every_page_is_in_a_table_of_contents():
@@ -29,7 +31,8 @@ def test_every_page_is_in_a_table_of_contents():
         if page not in found:
             found.add(page)
             waiting += _listed(page)
-    pages = {path.resolve() for pattern in ("docs/**/*.md", "hub_modules/*.md", "*.md") for path in ROOT.glob(pattern)}
+    patterns = ("docs/**/*.md", "docs/notebooks/*.ipynb", "hub_modules/*.md", "*.md")
+    pages = {path.resolve() for pattern in patterns for path in ROOT.glob(pattern)}
     assert not {path.relative_to(ROOT) for path in pages - found if path.parent != DOCS / "images"}
 
 

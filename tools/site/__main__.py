@@ -11,12 +11,14 @@ import re
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from tools import reference
 from tools.site import blocks, links
 
 ROOT = Path(__file__).parents[2]
-SITE, EXAMPLES = ROOT / "site", ROOT / ".venv" / "doctest"
+SITE, READ, EXAMPLES = ROOT / "site", ROOT / ".venv" / "doctrees", ROOT / ".venv" / "doctest"
 
 
 def main() -> None:
@@ -24,29 +26,39 @@ def main() -> None:
     parser.add_argument("--no_examples", action="store_true", help="do not run the examples of docstrings")
     with_examples = not parser.parse_args().no_examples
     began = time.monotonic()
-    _sphinx("html", SITE)
+    _sphinx("html", SITE, "--fresh-env")
     report = [links.check(SITE), blocks.check(ROOT)]
     if with_examples:
-        _sphinx("doctest", EXAMPLES)
-        report.append(_examples((EXAMPLES / "output.txt").read_text()))
+        report.append(_examples())
     print("\n".join([*report, f"{time.monotonic() - began:.0f} s", f"the site begins at {SITE / 'index.html'}"]))
 
 
-def _sphinx(builder: str, folder: Path) -> None:
-    """Runs a builder of Sphinx, whose warnings are errors."""
-    print(f"sphinx: {builder}", flush=True)
+def _sphinx(builder: str, folder: Path, *options: str, page: str = "") -> None:
+    """Runs a builder of Sphinx, whose warnings are errors, for all pages or one."""
+    print(f"sphinx: {builder} {page}", flush=True)
     command = [sys.executable, "-m", "sphinx", "--builder", builder, "--conf-dir", "docs", "--fail-on-warning"]
-    command += ["--keep-going", "--fresh-env", "--quiet", ".", str(folder)]
+    command += ["--keep-going", "--quiet", "--doctree-dir", str(READ), *options, ".", str(folder)]
+    command += [page] if page else []
     if subprocess.run(command, cwd=ROOT, check=False).returncode:
         sys.exit(f"the builder {builder} has failed; its messages are above")
 
 
-def _examples(output: str) -> str:
+def _examples() -> str:
+    """Runs the examples of the reference, two pages at a time: many wait for processes that they start."""
+    with ThreadPoolExecutor(2) as pool:
+        count = sum(pool.map(_examples_of, reference.PAGES))
+    return f"examples: {count} statements of docstrings run, with the output that they show"
+
+
+def _examples_of(page: str) -> int:
+    """Runs the examples of a page of the reference, as read by the builder before; returns their number."""
+    _sphinx("doctest", EXAMPLES / page, page=f"docs/reference/{page}.md")
+    output = (EXAMPLES / page / "output.txt").read_text()
     counts = re.findall(r"^\s+(\d+) tests?$", output, re.MULTILINE)
     failures = re.findall(r"^\s+(\d+) failures? in tests$", output, re.MULTILINE)
     if len(counts) != 1 or failures != ["0"]:
-        sys.exit(f"the report of the examples must end with their number and no failures, got\n{output[-2000:]}")
-    return f"examples: {counts[0]} statements of docstrings run, with the output that they show"
+        sys.exit(f"the report of {page} must end with the number of examples and no failures, got\n{output[-2000:]}")
+    return int(counts[0])
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ def write() -> None:
             Image.fromarray(pixels).save(f"{name}/{number}.jpg")
     Path("robin.jpg").write_bytes(Path("birds/robin/0.jpg").read_bytes())
     Path("broken.jpg").write_bytes(b"no image")
+    Path("broken.csv").write_text("path,label\nrobin.jpg,robin\nbroken.jpg,wren\n")
     write_boxes(Path("boxes"))
     _write_names(Path("mirror"))
     os.environ |= {"BIT_KERAS_MIRROR": os.path.abspath("mirror"), "BIT_KERAS_CACHE": os.path.abspath("cache")}

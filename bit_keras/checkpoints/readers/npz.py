@@ -102,7 +102,26 @@ def open_npz(path: str | os.PathLike) -> NpzArrays:
 
 
 def read_npz(path: str | os.PathLike) -> dict[str, np.ndarray]:
-    """Reads all arrays of an official npz file into memory; see `open_npz`."""
+    """Reads all arrays of an official npz file into memory.
+
+    Args:
+        path: the file. Numeric suffixes of layer names are removed; gamma and beta may have leading axes of size 1.
+
+    Returns:
+        {official key: array of floats}. Kernels are [height, width, in, out], gamma, beta and bias [channels].
+
+    Raises:
+        FileNotFoundError: the file does not exist.
+        CheckpointError: it is no npz file, its headers declare more data than it can hold, an entry is not an array
+            of finite floats, or two entries have the same key.
+        OSError: the file cannot be opened or read.
+
+    Example:
+        >>> from bit_keras.checkpoints import locate, read_npz
+        >>> arrays = read_npz(locate("BiT-mini-R17x0.5")[0])
+        >>> arrays["resnet/root_block/standardized_conv2d/kernel"].shape
+        (7, 7, 3, 32)
+    """
     with contextlib.closing(open_npz(path)) as arrays:
         return dict(arrays)
 
@@ -139,6 +158,11 @@ def write_npz(arrays: dict[str, np.ndarray], path: str | os.PathLike, card: card
 
     Raises:
         ValueError: the name does not end in ".npz".
+
+    Example:
+        >>> from bit_keras.checkpoints import collect_weights, write_npz
+        >>> model = bit_keras.BiT.from_preset("BiT-mini-R17x0.5")
+        >>> write_npz(collect_weights(model), "weights.npz", model.card)  # what `bit_keras.save_npz` does
     """
     path = Path(path)
     if path.suffix != ".npz":

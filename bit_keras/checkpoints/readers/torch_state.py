@@ -94,6 +94,13 @@ def write_safetensors(
     Raises:
         ValueError: the name does not end in ".safetensors".
         ImportError: the package safetensors is not installed.
+
+    Example:
+        >>> from bit_keras.checkpoints import collect_weights, read_weights, write_safetensors
+        >>> model = bit_keras.BiT.from_preset("BiT-mini-R17x0.5")
+        >>> write_safetensors(collect_weights(model), "weights.safetensors", model.card)
+        >>> read_weights("weights.safetensors")["resnet/head/conv2d/bias"].shape
+        (360,)
     """
     path = Path(path)
     if path.suffix != ".safetensors":

@@ -40,13 +40,14 @@ def fetch(url: str, md5: str | None = None, sha256: str | None = None) -> Path:
     is compared with this hash.
 
     The copy is stored under the host and path of its address below BIT_KERAS_CACHE, or below `models/bit_keras` in
-    the Keras home (KERAS_HOME or ~/.keras). The mirrors of BIT_KERAS_MIRROR are tried first (`addresses.mirrors`).
+    the Keras home (KERAS_HOME or ~/.keras). The mirrors of BIT_KERAS_MIRROR are tried first,
+    a comma-separated list of addresses and local folders.
     With BIT_KERAS_OFFLINE=1 the network is not used. Files of Kaggle are stored by kagglehub, and those of Hugging Face
     by huggingface_hub if it is installed and no mirror is set; their format and the given hashes are checked each time.
 
     Args:
-        url: an http, https, gs, hf, kaggle or package address, or one of a page as browsers show it; see
-            `bit_keras.checkpoints.remote.addresses`.
+        url: an http, https, gs, hf, kaggle or package address, or that of a page about weights on kaggle.com,
+            huggingface.co or tfhub.dev, as browsers show it.
         md5: expected hash, 32 hexadecimal digits, None if unknown.
         sha256: expected hash, 64 hexadecimal digits, None if unknown.
 
@@ -58,6 +59,12 @@ def fetch(url: str, md5: str | None = None, sha256: str | None = None) -> Path:
             that was in the cache is kept.
         ImportError: kagglehub is not installed, for a kaggle address.
         OSError: the cache folder cannot be written.
+
+    Example:
+        >>> from bit_keras.checkpoints import fetch
+        >>> path = fetch("https://storage.googleapis.com/bit_models/ilsvrc2012_wordnet_lemmas.txt")
+        >>> path.name
+        'ilsvrc2012_wordnet_lemmas.txt'
     """
     hashes = _given_hashes(md5=md5, sha256=sha256)
     if not is_url(url):

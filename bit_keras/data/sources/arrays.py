@@ -102,6 +102,13 @@ def open_arrays(path: str | os.PathLike) -> Source:
 
     Raises:
         DataError: the file cannot be read or does not contain these arrays.
+
+    Example:
+        >>> from bit_keras.data.sources.arrays import open_arrays
+        >>> images, labels = np.zeros((6, 32, 32, 3), "uint8"), np.arange(6) % 2
+        >>> np.savez("task.npz", train_images=images, train_labels=labels, test_images=images, test_labels=labels)
+        >>> open_arrays("task.npz")
+        Source(task: 6 training and 6 test examples of 2 classes)
     """
     path = Path(path).expanduser()
     if not path.is_file():

@@ -67,6 +67,14 @@ def open_table(
     Raises:
         DataError: the file is malformed; the message lists the line numbers. Or an image cannot be used; `files` of
             the error are all such images.
+
+    Example:
+        >>> from bit_keras.data.sources.csv_file import open_table
+        >>> rows = [f"birds/{name}/{number}.jpg,{name}" for name in ("robin", "wren") for number in range(10)]
+        >>> with open("birds.csv", "w") as file:
+        ...     print("path,label", *rows, sep="\\n", file=file)
+        >>> open_table("birds.csv")
+        Source(birds: 16 training and 4 test examples of 2 classes)
     """
     path = Path(path).expanduser()
     if not path.is_file():

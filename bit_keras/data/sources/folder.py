@@ -31,6 +31,11 @@ def open_folder(root: str | os.PathLike, seed: int = 0, skip_unreadable: bool = 
     Raises:
         DataError: the folder has another structure, or an image cannot be used; `files` of the error are all such
             images.
+
+    Example:
+        >>> from bit_keras.data.sources.folder import open_folder
+        >>> open_folder("birds")  # birds/robin/*.jpg and birds/wren/*.jpg
+        Source(birds: 16 training and 4 test examples of 2 classes)
     """
     root = Path(root).expanduser()
     if not root.is_dir():

@@ -176,7 +176,7 @@ def open_tfrecords(
             or of both; and with "class_names.txt" or "labels.txt", one name per line. The split is a word in the name
             of a file, such as "train-00000-of-00010" or "flowers_train.tfrecord", or of its folder. Without "test", or
             if that has no labels, the validation split is for testing; without both, 20 % of the images of each class.
-            Records are `tf.train.Example`s with one encoded image, in the feature "image/encoded" or "image", and one
+            Records are of type `tf.train.Example`: an encoded image in the feature "image/encoded" or "image", and one
             or several int64 in [0, number of classes), in "image/class/label", "label", "labels", "class" or "target".
         seed: of the choice of test images where there is no such split, in [0, 2**32).
         skip_unreadable: True leaves out the images that cannot be used, as if they did not exist.
@@ -186,6 +186,24 @@ def open_tfrecords(
     Raises:
         DataError: the folder does not have these files, a file cannot be read or contains a faulty record, or an image
             cannot be used; `files` of the error then are all such records.
+
+    Example:
+        >>> import os
+        >>> import tensorflow as tf
+        >>> from bit_keras.data.sources.tfrecords import open_tfrecords
+        >>> image = tf.io.read_file("robin.jpg").numpy()
+        >>> features = {
+        ...     "image": tf.train.Feature(bytes_list=tf.train.BytesList(value=[image])),
+        ...     "label": tf.train.Feature(int64_list=tf.train.Int64List(value=[0])),
+        ... }
+        >>> os.mkdir("records")
+        >>> with open("records/class_names.txt", "w") as file:
+        ...     print("robin", file=file)
+        >>> with tf.io.TFRecordWriter("records/train.tfrecord") as writer:
+        ...     for _ in range(5):
+        ...         writer.write(tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString())
+        >>> open_tfrecords("records")
+        Source(records: 4 training and 1 test example of 1 classes)
     """
     root = Path(root).expanduser()
     lines, class_names = _read_names(root)

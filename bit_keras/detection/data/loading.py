@@ -49,7 +49,7 @@ def open_dataset(
     box_unit: str | None = None,
     verbose: bool = True,
 ) -> DetectionSource:
-    """Opens the images and boxes of a task; all of them are checked (`scan.checked`).
+    """Opens the images and boxes of a task; all of them are checked.
 
     Data without a test split are tested on their validation split. Without both, 20 % of the images are for testing.
     `DetectionSource.hold_out` takes a validation split from the training images, as for classification.

@@ -28,6 +28,12 @@ class ServingOptions:
 
     Raises:
         ValueError: a value is out of its range.
+
+    Example:
+        >>> from bit_keras.detection.export.options import ServingOptions
+        >>> options = ServingOptions(resolution=1024, score=0.3)
+        >>> options.iou, options.limit, options.precision
+        (0.5, 100, 'float32')
     """
 
     resolution: int

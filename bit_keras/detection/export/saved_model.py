@@ -107,13 +107,31 @@ def export_detector_serving(
 ) -> "Artefact":
     """Writes OUTPUT/NAME/VERSION and the server's configuration, as `bit_keras.saved_models.tf_serving.export_serving`.
 
+    The SavedModel is reloaded and compared in a fresh process, its warm-up requests are run, and its speed is measured.
+
     Args:
         detector: on the tensorflow backend.
-        output, name, version: as there.
+        output: directory of all models of a server.
+        name: of the model: letters, digits, ".", "_" and "-", starting with a letter or digit.
+        version: number of the version, 1 or more; the server loads the largest.
         class_names: as in `export_detector`.
-        **options: as there.
+        **options: as in `export_detector`.
 
-    Returns, raises: as there and in `export_detector`.
+    Returns:
+        The record of the SavedModel, which is also written to OUTPUT/NAME/summary.json.
+
+    Raises:
+        ValueError: an argument or models.config is not as described.
+        TypeError: an option is unknown, or an argument has the wrong type.
+        FileExistsError: the version exists.
+        ImportError: TensorFlow or tensorflow-serving-api is not installed.
+        RuntimeError: the SavedModel could not be written, or returns other values than the detector.
+
+    Example:
+        >>> from bit_keras.detection.export import export_detector_serving
+        >>> detector = detection.Detector.from_preset("BiT-mini-R17x0.5", num_classes=2, width=32, depth=1)
+        >>> export_detector_serving(detector, "models", name="birds", resolution=64).path
+        PosixPath('models/birds/1')
     """
     require("an export for TF Serving", "tensorflow", "tensorflow_serving")
     from bit_keras.saved_models import tf_serving

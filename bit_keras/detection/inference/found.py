@@ -24,6 +24,13 @@ class Found:
         size: height and width of the upright image in pixels; None if it cannot be read.
         error: why the image cannot be read, None if it can.
         content: what the image was read from, a file's bytes or an array with values in [0, 255], if it was asked for.
+
+    Example:
+        >>> row = detection.predict("runs/boxes", "robin.jpg", score=0.0, verbose=False)[0]  # of the example of `train`
+        >>> row.size, row.boxes.shape == (len(row), 4), row.error
+        ((40, 50), True, None)
+        >>> sorted(row.to_dict())
+        ['error', 'file', 'objects', 'size']
     """
 
     file: str

@@ -42,7 +42,8 @@ class DetectionPredictor:
         score: boxes with this score or less are left out, in [0, 1).
         resolution: side in pixels of the squares that images are resized into, 2 or more; None for that of the weights.
         batch_size: images per batch, 1 or more.
-        iou, limit: as in `decoding.detect`.
+        iou: a box goes if its IoU with a better one of the same class is more than this, in [0, 1].
+        limit: number of boxes to keep per image, 1 or more.
 
     Attributes:
         names: K names of the classes.
@@ -52,7 +53,8 @@ class DetectionPredictor:
     Raises:
         TypeError: `model` is something else.
         ValueError: an argument is out of its range, or the resolution of the weights is not known and not given.
-        FileNotFoundError, ConnectionError, ImportError, bit_keras.checkpoints.CheckpointError: as `open_detector`.
+        FileNotFoundError, ConnectionError, ImportError, bit_keras.checkpoints.CheckpointError: as
+            `bit_keras.detection.Detector.from_preset`; or the weights are those of a classifier.
 
     Example:
         >>> from bit_keras.detection.inference import DetectionPredictor
@@ -99,11 +101,11 @@ class DetectionPredictor:
         """Yields what is found in each image, in order; one that cannot be read is a row with an error.
 
         Args:
-            images, value_range: as in `bit_keras.inference.inputs.find`; an iterable of paths may be endless.
+            images, value_range: as in `bit_keras.predict`; an iterable of paths may be endless.
             with_content: True gives the rows their `pixels`, for pictures of them.
 
         Raises:
-            TypeError, ValueError: as `bit_keras.inference.inputs.find`.
+            TypeError, ValueError: as `bit_keras.predict`, for what is neither a path nor an image.
         """
         for batch in prepared(find(images, value_range), self._prepare, self._batch_size):
             yield from self._rows(batch, with_content)

@@ -103,8 +103,12 @@ def detect(
         ValueError: an argument is out of its range, or the outputs are not those of images of that size.
 
     Example:
-        >>> outputs = detector.predict_on_batch(images)
-        >>> boxes, scores, classes, num = detect(outputs, images.shape[1:3])
+        >>> from bit_keras.detection.network.decoding import detect
+        >>> detector = detection.Detector.from_preset("BiT-mini-R17x0.5", num_classes=2, width=32, depth=1)
+        >>> images = np.zeros((1, 64, 64, 3), "float32")
+        >>> found = detect(detector(images), image_size=(64, 64), score=0.5)
+        >>> found.boxes.shape, found.num  # room for 100 boxes, and none found
+        ((1, 100, 4), array([0], dtype=int32))
     """
     height, width = (check_integer("image_size", size) for size in image_size)
     check_integer("limit", limit)

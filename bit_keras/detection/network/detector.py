@@ -45,14 +45,15 @@ class Detector(Network):
         depth: convolutions in each head before its prediction, 1 to 16.
         dtype: dtype policy or its name, None for Keras's global one.
         remat: rematerialize the backbone; see `bit_keras.network.model.Backbone`.
+        name: of the model.
 
     Attributes:
         backbone: the `Backbone`, whose layers are also this network's.
         card: what is known about the weights; see `bit_keras.BiT`. Its class names must be as many as the classes.
 
     Input shape: [N, H, W, 3] in [-1, 1], any H and W.
-    Output shape: {"class": logits [N, A, num_classes], "box": [N, A, 4]}, float32 under a mixed policy. A and the order
-        of the anchors are those of `anchors.anchor_boxes(H, W)`; `decoding.detect` makes boxes of the outputs.
+    Output shape: {"class": logits [N, A, num_classes], "box": [N, A, 4]}, float32 under a mixed policy. A is the
+        number of anchors, 9 per cell of the levels with strides 8 to 128; `detect` makes boxes of the outputs.
 
     Targets of `fit` and `evaluate`: {"boxes": float32 [N, G, 4], 0 padded; "labels": int32 [N, G], -1 padded}, with
         boxes as top, left, bottom, right in pixels, and G of 1 or more. A label of `num_classes` or more in a batch
@@ -197,7 +198,7 @@ class Detector(Network):
         return self._above_backbone({level: stages[stage] for level, stage in _STAGES.items()})
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        """Returns the sum of the losses of `losses.detection_losses`, and of regularizers; see Keras.
+        """Returns the focal loss of the classes plus the loss of the boxes and those of regularizers; see Keras.
 
         Raises:
             ValueError: the targets have other names or shapes, or there are sample weights, which have no meaning here.
@@ -287,6 +288,10 @@ def save_npz(detector: Detector, path: str | os.PathLike) -> None:
 
     The backbone has the official keys, and the layers above it names like them, such as
     "resnet/pyramid/level3/lateral/conv2d/kernel".
+
+    Args:
+        detector: unchanged.
+        path: the file, which must end in ".npz"; an existing file is replaced.
 
     Raises:
         TypeError: `detector` is not a Detector.

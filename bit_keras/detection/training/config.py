@@ -49,6 +49,12 @@ class TrainConfig(TrainingConfig):
     Raises:
         ValueError: a setting is out of its range.
         TypeError: a setting has the wrong type.
+
+    Example:
+        >>> from bit_keras.detection.training.config import TrainConfig
+        >>> config = TrainConfig(model="BiT-M-R50x1", dataset="coco:coco", workdir="runs/coco", batch_size=64)
+        >>> print(config.schedule(num_train=118_287))
+        55,448 updates, learning rate 0.02 after 1,848 of warm-up, a tenth after 29,572, 40,662
     """
 
     model: str = option(
@@ -108,7 +114,7 @@ class TrainConfig(TrainingConfig):
         return loading_options({name: getattr(self, name) for name in LOAD_OPTIONS})
 
     def settings(self) -> dict:
-        """See `TrainingConfig`."""
+        """Returns the settings that affect the results of the run beyond rounding; JSON-able."""
         free = ("export_dir", "image_dir", "classes", "box_columns", "box_format", "box_unit")  # the data identify them
         return {name: value for name, value in super().settings().items() if name not in free}
 

@@ -41,6 +41,12 @@ class DetectionResult:
         summary: content of `report/summary.json`: "test_AP" and the other numbers of `evaluation.NUMBERS`, in [0, 1].
         workdir: folder of the run; `Detector.from_preset` takes the `weights.npz` in it.
         history: one row per evaluation, {column of metrics.csv: value}.
+
+    Example:
+        >>> result  # of the example of `train`
+        DetectionResult(test_ap=..., steps=5, workdir='runs/boxes')
+        >>> detection.Detector.from_preset("runs/boxes").class_names
+        ('square',)
     """
 
     model: Detector

@@ -56,6 +56,12 @@ def open_coco(
 
     Raises:
         DataError: a file is malformed, or an image or box cannot be used.
+
+    Example:
+        >>> from bit_keras.detection.data.sources.coco import open_coco
+        >>> source = open_coco("boxes/train.json")
+        >>> source.class_names, source.category_ids, source.num_train
+        (('square',), (1,), 8)
     """
     path = Path(path).expanduser()
     files = _annotation_files(path)

@@ -112,6 +112,14 @@ def open_box_table(
     Raises:
         DataError: the file is malformed, its numbers cannot have the format or unit, or an image or box cannot be used.
         ValueError: an argument is out of its range.
+
+    Example:
+        >>> from bit_keras.detection.data.sources.csv_file import open_box_table
+        >>> rows = [f"boxes/{number}.png,square,{5 * number},10,{5 * number + 30},40" for number in range(10)]
+        >>> with open("boxes.csv", "w") as file:
+        ...     print("image,label,xmin,ymin,xmax,ymax", *rows, sep="\\n", file=file)
+        >>> open_box_table("boxes.csv").class_names
+        ('square',)
     """
     check_choice("box_format", box_format, (None, *BOX_FORMATS))
     check_choice("box_unit", box_unit, (None, *UNITS))

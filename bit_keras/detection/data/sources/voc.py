@@ -58,6 +58,18 @@ def open_voc(
 
     Raises:
         DataError: a file is malformed, or an image or box cannot be used.
+
+    Example:
+        >>> import os
+        >>> from bit_keras.detection.data.sources.voc import open_voc
+        >>> box = "<bndbox><xmin>1</xmin><ymin>11</ymin><xmax>30</xmax><ymax>40</ymax></bndbox>"
+        >>> os.mkdir("voc")
+        >>> for number in range(5):
+        ...     os.link(f"boxes/{number}.png", f"voc/{number}.png")
+        ...     with open(f"voc/{number}.xml", "w") as file:
+        ...         print(f"<annotation><object><name>square</name>{box}</object></annotation>", file=file)
+        >>> open_voc("voc").class_names
+        ('square',)
     """
     path = Path(path).expanduser()
     if not path.is_dir():
