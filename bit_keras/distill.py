@@ -123,7 +123,8 @@ class DistillResult(RunResult):
     """Result of a distillation.
 
     Example:
-        >>> result = distill("R17x0.5", "teacher.npz", "digits", "runs/student", **options)  # complete: only evaluated
+        >>> result  # of the example of `distill`
+        DistillResult(test_accuracy=..., steps=..., workdir='runs/student')
         >>> result.student.num_classes, result.student is result.model
         (10, True)
     """
@@ -180,7 +181,8 @@ def distill(
         >>> from bit_keras.distill import distill
         >>> bit_keras.save_npz(bit_keras.BiT.from_preset("BiT-mini-R17x0.5", num_classes=10), "teacher.npz")
         >>> options = {"epochs": 0.05, "batch_size": 16, "resolution": 32, "verbose": False}  # less than the paper's
-        >>> distill("R17x0.5", "teacher.npz", "digits", "runs/student", **options).summary["test_examples"]
+        >>> result = distill("R17x0.5", "teacher.npz", "digits", "runs/student", **options)
+        >>> result.summary["test_examples"]
         360
     """
     callbacks = check_callbacks(callbacks)

@@ -61,9 +61,10 @@ class PretrainResult(RunResult):
     """Result of a pre-training; `model` has its upstream head.
 
     Example:
-        >>> result = pretrain("R17x0.5", "digits", "runs/upstream", **options)  # complete, so it is only evaluated
-        >>> result.model.num_classes, result.workdir.name
-        (10, 'upstream')
+        >>> result  # of the example of `pretrain`
+        PretrainResult(test_accuracy=..., steps=..., workdir='runs/upstream')
+        >>> result.model.num_classes
+        10
     """
 
 
@@ -107,7 +108,8 @@ def pretrain(
     Example:
         >>> from bit_keras.pretrain import pretrain
         >>> options = {"epochs": 0.05, "batch_size": 16, "resolution": 32, "verbose": False}  # less than the paper's
-        >>> pretrain("R17x0.5", "digits", "runs/upstream", **options).summary["test_examples"]
+        >>> result = pretrain("R17x0.5", "digits", "runs/upstream", **options)
+        >>> result.summary["test_examples"]
         360
     """
     callbacks = check_callbacks(callbacks)
