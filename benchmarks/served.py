@@ -12,6 +12,7 @@ ONNX Runtime, LiteRT and OpenVINO run the folded network as converted by `bit_ke
 edge, dev and benchmarks.
 """
 
+import dataclasses
 import os
 import tempfile
 from collections.abc import Callable
@@ -38,49 +39,53 @@ _SPLIT_SIZE, _THREADS = (
     2,
 )  # max_execution_batch_size and num_batch_threads of bit_keras/saved_models/server/batching-cpu.config
 
-_CONTENDER = flags.DEFINE_string("contender", None, "Run as this contender; for the program itself.")
-_FOLDER = flags.DEFINE_string("folder", None, "Folder of the exported networks; for the program itself.")
-_ONLY = flags.DEFINE_multi_enum("only", None, CONTENDERS, "Contenders, all by default.")
-_BATCH_SIZES = flags.DEFINE_multi_integer("batch_size", [1, 8, 16, 32], "Images per call.", lower_bound=1)
-_SIDE = flags.DEFINE_integer("side", 224, "Side of the images in pixels.", lower_bound=1)
-_ROUNDS = flags.DEFINE_integer("rounds", 7, "Turns per contender.", lower_bound=1)
-_ALLOCATORS = contest.define_allocator_flag()
 _CLASSES = 1000
 
 
+def _define_flags() -> None:
+    flags.DEFINE_string("contender", None, "Run as this contender; for the program itself.")
+    flags.DEFINE_string("folder", None, "Folder of the exported networks; for the program itself.")
+    flags.DEFINE_multi_enum("only", None, CONTENDERS, "Contenders, all by default.")
+    flags.DEFINE_multi_integer("batch_size", [1, 8, 16, 32], "Images per call.", lower_bound=1)
+    flags.DEFINE_integer("side", 224, "Side of the images in pixels.", lower_bound=1)
+    flags.DEFINE_integer("rounds", 7, "Turns per contender.", lower_bound=1)
+    contest.define_allocator_flag()
+
+
 def main() -> None:
-    if _CONTENDER.value:
-        run(_CONTENDER.value)
+    if flags.FLAGS.contender:
+        run(flags.FLAGS.contender)
         return
-    names = _ONLY.value or CONTENDERS
+    names = flags.FLAGS.only or CONTENDERS
     print(contest.processor())
     with tempfile.TemporaryDirectory() as folder:
-        macs = export(Path(folder))
-        for batch_size in _BATCH_SIZES.value:
-            settings = [f"--folder={folder}", f"--side={_SIDE.value}", f"--batch_size={batch_size}"]
+        macs = export(Path(folder), "R50x1", flags.FLAGS.side)
+        for batch_size in flags.FLAGS.batch_size:
+            settings = [f"--folder={folder}", f"--side={flags.FLAGS.side}", f"--batch_size={batch_size}"]
             running = [name for name in names if batch_size > _SPLIT_SIZE or not name.startswith(_SPLIT)]
             contenders = {name: _ENVIRONMENTS.get(name, {}) for name in (*running, *contest.GEMMS.values())}
             contests = contest.on_all_allocators(
-                "benchmarks.served", contenders, _ROUNDS.value, settings, _ALLOCATORS.value
+                "benchmarks.served", contenders, flags.FLAGS.rounds, settings, flags.FLAGS.allocator
             )
             for allocator, seconds in contests:
                 print(contest.table(seconds, allocator, batch_size, 2 * macs * batch_size, _TIMM))
 
 
-def export(folder: Path) -> int:
+def export(folder: Path, variant: str, side: int) -> int:
     """Writes the SavedModels and converted networks; returns the number of multiplications per image."""
     from bit_keras import BiT, export_saved_model
     from bit_keras.edge import convert
     from bit_keras.network.folding import folded
 
-    model = BiT("R50x1", _CLASSES)
+    model = BiT(variant, _CLASSES)
     head = model.get_layer("head")
     head.set_weights([np.random.default_rng(0).normal(0, 0.01, weight.shape) for weight in head.get_weights()])
     for precision in contest.GEMMS:
         export_saved_model(model, folder / precision, "serving", precision=precision)
     network = folded(model)
-    side = _SIDE.value
-    convert.convert(network, np.zeros((1, side, side, 3), "float32"), folder, ["litert_float32", "onnx"])
+    images = np.zeros((1, side, side, 3), "float32")
+    card = dataclasses.replace(model.card, resolution=side)
+    convert.convert(network, card, images, folder, ["litert_float32", "onnx"])
     return networks.multiplications(network, side)
 
 
@@ -89,8 +94,8 @@ def run(name: str) -> None:
     if name.startswith(contest.GEMM):
         contest.multiply(name.removeprefix(contest.GEMM))
         return
-    (batch_size,) = _BATCH_SIZES.value
-    images = np.random.default_rng(0).uniform(size=(batch_size, _SIDE.value, _SIDE.value, 3)).astype("float32")
+    (batch_size,), side = flags.FLAGS.batch_size, flags.FLAGS.side
+    images = np.random.default_rng(0).uniform(size=(batch_size, side, side, 3)).astype("float32")
     is_half = name.endswith(_HALF)
     makers = {
         **dict.fromkeys((_OURS, _UNSET), _served),
@@ -125,7 +130,7 @@ def _split(images: np.ndarray, is_half: bool) -> Callable:
 def _signature(is_half: bool) -> Callable:
     import tensorflow as tf
 
-    loaded = tf.saved_model.load(str(Path(_FOLDER.value) / ("bfloat16" if is_half else "float32")))
+    loaded = tf.saved_model.load(str(Path(flags.FLAGS.folder) / ("bfloat16" if is_half else "float32")))
     return lambda images: loaded.signatures["serving_default"](images=images)["logits"].numpy()
 
 
@@ -154,14 +159,14 @@ def _torch(model, images: np.ndarray, is_half: bool) -> Callable:
 def _onnxruntime(images: np.ndarray, is_half: bool) -> Callable:
     from bit_keras.edge.run import load_onnx
 
-    run, _ = load_onnx(str(Path(_FOLDER.value) / "model.onnx"))
+    run, _ = load_onnx(str(Path(flags.FLAGS.folder) / "model.onnx"))
     return lambda: run(images)
 
 
 def _litert(images: np.ndarray, is_half: bool) -> Callable:
     from ai_edge_litert.interpreter import Interpreter
 
-    interpreter = Interpreter(str(Path(_FOLDER.value) / "float32.tflite"), num_threads=os.cpu_count())
+    interpreter = Interpreter(str(Path(flags.FLAGS.folder) / "float32.tflite"), num_threads=os.cpu_count())
     (inputs,), (outputs,) = interpreter.get_input_details(), interpreter.get_output_details()
     interpreter.resize_tensor_input(inputs["index"], images.shape)
     interpreter.allocate_tensors()
@@ -178,7 +183,7 @@ def _openvino(images: np.ndarray, is_half: bool) -> Callable:
     import openvino
 
     core = openvino.Core()
-    model = core.read_model(Path(_FOLDER.value) / "model.onnx")
+    model = core.read_model(Path(flags.FLAGS.folder) / "model.onnx")
     model.reshape(list(images.shape))
     hints = {"INFERENCE_PRECISION_HINT": "bf16" if is_half else "f32", "PERFORMANCE_HINT": "LATENCY"}
     compiled = core.compile_model(model, "CPU", hints)
@@ -186,4 +191,5 @@ def _openvino(images: np.ndarray, is_half: bool) -> Callable:
 
 
 if __name__ == "__main__":
+    _define_flags()
     frame.run(main, "contender")

@@ -6,7 +6,7 @@ import time
 import pytest
 from PIL import Image
 
-from benchmarks import end_to_end, stamps, step_memory, user_scripts
+from benchmarks import end_to_end, served, stamps, step_memory, user_scripts
 from benchmarks.step_memory import parse
 
 
@@ -48,6 +48,14 @@ def test_cases_of_step_memory():
     for case in ("", "R50x1,0,32", "R50x1,8,32,remat=", "R50x1,8,32,fast", "R50x1,8,32,accumulate=0", "R50x1,8,x"):
         with pytest.raises(ValueError, match=r"case must be VARIANT,BATCH,SIDE"):
             parse(case)
+
+
+def test_networks_to_serve_are_written(tiny, check_here, tmp_path):
+    with check_here():
+        products = served.export(tmp_path, "tiny", 32)
+    assert products > 1e6
+    written = {path.name for path in tmp_path.iterdir()}
+    assert written == {"float32", "bfloat16", "float32.tflite", "model.onnx"}
 
 
 def test_what_a_user_waits_for_is_added_up_by_phase():

@@ -210,6 +210,13 @@ def is_torch() -> bool:
     return keras.backend.backend() == "torch"
 
 
+def is_compiled_by_torch() -> bool:
+    """Whether torch.compile traces a call, which may leave parts of it out, as torch.export may not."""
+    import torch
+
+    return torch.compiler.is_compiling() and not torch.compiler.is_exporting()
+
+
 def is_traced_by_torch(*inputs) -> bool:
     """Whether torch.compile, a transform of torch.func or forward mode traces a call.
 

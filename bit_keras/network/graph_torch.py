@@ -59,6 +59,17 @@ def _call(layer, is_direct: bool, inputs):
     return layer.call([x.to(dtype) for x in inputs] if isinstance(inputs, list) else inputs.to(dtype))
 
 
+def _as_it_is(graph: Graph, images):
+    """Calls a graph that the compiler leaves alone.
+
+    The compiler gives up at Keras's calls of layers after eight kinds of layers and shapes, after minutes, and what it
+    has compiled by then is slower on a CPU than torch's own operations (`benchmarks/on_torch.py`).
+    """
+    import torch
+
+    return torch.compiler.disable(graph)(images)
+
+
 class _TorchGraph:
     direct = (
         *(StandardizedConv2D, GroupNormalization, MaxPooling2D),
@@ -74,6 +85,8 @@ class _TorchGraph:
         if self._graph is None or mask is not None or not is_array or inputs.ndim != 4:
             return super().call(inputs, training=training, mask=mask)
         images = ops.convert_to_tensor(inputs, self.inputs[0].dtype)
+        if execution.is_compiled_by_torch() and images.device.type == "cpu":
+            return _as_it_is(self._graph, images)
         if execution.is_traced_by_torch(images):  # torch's compiler fails at the calls of the layers if shapes vary
             return super().call(images, training=training)
         return self._graph(images)

@@ -81,6 +81,19 @@ def test_wrong_images_are_refused_as_keras_does(model):
         model.backbone(IMAGES[0])
 
 
+@pytest.mark.filterwarnings("ignore")  # warnings of the compiler about Keras
+def test_the_compiler_leaves_the_layers_alone(model):
+    """Else the outputs were those of the plain formulas, which round differently."""
+    import torch
+
+    compiled = torch.compile(model.backbone, backend="eager")
+    for side in (64, 33, 48):
+        images = torch.tensor(IMAGES[:, :side, :48], requires_grad=True)
+        received, expected = compiled(images), model.backbone(images)
+        assert received.requires_grad
+        torch.testing.assert_close(received, expected, rtol=0, atol=0)
+
+
 def test_a_graph_does_not_keep_its_network():
     network = folded(BiT("R17x0.5", 3))
     reference = weakref.ref(network)
