@@ -44,11 +44,11 @@ class _Product:
     """A 1x1 convolution, as a matrix product."""
 
     def __call__(self, inputs, kernel):
-        outputs = tf.matmul(_columns(inputs), kernel[0, 0])
+        outputs = tf.matmul(_columns(inputs), _columns(kernel))
         return tf.reshape(outputs, tf.concat([tf.shape(inputs)[:3], kernel.shape[3:]], 0))
 
     def of_inputs(self, size, kernel, dy):
-        return tf.reshape(tf.matmul(_columns(dy), kernel[0, 0], transpose_b=True), size)
+        return tf.reshape(tf.matmul(_columns(dy), _columns(kernel), transpose_b=True), size)
 
     def of_kernel(self, inputs, shape, dy):
         return tf.reshape(tf.matmul(_columns(inputs), _columns(dy), transpose_a=True), shape)
