@@ -1,7 +1,7 @@
 """Program: exports a BiT for TF Serving.
 
 Example:
-    bit-export serving --model=BiT-M-R50x1-ILSVRC2012 --output=models --class_names=names.txt
+    bit-export serving --model=BiT-M-R50x1-ILSVRC2012 --output=models --class_names=ilsvrc2012
 
 It writes models/bit/1, a checked SavedModel with warm-up requests, and configuration files to start a server with.
 `export/serving/README.md` explains how to start it and what clients send.
@@ -9,19 +9,17 @@ It writes models/bit/1, a checked SavedModel with warm-up requests, and configur
 
 from absl import flags
 
+from bit_keras.inference.predictor import given_names
 from bit_keras.network.model import BiT
 from bit_keras.saved_models.serving import ACTIVATIONS, PRECISIONS, ServingOptions
 from bit_keras.saved_models.summary import table
 from bit_keras.saved_models.tf_serving import export_serving, new_version
-from bit_keras.system.paths import expanded
-from bit_keras.system.texts import read_names
 
 
 def main() -> None:
     values = flags.FLAGS
     new_version(values.output, values.name, values.version)  # before a download
-    given = values.class_names
-    names = None if given is None else read_names("class_names", expanded(given))
+    names = None if values.class_names is None else given_names(values.class_names)
     artefact = export_serving(
         BiT.from_preset(values.model),
         values.output,
@@ -56,7 +54,8 @@ def define_flags() -> None:
     flags.DEFINE_string(
         "class_names",
         None,
-        "Text file with one class name per line, in the order of the outputs; those of the weights if not given.",
+        "Text file with the name of one class per line, in the order of the outputs, or ilsvrc2012 or imagenet21k; if "
+        "not given, the names that the weights carry.",
     )
     flags.DEFINE_enum(
         "activation", None, list(ACTIVATIONS), "Computes scores from logits; by default that of the weights' training."

@@ -204,7 +204,7 @@ def choose_names(given, card: Card, num_classes: int) -> tuple[str, ...]:
         ValueError, FileNotFoundError: as `Predictor`.
     """
     if given is not None:
-        names = _given_names(given)
+        names = given_names(given)
         if len(names) != num_classes:
             raise ValueError(
                 f"class_names must be a name for each output of the network, got {len(names):,} for {num_classes:,}"
@@ -227,7 +227,16 @@ def choose_names(given, card: Card, num_classes: int) -> tuple[str, ...]:
     return tuple(f"class {index}" for index in range(num_classes))
 
 
-def _given_names(given: Sequence[str] | str | os.PathLike) -> tuple[str, ...]:
+def given_names(given: Sequence[str] | str | os.PathLike) -> tuple[str, ...]:
+    """Returns names of classes.
+
+    Args:
+        given: as `class_names` of `Predictor`, but not None.
+
+    Raises:
+        ValueError, FileNotFoundError, ConnectionError: a file is no text or does not exist, or a list cannot be
+            downloaded.
+    """
     if not isinstance(given, str | os.PathLike):
         return tuple(given)
     if given in LABELS and not Path(given).exists():

@@ -49,6 +49,14 @@ def test_wrong_command_lines(arguments, lines, run_program):
     assert done.stderr.splitlines() == [line.replace("COMMAND", "python -m bit_keras.export") for line in lines]
 
 
+def test_names_of_classes_are_read_before_weights(run_program, tmp_path):
+    flags = ["--model=BiT-M-R50x1-ILSVRC2012", f"--output={tmp_path / 'models'}", "--class_names=ilsvrc2013"]
+    done = run_program("bit_keras.export", "serving", *flags)
+    assert done.returncode == 1
+    assert "class_names must be a file or one of ilsvrc2012, imagenet21k; no such file: ilsvrc2013" in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(("name", "missing"), [("tpu", "tensorflow"), ("serving", "tensorflow_serving")])
 def test_a_missing_package(name, missing, monkeypatch):
     monkeypatch.setitem(sys.modules, missing, None)
