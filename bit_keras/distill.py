@@ -180,8 +180,8 @@ def distill(
     Example:
         >>> from bit_keras.distill import distill
         >>> bit_keras.save_npz(bit_keras.BiT.from_preset("BiT-mini-R17x0.5", num_classes=10), "teacher.npz")
-        >>> options = {"epochs": 0.05, "batch_size": 16, "resolution": 32, "verbose": False}  # less than the paper's
-        >>> result = distill("R17x0.5", "teacher.npz", "digits", "runs/student", **options)
+        >>> less = {"epochs": 0.05, "eval_every": 5, "batch_size": 16, "resolution": 32}  # than in the paper
+        >>> result = distill("R17x0.5", "teacher.npz", "digits", "runs/student", verbose=False, **less)
         >>> result.summary["test_examples"]
         360
     """

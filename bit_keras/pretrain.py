@@ -107,8 +107,8 @@ def pretrain(
 
     Example:
         >>> from bit_keras.pretrain import pretrain
-        >>> options = {"epochs": 0.05, "batch_size": 16, "resolution": 32, "verbose": False}  # less than the paper's
-        >>> result = pretrain("R17x0.5", "digits", "runs/upstream", **options)
+        >>> less = {"epochs": 0.05, "eval_every": 5, "batch_size": 16, "resolution": 32}  # than in the paper
+        >>> result = pretrain("R17x0.5", "digits", "runs/upstream", verbose=False, **less)
         >>> result.summary["test_examples"]
         360
     """

@@ -64,8 +64,8 @@ def train(
         bit_keras.training.TrainingDiverged: the loss is NaN or infinite, or far above that of random guessing.
 
     Example:
-        >>> options = {"steps": 5, "batch_size": 2, "resolution": 64, "width": 32, "depth": 1, "verbose": False}
-        >>> result = detection.train("BiT-mini-R17x0.5", "coco:boxes", "runs/boxes", **options)
+        >>> less = {"steps": 5, "eval_every": 5, "batch_size": 2, "resolution": 64, "width": 32, "depth": 1}
+        >>> result = detection.train("BiT-mini-R17x0.5", "coco:boxes", "runs/boxes", verbose=False, **less)
         >>> 0 <= result.test_ap <= 1
         True
     """

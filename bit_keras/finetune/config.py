@@ -28,11 +28,12 @@ class FinetuneConfig(RunConfig):
 
     Example:
         >>> from bit_keras.finetune import FinetuneConfig
-        >>> config = FinetuneConfig(model="BiT-M-R50x1", dataset="cifar10", workdir="runs/cifar10", small_batch=True)
+        >>> run = {"model": "BiT-M-R50x1", "dataset": "cifar10", "workdir": "runs/cifar10"}
+        >>> config = FinetuneConfig(**run, small_batch=True)
         >>> config.batch_size, config.base_lr, config.schedule
         (128, 0.001, 'hyperrule')
         >>> try:
-        ...     FinetuneConfig(model="BiT-M-R50x1", dataset="cifar10", workdir="runs/cifar10", accumulate=3)
+        ...     FinetuneConfig(**run, accumulate=3)
         ... except ValueError as error:
         ...     print(error)
         accumulate must divide the batch size 512, got 3

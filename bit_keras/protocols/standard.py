@@ -100,8 +100,8 @@ def standard(
 
     Example:
         >>> from bit_keras.protocols.standard import standard
-        >>> options = {"steps": 5, "batch_size": 8, "resolution": 32, "verbose": False}  # less than the paper's
-        >>> records = standard(["BiT-mini-R17x0.5"], "runs/standard", ["digits"], runs=1, **options)
+        >>> less = {"steps": 5, "eval_every": 5, "batch_size": 8, "resolution": 32}  # than in the paper
+        >>> records = standard(["BiT-mini-R17x0.5"], "runs/standard", ["digits"], runs=1, verbose=False, **less)
         >>> [(record["model"], record["task"], record["seed"]) for record in records]
         [('BiT-mini-R17x0.5', 'digits', 0)]
     """

@@ -81,8 +81,8 @@ def vtab(
 
     Example:
         >>> from bit_keras.protocols.vtab import vtab
-        >>> options = {"steps": 5, "batch_size": 8, "resolution": 32, "verbose": False}  # less than the paper's
-        >>> records = vtab(["BiT-mini-R17x0.5"], "runs/vtab", ["digits"], runs=1, **options)
+        >>> less = {"steps": 5, "eval_every": 5, "batch_size": 8, "resolution": 32}  # than in the paper
+        >>> records = vtab(["BiT-mini-R17x0.5"], "runs/vtab", ["digits"], runs=1, verbose=False, **less)
         >>> [(record["model"], record["task"], record["seed"]) for record in records]
         [('BiT-mini-R17x0.5', 'digits', 0)]
     """

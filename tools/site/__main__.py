@@ -11,6 +11,7 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from tools.site import blocks, links
 
 ROOT = Path(__file__).parents[2]
 SITE, READ, EXAMPLES = ROOT / "site", ROOT / ".venv" / "doctrees", ROOT / ".venv" / "doctest"
+# Pages whose examples take as long as those of all others.
+_LONG = ["bit_keras", "programs"]
 
 
 def main() -> None:
@@ -33,31 +36,32 @@ def main() -> None:
     print("\n".join([*report, f"{time.monotonic() - began:.0f} s", f"the site begins at {SITE / 'index.html'}"]))
 
 
-def _sphinx(builder: str, folder: Path, *options: str, page: str = "") -> None:
-    """Runs a builder of Sphinx, whose warnings are errors, for all pages or one."""
-    print(f"sphinx: {builder} {page}", flush=True)
+def _sphinx(builder: str, folder: Path, *options: str, pages: Sequence[str] = ()) -> None:
+    """Runs a builder of Sphinx, whose warnings are errors, for all pages or for some."""
+    print("sphinx:", builder, *pages, flush=True)
     command = [sys.executable, "-m", "sphinx", "--builder", builder, "--conf-dir", "docs", "--fail-on-warning"]
-    command += ["--keep-going", "--quiet", "--doctree-dir", str(READ), *options, ".", str(folder)]
-    command += [page] if page else []
+    command += ["--keep-going", "--quiet", "--doctree-dir", str(READ), *options, ".", str(folder), *pages]
     if subprocess.run(command, cwd=ROOT, check=False).returncode:
         sys.exit(f"the builder {builder} has failed; its messages are above")
 
 
 def _examples() -> str:
-    """Runs the examples of the reference, two pages at a time: many wait for processes that they start."""
-    with ThreadPoolExecutor(2) as pool:
-        count = sum(pool.map(_examples_of, reference.PAGES))
+    """Runs the examples of the reference, in two processes: many of them wait for others that they start."""
+    halves = [_LONG, [page for page in reference.PAGES if page not in _LONG]]
+    with ThreadPoolExecutor(len(halves)) as pool:
+        count = sum(pool.map(_examples_of, halves))
     return f"examples: {count} statements of docstrings run, with the output that they show"
 
 
-def _examples_of(page: str) -> int:
-    """Runs the examples of a page of the reference, as read by the builder before; returns their number."""
-    _sphinx("doctest", EXAMPLES / page, page=f"docs/reference/{page}.md")
-    output = (EXAMPLES / page / "output.txt").read_text()
+def _examples_of(pages: Sequence[str]) -> int:
+    """Runs the examples of pages of the reference, as read by the builder before; returns their number."""
+    folder = EXAMPLES / pages[0]
+    _sphinx("doctest", folder, pages=[f"docs/reference/{page}.md" for page in pages])
+    output = (folder / "output.txt").read_text()
     counts = re.findall(r"^\s+(\d+) tests?$", output, re.MULTILINE)
     failures = re.findall(r"^\s+(\d+) failures? in tests$", output, re.MULTILINE)
     if len(counts) != 1 or failures != ["0"]:
-        sys.exit(f"the report of {page} must end with the number of examples and no failures, got\n{output[-2000:]}")
+        sys.exit(f"the report of the examples must end with their number and no failures, got\n{output[-2000:]}")
     return int(counts[0])
 
 

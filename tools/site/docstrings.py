@@ -15,6 +15,8 @@ _ARRAY_LIKE = stringify_annotation(ArrayLike, "smart")
 _STARS = re.compile(r"([ (])(\*{1,2}(?:args|options|kwargs)\b)(?!:)")
 # How addresses begin; else it becomes a link to nowhere.
 _SCHEME = re.compile(r"(?<!`)\b(https?://)(?=[\s,;.)]|$)")
+# Flags, such as --steps, whose hyphens would become a dash.
+_FLAG, _AS_CODE = re.compile(r"--\w+"), r"``\g<0>``"
 # Endings of files, such as `.keras`; the role for names would drop the dot.
 _ENDING = re.compile(r"(?<!`)`(\.[^`]+)`(?!`)")
 # "Input shape: [N, H, W, 3]" has its text in the same line, so it is no section of napoleon.
@@ -75,8 +77,9 @@ def _prepare(app, what, name, obj, options, lines: list[str]) -> None:
             prepared.append("")
         prepared.append(_LINE.sub(lambda match: f"**{match[1].replace('`', '')}:** ", line))
     if what == "class" and dataclasses.is_dataclass(obj):
-        prepared += _settings(obj)
-        prepared += [] if "Attributes:" in prepared else _attributes(obj)
+        attributes = [] if "Attributes:" in prepared else _settings(obj) or _attributes(obj)
+        place = next((row for row, line in enumerate(prepared) if line in ("Raises:", "Example:")), len(prepared))
+        prepared[place:place] = attributes
     if name.startswith(_NOT_RUN):
         prepared = _as_code(prepared)
     lines[:] = [line if line.lstrip().startswith((">>>", "...")) else _escaped(line) for line in prepared]
@@ -99,12 +102,13 @@ def _attributes(record: type) -> list[str]:
     for base in record.__mro__[1:]:
         _, title, text = inspect.cleandoc(base.__doc__ or "").partition("Attributes:\n")
         if title:
-            return ["", "Attributes:", *itertools.takewhile(lambda line: line.startswith("    "), text.split("\n"))]
+            lines = itertools.takewhile(lambda line: line.startswith("    "), text.split("\n"))
+            return ["", "Attributes:", *lines, ""]
     return []
 
 
 def _settings(config: type) -> list[str]:
     """Returns the section of the fields whose text is the help of a flag."""
     texts = {field.name: field.metadata.get("help") for field in dataclasses.fields(config)}
-    known = [f"    {name}: {text}" for name, text in texts.items() if text]
-    return ["", "Attributes:", *known] if known else []
+    known = [f"    {name}: {_FLAG.sub(_AS_CODE, text)}" for name, text in texts.items() if text]
+    return ["", "Attributes:", *known, ""] if known else []
