@@ -38,7 +38,7 @@ def main() -> None:
 
 def _sphinx(builder: str, folder: Path, *options: str, pages: Sequence[str] = ()) -> None:
     """Runs a builder of Sphinx, whose warnings are errors, for all pages or for some."""
-    print("sphinx:", builder, *pages, flush=True)
+    print(" ".join(["sphinx:", builder, *pages]) + "\n", end="", flush=True)  # one write, as two threads print
     command = [sys.executable, "-m", "sphinx", "--builder", builder, "--conf-dir", "docs", "--fail-on-warning"]
     command += ["--keep-going", "--quiet", "--doctree-dir", str(READ), *options, ".", str(folder), *pages]
     if subprocess.run(command, cwd=ROOT, check=False).returncode:
