@@ -299,9 +299,11 @@ def _checks_of_exports_in_forks() -> Iterator[None]:
     """
     from bit_keras.system import processes
 
-    forks = _Forks("tensorflow")
+    forks, run_fresh = _Forks("tensorflow"), processes._run
 
     def run(arguments: list[str], environment: dict[str, str]) -> subprocess.CompletedProcess:
+        if arguments[0] == "-c":
+            return run_fresh(arguments, environment)
         program, *rest = arguments[1:] if arguments[0] == "-m" else arguments
         return forks.run(program, rest, environment, os.getcwd())
 

@@ -9,6 +9,7 @@ It writes models/bit/1, a checked SavedModel with warm-up requests, and configur
 
 from absl import flags
 
+from bit_keras.inference.flags import define_class_names
 from bit_keras.inference.predictor import given_names
 from bit_keras.network.model import BiT
 from bit_keras.saved_models.serving import ACTIVATIONS, PRECISIONS, ServingOptions
@@ -51,12 +52,7 @@ def define_flags() -> None:
         "not known.",
     )
     flags.DEFINE_enum("precision", default.precision, list(PRECISIONS), "Precision of kernels and convolutions.")
-    flags.DEFINE_string(
-        "class_names",
-        None,
-        "Text file with the name of one class per line, in the order of the outputs, or ilsvrc2012 or imagenet21k; if "
-        "not given, the names that the weights carry.",
-    )
+    define_class_names()
     flags.DEFINE_enum(
         "activation", None, list(ACTIVATIONS), "Computes scores from logits; by default that of the weights' training."
     )

@@ -14,12 +14,7 @@ def define_model_flags() -> None:
         "A SavedModel is a program, which is run: only for those of known origin.",
         required=True,
     )
-    flags.DEFINE_string(
-        "class_names",
-        None,
-        "Text file with the name of one class per line, in the order of the outputs, or ilsvrc2012 or imagenet21k; if "
-        "not given, the names that the weights carry.",
-    )
+    define_class_names()
     flags.DEFINE_integer(
         "resolution",
         None,
@@ -29,4 +24,14 @@ def define_model_flags() -> None:
     flags.DEFINE_enum("precision", "float32", PRECISIONS, "Precision of the computation; a SavedModel has its own.")
     flags.DEFINE_string(
         "loader", None, '"tf.data" or "grain": decoders of TensorFlow or of Pillow, as in the evaluation.'
+    )
+
+
+def define_class_names() -> None:
+    """Defines class_names, which `predictor.given_names` reads."""
+    flags.DEFINE_string(
+        "class_names",
+        None,
+        "Text file with the name of one class per line, in the order of the outputs, or ilsvrc2012 or imagenet21k; if "
+        "not given, the names that the weights carry.",
     )

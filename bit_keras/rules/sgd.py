@@ -88,7 +88,7 @@ class SGDWithL2(SGD):
 
     Raises:
         ValueError: `l2` is less than 0, or as `SGD`.
-        TypeError: `l2` is no number.
+        TypeError: `l2` is not a number.
 
     Example:
         >>> from bit_keras.rules import SGDWithL2

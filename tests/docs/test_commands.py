@@ -1,6 +1,5 @@
 """The commands of all pages: their programs, subcommands and settings exist. `make newcomer` runs some of them."""
 
-import configparser
 import re
 import shlex
 from pathlib import Path
@@ -11,16 +10,8 @@ ROOT = Path(__file__).parents[2]
 PAGES = [
     page for pattern in ("*.md", "docs/**/*.md", "export/**/*.md", "hub_modules/*.md") for page in ROOT.glob(pattern)
 ]
+SCRIPTS = readme.programs(ROOT / "setup.cfg")
 _COMMAND = re.compile(r"(?:\S+=\S+ )*(?:python -m (bit_keras(?:\.\w+)+)|(bit-[\w-]+)) (.*)")
-
-
-def _modules() -> dict[str, str]:
-    """{console script: module that can be run}."""
-    parser = configparser.ConfigParser()
-    parser.read(ROOT / "setup.cfg")
-    lines = filter(None, parser["options.entry_points"]["console_scripts"].split("\n"))
-    pairs = (re.split(r"\s*=\s*|:", line) for line in lines)
-    return {script: module.removesuffix(".__main__") for script, module, _ in pairs}
 
 
 def _commands(page: Path) -> list[tuple[str, str, list[str]]]:
@@ -28,7 +19,7 @@ def _commands(page: Path) -> list[tuple[str, str, list[str]]]:
     found = []
     for line in "".join(readme.blocks([page], "bash")).replace("\\\n", " ").splitlines():
         if match := _COMMAND.match(line):
-            module = match[1] or _modules()[match[2]]
+            module = match[1] or SCRIPTS[match[2]].partition(":")[0].removesuffix(".__main__")
             arguments = shlex.split(match[3], comments=True)
             subcommand = arguments[0] if arguments and re.fullmatch("[a-z]+", arguments[0]) else ""
             names = [a[2:].partition("=")[0] for a in arguments if a.startswith("--")]

@@ -129,9 +129,9 @@ def _small(command: str) -> str:
     return " ".join([command.partition("  #")[0], *(f"--{name}={value}" for name, value in flags.items())])
 
 
-def programs(setup_cfg: Path) -> list[str]:
-    """Returns the console scripts of the package."""
+def programs(setup_cfg: Path) -> dict[str, str]:
+    """Returns {console script of the package: its entry point, "module:function"}."""
     parser = configparser.ConfigParser()
     parser.read(setup_cfg)
     lines = parser["options.entry_points"]["console_scripts"].split("\n")
-    return [line.partition("=")[0].strip() for line in lines if line]
+    return dict(line.replace(" ", "").split("=") for line in lines if line)

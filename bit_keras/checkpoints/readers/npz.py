@@ -75,20 +75,7 @@ class NpzArrays(Mapping):
 
 
 def open_npz(path: str | os.PathLike) -> NpzArrays:
-    """Opens an official npz file.
-
-    Args:
-        path: the file. Numeric suffixes of layer names are removed; gamma and beta may have leading axes of size 1.
-
-    Returns:
-        {official key: array of floats}. Kernels are [height, width, in, out], gamma, beta and bias [channels].
-
-    Raises:
-        FileNotFoundError: the file does not exist.
-        CheckpointError: it is no npz file, its headers declare more data than it can hold, an entry is not an array
-            of finite floats, or two entries have the same key.
-        OSError: the file cannot be opened or read.
-    """
+    """Opens an official npz file, whose arrays are read one by one; arguments and errors are those of `read_npz`."""
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no such weight file: {path}")
