@@ -245,11 +245,11 @@ def no_flags(monkeypatch) -> None:
 class _Forks:
     """Runs Python programs in forks of a process that has imported some modules; see tests/consumers/command_lines.py.
 
-    The process starts when it is first used.
+    The process starts when it is first used. `backend` is that of Keras, which the modules may import.
     """
 
-    def __init__(self, *modules: str):
-        self._modules, self._server, self._lock = modules, None, threading.Lock()
+    def __init__(self, *modules: str, backend: str):
+        self._modules, self._backend, self._server, self._lock = modules, backend, None, threading.Lock()
 
     def run(self, program: str, arguments, environment=None, folder=None) -> subprocess.CompletedProcess:
         request = {"program": program, "arguments": [*map(str, arguments)], "environment": environment}
@@ -261,11 +261,11 @@ class _Forks:
         return subprocess.CompletedProcess(["python", "-m", program, *request["arguments"]], status, out, err)
 
     def _start(self) -> subprocess.Popen:
-        path = os.pathsep.join([str(ROOT), *sys.path])
+        variables = {"PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]), "KERAS_BACKEND": self._backend}
         return subprocess.Popen(
             [sys.executable, "-W", "ignore", ROOT / "tests" / "consumers" / "command_lines.py", *self._modules],
             cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": path},
+            env=os.environ | variables,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -282,7 +282,7 @@ def run_program() -> Iterator[Callable[..., subprocess.CompletedProcess]]:
 
     Its arguments are the module, those of the program, and `environment` and `folder` of the process.
     """
-    forks = _Forks("tiny", "bit_keras")
+    forks = _Forks("tiny", "bit_keras", backend=keras.backend.backend())
 
     def run(module: str, *arguments, environment: dict[str, str] | None = None, folder: Path | None = None):
         return forks.run(module, arguments, environment, folder)
@@ -299,7 +299,7 @@ def _checks_of_exports_in_forks() -> Iterator[None]:
     """
     from bit_keras.system import processes
 
-    forks, run_fresh = _Forks("tensorflow"), processes._run
+    forks, run_fresh = _Forks("tensorflow", backend="tensorflow"), processes._run
 
     def run(arguments: list[str], environment: dict[str, str]) -> subprocess.CompletedProcess:
         if arguments[0] == "-c":
