@@ -92,7 +92,7 @@ def measure(name: str, folder: Path) -> tuple[dict[str, list[float]], str]:
     if name == _OFFICIAL:
         _child(name, folder, f"--official={flags.FLAGS.official}")  # writes its weight file
     photo = str(min(Path(flags.FLAGS.images, "test").glob("*/*")))
-    clock = user_scripts.Clock(time.time())
+    clock = user_scripts.Clock(time.time(), user_scripts.cpu_seconds())
     found = _child(name, folder, *_settings(), f"--began={time.time()}")
     clock.mark("exit")  # the whole process, without its phases
     phases = found["seconds"]

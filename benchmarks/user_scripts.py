@@ -17,7 +17,8 @@ OFFICIAL_WEIGHTS = "official"  # in the folder of a run
 _LEARNING_RATE, _MOMENTUM = 0.003, 0.9
 _SEED = 0
 _TIMM_NAME = "resnetv2_50x1_bit"
-# {beginning of a message of bit_keras: phase that ends with it}. Messages are made before what they announce.
+# {beginning of a message of bit_keras: phase that ends with it}. Messages are made before what they announce, and again
+# while it takes long.
 _MESSAGES = {
     "batches of": "scan",
     "compiling the first update": "load",
@@ -33,14 +34,15 @@ class Clock:
     """Wall time and CPU time per phase.
 
     Args:
-        began: `time.time()` when the process was started.
+        began: `time.time()` when the first phase began.
+        used: CPU seconds, as `cpu_seconds` returns them, at that time.
 
     Attributes:
         seconds: {phase: [seconds, CPU seconds of the process and of those that it started and that have ended]}.
     """
 
-    def __init__(self, began: float):
-        self._last = began, 0.0
+    def __init__(self, began: float, used: float = 0.0):
+        self._last = began, used
         self.seconds = {}
 
     def mark(self, phase: str) -> None:
@@ -67,8 +69,9 @@ def train_ours(clock: Clock, images: Path, weights: Path, folder: Path, updates:
 
     class Marks(logging.Handler):
         def emit(self, record):
+            message = record.getMessage()
             for beginning, phase in _MESSAGES.items():
-                if record.getMessage().startswith(beginning):
+                if message.startswith(beginning) and not message.endswith("so far"):
                     clock.mark(phase)
 
     class Steps(keras.callbacks.Callback):
