@@ -7,6 +7,7 @@ because users of a SavedModel need not have the library. It prints the largest r
 0, or prints a list of faults and exits with status 1.
 """
 
+import functools
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -73,20 +74,32 @@ def _reusable(loaded, expected: dict[str, np.ndarray], tolerance: float) -> Iter
     losses = sum(float(loss()) for loss in loaded.regularization_losses)
     yield "regularization_loss", losses, expected["regularization_loss"], tolerance
     output, nothing = str(expected["output"]), np.array(np.nan)
-    (serve,) = loaded.signatures.values()
+    (serve,), call = loaded.signatures.values(), _for_all_sizes(loaded)
+    endpoints = _for_all_sizes(loaded.endpoints) if expected["endpoints"] else None
     for k, images in _numbered(expected, "{}/images"):
         served = serve(images=images).get(output, nothing)
         yield f"{k}/serving_default", served, expected[f"{k}/False/{output}"], tolerance
         # Training mode last, as in `reusable.expected`: it may change the state that the next images depend on.
         for training in (False, True):
             prefix = f"{k}/{training}/"
-            yield f"{prefix}call", loaded(images, training=training), expected[prefix + output], tolerance
-            if not expected["endpoints"]:
+            yield f"{prefix}call", call[training](images), expected[prefix + output], tolerance
+            if endpoints is None:
                 continue
             wanted = {name.removeprefix(prefix): array for name, array in expected.items() if name.startswith(prefix)}
-            found = loaded.endpoints(images, training=training)
+            found = endpoints[training](images)
             for name in sorted(wanted.keys() | found.keys()):
                 yield f"{prefix}endpoints/{name}", found.get(name, nothing), wanted.get(name, nothing), tolerance
+
+
+def _for_all_sizes(function) -> dict:
+    """Returns {training: function of images}; TensorFlow would optimize one anew for each size of images."""
+    import tensorflow as tf
+
+    images = tf.TensorSpec([None, None, None, 3])
+    return {
+        training: tf.function(functools.partial(function, training=training), input_signature=[images], autograph=False)
+        for training in (False, True)
+    }
 
 
 def _serving(loaded, expected: dict[str, np.ndarray], tolerance: float) -> Iterator[tuple]:

@@ -41,7 +41,8 @@ def write(model: keras.Model, path: Path, assets: Mapping[str, Path] | None = No
 
     @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3], name="images")], autograph=False)
     def serve(images):
-        return {output: call(images, training=False)}
+        # By the specification of `call`: for another one it would be traced once more.
+        return {output: call.get_concrete_function(images_spec, training=False)(images)}
 
     for function in (call, all_endpoints) if endpoints else (call,):
         for training in (False, True):
