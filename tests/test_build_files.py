@@ -24,7 +24,7 @@ def _calls(path: Path) -> list[tuple[str, dict]]:
         return sorted(file.relative_to(folder).as_posix() for file in files)
 
     def recorder(rule):
-        return lambda *_, **arguments: calls.append((rule, arguments))
+        return lambda *first, **arguments: calls.append((rule, {"srcs": first and first[0], **arguments}))
 
     rules = ("exports_files", "filegroup", "load", "package", "py_library", "pytest_tests")
     exec(path.read_text(), {"glob": glob, **{rule: recorder(rule) for rule in rules}})
@@ -100,6 +100,17 @@ def test_the_tables_name_files_of_this_checkout():
     assert all((ROOT / target.removeprefix("//")).is_dir() for target in build_files.USED)
 
 
+def test_targets_may_read_the_files_of_the_root():
+    """Without `visibility`, Bazel does not even analyze a target in another folder that names the group of files."""
+    calls = _calls(ROOT / "BUILD")
+    exported = {f"//:{name}" for rule, arguments in calls if rule == "exports_files" for name in arguments["srcs"]}
+    groups = [arguments for rule, arguments in calls if rule == "filegroup"]
+    public = {f"//:{group['name']}" for group in groups if group.get("visibility") == ["//visibility:public"]}
+    read = {label for labels in build_files.DATA.values() for label in labels if label.startswith("//")}
+    assert read
+    assert not read - exported - public
+
+
 def test_dependencies(checkout):
     written = {path.parent.relative_to(checkout).as_posix(): path.read_text() for path in checkout.rglob("BUILD")}
     assert written.keys() == {
@@ -120,6 +131,11 @@ def test_dependencies(checkout):
         ("bit_keras/zoo/presets.py", "def f():\n    import bit_keras.system", "bit_keras/zoo/BUILD"),
         ("export/edge.py", "", "export/BUILD"),
         ("tests/export/test_edge.py", "import bit_keras", "tests/export/BUILD"),
+        (
+            "tests/export/test_edge.py",
+            "from export import edge\nMODULE = 'bit_keras.zoo.presets'",
+            "tests/export/BUILD",
+        ),
         ("tests/zoo/test_presets.py", "", "tests/zoo/BUILD"),
         ("bit_keras/detection/__init__.py", "", "bit_keras/detection/BUILD"),
     ],

@@ -9,7 +9,7 @@ The root and tools/bazel contain no library; their BUILD files are written by ha
 import argparse
 import ast
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -31,12 +31,12 @@ DATA = {
     "//tools": ("//:pages",),
 }
 
-# Packages that tests start or read without importing them, by folder.
+# Packages that tests read, or start under names that they compose, by folder.
 USED = {
     "//tests/export": ("export",),
     "//tests/newcomer": ("examples", "export", "hub_modules"),  # targets of links in the pages
     "//tests/saved_models": ("export",),  # clients of a server
-    "//tests/system": ("benchmarks", "bit_keras.evaluate", "examples", "export", "hub_modules", "pretraining"),
+    "//tests/system": ("benchmarks", "examples", "export", "hub_modules", "pretraining"),  # whose programs it lists
 }
 
 # Folders whose tests read every module of the package.
@@ -111,7 +111,7 @@ def _build_file(root: Path, folder: Path, paths: list[Path], libraries: dict[str
         deps = _dependencies(folder, _imports(root, others), libraries)
         rules.append(_library(folder, others, deps - {_library_label(folder)}))
     if tests:
-        names = _imports(root, tests) | set(USED.get(_label(folder), ()))
+        names = _imports(root, tests) | _started(root, tests, libraries) | set(USED.get(_label(folder), ()))
         if _label(folder) in READ_THE_PACKAGE:
             names |= {module for module in libraries if module.partition(".")[0] == "bit_keras"}
         deps = _dependencies(folder, names, libraries) | _conftests(folder, libraries)
@@ -138,12 +138,23 @@ def _library_label(folder: Path) -> str:
 def _imports(root: Path, paths: Iterable[Path]) -> set[str]:
     """Returns the absolute names of all imports in the sources, including those in functions."""
     names = set()
-    for node in (node for path in paths for node in ast.walk(ast.parse((root / path).read_text(encoding="utf-8")))):
+    for node in _nodes(root, paths):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             names |= {f"{node.module}.{alias.name}" for alias in node.names}
     return names
+
+
+def _started(root: Path, paths: Iterable[Path], libraries: dict[str, str]) -> set[str]:
+    """Returns the modules whose whole names are strings in the sources: tests start them as programs."""
+    constants = {node.value for node in _nodes(root, paths) if isinstance(node, ast.Constant)}
+    return {name for name in constants & libraries.keys() if "." in name}
+
+
+def _nodes(root: Path, paths: Iterable[Path]) -> Iterator[ast.AST]:
+    for path in paths:
+        yield from ast.walk(ast.parse((root / path).read_text(encoding="utf-8")))
 
 
 def _dependencies(folder: Path, names: set[str], libraries: dict[str, str]) -> set[str]:

@@ -25,10 +25,16 @@ from bit_keras.system import interrupts
         (["python"], False),
     ],
 )
-def test_programs_of_this_project_are_known(command, expected, monkeypatch):
+def test_programs_of_this_project_are_known(command, expected, monkeypatch, tmp_path):
+    (tmp_path / "examples").mkdir()
+    for path in ("pyproject.toml", "examples/demo.py"):  # a checkout
+        (tmp_path / path).touch()
+    monkeypatch.setattr(interrupts, "_ROOT", tmp_path)
     monkeypatch.setattr(sys, "orig_argv", command)
     monkeypatch.setattr(sys, "argv", ["-m"])
     assert interrupts.is_program() is expected
+    (tmp_path / "pyproject.toml").unlink()  # installed: a folder "examples" is not this project's
+    assert interrupts.is_program() is (expected and "examples.demo" not in command)
 
 
 def test_console_scripts_are_programs(monkeypatch):
