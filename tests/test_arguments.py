@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import inspect
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -37,7 +38,8 @@ NONSENSE = (3 + 4j, b"x", object(), {"a": 1}, {1}, len)
 FLAGS = ("False", "no", "nan", "0", "", 0, 1, float("nan"), None, [])
 NUMBERS = ("0", "nan", float("nan"), float("inf"), -float("inf"), np.float32("nan"), True, (1, 2), [], 10**400)
 
-RUN = {"workdir": "/nowhere/run"}
+NOWHERE = f"{tempfile.gettempdir()}/nowhere"
+RUN = {"workdir": f"{NOWHERE}/run"}
 CASES = {
     # function: (arguments, those with flags, those with numbers, those with names or paths)
     bit_keras.finetune: (
@@ -122,18 +124,18 @@ CASES = {
     bit_keras.save_npz: ({"model": NETWORK, "path": "a.npz"}, (), (), ("model", "path")),
     bit_keras.load_weights: ({"model": NETWORK, "path": "a.npz"}, ("skip_head",), (), ("model", "path")),
     bit_keras.export_saved_model: (
-        {"model": MODEL, "path": "/nowhere/saved"},
+        {"model": MODEL, "path": f"{NOWHERE}/saved"},
         ("verbose",),
         (),
         ("model", "path", "kind", "class_names"),
     ),
-    bit_keras.SavedModelLayer: ({"handle": "/nowhere"}, ("embed",), (), ("signature", "output_key", "tags")),
+    bit_keras.SavedModelLayer: ({"handle": NOWHERE}, ("embed",), (), ("signature", "output_key", "tags")),
     bit_keras.decode_predictions: ({"logits": np.zeros((1, 1000))}, (), ("top",), ("logits", "activation")),
     bit_keras.class_names: ({}, (), (), ("labels",)),
     bit_keras.list_presets: ({}, (), (), ("pattern",)),
     bit_keras.list_tasks: ({}, (), (), ("pattern",)),
     convert.convert: (
-        {"source": "R50x1", "destination": "/nowhere/a.npz"},
+        {"source": "R50x1", "destination": f"{NOWHERE}/a.npz"},
         ("overwrite",),
         ("num_classes",),
         ("source", "destination", "variant", "file_format"),

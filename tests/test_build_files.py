@@ -133,7 +133,7 @@ def test_dependencies(checkout):
         ("tests/export/test_edge.py", "import bit_keras", "tests/export/BUILD"),
         (
             "tests/export/test_edge.py",
-            "from export import edge\nMODULE = 'bit_keras.zoo.presets'",
+            "import export.edge\nNAME = 'bit_keras.zoo.presets'",
             "tests/export/BUILD",
         ),
         ("tests/zoo/test_presets.py", "", "tests/zoo/BUILD"),

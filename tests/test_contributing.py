@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from absl import flags
 
-import bit_keras
 from bit_keras.zoo import presets, tasks
 
-ROOT = Path(bit_keras.__file__).parents[1]
+# Resolved, because Bazel runs a test in a folder of symbolic links to the files of its target.
+ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 

@@ -8,7 +8,8 @@ import pytest
 import bit_keras
 from tests.newcomer import versions
 
-ROOT = Path(bit_keras.__file__).parents[1]
+# Resolved, because Bazel runs a test in a folder of symbolic links to the files of its target.
+ROOT = Path(__file__).resolve().parents[1]
 # Source: the schema of CFF 1.2.0, https://github.com/citation-file-format/citation-file-format.
 _REQUIRED = {"cff-version", "message", "title", "authors"}
 _ALLOWED = {

@@ -40,10 +40,15 @@ USED = {
 }
 
 # Folders whose tests read every module of the package.
-READ_THE_PACKAGE = ("//tests",)
+READ_THE_PACKAGE = ("//tests", "//tests/docs")
 
 # Tests that read the whole checkout, which cannot be listed as dependencies.
-UNCACHED = ("tests/test_build_files.py",)
+UNCACHED = (
+    "tests/docs/test_pages.py",
+    "tests/test_build_files.py",
+    "tests/test_contributing.py",
+    "tests/test_release_files.py",
+)
 
 
 def build_files(root: Path) -> dict[Path, str]:

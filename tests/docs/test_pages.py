@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import bit_keras
 from tools import choosing, pictures, reference
 
-ROOT = Path(bit_keras.__file__).parents[1]
+# Resolved, because Bazel runs a test in a folder of symbolic links to the files of its target.
+ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 
 
