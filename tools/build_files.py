@@ -25,7 +25,7 @@ DATA = {
     "//hub_modules": ("*.md", "pages/*.md", "templates/*.md"),
     "//pretraining": ("fonts.txt",),
     "//tests": ("//:MANIFEST.in", "//:pages", "//:setup.py"),
-    "//tests:support": ("consumers/*", "fixtures/*"),
+    "//tests:support": ("consumers/*", "consumers/lean/*", "fixtures/*"),
     "//tests/docs": ("//:pages", "//:setup.py"),
     "//tests/newcomer": ("//:pages",),
     "//tools": ("//:pages",),
