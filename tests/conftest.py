@@ -41,7 +41,7 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.fixture(scope="session", autouse=True)
 def _programs_start_in_half_the_time() -> Iterator[None]:
-    """Lets the programs that tests start import what they use; see tests/consumers/lean."""
+    """Spares the programs that tests start imports of Keras that they do not need; see tests/consumers/lean."""
     folder = str(ROOT / "tests" / "consumers" / "lean")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", folder, prepend=os.pathsep)

@@ -1,4 +1,4 @@
-"""Program: writes Bazel's BUILD files for all folders with Python code, with dependencies derived from the imports.
+"""Program: writes Bazel's BUILD files for all folders with Python code, with dependencies derived from imports.
 
     python -m tools.build_files            writes the files that differ
     python -m tools.build_files --check    writes nothing, and exits with an error if a file differs
