@@ -27,7 +27,7 @@ test:
 
 # While working: lint, and the tests that train, export and convert nothing and start few processes.
 QUICK = $(addprefix tests/,checkpoints data docs figures hub_modules metrics newcomer pretraining runs system zoo \
-	evaluate/test_classifier.py saved_models/test_summary.py test_build_files.py test_imports.py test_setup.py)
+	inference/test_classifier.py saved_models/test_summary.py test_build_files.py test_imports.py test_setup.py)
 SLOW = $(addprefix --ignore=tests/,checkpoints/remote checkpoints/test_reference.py data/loaders \
 	$(addprefix checkpoints/readers/test_,fuzz.py h5.py hub_module.py keras_file.py) \
 	$(addprefix data/test_,loading.py source.py tensorflow_for_data.py) $(addprefix data/sources/test_tfds,.py _records.py) \

@@ -2,6 +2,7 @@
 
 import functools
 import re
+import subprocess
 import types
 from pathlib import Path
 
@@ -40,6 +41,13 @@ def test_every_command_exists():
     programs = set(re.findall(r"`(bit-[a-z-]+)", PAGE))
     scripts = re.findall(r"^    (bit-[\w-]+) = ", (ROOT / "setup.cfg").read_text(), re.MULTILINE)
     assert programs <= set(scripts)
+
+
+def test_make_check_runs_and_leaves_out_files_that_exist():
+    done = subprocess.run(["make", "-n", "check"], cwd=ROOT, capture_output=True, text=True, check=True)
+    paths = re.findall(r"\btests/[\w./]+", done.stdout)
+    assert len(paths) > 25
+    assert not [path for path in paths if not (ROOT / path).exists()]
 
 
 def test_the_preset_fits_into_the_table():
