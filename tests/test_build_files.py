@@ -10,8 +10,7 @@ import pytest
 
 from tools import build_files
 
-# Resolved, because Bazel runs a test in a folder of symbolic links to the files of its target.
-ROOT = Path(build_files.__file__).resolve().parents[1]
+ROOT = build_files.ROOT
 
 
 def _calls(path: Path) -> list[tuple[str, dict]]:

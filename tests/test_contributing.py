@@ -4,16 +4,14 @@ import functools
 import re
 import subprocess
 import types
-from pathlib import Path
 
 import numpy as np
 import pytest
 from absl import flags
 
 from bit_keras.zoo import presets, tasks
+from tools.build_files import ROOT
 
-# Resolved, because Bazel runs a test in a folder of symbolic links to the files of its target.
-ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 

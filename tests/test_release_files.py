@@ -1,15 +1,13 @@
 """The files of a release: one version, a citation by the rules of CFF, and what SECURITY.md and CHANGELOG.md name."""
 
 import re
-from pathlib import Path
 
 import pytest
 
 import bit_keras
 from tests.newcomer import versions
+from tools.build_files import ROOT
 
-# Resolved, because Bazel runs a test in a folder of symbolic links to the files of its target.
-ROOT = Path(__file__).resolve().parents[1]
 # Source: the schema of CFF 1.2.0, https://github.com/citation-file-format/citation-file-format.
 _REQUIRED = {"cff-version", "message", "title", "authors"}
 _ALLOWED = {

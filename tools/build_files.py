@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+# Resolved, because Bazel runs a test in a folder of symbolic links to the files of its target.
 ROOT = Path(__file__).resolve().parents[1]
 HEADER = "# Generated from the imports: python -m tools.build_files"
 

@@ -8,9 +8,8 @@ import pytest
 from PIL import Image
 
 from tools import choosing, pictures, reference
+from tools.build_files import ROOT
 
-# Resolved, because Bazel runs a test in a folder of symbolic links to the files of its target.
-ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 
 
